@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one contract between the BPF programs and user space: what is in the maps. Everything here is plain data of
+ * fixed layout, padded explicitly. A change of layout is a change of MERLON_ABI_VERSION (pinned maps outlive the
+ * programs that made them).
+ *
+ * Byte order is in the type: __be16 and __be32 are as on the wire, __u16, __u32, __u64 are host order.
+ * Times are CLOCK_MONOTONIC nanoseconds as bpf_ktime_get_coarse_ns() gives them.
+ */
+#ifndef MERLON_ABI_H
+#define MERLON_ABI_H
+
+#include <linux/types.h>
+
+#define MERLON_ABI_VERSION 1
+
+enum merlon_family {
+	MERLON_IPV4,
+	MERLON_IPV6,
+	MERLON_FAMILIES,
+};
+
+/* The filter hooks of nf_tables that merlon enforces. */
+enum merlon_hook {
+	MERLON_INPUT,
+	MERLON_FORWARD,
+	MERLON_OUTPUT,
+	MERLON_HOOKS,
+};
+
+/* State of one packet, as `ct state` of nft(8). */
+enum merlon_ct_state {
+	MERLON_CT_INVALID,
+	MERLON_CT_ESTABLISHED,
+	MERLON_CT_RELATED,
+	MERLON_CT_NEW,
+	MERLON_CT_UNTRACKED,
+	MERLON_CT_STATES,
+};
+
+/* Direction of a packet in its session: the one of the packet that made the session, or the other. */
+enum merlon_direction {
+	MERLON_ORIGINAL,
+	MERLON_REPLY,
+	MERLON_DIRECTIONS,
+};
+
+enum merlon_verdict {
+	MERLON_CONTINUE,	/* of a rule: go on at merlon_image_rule.next */
+	MERLON_ACCEPT,
+	MERLON_DROP,
+	MERLON_REJECT,
+	MERLON_ELSEWHERE,	/* of a cached decision at TC ingress: forwarded, the egress hook judges */
+};
+
+/* How a rejected packet is answered. */
+enum merlon_reject {
+	MERLON_REJECT_ICMP,	/* code: of ICMP or ICMPv6 destination unreachable, by the packet's family */
+	MERLON_REJECT_TCP_RST,	/* other protocols than TCP are dropped without an answer, as nf_send_reset() does */
+};
+
+/*
+ * What a rule can look at. The first MERLON_DIMS fields are the classifier's dimensions; rules that look at others
+ * are decided packet by packet ("residual" matches). All values are host order; addresses of IPv6 are in
+ * merlon_packet.addr6, everything else in merlon_packet.field[].
+ */
+enum merlon_field {
+	MERLON_F_SADDR,		/* IPv4 in field[], IPv6 in addr6[0] */
+	MERLON_F_DADDR,		/* IPv4 in field[], IPv6 in addr6[1] */
+	MERLON_F_TH0,		/* bytes 0-1 of the transport header: source port; ICMP: type << 8 | code */
+	MERLON_F_TH2,		/* bytes 2-3 of the transport header: destination port */
+	MERLON_F_L4PROTO,	/* last header, after the IPv6 extension headers, as nft's meta l4proto */
+	MERLON_F_IIF,		/* interface class (merlon_image.ifaces), not an index */
+	MERLON_F_OIF,
+	MERLON_F_CT_STATE,	/* enum merlon_ct_state */
+	MERLON_DIMS,
+	MERLON_F_TCP_FLAGS = MERLON_DIMS,	/* byte 13 of the TCP header */
+	MERLON_F_ICMP_TYPE,	/* byte 0 of the transport header */
+	MERLON_F_ICMP_CODE,	/* byte 1 of the transport header */
+	MERLON_F_LENGTH,	/* length of the IP packet in bytes, as nft's meta length */
+	MERLON_F_TTL,		/* TTL or hop limit */
+	MERLON_F_TOS,		/* TOS or traffic class, all eight bits */
+	MERLON_F_NEXTHDR,	/* protocol field of the IPv4 header, next header field of the IPv6 header */
+	MERLON_F_MARK,		/* skb->mark */
+	MERLON_F_PKTTYPE,	/* PACKET_HOST, ... of linux/if_packet.h */
+	MERLON_F_CT_DIRECTION,	/* enum merlon_direction; absent where nothing is tracked */
+	MERLON_FIELDS = 24,	/* room for more without a change of layout */
+};
+
+#define MERLON_BIT(n) (1U << (n))
+
+/*
+ * A packet as parse.h reads it and as the rules see it. A field that the packet does not have (a port in a later
+ * fragment, a TCP flag in UDP) has no bit in `present`: every match on it fails, negated ones too, as NFT_BREAK does
+ * in net/netfilter/nft_payload.c.
+ */
+struct merlon_packet {
+	__u32 field[MERLON_FIELDS];
+	__u64 addr6[2][2];	/* IPv6 source, destination: high and low half, host order */
+	__u32 present;		/* MERLON_BIT(enum merlon_field) */
+	__u32 bytes;		/* length of the IP packet */
+	__u16 l4_offset;	/* from the network header */
+	__u16 l4_bytes;		/* bytes of transport header and payload */
+	__u8 family;		/* enum merlon_family */
+	__u8 hook;		/* enum merlon_hook */
+	__u8 ct_state;
+	__u8 ct_direction;
+	__u32 iif;		/* interface indexes, 0: none */
+	__u32 oif;
+};
+#ifndef __cplusplus
+_Static_assert(sizeof(struct merlon_packet) == 96 + 32 + 8 + 8 + 8, "merlon_packet");
+#endif
+
+/*
+ * Both directions of a flow have one tuple: the end with the lower (address, port) in memcmp order is `a`.
+ * ICMP and ICMPv6 queries use the request's type as the port of the asking end, 0 as the other's, and the identifier
+ * in `id`, so that request and reply meet in one tuple. Protocols without ports leave them 0.
+ */
+struct merlon_tuple4 {
+	__be32 a, b;
+	__be16 a_port, b_port;
+	__be16 id;
+	__u8 l4proto;
+	__u8 pad;
+};
+struct merlon_tuple6 {
+	__be32 a[4], b[4];
+	__be16 a_port, b_port;
+	__be16 id;
+	__u8 l4proto;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct merlon_tuple4) == 16, "merlon_tuple4");
+_Static_assert(sizeof(struct merlon_tuple6) == 40, "merlon_tuple6");
+
+/*
+ * A verdict that a session remembers for one direction and one side (TC ingress or egress), with all it depends on.
+ * If any of them differs, the rules run again. Only ACCEPT and ELSEWHERE are remembered: what is denied is judged,
+ * counted and reported packet by packet.
+ */
+struct merlon_decision {
+	__u32 generation;	/* of the policy; 0: empty */
+	__u32 routes;		/* merlon_control.routes when it was taken */
+	__u32 iif, oif;
+	__u32 rule;		/* index in the list of (hook, family): for reports */
+	__u32 path;		/* index into the counters map: what one more packet on this way counts */
+	__u8 hook;
+	__u8 ct_state;
+	__u8 verdict;
+	__u8 tcp_mask;		/* TCP flags that some rule on the way looked at ... */
+	__u8 tcp_flags;		/* ... and what they were */
+	__u8 pad;
+	__u16 checked_s;	/* ELSEWHERE: when the route was looked up, seconds modulo 65536 */
+};
+_Static_assert(sizeof(struct merlon_decision) == 32, "merlon_decision");
+
+enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
+
+/* Session flags. */
+#define MERLON_S_ORIG_IS_A	0x01	/* the originator is end `a` of the tuple */
+#define MERLON_S_SEEN_REPLY	0x02
+#define MERLON_S_ASSURED	0x04	/* both ends have proved themselves; kept in the table of established flows */
+#define MERLON_S_DYING		0x08	/* closed; the next packet of the tuple starts anew */
+
+struct merlon_session {
+	/* state and counters, written by every packet */
+	__u64 expires_ns;
+	__u64 created_ns;
+	struct {
+		__u64 packets, bytes;
+	} stats[MERLON_DIRECTIONS];
+	__u8 tcp_state;		/* enum merlon_tcp_state (bpf/tcp.h), 0 for others */
+	__u8 flags;
+	__u8 tcp_last_index;	/* kind and direction of the last packet, as the TCP tracker needs them */
+	__u8 tcp_last_dir;
+	__u32 pad;
+	__u64 pad2;
+	/* what the policy said */
+	struct merlon_decision decision[MERLON_DIRECTIONS][MERLON_SIDES];
+};
+_Static_assert(sizeof(struct merlon_session) == 64 + 128, "one cache line of state, two of decisions");
+
+/* One counter of packets and IP bytes, per CPU. */
+struct merlon_counter {
+	__u64 packets, bytes;
+};
+
+/*
+ * A way through the rules that touches several counters, interned by the data path. One packet on this way adds one
+ * to the counter `path id`; user space adds path ids up to the counters named here. A way that touches one counter
+ * uses that counter's own index, one that touches none uses 0.
+ */
+#define MERLON_PATH_COUNTERS 15
+struct merlon_path {
+	__u32 generation;
+	__u32 counter[MERLON_PATH_COUNTERS];	/* in the order of the rules, 0-terminated if shorter */
+};
+_Static_assert(sizeof(struct merlon_path) == 64, "merlon_path");
+
+/* Per-CPU statistics of the data plane: an index of the `stats` map. */
+enum merlon_stat {
+	MERLON_STAT_PACKETS,		/* judged, all hooks */
+	MERLON_STAT_BYTES,
+	MERLON_STAT_HITS,		/* answered from a session's cached decision */
+	MERLON_STAT_MISSES,		/* the rules ran */
+	MERLON_STAT_NEW_SESSIONS,
+	MERLON_STAT_ACCEPTED,
+	MERLON_STAT_DROPPED,		/* by verdict drop */
+	MERLON_STAT_REJECTED,		/* by verdict reject (also counted in no other) */
+	MERLON_STAT_EVENTS,
+	MERLON_STAT_EVENTS_LOST,	/* the ring buffer was full */
+	MERLON_STAT_REJECTS_LOST,	/* rejected, but the answer could not be queued */
+	MERLON_STAT_MALFORMED,		/* dropped: headers that the stack discards too */
+	MERLON_STAT_SESSIONS_FULL,	/* an assured flow stayed in the embryonic table: the other is full */
+	MERLON_STAT_FAILED,		/* dropped because the data path could not go on (a map lookup failed) */
+	MERLON_STAT_INVALID,		/* packets with ct state invalid */
+	MERLON_STAT_UNJUDGED,		/* passed: no IP, another host's, not ours to judge */
+	MERLON_STATS = 32,
+};
+struct merlon_stats {
+	__u64 count[MERLON_STATS];
+};
+
+/* Written by user space only; one entry. */
+#define MERLON_REJECT_SOCKETS 4
+struct merlon_control {
+	__u32 version;		/* MERLON_ABI_VERSION */
+	__u32 generation;	/* of the policy in force; 0: none, everything passes */
+	__u32 routes;		/* raised at every change of addresses or routes */
+	__u32 flags;		/* MERLON_C_* */
+	__u64 reject_cookie[MERLON_REJECT_SOCKETS];	/* sockets of the daemon's own answers: `related` */
+	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
+	__u64 pad[3];
+};
+_Static_assert(sizeof(struct merlon_control) == 80, "merlon_control");
+#define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */
+#define MERLON_C_TCP_LOOSE	0x02	/* nf_conntrack_tcp_loose: pick up running connections */
+
+/* Timeouts in nanoseconds, an entry per enum merlon_timeout; written by user space at start. */
+enum merlon_timeout {
+	/* TCP states come first, in the order of enum merlon_tcp_state */
+	MERLON_T_TCP = 0,
+	MERLON_T_TCP_UNACK = 14,
+	MERLON_T_TCP_RETRANS = 15,
+	MERLON_T_UDP = 16,
+	MERLON_T_UDP_STREAM,
+	MERLON_T_ICMP,
+	MERLON_T_ICMPV6,
+	MERLON_T_GENERIC,
+	MERLON_TIMEOUTS = 32,
+};
+struct merlon_timeouts {
+	__u64 ns[MERLON_TIMEOUTS];
+};
+
+/* Ring buffer records, for denied and logged packets only. Fixed size. */
+enum merlon_event_kind { MERLON_EVENT_VERDICT, MERLON_EVENT_LOG };
+struct merlon_event {
+	__u64 time_ns;
+	__u32 generation;
+	__u32 rule;		/* index in the list of (hook, family) */
+	__u32 log;		/* MERLON_EVENT_LOG: index of the log statement */
+	__u32 bytes;
+	__u32 iif, oif;
+	__be32 saddr[4], daddr[4];	/* IPv4 in [0] */
+	__be16 sport, dport;	/* ICMP: sport = type << 8 | code, host order value stored big-endian */
+	__u32 mark;
+	__u32 uid;		/* of the local sender; ~0: unknown */
+	__u8 kind;
+	__u8 family;
+	__u8 hook;
+	__u8 verdict;
+	__u8 l4proto;
+	__u8 ct_state;
+	__u8 ct_direction;
+	__u8 tcp_flags;
+	__u8 audit;		/* it passed: only audited */
+	__u8 ttl;
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct merlon_event) == 88, "merlon_event");
+
+/*
+ * A rejected packet, for the daemon to answer from a raw socket. Rejects have a ring buffer of their own, so that a
+ * flood of events does not silence answers.
+ */
+#define MERLON_REJECT_SNAP 1280	/* RFC 4443 2.4 (c): as much as fits in the minimum MTU; RFC 1812 4.3.2.3: 576 for IPv4 */
+struct merlon_reject_event {
+	__u32 iif, oif;
+	__u32 snap_bytes;	/* bytes of `packet` that are filled, from the IP header on */
+	__u32 bytes;		/* length of the whole packet */
+	__u8 family;
+	__u8 hook;
+	__u8 type;		/* enum merlon_reject */
+	__u8 code;
+	__u16 l4_offset;
+	__u8 l4proto;
+	__u8 pad;
+	__u8 packet[MERLON_REJECT_SNAP];
+};
+_Static_assert(sizeof(struct merlon_reject_event) == 24 + MERLON_REJECT_SNAP, "merlon_reject_event");
+
+#endif

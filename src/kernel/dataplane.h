@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The data plane in the kernel: programs, maps, pins, attachments. Everything is pinned below `pin_dir`, so it goes on
+ * enforcing when the process that made it is gone, and merlon_dataplane_open() finds it again.
+ *
+ *   PIN_DIR/maps/NAME         every map
+ *   PIN_DIR/progs/{ingress,egress}   entry programs: one tail call through map `entry`, constant slots
+ *   PIN_DIR/links/IFINDEX-{ingress,egress}   TCX links; where the kernel has none (before 6.6), clsact filters hold on
+ *
+ * The entry programs stay attached for good. A new policy is one store of a pointer (array of maps `image`, slot 0);
+ * one that needs a larger image loads programs for that size and then swaps the slots of `entry`. A packet sees the
+ * old policy or the new one; sessions are in maps of their own and stay.
+ */
+#ifndef MERLON_KERNEL_DATAPLANE_H
+#define MERLON_KERNEL_DATAPLANE_H
+
+#include "bpf/abi.h"
+#include "src/compile/compile.h"
+#include "src/util/diag.h"
+
+struct merlon_dataplane;
+
+struct merlon_dataplane_options {
+	const char *pin_dir;		/* on a bpffs, made if missing; default /sys/fs/bpf/merlon */
+	uint32_t max_sessions;		/* established flows */
+	uint32_t max_embryonic;
+	uint32_t events_bytes;		/* of the ring buffer; a power of two */
+	bool create;			/* false: only find what is pinned, -ENOENT otherwise */
+};
+
+/* Sensible values for all of the above. */
+struct merlon_dataplane_options merlon_dataplane_defaults(void);
+
+/*
+ * Finds the pinned data plane or makes it. Error and diagnostic with the cure: no bpffs, no privileges, kernel too old
+ * (floor: 6.1), pins of another version. -ENOENT: nothing there and !create.
+ */
+int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct merlon_dataplane **ret,
+			  struct merlon_diag *diag);
+/* Lets go of descriptors; enforcement goes on. */
+void merlon_dataplane_close(struct merlon_dataplane *dp);
+/* Detaches from all interfaces and removes the pins. */
+int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *diag);
+
+/* Where the compiler may number counters and limits for the next policy, and its generation. */
+void merlon_dataplane_prepare(struct merlon_dataplane *dp, struct merlon_compile_options *options);
+/* Puts a policy in force, as one step; on an error the old one stays. */
+int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
+			   struct merlon_diag *diag);
+/* The image in force, writable (for merlon_policy_bind()), NULL: none. */
+uint64_t *merlon_dataplane_image(struct merlon_dataplane *dp);
+uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp);
+
+/*
+ * Attaches to an interface, or renews what is missing there. -EBUSY with a diagnostic if another program leaves no
+ * room. Detaching what is gone is no error.
+ */
+int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struct merlon_diag *diag);
+int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex);
+/* Indexes attached now, into `ret`; returns their number. */
+size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *ret, size_t max);
+
+/* Raised whenever addresses or routes changed: cached decisions are taken anew. */
+int merlon_dataplane_routes_changed(struct merlon_dataplane *dp);
+int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, const uint64_t *cookies, size_t n);
+int merlon_dataplane_timeouts(struct merlon_dataplane *dp, const struct merlon_timeouts *timeouts, bool tcp_loose);
+
+int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stats *ret);
+/* Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. */
+int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
+			      struct merlon_counter *ret);
+
+struct merlon_session_view {
+	enum merlon_family family;
+	union {
+		struct merlon_tuple4 tuple4;
+		struct merlon_tuple6 tuple6;
+	};
+	struct merlon_session session;
+	bool embryonic;
+};
+/* Calls `each` for every session; expired ones too. Stops at its first non-zero answer and returns it. */
+int merlon_dataplane_sessions(const struct merlon_dataplane *dp,
+			      int (*each)(void *context, const struct merlon_session_view *view), void *context);
+/* Gives back the memory of expired sessions; returns how many, or an error. */
+int merlon_dataplane_sweep(struct merlon_dataplane *dp);
+/* Forgets all sessions. */
+int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp);
+
+/* Ring buffers: a descriptor to poll (epoll), and a call that hands out what is there. */
+struct merlon_dataplane_events {
+	int (*event)(void *context, const struct merlon_event *event);
+	int (*reject)(void *context, const struct merlon_reject_event *event);
+	void *context;
+};
+int merlon_dataplane_events_open(struct merlon_dataplane *dp, const struct merlon_dataplane_events *handler);
+int merlon_dataplane_events_fd(const struct merlon_dataplane *dp);
+int merlon_dataplane_events_consume(struct merlon_dataplane *dp);
+
+struct merlon_dataplane_info {
+	bool tcx;			/* else clsact */
+	uint64_t memory_bytes;		/* of all maps, as the kernel accounts them */
+	uint32_t sessions, embryonic;	/* entries now */
+	uint32_t max_sessions, max_embryonic;
+	uint32_t image_words;		/* room of the loaded programs */
+	bool audit;
+};
+int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The reference: a ruleset evaluated rule by rule, chain by chain, as nf_tables does it (net/netfilter/nf_tables_core.c,
+ * nft_do_chain), without any of the compiler's work. Tests hold the classifier against it.
+ */
+#ifndef MERLON_MODEL_NAIVE_H
+#define MERLON_MODEL_NAIVE_H
+
+#include "src/model/ruleset.h"
+
+#define MERLON_NAIVE_TOUCHED 4096
+
+struct merlon_naive_result {
+	enum merlon_verdict verdict;	/* ACCEPT, DROP, REJECT */
+	enum merlon_reject reject;
+	uint8_t reject_code;
+	const struct merlon_chain *chain;	/* of the decision; NULL: there is no base chain */
+	const struct merlon_rule *rule;		/* NULL: the chain's policy */
+	const struct merlon_rule *counted[MERLON_NAIVE_TOUCHED];	/* rules whose counters the packet raised, in order */
+	size_t n_counted;
+	const struct merlon_rule *logged[MERLON_NAIVE_TOUCHED];
+	size_t n_logged;
+	uint32_t mark;
+};
+
+struct merlon_naive_input {
+	const struct merlon_ruleset *ruleset;
+	/* field[MERLON_F_IIF] and [MERLON_F_OIF] are not looked at: interfaces are matched by iif, oif and these names */
+	const struct merlon_packet *packet;
+	const char *iif_name, *oif_name;	/* "" where there is none */
+	/* Called for each limit statement met; its answer is whether the bucket had a token. NULL: it always had. */
+	bool (*take)(void *context, const struct merlon_rule *rule, const struct merlon_statement *limit);
+	void *context;
+};
+
+/* 0, or -ELOOP if jumps nest deeper than nf_tables allows (NFT_JUMP_STACK_SIZE). */
+int merlon_naive(const struct merlon_naive_input *input, struct merlon_naive_result *ret);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/model/ruleset.h"
+
+#include <linux/netfilter.h>
+#include <stdlib.h>
+
+struct merlon_ruleset *merlon_ruleset_new(void)
+{
+	return calloc(1, sizeof(struct merlon_ruleset));
+}
+
+void merlon_statement_clear(struct merlon_statement *statement)
+{
+	switch (statement->kind) {
+	case MERLON_S_MATCH:
+		merlon_intervals_clear(&statement->match.in);
+		free(statement->match.set);
+		statement->match.set = NULL;
+		break;
+	case MERLON_S_INTERFACE:
+		free(statement->interface.name);
+		free(statement->interface.set);
+		statement->interface.name = NULL;
+		statement->interface.set = NULL;
+		statement->interface.n = 0;
+		break;
+	case MERLON_S_VERDICT:
+		free(statement->verdict.chain);
+		statement->verdict.chain = NULL;
+		break;
+	default:
+		break;
+	}
+}
+
+static void rule_clear(struct merlon_rule *rule)
+{
+	size_t i;
+
+	for (i = 0; i < rule->n; i++)
+		merlon_statement_clear(&rule->statement[i]);
+	free(rule->statement);
+	free(rule->comment);
+	free(rule->text);
+	free(rule->reason);
+}
+
+void merlon_ruleset_free(struct merlon_ruleset *ruleset)
+{
+	size_t i, j;
+
+	if (!ruleset)
+		return;
+	for (i = 0; i < ruleset->n_tables; i++)
+		free(ruleset->table[i].name);
+	for (i = 0; i < ruleset->n_chains; i++) {
+		for (j = 0; j < ruleset->chain[i].n; j++)
+			rule_clear(&ruleset->chain[i].rule[j]);
+		free(ruleset->chain[i].rule);
+		free(ruleset->chain[i].name);
+	}
+	for (i = 0; i < ruleset->n_sets; i++) {
+		free(ruleset->set[i].name);
+		free(ruleset->set[i].declaration);
+	}
+	for (i = 0; i < ruleset->n_files; i++)
+		free(ruleset->file[i]);
+	free(ruleset->table);
+	free(ruleset->chain);
+	free(ruleset->set);
+	free(ruleset->file);
+	free(ruleset);
+}
+
+bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family)
+{
+	return table->family == NFPROTO_INET || table->family == (family == MERLON_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6);
+}
+
+size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hook hook, enum merlon_family family,
+			   uint32_t *ret_chains, size_t max)
+{
+	size_t i, j, n = 0;
+
+	for (i = 0; i < ruleset->n_chains; i++) {
+		const struct merlon_chain *chain = &ruleset->chain[i];
+
+		if (!chain->base || chain->kept || chain->hook != hook ||
+		    !merlon_table_has_family(&ruleset->table[chain->table], family) || n == max)
+			continue;
+		/* insertion sort: stable, and base chains are few */
+		for (j = n++; j > 0 && ruleset->chain[ret_chains[j - 1]].priority > chain->priority; j--)
+			ret_chains[j] = ret_chains[j - 1];
+		ret_chains[j] = i;
+	}
+	return n;
+}
+
+struct merlon_totals merlon_ruleset_totals(const struct merlon_ruleset *ruleset)
+{
+	struct merlon_totals totals = { 0 };
+	size_t i, j;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n; j++) {
+			totals.rules++;
+			switch (ruleset->chain[i].rule[j].status) {
+			case MERLON_EXACT:
+				totals.exact++;
+				break;
+			case MERLON_KEPT:
+				totals.kept++;
+				break;
+			case MERLON_REFUSED:
+				totals.refused++;
+				break;
+			}
+		}
+	return totals;
+}
+
+unsigned merlon_field_bits(enum merlon_field field, enum merlon_family family)
+{
+	switch (field) {
+	case MERLON_F_SADDR:
+	case MERLON_F_DADDR:
+		return family == MERLON_IPV4 ? 32 : 128;
+	case MERLON_F_TH0:
+	case MERLON_F_TH2:
+		return 16;
+	case MERLON_F_LENGTH:
+	case MERLON_F_MARK:
+	case MERLON_F_IIF:
+	case MERLON_F_OIF:
+		return 32;
+	default:
+		return 8;
+	}
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A ruleset as merlon understands it: tables, chains and rules of nf_tables with their statements as typed values.
+ * The reader (compat/) makes it, the compiler and the naive evaluator read it. Nothing in it is a guess: a rule that is not
+ * understood exactly is MERLON_REFUSED with the reason, and has no statements that may be used.
+ */
+#ifndef MERLON_MODEL_RULESET_H
+#define MERLON_MODEL_RULESET_H
+
+#include <linux/types.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "bpf/abi.h"
+#include "src/model/intervals.h"
+#include "src/util/diag.h"
+
+/* An interface as a rule names it. */
+struct merlon_ifname {
+	char name[IFNAMSIZ];	/* without the wildcard's `*` or `+` */
+	bool prefix;		/* any interface whose name starts so */
+	unsigned index;		/* not 0: matched by this index (nft's iif, oif), the name is for printing only */
+};
+
+enum merlon_statement_kind {
+	MERLON_S_MATCH,		/* field in intervals */
+	MERLON_S_INTERFACE,	/* iif or oif among names */
+	MERLON_S_FAMILY,	/* meta nfproto */
+	MERLON_S_COUNTER,
+	MERLON_S_LIMIT,
+	MERLON_S_LOG,
+	MERLON_S_MARK,
+	MERLON_S_VERDICT,
+};
+
+enum merlon_rule_verdict {
+	MERLON_V_ACCEPT,
+	MERLON_V_DROP,
+	MERLON_V_REJECT,
+	MERLON_V_CONTINUE,
+	MERLON_V_RETURN,
+	MERLON_V_JUMP,
+	MERLON_V_GOTO,
+};
+
+/* ICMP code of a reject for each family, as in nft's reject with icmp, icmpv6, icmpx. */
+struct merlon_reject_with {
+	enum merlon_reject type;
+	uint8_t code[MERLON_FAMILIES];
+};
+
+struct merlon_limit {
+	uint64_t rate;		/* packets or bytes */
+	uint64_t per_s;		/* ... in so many seconds */
+	uint32_t burst;
+	bool bytes;
+	bool over;		/* matches what exceeds the limit */
+	bool xtables;		/* xt_limit: the first `burst` pass, then one each per_s / rate; same bucket, burst counts fully */
+};
+
+struct merlon_log {
+	char prefix[128];
+	int level;		/* of syslog(3), -1: not given */
+	unsigned flags;		/* NF_LOG_* of linux/netfilter/nf_log.h */
+	int group;		/* nfnetlink_log group, -1: syslog */
+};
+
+struct merlon_statement {
+	enum merlon_statement_kind kind;
+	union {
+		struct {
+			enum merlon_field field;
+			enum merlon_family family;	/* addresses: the family whose header is looked at */
+			uint32_t mask;			/* applied before the comparison; ~0: none; addresses: ~0 */
+			struct merlon_intervals in;	/* negation is already complemented */
+			char *set;			/* NULL, or the name of the set the intervals came from */
+			bool negated;			/* how it was written, for printing only */
+		} match;
+		struct {
+			enum merlon_field field;	/* MERLON_F_IIF or MERLON_F_OIF */
+			struct merlon_ifname *name;	/* owned */
+			size_t n;
+			bool negated;			/* none of them */
+			char *set;
+		} interface;
+		enum merlon_family family;
+		struct {
+			uint64_t packets, bytes;	/* as in the input */
+		} counter;
+		struct merlon_limit limit;
+		struct merlon_log log;
+		struct {
+			uint32_t mask, xor;		/* mark = (mark & mask) ^ xor */
+		} mark;
+		struct {
+			enum merlon_rule_verdict verdict;
+			struct merlon_reject_with reject;
+			char *chain;			/* of JUMP and GOTO */
+			uint32_t target;		/* index of that chain in merlon_ruleset.chain */
+		} verdict;
+	};
+};
+
+enum merlon_rule_status {
+	MERLON_EXACT,
+	MERLON_KEPT,	/* in a chain that merlon leaves to netfilter */
+	MERLON_REFUSED,
+};
+
+struct merlon_rule {
+	uint64_t handle;		/* of nf_tables */
+	struct merlon_place place;	/* file: a string of merlon_ruleset.file */
+	struct merlon_statement *statement;	/* owned */
+	size_t n;
+	char *comment;			/* NULL: none */
+	char *text;			/* the rule in nft's language; for refused ones the best description there is */
+	enum merlon_rule_status status;
+	char *reason;			/* REFUSED: why */
+};
+
+struct merlon_chain {
+	char *name;
+	uint32_t table;			/* index in merlon_ruleset.table */
+	uint64_t handle;
+	bool base;
+	enum merlon_hook hook;		/* base chains that are enforced */
+	int priority;
+	bool drop;			/* policy */
+	bool kept;			/* a base chain of another type or hook, or only reached from such: left to netfilter */
+	bool reached;			/* some enforced base chain reaches it */
+	struct merlon_rule *rule;	/* owned */
+	size_t n;
+};
+
+struct merlon_table {
+	uint8_t family;			/* NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6; others are kept */
+	char *name;
+	bool iptables;			/* managed by iptables-nft */
+};
+
+/* A named set; its elements are in the matches that use it, this is for printing and for counting. */
+struct merlon_set {
+	uint32_t table;
+	char *name;
+	char *declaration;		/* the set in nft's language, "set NAME { type ... }" */
+};
+
+struct merlon_ruleset {
+	struct merlon_table *table;
+	size_t n_tables;
+	struct merlon_chain *chain;	/* in the order of the kernel's dump; base chains of a hook are ordered by merlon_ruleset_base() */
+	size_t n_chains;
+	struct merlon_set *set;
+	size_t n_sets;
+	char **file;			/* names of the input files, owned */
+	size_t n_files;
+};
+
+struct merlon_ruleset *merlon_ruleset_new(void);
+void merlon_ruleset_free(struct merlon_ruleset *ruleset);
+static inline void merlon_ruleset_freep(struct merlon_ruleset **ruleset)
+{
+	merlon_ruleset_free(*ruleset);
+}
+/* Clears a statement's own storage, not the struct. */
+void merlon_statement_clear(struct merlon_statement *statement);
+
+/*
+ * The enforced base chains of a hook and family in the order in which a packet meets them (priority, then the order
+ * of the dump), as indexes into ruleset->chain. Returns their number, at most `max`.
+ */
+size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hook hook, enum merlon_family family,
+			   uint32_t *ret_chains, size_t max);
+
+/* Whether packets of `family` meet the chains of this table. */
+bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family);
+
+struct merlon_totals {
+	unsigned rules, exact, kept, refused;
+};
+struct merlon_totals merlon_ruleset_totals(const struct merlon_ruleset *ruleset);
+
+/* Width of a field in bits: what negation complements in. Addresses: 32 or 128 by `family`. */
+unsigned merlon_field_bits(enum merlon_field field, enum merlon_family family);
+
+/*
+ * The ruleset, or one rule, in nft's language. What is printed loads again and means the same; refused rules become
+ * comments with their reason, kept chains are left out. merlon_rule_print() writes one line without a newline.
+ */
+void merlon_ruleset_print(const struct merlon_ruleset *ruleset, FILE *out);
+void merlon_rule_print(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain,
+		       const struct merlon_rule *rule, FILE *out);
+
+#endif
