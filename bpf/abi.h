@@ -231,7 +231,9 @@ struct merlon_control {
 	__u32 flags;		/* MERLON_C_* */
 	__u64 reject_cookie[MERLON_REJECT_SOCKETS];	/* sockets of the daemon's own answers: `related` */
 	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
-	__u64 pad[3];
+	__u32 path_end;		/* paths of this generation have ids below; `path_next` holds the next free one */
+	__u32 pad32;
+	__u64 pad[2];
 };
 _Static_assert(sizeof(struct merlon_control) == 80, "merlon_control");
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */

@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The main job on real input: one ruleset, two copies of a small network (client, host, server), the host of one
+filtered by the kernel's nf_tables, that of the other by merlon; the same connections in both.
+
+Exit status: 0 every verdict is the same; 1 one differs, or something failed.
+"""
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HOOKS = ('input', 'forward', 'output')
+# what no rule fixes: addresses of the two links, by family
+BASE = {'client': {4: '172.31.1.2', 6: 'fd00:31:1::2'}, 'server': {4: '172.31.2.2', 6: 'fd00:31:2::2'},
+        'near': {4: '172.31.1.1', 6: 'fd00:31:1::1'}, 'far': {4: '172.31.2.1', 6: 'fd00:31:2::1'}}
+LOOPBACK = {4: '127.0.0.1', 6: '::1'}
+PREFIX = {4: 24, 6: 64}
+HOST = {4: 32, 6: 128}
+
+
+class Failure(Exception):
+    pass
+
+
+def run(*argv, check=True, **kw):
+    r = subprocess.run(argv, text=True, capture_output=True, check=False, **kw)
+    if check and r.returncode:
+        raise Failure(f"{' '.join(argv)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
+    return r
+
+
+class Plan:
+    """Which probes can be made in this network, and from which host to which address."""
+
+    def __init__(self, lines, most):
+        specs = [json.loads(line) for line in lines]
+        self.near, self.far = self.interfaces(specs)
+        self.owner = {}            # address -> host that has it
+        self.probes, self.left = [], 0
+        seen = set()
+        for spec in specs:
+            for probe in self.place(spec):
+                key = tuple(probe[k] for k in ('hook', 'l4proto', 'from', 'saddr', 'daddr', 'dport'))
+                if key not in seen:
+                    seen.add(key)
+                    self.probes.append(probe)
+        # every rule keeps its first probes when there are too many
+        if len(self.probes) > most:
+            per_rule = {}
+            for i, p in enumerate(self.probes):
+                p['rank'] = per_rule[p['why']] = per_rule.get(p['why'], -1) + 1
+                p['place'] = i
+            self.left += len(self.probes) - most
+            self.probes = sorted(sorted(self.probes, key=lambda p: (p['rank'], p['place']))[:most],
+                                 key=lambda p: p['place'])
+
+    @staticmethod
+    def interfaces(specs):
+        seen = {}
+        for s in specs:
+            for rank, name in ((0, s['iif']), (1, s['oif'])):
+                if name and name != 'lo':
+                    seen.setdefault(name, [0, 0, len(seen)])[rank] += 1
+        by_use = sorted(seen, key=lambda n: (-seen[n][0], seen[n][2]))
+        near = by_use[0] if by_use else 'eth0'
+        rest = [n for n in sorted(seen, key=lambda n: (-sum(seen[n][:2]), seen[n][2])) if n != near]
+        far = rest[0] if rest else ('eth1' if near != 'eth1' else 'eth0')
+        return near, far
+
+    def side(self, interface, default):
+        """The host behind an interface, and the filtered host's own address there."""
+        if interface is None:
+            return default
+        return {self.near: 'client', self.far: 'server', 'lo': 'host'}.get(interface)
+
+    def place(self, spec):
+        f = spec['family']
+        own = {'client': BASE['near'][f], 'server': BASE['far'][f], 'host': LOOPBACK[f]}
+        ways = []
+        if spec['hook'] == 'input':
+            for peer in (['client', 'server'] if spec['iif'] is None else [self.side(spec['iif'], None)]):
+                if peer:
+                    ways.append((peer, BASE[peer][f] if peer != 'host' else LOOPBACK[f], 'host', own[peer]))
+        elif spec['hook'] == 'output':
+            for peer in (['client', 'server'] if spec['oif'] is None else [self.side(spec['oif'], None)]):
+                if peer:
+                    ways.append(('host', own[peer], peer, BASE[peer][f] if peer != 'host' else LOOPBACK[f]))
+        else:
+            i, o = self.side(spec['iif'], None), self.side(spec['oif'], None)
+            for a, b in (('client', 'server'), ('server', 'client')):
+                if (spec['iif'] is None or i == a) and (spec['oif'] is None or o == b):
+                    ways.append((a, BASE[a][f], b, BASE[b][f]))
+        if not ways:
+            self.left += 1
+        for src, saddr, dst, daddr in ways:
+            saddr, daddr = spec['saddr'] or saddr, spec['daddr'] or daddr
+            if not self.own(saddr, src) or not self.own(daddr, dst):
+                self.left += 1
+                continue
+            yield {'hook': spec['hook'], 'family': f, 'l4proto': spec['l4proto'], 'from': src, 'to': dst,
+                   'saddr': saddr, 'daddr': daddr, 'dport': spec['dport'], 'why': spec['rule'], 'iif': spec['iif']}
+
+    def own(self, address, host):
+        return self.owner.setdefault(address, host) == host
+
+    def ports(self, host, l4proto):
+        return sorted({p['dport'] for p in self.probes if p['to'] == host and p['l4proto'] == l4proto})
+
+
+class World:
+    """client -- host -- server, with agents that open real sockets."""
+
+    def __init__(self, kind, plan):
+        self.kind, self.plan = kind, plan
+        self.ns = {h: f'merlon-demo-{os.getpid()}-{kind}-{h}' for h in ('client', 'host', 'server')}
+        self.agent = {}
+
+    def inside(self, host, *argv, **kw):
+        return run('nsenter', f'--net=/run/netns/{self.ns[host]}', *argv, **kw)
+
+    def batch(self, host, lines):
+        r = run('ip', '-n', self.ns[host], '-force', '-batch', '-', input='\n'.join(lines) + '\n', check=False)
+        if r.returncode:
+            raise Failure(f'{self.ns[host]}: ip -batch: {r.stderr}')
+
+    def make(self):
+        near, far = self.plan.near, self.plan.far
+        for ns in self.ns.values():
+            run('ip', 'netns', 'add', ns)
+        for host in self.ns:
+            self.inside(host, 'sh', '-c', 'cd /proc/sys/net; for f in ipv4/conf/all/rp_filter ipv4/conf/default/rp_filter '
+                        'ipv4/icmp_ratelimit ipv6/icmp/ratelimit ipv6/conf/all/accept_dad ipv6/conf/default/accept_dad; do echo 0 > $f; done; '
+                        'echo 1 > ipv6/conf/all/forwarding; echo 1 > ipv4/ip_forward; echo "0 2147483647" > ipv4/ping_group_range; '
+                        '{ echo 100000 > ipv4/icmp_msgs_per_sec; echo 10000 > ipv4/icmp_msgs_burst; } 2>/dev/null; true')
+        for peer, name, link in (('client', near, 'near'), ('server', far, 'far')):
+            run('ip', '-n', self.ns['host'], 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'up0', 'netns', self.ns[peer])
+            lines = ['link set lo up', 'link set up0 up']
+            host = ['link set lo up', f'link set {name} up']
+            for f in (4, 6):
+                nodad = ' nodad' if f == 6 else ''
+                lines += [f'addr add {BASE[peer][f]}/{PREFIX[f]} dev up0{nodad}', f'route add default via {BASE[link][f]}']
+                host += [f'addr add {BASE[link][f]}/{PREFIX[f]} dev {name}{nodad}']
+            self.batch(peer, lines)
+            self.batch('host', host)
+        self.addresses()
+        for host, ns in self.ns.items():
+            self.agent[host] = subprocess.Popen(['nsenter', f'--net=/run/netns/{ns}', sys.executable, f'{HERE}/peer.py'],
+                                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for host in self.ns:
+            self.tell(host, {'listen': {'tcp': self.plan.ports(host, 'tcp'), 'udp': self.plan.ports(host, 'udp')}})
+        for host in self.ns:
+            self.hear(host)
+
+    def addresses(self):
+        """Gives each host the addresses that the probes need of it."""
+        known = {a for by_family in BASE.values() for a in by_family.values()} | set(LOOPBACK.values())
+        lines = {h: [] for h in self.ns}
+        for address, owner in self.plan.owner.items():
+            f = 6 if ':' in address else 4
+            if address in known or address.startswith('127.'):
+                continue
+            device = {'client': 'up0', 'server': 'up0', 'host': 'lo'}[owner]
+            lines[owner].append(f"addr add {address}/{HOST[f]} dev {device}{' nodad' if f == 6 else ''}")
+            if owner != 'host':
+                device = self.plan.near if owner == 'client' else self.plan.far
+                lines['host'].append(f'route add {address}/{HOST[f]} via {BASE[owner][f]} dev {device}')
+        for host, batch in lines.items():
+            if batch:
+                self.batch(host, batch)
+
+    def tell(self, host, command):
+        self.agent[host].stdin.write(json.dumps(command) + '\n')
+        self.agent[host].stdin.flush()
+
+    def hear(self, host):
+        line = self.agent[host].stdout.readline()
+        if not line:
+            raise Failure(f'the agent in {self.ns[host]} died')
+        return json.loads(line)
+
+    def remove(self):
+        for agent in self.agent.values():
+            agent.kill()
+            agent.wait()
+        for ns in self.ns.values():
+            run('ip', 'netns', 'del', ns, check=False)
+
+
+class Merlon:
+    """merlond in the host's namespace, with pins and state of its own."""
+
+    def __init__(self, build, world, work):
+        self.build, self.world, self.work = build, world, work
+        self.daemon = None
+        self.bpffs = f'{work}/bpf'
+        self.socket = f'{work}/merlon.sock'
+
+    def start(self):
+        os.mkdir(self.bpffs)
+        run('mount', '-t', 'bpf', '-o', 'mode=0700', 'bpf', self.bpffs)
+        self.daemon = self.world_popen(f'{self.build}/src/merlond', '--foreground', '--socket', self.socket,
+                                       '--pin-dir', f'{self.bpffs}/merlon', '--state-dir', f'{self.work}/state',
+                                       '--events', f'{self.work}/events')
+        for _ in range(100):
+            if os.path.exists(self.socket):
+                return
+            if self.daemon.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise Failure('merlond did not start:\n' + open(f'{self.work}/merlond.log', encoding='utf-8').read())
+
+    def world_popen(self, *argv):
+        log = open(f'{self.work}/merlond.log', 'w', encoding='utf-8')
+        return subprocess.Popen(['nsenter', f"--net=/run/netns/{self.world.ns['host']}", *argv], stdout=log, stderr=log)
+
+    def cli(self, *argv, check=True):
+        return run('nsenter', f"--net=/run/netns/{self.world.ns['host']}", f'{self.build}/src/merlon', argv[0],
+                   *(['--socket', self.socket] if argv[0] not in ('check', 'import') else []), *argv[1:], check=check)
+
+    def places(self):
+        """Which rule decided, by flow: from the sessions for what passed, from the events for what did not."""
+        found = {}
+        for s in json.loads(self.cli('sessions', '--json').stdout):
+            found[flow(s['proto'], s['src'], s['dst'], s.get('sport'), s.get('dport'))] = place(s)
+        with open(f'{self.work}/events', encoding='utf-8') as events:
+            for line in events:
+                e = json.loads(line)
+                if e.get('verdict') in ('drop', 'reject'):
+                    found[flow(e['proto'], e['src'], e['dst'], e.get('sport'), e.get('dport'))] = place(e)
+        return found
+
+    def stop(self):
+        if self.daemon:
+            if self.daemon.poll() is None:
+                self.cli('stop', check=False)
+                self.daemon.terminate()
+                try:
+                    self.daemon.wait(5)
+                except subprocess.TimeoutExpired:
+                    self.daemon.kill()
+                    self.daemon.wait()
+        run('umount', self.bpffs, check=False)
+
+
+def flow(proto, src, dst, sport, dport):
+    if proto in ('icmp', 'icmpv6', 'ipv6-icmp'):
+        return 'ping', src, dst, 0, 0
+    return proto, src, dst, sport, dport
+
+
+def place(o):
+    where = f"{os.path.basename(o['file'])}:{o['line']}" if o.get('file') and o.get('line') else o.get('chain') or ''
+    return f"{where} {o.get('rule') or ''}".strip()
+
+
+def traffic(worlds, plan):
+    """All probes in both worlds at once, a few dozen at a time."""
+    results = {w.kind: [None] * len(plan.probes) for w in worlds}
+    size = 48
+    for start in range(0, len(plan.probes), size):
+        chunk = range(start, min(start + size, len(plan.probes)))
+        asked = []
+        for w in worlds:
+            for host in w.ns:
+                mine = [i for i in chunk if plan.probes[i]['from'] == host]
+                if mine:
+                    w.tell(host, {'probe': [plan.probes[i] for i in mine], 'timeout': 0.8})
+                    asked.append((w, host, mine))
+        for w, host, mine in asked:
+            for i, result in zip(mine, w.hear(host)['results']):
+                results[w.kind][i] = result
+        print(f'\r  probes {chunk[-1] + 1}/{len(plan.probes)}', end='', file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return results
+
+
+def load_kernel(world, files):
+    """The same files, as the admin loads them today."""
+    for file in files:
+        with open(file, encoding='utf-8', errors='replace') as f:
+            text = f.read()
+        if '*filter' in text and 'COMMIT' in text:
+            tool = 'ip6tables-nft-restore' if is_v6(file, text) else 'iptables-nft-restore'
+            world.inside('host', tool, '--noflush', file)
+        else:
+            world.inside('host', 'nft', '-f', file)
+
+
+def is_v6(file, text):
+    rules = [line for line in text.splitlines() if line.startswith('-A')]
+    return file.endswith(('.v6', '6.rules')) or any(k in line for line in rules for k in ('ipv6-icmp', 'icmp6', '::'))
+
+
+def table(plan, results, places):
+    differ = 0
+    name = {'ping': 'ping'}
+    rows = []
+    for i, p in enumerate(plan.probes):
+        k, m = results['kernel'][i], results['merlon'][i]
+        same = k['outcome'] == m['outcome']
+        differ += not same
+        target = f"[{p['daddr']}]" if p['family'] == 6 else p['daddr']
+        port = '' if p['l4proto'] == 'ping' else f":{p['dport']}"
+        sport = 0 if p['l4proto'] == 'ping' else m['sport']
+        key = (p['l4proto'], p['saddr'], p['daddr'], sport, 0 if p['l4proto'] == 'ping' else p['dport'])
+        rows.append((p['hook'], f"{name.get(p['l4proto'], p['l4proto'])} {p['saddr']} > {target}{port}",
+                     outcome(k), outcome(m), '' if same else 'DIFFERS', places.get(key, '')))
+    widths = [max([len(r[c]) for r in rows] + [8]) for c in range(4)]
+    head = ('hook', 'probe', 'nf_tables', 'merlon')
+    print('  '.join(h.ljust(w) for h, w in zip(head, widths)) + '  decided by')
+    for r in rows:
+        print('  '.join(c.ljust(w) for c, w in zip(r, widths)) + ('  ' + r[4] if r[4] else '') + '  ' + r[5])
+    return differ
+
+
+def outcome(result):
+    return result['outcome'] + (f" ({result['detail']})" if result['outcome'] in ('reject', 'error') else '')
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='tools/demo', description=__doc__)
+    parser.add_argument('--build', required=True, help=argparse.SUPPRESS)
+    parser.add_argument('--probes', type=int, default=300, help='at most so many probes (300)')
+    parser.add_argument('ruleset', nargs='+')
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16384, max(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    files = [os.path.abspath(f) for f in args.ruleset]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix='merlon-demo.') as work:
+        worlds, merlon = [], None
+        try:
+            probes = run(f'{args.build}/tests/lib/probes', *files)
+            plan = Plan(probes.stdout.splitlines(), args.probes)
+            print(f'{len(plan.probes)} probes from {", ".join(args.ruleset)}; {plan.left} more need other interfaces, '
+                  f'addresses or room. Host: {plan.near} to the client, {plan.far} to the server.')
+            worlds = [World('kernel', plan), World('merlon', plan)]
+            for w in worlds:
+                w.make()
+            load_kernel(worlds[0], files)
+            merlon = Merlon(args.build, worlds[1], work)
+            merlon.start()
+            print('$ merlon import ' + ' '.join(args.ruleset))
+            print(merlon.cli('import', '-o', f'{work}/imported.nft', *files).stderr, end='')
+            print('$ merlon apply ' + ' '.join(args.ruleset))
+            print(merlon.cli('apply', *files).stdout, end='')
+            results = traffic(worlds, plan)
+            differ = table(plan, results, merlon.places())
+            for command in 'status', 'sessions', 'stats':
+                print(f'\n$ merlon {command}')
+                shown = merlon.cli(command).stdout.splitlines()
+                print('\n'.join(shown[:24] + ([f'... {len(shown) - 24} lines more'] if len(shown) > 24 else [])))
+            print(f'\n{len(plan.probes)} probes, {differ} differences, {time.monotonic() - began:.1f} s')
+            return 1 if differ or not plan.probes else 0
+        except Failure as e:
+            print(f'tools/demo: {e}', file=sys.stderr)
+            return 1
+        finally:
+            if merlon:
+                merlon.stop()
+            for w in worlds:
+                w.remove()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
