@@ -114,8 +114,8 @@ _Static_assert(sizeof(struct merlon_packet) == 96 + 32 + 8 + 8 + 8, "merlon_pack
 
 /*
  * Both directions of a flow have one tuple: the end with the lower (address, port) in memcmp order is `a`.
- * ICMP and ICMPv6 queries use the request's type as the port of the asking end, 0 as the other's, and the identifier
- * in `id`, so that request and reply meet in one tuple. Protocols without ports leave them 0.
+ * ICMP and ICMPv6 queries use the request's type << 8 | code as the port of the asking end, 0 as the other's, and the
+ * identifier in `id`, so that request and reply meet in one tuple. Protocols without ports leave them 0.
  */
 struct merlon_tuple4 {
 	__be32 a, b;
@@ -151,7 +151,7 @@ struct merlon_decision {
 	__u8 tcp_mask;		/* TCP flags that some rule on the way looked at ... */
 	__u8 tcp_flags;		/* ... and what they were */
 	__u8 pad;
-	__u16 checked_s;	/* ELSEWHERE: when the route was looked up, seconds modulo 65536 */
+	__u16 checked_s;	/* ELSEWHERE: when the route was looked up, in units of 2^29 ns, modulo 65536 */
 };
 _Static_assert(sizeof(struct merlon_decision) == 32, "merlon_decision");
 
@@ -162,6 +162,9 @@ enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 #define MERLON_S_SEEN_REPLY	0x02
 #define MERLON_S_ASSURED	0x04	/* both ends have proved themselves; kept in the table of established flows */
 #define MERLON_S_DYING		0x08	/* closed; the next packet of the tuple starts anew */
+#define MERLON_S_CLOSE_INIT	0x10	/* TCP: an end has sent its FIN */
+#define MERLON_S_SIMULTANEOUS	0x20	/* TCP: both ends sent a SYN */
+#define MERLON_S_CHALLENGE	0x40	/* TCP: a challenge ACK (RFC 5961) may follow */
 
 struct merlon_session {
 	/* state and counters, written by every packet */
@@ -174,8 +177,8 @@ struct merlon_session {
 	__u8 flags;
 	__u8 tcp_last_index;	/* kind and direction of the last packet, as the TCP tracker needs them */
 	__u8 tcp_last_dir;
-	__u32 pad;
-	__u64 pad2;
+	__u32 tcp_last_end;	/* sequence number behind the last segment that was let through without a step */
+	__u64 pad;
 	/* what the policy said */
 	struct merlon_decision decision[MERLON_DIRECTIONS][MERLON_SIDES];
 };
@@ -197,6 +200,8 @@ struct merlon_path {
 	__u32 counter[MERLON_PATH_COUNTERS];	/* in the order of the rules, 0-terminated if shorter */
 };
 _Static_assert(sizeof(struct merlon_path) == 64, "merlon_path");
+/* Entries of the map `path_next`: the next id to give out, and the one behind the last. User space sets both. */
+enum merlon_path_slot { MERLON_PATH_NEXT, MERLON_PATH_END, MERLON_PATH_SLOTS };
 
 /* Per-CPU statistics of the data plane: an index of the `stats` map. */
 enum merlon_stat {
@@ -231,9 +236,7 @@ struct merlon_control {
 	__u32 flags;		/* MERLON_C_* */
 	__u64 reject_cookie[MERLON_REJECT_SOCKETS];	/* sockets of the daemon's own answers: `related` */
 	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
-	__u32 path_end;		/* paths of this generation have ids below; `path_next` holds the next free one */
-	__u32 pad32;
-	__u64 pad[2];
+	__u64 pad[3];
 };
 _Static_assert(sizeof(struct merlon_control) == 80, "merlon_control");
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */

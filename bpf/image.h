@@ -3,13 +3,13 @@
  * The policy image: what the compiler writes and the classifier reads. One block of 64-bit words; every reference in
  * it is an index of a word from its start, and 0 means "none". A BPF program reads it as one map value, the native
  * library as an array; both mask each index with the block's size - 1 (a power of two), so that no image can lead out
- * of it.
+ * of it. Arrays of 32-bit values are read as "halves": half i of word w is the 32-bit value 2 * w + i of the block.
  *
  * For each (hook, family) the compiler flattens all base chains, in the order of their priorities, into one list of
  * rules; a rule's place in it is its index. The classifier finds, in ascending order, the indexes of the rules whose
  * dimensions match a packet, by hierarchical bit vectors (Lakshman and Stiliadis, SIGCOMM 1998, aggregated as in
- * Baboescu and Varghese, SIGCOMM 2001), one set of vectors per plane: a plane holds the rules that look at the same
- * dimensions.
+ * Baboescu and Varghese, SIGCOMM 2001), one set of vectors per plane: a plane holds rules that look at the same
+ * dimensions. A list of at most 64 rules has no planes: one bit each, in the rows themselves.
  */
 #ifndef MERLON_IMAGE_H
 #define MERLON_IMAGE_H
@@ -17,107 +17,121 @@
 #include "bpf/abi.h"
 
 #define MERLON_IMAGE_MAGIC 0x6e6f6c72656d0001ULL	/* "merlon", format 1 */
+#define MERLON_IMAGE_MAX_WORDS (1U << 26)	/* 512 MB: BPF_MAX_VAR_OFF of linux/bpf_verifier.h in bytes */
 #define MERLON_PLANES 64		/* at most, per list: one bit each in a word */
 #define MERLON_PLANE_RULES (64 * 64 * 64)
+#define MERLON_DIRECT_RULES 64		/* a list this short has no planes */
 #define MERLON_TREE_FANOUT 16
 #define MERLON_TREE_LEVELS 6
 #define MERLON_NO_RULE 0xffffffffU	/* the end of a list */
+#define MERLON_MAX_VISITS 4096		/* rules that one packet may touch */
 
 /*
- * A search tree over sorted boundaries b[0] = 0 < b[1] < ... < b[n-1]: the answer for a value v is the greatest i with
- * b[i] <= v. Level 0 is the root, the last level holds all boundaries; a node of level l+1 hangs below each entry of
- * level l, which repeats its first key. Keys are 32 bits, two in a word (low half first), 16 in a node of one cache
- * line; IPv6 addresses are two words (high half first), 16 in a node of four. Unused entries of a level's last node
- * are all ones: clamp the answer to n - 1.
+ * A search tree over sorted boundaries b[0] = 0 <= b[1] <= ... <= b[n-1]: the answer for a value v is the greatest i
+ * with b[i] <= v. Level 0 is the root, the last level holds all boundaries; a node of level l+1 hangs below each entry
+ * of level l, which repeats its first key. Keys are halves, 16 in a node of one cache line; IPv6 addresses are two
+ * words (high one first), 16 in a node of four lines. Unused entries of a level's last node are all ones: clamp the
+ * answer to n - 1. Without levels the boundaries are 0, 1, 2, ..., n - 1.
  */
 struct merlon_image_tree {
-	__u32 n;		/* boundaries, at least 1 */
-	__u32 levels;		/* 1..MERLON_TREE_LEVELS */
+	__u32 n;		/* boundaries; 0: no tree */
+	__u32 levels;		/* 0..MERLON_TREE_LEVELS */
 	__u32 level[MERLON_TREE_LEVELS];	/* word where each level starts, on a cache line */
 };
 
 /*
- * One dimension of a list: the tree gives the interval, `rows` the interval's row. `rows` holds two row indexes in a
- * word (low half first). A row is the word `live`, planes whose vector here is not empty (planes that do not look at
- * this dimension have their bit set), followed by the vectors of the planes that are live and look at this dimension,
- * in ascending order of planes, two word indexes in a word (low half first).
+ * One dimension of a list: the tree gives the interval, half [interval] of `rows` the word of its row. A row is the
+ * word `live`, the planes whose vector here is not empty (planes that do not look at this dimension have their bit
+ * set), followed by one half per plane that looks at this dimension (by its rank among them): the word of its vector.
+ * In a list without planes `live` has a bit for each rule that matches here, and nothing follows.
  */
 struct merlon_image_dim {
-	struct merlon_image_tree tree;
+	struct merlon_image_tree tree;	/* n = 0: nothing looks at this dimension */
 	__u32 rows;
-	__u32 pad;
-	__u64 uses;		/* planes that look at this dimension */
+	__u32 absent;		/* row of packets that do not have the field */
+	__u32 pad[6];
 };
+_Static_assert(sizeof(struct merlon_image_dim) == 64, "a cache line");
 
 /*
- * A plane: `n` rules, of which rule i (its local index) is rule `order`[i] of the list, two in a word. A vector is
+ * A plane: `n` rules, of which rule i (its local index) is rule half [i] of `order` of the list. A vector is
  *   depth 1 (n <= 64):      the word of bits
  *   depth 2 (n <= 4096):    a word that says which leaf words are not zero, then those leaf words
  *   depth 3 (n <= 262144):  a word that says which middle words are not zero, then for each of them the middle word
  *                           and the index of its first leaf word (two words), the leaves being packed likewise
+ * Vectors and leaves are shared wherever they are equal. Planes are in ascending order of `first`.
  */
 struct merlon_image_plane {
 	__u32 n;
 	__u32 depth;
 	__u32 order;
-	__u32 dims;		/* MERLON_BIT(dimension) it looks at */
 	__u32 first, last;	/* indexes in the list of its first and last rule */
+	__u32 n_dims;
+	__u32 dim[MERLON_DIMS];	/* dimension | rank << 8, the most selective first */
+	__u32 pad[2];
 };
+_Static_assert(sizeof(struct merlon_image_plane) == 64, "a cache line");
 
 /* One flattened rule, two words. */
 struct merlon_image_rule {
 	__u32 ops;		/* word of its first op; the ops follow each other */
-	__u8 n_ops;
-	__u8 verdict;		/* enum merlon_verdict, when all ops went through */
-	__u8 reject;		/* enum merlon_reject and code */
-	__u8 reject_code;
+	__u32 what;		/* MERLON_RULE() */
 	__u32 next;		/* MERLON_CONTINUE: index to go on at; often its own + 1 */
 	__u32 fail;		/* index to go on at when a match among the ops fails */
 };
 _Static_assert(sizeof(struct merlon_image_rule) == 16, "merlon_image_rule");
+/* `verdict` (enum merlon_verdict) holds when all ops went through; `reject` and `code` go with MERLON_REJECT. */
+#define MERLON_RULE(n_ops, verdict, reject, code) \
+	((__u32)(n_ops) | (__u32)(verdict) << 8 | (__u32)(reject) << 16 | (__u32)(code) << 24)
+#define MERLON_MAX_OPS 255
 
 /* What a rule does beyond its dimensions, in the order of the rule's text. Two words. */
 enum merlon_op_kind {
 	MERLON_OP_MATCH,	/* (field & mask) in the intervals of tree `arg`: odd intervals are in, even ones out */
+	MERLON_OP_RANGE,	/* (field & mask) in [arg, arg2], not for IPv6 addresses */
 	MERLON_OP_COUNT,	/* count the packet at counter `arg` */
-	MERLON_OP_LIMIT,	/* token bucket `arg`; fails when empty (inverted: when not) */
+	MERLON_OP_LIMIT,	/* token bucket at word `arg`; fails when empty (inverted: when not) */
 	MERLON_OP_LOG,		/* report the packet with log statement `arg` */
 	MERLON_OP_MARK,		/* mark = (mark & mask) ^ arg */
 };
 struct merlon_image_op {
-	__u8 kind;
-	__u8 field;
-	__u8 invert;
-	__u8 pad;
+	__u32 what;		/* MERLON_OP() */
 	__u32 mask;
-	__u32 arg;		/* MATCH: word of a merlon_image_tree */
-	__u32 pad2;
+	__u32 arg, arg2;
 };
 _Static_assert(sizeof(struct merlon_image_op) == 16, "merlon_image_op");
+#define MERLON_OP(kind, field, invert) ((__u32)(kind) | (__u32)(field) << 8 | (__u32)(invert) << 16)
 
 /*
  * A token bucket. Its state in the `limits` map is one word, the time at which it was empty: with now - state =
- * tokens (at most `max_ns`), a packet costs `cost_ns` (net/netfilter/nft_limit.c in virtual time; state 0 is full).
+ * tokens (at most `max_ns`), a packet costs `ns` / `rate` (net/netfilter/nft_limit.c in virtual time; state 0 is
+ * full).
  */
 struct merlon_image_limit {
-	__u64 cost_ns;		/* per packet, or per byte with `bytes` (in 1/1024 ns) */
+	__u64 ns;		/* per packet; `bytes`: per `rate` bytes */
+	__u64 rate;
 	__u64 max_ns;
 	__u32 slot;		/* entry of the limits map */
 	__u32 bytes;		/* count bytes instead of packets */
 };
+_Static_assert(sizeof(struct merlon_image_limit) == 32, "merlon_image_limit");
 
 struct merlon_image_list {
 	__u32 n_rules;
-	__u32 n_planes;
-	__u32 planes;		/* merlon_image_plane[n_planes] */
+	__u32 n_planes;		/* 0: at most MERLON_DIRECT_RULES rules, in the rows themselves */
+	__u32 planes;		/* merlon_image_plane[n_planes], on a cache line */
 	__u32 rules;		/* merlon_image_rule[n_rules] */
+	__u64 all;		/* a bit for each plane, or for each rule */
+	__u64 pad[5];
 	struct merlon_image_dim dim[MERLON_DIMS];
 };
+_Static_assert(sizeof(struct merlon_image_list) == 64 * (1 + MERLON_DIMS), "cache lines");
 
 /*
  * Interfaces: an open hash of `ifaces_mask` + 1 words, each ifindex << 32 | class, 0 = free, that starts at
- * merlon_image_iface_slot() and goes on for at most MERLON_IFACE_PROBES slots. Interfaces that are not in it have
- * class 1, "no interface" has class 0. User space may fill free slots of an image in force (one aligned store).
+ * merlon_image_iface_slot() and goes on for at most MERLON_IFACE_PROBES slots, or to the first free one. Interfaces
+ * that are not in it have class 1, "no interface" has class 0. User space may fill free slots of an image in force
+ * and change the class of used ones (one aligned store).
  */
 #define MERLON_IFACE_PROBES 8
 #define MERLON_IFACE_NONE 0

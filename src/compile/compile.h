@@ -84,5 +84,7 @@ int merlon_native_new(const struct merlon_policy *policy, struct merlon_native *
 void merlon_native_free(struct merlon_native *native);
 /* walk->packet (with interface classes in IIF and OIF) and walk->now_ns are read, the rest is filled. */
 void merlon_native_classify(struct merlon_native *native, struct merlon_walk *walk);
+/* What was counted at once because a walk touched more counters than it can list, by counter of the policy. */
+const struct merlon_counter *merlon_native_counters(const struct merlon_native *native);
 
 #endif

@@ -3,7 +3,8 @@
  * The data plane in the kernel: programs, maps, pins, attachments. Everything is pinned below `pin_dir`, so it goes on
  * enforcing when the process that made it is gone, and merlon_dataplane_open() finds it again.
  *
- *   PIN_DIR/maps/NAME         every map
+ *   PIN_DIR/maps/NAME         maps that outlive policies: control, sessions, statistics, ring buffers, ...
+ *   PIN_DIR/policy/NAME       maps and programs of the size class in force: image, counters, limits, paths
  *   PIN_DIR/progs/{ingress,egress}   entry programs: one tail call through map `entry`, constant slots
  *   PIN_DIR/links/IFINDEX-{ingress,egress}   TCX links; where the kernel has none (before 6.6), clsact filters hold on
  *
@@ -44,6 +45,8 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 
 /* Where the compiler may number counters and limits for the next policy, and its generation. */
 void merlon_dataplane_prepare(struct merlon_dataplane *dp, struct merlon_compile_options *options);
+/* The same numbers as the policy in force has them: compiling its ruleset again must give the same image. -ENOENT: none. */
+int merlon_dataplane_in_force(const struct merlon_dataplane *dp, struct merlon_compile_options *options);
 /* Puts a policy in force, as one step; on an error the old one stays. */
 int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
 			   struct merlon_diag *diag);
@@ -87,10 +90,12 @@ int merlon_dataplane_sweep(struct merlon_dataplane *dp);
 /* Forgets all sessions. */
 int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp);
 
-/* Ring buffers: a descriptor to poll (epoll), and a call that hands out what is there. */
+/*
+ * Ring buffers: a descriptor to poll (epoll), and a call that hands out what is there, up to a bound; returns how many.
+ */
 struct merlon_dataplane_events {
-	int (*event)(void *context, const struct merlon_event *event);
-	int (*reject)(void *context, const struct merlon_reject_event *event);
+	void (*event)(void *context, const struct merlon_event *event);
+	void (*reject)(void *context, const struct merlon_reject_event *event);
 	void *context;
 };
 int merlon_dataplane_events_open(struct merlon_dataplane *dp, const struct merlon_dataplane_events *handler);
@@ -103,6 +108,7 @@ struct merlon_dataplane_info {
 	uint32_t sessions, embryonic;	/* entries now */
 	uint32_t max_sessions, max_embryonic;
 	uint32_t image_words;		/* room of the loaded programs */
+	unsigned attached;	/* interfaces */
 	bool audit;
 };
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret);

@@ -227,13 +227,15 @@ class Merlon:
     def places(self):
         """Which rule decided, by flow: from the sessions for what passed, from the events for what did not."""
         found = {}
-        for s in json.loads(self.cli('sessions', '--json').stdout):
-            found[flow(s['proto'], s['src'], s['dst'], s.get('sport'), s.get('dport'))] = place(s)
+        for o in json.loads(self.cli('sessions', '--json').stdout):
+            found[flow(o['proto'], o['src'], o['dst'], o['sport'], o['dport'])] = \
+                place(o['file'], o['line'], None, o['rule'])
         with open(f'{self.work}/events', encoding='utf-8') as events:
             for line in events:
-                e = json.loads(line)
-                if e.get('verdict') in ('drop', 'reject'):
-                    found[flow(e['proto'], e['src'], e['dst'], e.get('sport'), e.get('dport'))] = place(e)
+                e = {k.removeprefix('MERLON_'): v for k, v in json.loads(line).items()}
+                if e['VERDICT'] in ('drop', 'reject'):
+                    key = flow(e['PROTO'].lower(), e['SRC'], e['DST'], int(e.get('SPORT', 0)), int(e.get('DPORT', 0)))
+                    found[key] = place(e.get('RULE_FILE'), e.get('RULE_LINE'), e.get('CHAIN'), e.get('RULE'))
         return found
 
     def stop(self):
@@ -250,14 +252,12 @@ class Merlon:
 
 
 def flow(proto, src, dst, sport, dport):
-    if proto in ('icmp', 'icmpv6', 'ipv6-icmp'):
-        return 'ping', src, dst, 0, 0
-    return proto, src, dst, sport, dport
+    return ('ping', src, dst, 0, 0) if proto in ('icmp', 'icmpv6') else (proto, src, dst, sport, dport)
 
 
-def place(o):
-    where = f"{os.path.basename(o['file'])}:{o['line']}" if o.get('file') and o.get('line') else o.get('chain') or ''
-    return f"{where} {o.get('rule') or ''}".strip()
+def place(file, line, chain, rule):
+    where = f'{os.path.basename(file)}:{line}' if file and line else chain
+    return ' '.join(filter(None, (where, rule or 'policy')))
 
 
 def traffic(worlds, plan):

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The long way of a packet: all headers, its route, its session, the rules. Each part is a global function, which the
+ * verifier looks at once; they share the per-CPU scratch and walk.
+ */
+#ifndef MERLON_COLD_H
+#define MERLON_COLD_H
+
+#include <bpf/bpf_endian.h>
+#include <linux/if_ether.h>
+
+#include "bpf/act.h"
+#include "bpf/maps.h"
+#include "bpf/ours.h"
+#include "bpf/track.h"
+
+#define MERLON_FRAGMENT_NS 30000000000ULL	/* how long the stack waits for the rest: ipfrag_time */
+
+merlon_inline int merlon_not_judged(void)
+{
+	merlon_stat(MERLON_STAT_UNJUDGED);
+	return MERLON_PASS;
+}
+
+/* Headers and surroundings of a packet into the scratch. -1: malformed. */
+__noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_control *c = merlon_only(control);
+	__u8 family = skb->protocol == bpf_htons(ETH_P_IP) ? MERLON_IPV4 : MERLON_IPV6;
+
+	if (!s || !c || merlon_parse(skb, family, merlon_available(skb), &s->headers))
+		return -1;
+	/* the stack checks what comes in; what goes out it has made, or the card will */
+	if (side == MERLON_INGRESS && s->headers.flags & MERLON_H_CHECKSUM)
+		return -1;
+	s->now = bpf_ktime_get_coarse_ns();
+	s->side = side;
+	s->direction = MERLON_ORIGINAL;
+	s->has_direction = 0;
+	s->has_session = 0;
+	s->starts_session = 0;
+	s->context.generation = c->generation;
+	s->context.routes = c->routes;
+	s->context.tcp_flags = s->headers.tcp_flags;
+	if (side == MERLON_INGRESS) {
+		s->context.hook = MERLON_INPUT;
+		s->context.iif = skb->ifindex;
+		s->context.oif = 0;
+	} else {
+		s->context.hook = skb->ingress_ifindex ? MERLON_FORWARD : MERLON_OUTPUT;
+		s->context.iif = skb->ingress_ifindex;
+		s->context.oif = skb->ifindex;
+	}
+	return 0;
+}
+
+/* An answer that the daemon gives for the policy belongs to the packet that was rejected. */
+merlon_inline int merlon_is_own_answer(struct __sk_buff *skb, const struct merlon_scratch *s)
+{
+	struct merlon_control *c = merlon_only(control);
+	__u64 cookie;
+
+	if (!c || s->context.hook != MERLON_OUTPUT || !c->reject_cookie[0] || !skb->sk)
+		return 0;
+	cookie = bpf_get_socket_cookie(skb);
+	for (int i = 0; i < MERLON_REJECT_SOCKETS; i++)
+		if (cookie && cookie == c->reject_cookie[i])
+			return 1;
+	return 0;
+}
+
+/* `meta pkttype` of a packet that is looped back says what it was meant to be (net/netfilter/nft_meta.c). */
+merlon_inline __u32 merlon_pkttype(struct __sk_buff *skb, const struct merlon_headers *h)
+{
+	if (skb->pkt_type != PACKET_LOOPBACK)
+		return skb->pkt_type;
+	if (h->family == MERLON_IPV4 && (*(const __u8 *)h->daddr & 0xf0) != 0xe0)
+		return PACKET_BROADCAST;
+	return merlon_is_group(h) ? PACKET_MULTICAST : PACKET_BROADCAST;
+}
+
+/* The image in force, NULL: none. */
+merlon_inline const __u64 *merlon_image_words(void)
+{
+	void *outer = merlon_only(image);
+	__u32 zero = 0;
+
+	return outer ? bpf_map_lookup_elem(outer, &zero) : NULL;
+}
+
+/* The packet in the scratch as the rules see it, into the walk. */
+__noinline int merlon_view(struct __sk_buff *skb)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_walk *w = merlon_only(walk);
+	const __u64 *words = merlon_image_words();
+	struct merlon_packet *packet;
+
+	if (!s || !w || !words)
+		return -1;
+	packet = &w->packet;
+	merlon_fill_packet(packet, &s->headers);
+	packet->hook = s->context.hook;
+	packet->ct_state = s->context.ct_state;
+	packet->ct_direction = s->direction;
+	packet->iif = s->context.iif;
+	packet->oif = s->context.oif;
+	merlon_put(packet, MERLON_F_IIF, merlon_iface_class(words, s->context.iif));
+	merlon_put(packet, MERLON_F_OIF, merlon_iface_class(words, s->context.oif));
+	merlon_put(packet, MERLON_F_CT_STATE, s->context.ct_state);
+	if (s->has_direction)
+		merlon_put(packet, MERLON_F_CT_DIRECTION, s->direction);
+	merlon_put(packet, MERLON_F_MARK, skb->mark);
+	merlon_put(packet, MERLON_F_PKTTYPE, merlon_pkttype(skb, &s->headers));
+	w->now_ns = s->now;
+	return 0;
+}
+
+/* Asks the rules about the packet in the walk. -1: there is no image. */
+__noinline int merlon_ask(void)
+{
+	struct merlon_walk *w = merlon_only(walk);
+	const __u64 *words = merlon_image_words();
+
+	if (!w || !words)
+		return -1;
+	merlon_classify(words, w);
+	return 0;
+}
+
+merlon_inline void merlon_fragment_key(struct merlon_scratch *s)
+{
+	struct merlon_fragment_key *key = &s->fragment;
+
+	__builtin_memcpy(key->saddr, s->headers.saddr, 16);
+	__builtin_memcpy(key->daddr, s->headers.daddr, 16);
+	key->id = s->headers.fragment_id;
+	key->ifindex = s->side == MERLON_INGRESS ? s->context.iif : s->context.oif;
+	key->l4proto = s->headers.ct_proto;
+	key->hook = s->context.hook;
+	key->family = s->headers.family;
+	key->pad = 0;
+}
+
+/* The first fragment carries the ports: its verdict is that of the others. */
+merlon_inline void merlon_fragment_note(struct merlon_scratch *s, __u32 verdict)
+{
+	struct merlon_fragment fragment = { .time_ns = s->now, .verdict = verdict };
+
+	merlon_fragment_key(s);
+	bpf_map_update_elem(&fragments, &s->fragment, &fragment, BPF_ANY);
+}
+
+merlon_inline int merlon_image_uses_ct(void)
+{
+	const __u64 *words = merlon_image_words();
+
+	return !words || ((const __u32 *)words)[__builtin_offsetof(struct merlon_image, uses_ct) / 4];
+}
+
+/*
+ * A later fragment. nf_tables sees the whole datagram where connections are tracked, and where it is delivered or was
+ * sent: there the verdict is the first one's, and one whose first fragment is unknown is dropped. Returns ACCEPT, DROP
+ * or CONTINUE: the rules decide, without ports.
+ */
+__noinline int merlon_fragment_verdict(void)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_fragment *first;
+
+	if (!s)
+		return MERLON_DROP;
+	merlon_fragment_key(s);
+	first = bpf_map_lookup_elem(&fragments, &s->fragment);
+	if (first && s->now - first->time_ns < MERLON_FRAGMENT_NS)
+		return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
+	return s->context.hook == MERLON_FORWARD && !merlon_image_uses_ct() ? MERLON_CONTINUE : MERLON_DROP;
+}
+
+/* Dropped before the rules were asked. */
+merlon_inline int merlon_discard(struct merlon_scratch *s, __u32 side, enum merlon_stat why)
+{
+	struct merlon_control *c = merlon_only(control);
+
+	merlon_stat_packet(why, s->headers.bytes);
+	return c && c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(side);
+}
+
+/* The rules have spoken: counts, reports, remembers. */
+__noinline int merlon_conclude(struct __sk_buff *skb)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_control *c = merlon_only(control);
+	struct merlon_walk *w = merlon_only(walk);
+
+	if (!s || !c || !w)
+		return TC_ACT_SHOT;
+	merlon_stat(MERLON_STAT_MISSES);
+	merlon_count_walk(w);
+	if (s->context.ct_state == MERLON_CT_INVALID)
+		merlon_stat(MERLON_STAT_INVALID);
+	if (s->headers.flags & MERLON_H_FIRST)
+		merlon_fragment_note(s, w->verdict);
+	if (w->n_logs || w->logs_lost || w->verdict != MERLON_ACCEPT)
+		merlon_report(skb);
+	if (w->verdict == MERLON_ACCEPT) {
+		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->headers.bytes);
+		merlon_remember(s, w);
+		if (w->mark != skb->mark)
+			skb->mark = w->mark;
+		return MERLON_PASS;
+	}
+	merlon_stat_packet(w->failed ? MERLON_STAT_FAILED : w->verdict == MERLON_REJECT ? MERLON_STAT_REJECTED :
+			   MERLON_STAT_DROPPED, s->headers.bytes);
+	if (c->flags & MERLON_C_AUDIT)
+		return MERLON_PASS;
+	if (w->verdict == MERLON_REJECT)
+		merlon_reject(skb);
+	return merlon_drop(s->side);
+}
+
+/* At loopback's egress: the state goes with the packet. */
+merlon_inline void merlon_send_state(struct __sk_buff *skb, const struct merlon_scratch *s)
+{
+	if (s->side == MERLON_EGRESS && skb->ifindex == MERLON_LOOPBACK)
+		skb->tc_index = merlon_carry(s->context.ct_state, s->direction);
+}
+
+merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scratch *s)
+{
+	__u32 verdict;
+
+	if (s->side == MERLON_INGRESS && merlon_is_forwarded(skb))
+		return MERLON_PASS;
+	verdict = merlon_fragment_verdict();
+	if (verdict == MERLON_DROP)
+		return merlon_discard(s, s->side, MERLON_STAT_DROPPED);
+	if (verdict == MERLON_ACCEPT) {
+		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->headers.bytes);
+		return MERLON_PASS;
+	}
+	s->context.ct_state = MERLON_CT_INVALID;
+	if (merlon_view(skb) < 0 || merlon_ask() < 0)
+		return merlon_discard(s, s->side, MERLON_STAT_FAILED);
+	return merlon_conclude(skb);
+}
+
+__noinline int merlon_cold(struct __sk_buff *skb, __u32 side, __u32 carried)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	int r;
+
+	if (!s)
+		return TC_ACT_SHOT;
+	if (merlon_prepare(skb, side) < 0) {
+		merlon_debug("malformed packet on %u", skb->ifindex);
+		return merlon_discard(s, side, MERLON_STAT_MALFORMED);
+	}
+	s->carried = carried;
+	if (s->headers.flags & MERLON_H_LATER)
+		return merlon_later_fragment(skb, s);
+	if (merlon_is_own_answer(skb, s)) {
+		s->context.ct_state = MERLON_CT_RELATED;
+		s->direction = MERLON_REPLY;
+		s->has_direction = 1;
+	} else {
+		r = merlon_track(skb);
+		if (r == MERLON_TRACKED_FORWARD)
+			return MERLON_PASS;
+		if (r == MERLON_TRACKED_ACCEPT) {
+			merlon_send_state(skb, s);
+			return MERLON_PASS;
+		}
+	}
+	merlon_send_state(skb, s);
+	if (merlon_view(skb) < 0 || merlon_ask() < 0)
+		return merlon_discard(s, side, MERLON_STAT_FAILED);
+	r = merlon_conclude(skb);
+	merlon_debug("hook %u state %u: %d", s->context.hook, s->context.ct_state, r);
+	return r;
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The maps of the data plane and what is set before it is loaded. Sizes marked "set by the loader" are placeholders.
+ */
+#ifndef MERLON_MAPS_H
+#define MERLON_MAPS_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/abi.h"
+
+/* Words of the image - 1; set by the loader together with the value size of the map `image`. */
+const volatile __u32 merlon_image_mask = (1U << 17) - 1;
+/*
+ * The kernel has bpf_cast_to_kern_ctx() and bpf_rdonly_cast() (6.2). Set by the loader, which finds these functions in
+ * the kernel's BTF; without them namespace and egress device can't be told (see ours.h).
+ */
+const volatile __u8 merlon_have_kern_ctx = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);		/* set by the loader */
+	__type(key, __u32);
+	__type(value, __u64);
+} limits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);		/* set by the loader */
+	__type(key, __u32);
+	__type(value, struct merlon_counter);
+} counters SEC(".maps");
+
+/* After the two maps that it uses by name. */
+#include "bpf/classify.h"
+#include "bpf/session.h"
+
+/* Slots of `entry`. */
+enum merlon_entry { MERLON_ENTRY_INGRESS, MERLON_ENTRY_EGRESS, MERLON_ENTRIES };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, MERLON_ENTRIES);
+	__type(key, __u32);
+	__type(value, __u32);
+} entry SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct merlon_control);
+} control SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct merlon_timeouts);
+} timeouts SEC(".maps");
+
+/* One value of merlon_image_mask + 1 words. It has no BTF type, whose size would have to agree. */
+struct merlon_inner_image {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, (1U << 17) * sizeof(__u64));	/* set by the loader */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, struct merlon_inner_image);
+} image SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);		/* set by the loader */
+	__type(key, struct merlon_path);
+	__type(value, __u32);
+} paths SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MERLON_PATH_SLOTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} path_next SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct merlon_stats);
+} stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct merlon_walk);
+} walk SEC(".maps");
+
+/* Established flows: grows with them, and a flood of new ones does not reach it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);	/* set by the loader, as are the three below */
+	__type(key, struct merlon_tuple4);
+	__type(value, struct merlon_session);
+} sessions4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct merlon_tuple6);
+	__type(value, struct merlon_session);
+} sessions6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct merlon_tuple4);
+	__type(value, struct merlon_session);
+} embryonic4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct merlon_tuple6);
+	__type(value, struct merlon_session);
+} embryonic6 SEC(".maps");
+
+/* What became of the first fragment, for those that follow. */
+struct merlon_fragment_key {
+	__be32 saddr[4], daddr[4];
+	__be32 id;
+	__u32 ifindex;
+	__u8 l4proto;
+	__u8 hook;
+	__u8 family;
+	__u8 pad;
+};
+struct merlon_fragment {
+	__u64 time_ns;
+	__u32 verdict;
+	__u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct merlon_fragment_key);
+	__type(value, struct merlon_fragment);
+} fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);	/* set by the loader, likewise below */
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} rejects SEC(".maps");
+
+/* Where the cold path keeps what does not fit on its stack. */
+struct merlon_scratch {
+	struct merlon_headers headers, inner;
+	struct merlon_session session;	/* one to be made */
+	struct merlon_path path;
+	struct bpf_fib_lookup fib;
+	struct merlon_fragment_key fragment;
+	union merlon_tuple tuple, inner_tuple;
+	struct merlon_context context;
+	__u64 now;
+	__u32 carried;			/* skb->tc_index as it came over loopback, 0: nothing */
+	__u8 side;
+	__u8 direction;
+	__u8 has_direction;
+	__u8 sender_is_a;
+	__u8 has_session;		/* there is one of this tuple */
+	__u8 starts_session;		/* `session` goes into the table if the packet is accepted */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct merlon_scratch);
+} scratch SEC(".maps");
+
+/* The entry of a map that has but one. */
+#define merlon_only(map) \
+	({ \
+		__u32 zero_ = 0; \
+		bpf_map_lookup_elem(&(map), &zero_); \
+	})
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The data plane at TC. `ingress_entry` and `egress_entry` are what interfaces have attached, for good; they jump to
+ * the programs that are in force. Those take the short way (hot.h) for packets of established connections whose
+ * verdict is known, and the long one (cold.h) for all others.
+ */
+#include "bpf/maps.h"
+
+#include <bpf/bpf_endian.h>
+#include <linux/if_ether.h>
+
+#include "bpf/cold.h"
+#include "bpf/hot.h"
+#include "bpf/ours.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+SEC("tc")
+int ingress(struct __sk_buff *skb)
+{
+	struct merlon_control *c = merlon_only(control);
+	__u32 carried = 0;
+	int r;
+
+	if (!c || !c->generation)
+		return MERLON_PASS;
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return merlon_not_judged();
+	/* what the loopback device brings was tracked when it left; elsewhere the field could be anyone's */
+	if (skb->ifindex == MERLON_LOOPBACK && merlon_is_carried(skb->tc_index))
+		carried = skb->tc_index;
+	skb->tc_index = 0;
+	if (!merlon_ours_ingress(skb, c))
+		return merlon_not_judged();
+	r = merlon_hot(skb, c, MERLON_INGRESS, carried);
+	return r == MERLON_COLD ? merlon_cold(skb, MERLON_INGRESS, carried) : r;
+}
+
+SEC("tc")
+int egress(struct __sk_buff *skb)
+{
+	struct merlon_control *c = merlon_only(control);
+	int r;
+
+	if (!c || !c->generation)
+		return MERLON_PASS;
+	if (skb->ifindex == MERLON_LOOPBACK)
+		skb->tc_index = 0;
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return merlon_not_judged();
+	if (!merlon_ours_egress(skb, c))
+		return merlon_not_judged();
+	r = merlon_hot(skb, c, MERLON_EGRESS, 0);
+	return r == MERLON_COLD ? merlon_cold(skb, MERLON_EGRESS, 0) : r;
+}
+
+/* An empty slot lets everything pass: nothing is in force. */
+SEC("tc")
+int ingress_entry(struct __sk_buff *skb)
+{
+	bpf_tail_call_static(skb, &entry, MERLON_ENTRY_INGRESS);
+	return MERLON_PASS;
+}
+
+SEC("tc")
+int egress_entry(struct __sk_buff *skb)
+{
+	bpf_tail_call_static(skb, &entry, MERLON_ENTRY_EGRESS);
+	return MERLON_PASS;
+}

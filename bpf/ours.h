@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which packets are judged, and how long they are: what only the kernel's own skb tells. From 6.2 on it is read
+ * through bpf_cast_to_kern_ctx(); on 6.1 less is known, and what is unknown is judged:
+ *  - a device that was moved to another namespace goes on being filtered by the policy of the old one;
+ *  - at egress, packets that another device hands down (macvlan, bond, bridge) are judged a second time.
+ */
+#ifndef MERLON_OURS_H
+#define MERLON_OURS_H
+
+#include <bpf/bpf_core_read.h>
+#include <linux/if_packet.h>
+
+#include "bpf/maps.h"
+
+#define MERLON_LOOPBACK 1	/* LOOPBACK_IFINDEX of net/flow.h: the first device of every namespace */
+#define MERLON_AF_PACKET 17
+
+/* As much of the kernel's structs as is read here; offsets are relocated when the programs are loaded. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct net {
+	__u64 net_cookie;
+};
+typedef struct {
+	struct net *net;
+} possible_net_t;
+struct net_device {
+	possible_net_t nd_net;
+};
+struct dst_entry {
+	struct net_device *dev;
+};
+struct sk_buff {
+	struct net_device *dev;
+	unsigned long _skb_refdst;
+	unsigned int len;
+	__u16 network_header;
+	unsigned char *head, *data;
+};
+#pragma clang attribute pop
+
+extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak;
+extern void *bpf_rdonly_cast(const void *, __u32) __ksym __weak;
+
+#define MERLON_DST_PTRMASK (~1UL)	/* SKB_DST_PTRMASK of linux/skbuff.h */
+
+/* Bytes from the network header on, Ethernet padding included. */
+merlon_inline __u32 merlon_available(struct __sk_buff *skb)
+{
+	__u8 raw[8];
+	__u32 bytes;
+
+	if (merlon_have_kern_ctx) {
+		struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+		__u64 at = kernel->data - kernel->head;
+
+		return kernel->len + (__u32)at - kernel->network_header;
+	}
+	/* The length in the header is right if there is a last byte. */
+	if (merlon_read(skb, 0, raw, sizeof(raw)))
+		return 0;
+	bytes = raw[0] >> 4 == 4 ? merlon_be16(raw + 2) : merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
+	if (!bytes || (bytes == MERLON_IPV6_BYTES && raw[6] == MERLON_PROTO_HOPOPTS))
+		return skb->len;
+	return merlon_read(skb, bytes - 1, raw, 1) ? 0 : bytes;
+}
+
+/* The programs travel with a device that is moved to another namespace; that one's packets are not ours. */
+merlon_inline int merlon_in_netns(struct __sk_buff *skb, const struct merlon_control *c)
+{
+	struct sk_buff *kernel;
+
+	if (!merlon_have_kern_ctx || !c->netns_cookie)
+		return 1;
+	kernel = bpf_cast_to_kern_ctx(skb);
+	return kernel->dev->nd_net.net->net_cookie == c->netns_cookie;
+}
+
+/*
+ * Frames for others, and frames of a VLAN, which another device receives once the tag is off; those for VLAN 0 are
+ * for this device (IEEE 802.1Q priority tags).
+ */
+merlon_inline int merlon_ours_ingress(struct __sk_buff *skb, const struct merlon_control *c)
+{
+	if (skb->pkt_type == PACKET_OTHERHOST)
+		return 0;
+	if (skb->vlan_present && skb->vlan_tci & 0xfff)
+		return 0;
+	return merlon_in_netns(skb, c);
+}
+
+/*
+ * What the IP layer sends through this very device. What a device below another one carries has been judged above,
+ * and what packet sockets send has no route (nf_tables does not see it either).
+ */
+merlon_inline int merlon_ours_egress(struct __sk_buff *skb, const struct merlon_control *c)
+{
+	if (merlon_have_kern_ctx) {
+		struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+		struct dst_entry *dst = bpf_rdonly_cast((void *)(kernel->_skb_refdst & MERLON_DST_PTRMASK),
+							bpf_core_type_id_kernel(struct dst_entry));
+
+		if (dst->dev != kernel->dev)
+			return 0;
+	} else if (skb->vlan_present && skb->vlan_tci & 0xfff) {
+		return 0;
+	} else {
+		struct bpf_sock *sk = skb->sk;
+
+		if (sk && sk->family == MERLON_AF_PACKET)
+			return 0;
+	}
+	return merlon_in_netns(skb, c);
+}
+
+#endif

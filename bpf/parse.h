@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From the bytes of an IP packet to struct merlon_headers, and from there to the packet as rules see it. Offsets count
+ * from the network header. Compiled into the BPF programs, which read an skb, and natively, reading a buffer.
+ */
+#ifndef MERLON_PARSE_H
+#define MERLON_PARSE_H
+
+#include "bpf/abi.h"
+#include "bpf/env.h"
+
+#define MERLON_IPV4_BYTES 20
+#define MERLON_IPV4_MAX_BYTES 60
+#define MERLON_IPV6_BYTES 40
+#define MERLON_TCP_BYTES 20
+#define MERLON_UDP_BYTES 8
+#define MERLON_ICMP_BYTES 8
+#define MERLON_EXTENSIONS 8	/* extension headers that are walked; nobody sends as many */
+
+#define MERLON_IP_MF 0x2000	/* RFC 791 3.1: more fragments; the low 13 bits are the offset */
+#define MERLON_IP_OFFSET 0x1fff
+
+/* Protocol numbers; names of their own, because linux/in.h and netinet/in.h do not go together. */
+enum merlon_protocol {
+	MERLON_PROTO_HOPOPTS = 0,
+	MERLON_PROTO_ICMP = 1,
+	MERLON_PROTO_TCP = 6,
+	MERLON_PROTO_UDP = 17,
+	MERLON_PROTO_DCCP = 33,
+	MERLON_PROTO_ROUTING = 43,
+	MERLON_PROTO_FRAGMENT = 44,
+	MERLON_PROTO_AH = 51,
+	MERLON_PROTO_ICMPV6 = 58,
+	MERLON_PROTO_NONE = 59,
+	MERLON_PROTO_DSTOPTS = 60,
+	MERLON_PROTO_SCTP = 132,
+	MERLON_PROTO_UDPLITE = 136,
+};
+
+/* What is known of a packet, merlon_headers.flags. */
+#define MERLON_H_NO_L4		0x01	/* the chain of headers breaks off: rules see no protocol (nft_pktinfo "unspec") */
+#define MERLON_H_FIRST		0x02	/* first fragment of several */
+#define MERLON_H_LATER		0x04	/* another one: no transport header */
+#define MERLON_H_UNTRACKABLE	0x08	/* nf_conntrack finds no protocol in it */
+#define MERLON_H_CHECKSUM	0x10	/* the checksum of the IPv4 header is wrong */
+
+struct merlon_headers {
+	__be32 saddr[4], daddr[4];	/* IPv4 in [0] */
+	__be32 fragment_id;
+	__u32 bytes;			/* of the IP packet */
+	__u32 l4_offset, l4_bytes;	/* what rules call the transport header */
+	__u32 ct_offset, ct_bytes;	/* what the tracker does: behind an IPv6 authentication header, too */
+	__u32 seq, ack;
+	__be16 sport, dport;		/* bytes 0-1 and 2-3 at ct_offset */
+	__be16 id;			/* ICMP: bytes 4-5 */
+	__u16 udp_bytes;		/* UDP: as its header says */
+	__u16 th0, th2;			/* host order, at l4_offset */
+	__u8 l4proto;			/* for rules */
+	__u8 ct_proto;			/* for the tracker */
+	__u8 family;
+	__u8 flags;
+	__u8 tcp_flags;
+	__u8 tcp_header;		/* bytes by its data offset */
+	__u8 ttl, tos, nexthdr;
+	__u8 th_bytes;			/* of the transport header that rules can read: 0, 2, 4 or 20 */
+	__u8 pad[2];
+};
+
+#ifdef __bpf__
+/* Kernel 6.1 refuses some loops that contain calls ("back-edge"), by their layout: such loops are unrolled. */
+#define MERLON_UNROLLED _Pragma("clang loop unroll(full)")
+typedef struct __sk_buff merlon_source;
+
+merlon_inline int merlon_read(merlon_source *skb, __u32 offset, void *to, __u32 n)
+{
+	return bpf_skb_load_bytes_relative(skb, offset, to, n, BPF_HDR_START_NET);
+}
+#else
+#include <string.h>
+
+#define MERLON_UNROLLED
+typedef const struct merlon_buffer {
+	const __u8 *data;
+	__u32 bytes;
+} merlon_source;
+
+merlon_inline int merlon_read(merlon_source *buffer, __u32 offset, void *to, __u32 n)
+{
+	if (offset > buffer->bytes || buffer->bytes - offset < n)
+		return -1;
+	memcpy(to, buffer->data + offset, n);
+	return 0;
+}
+#endif
+
+merlon_inline __u16 merlon_be16(const __u8 *p)
+{
+	return (__u16)(p[0] << 8 | p[1]);
+}
+
+merlon_inline __u32 merlon_be32(const __u8 *p)
+{
+	return (__u32)p[0] << 24 | (__u32)p[1] << 16 | (__u32)p[2] << 8 | p[3];
+}
+
+merlon_inline int merlon_has_ports(__u8 proto)
+{
+	return proto == MERLON_PROTO_TCP || proto == MERLON_PROTO_UDP || proto == MERLON_PROTO_UDPLITE || proto == MERLON_PROTO_SCTP ||
+	       proto == MERLON_PROTO_DCCP;
+}
+
+/* RFC 791: the one's complement sum over a whole header is all ones. */
+merlon_inline int merlon_checksum_ok(const __u8 *header, __u32 bytes)
+{
+	__u32 sum = 0;
+
+	for (__u32 i = 0; i + 1 < bytes; i += 2)
+		sum += merlon_be16(header + i);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+/* Where a walk over IPv6 extension headers ended. */
+struct merlon_chain {
+	__u32 l4_offset, ct_offset;
+	__be32 fragment_id;
+	__u8 l4proto, ct_proto;
+	__u8 flags;		/* MERLON_H_* */
+};
+
+/* The headers that ipv6_ext_hdr() (net/ipv6/exthdrs_core.c) knows, but for "no next header". */
+merlon_inline int merlon_is_extension(__u8 proto)
+{
+	return proto == MERLON_PROTO_HOPOPTS || proto == MERLON_PROTO_ROUTING || proto == MERLON_PROTO_FRAGMENT || proto == MERLON_PROTO_AH ||
+	       proto == MERLON_PROTO_DSTOPTS;
+}
+
+/* A fragment header: returns 1 if the chain ends here. `raw` holds it. */
+merlon_inline int merlon_fragment_header(struct merlon_chain *chain, const __u8 *raw, int ah)
+{
+	__u16 offset = merlon_be16(raw + 2);
+
+	__builtin_memcpy(&chain->fragment_id, raw + 4, 4);
+	if (!(offset & ~7)) {
+		if (offset & 1)
+			chain->flags |= MERLON_H_FIRST;
+		return 0;
+	}
+	chain->flags |= MERLON_H_LATER | MERLON_H_UNTRACKABLE;
+	/* ipv6_find_hdr() names the protocol of a later fragment only if no extension header follows */
+	if (!ah && (merlon_is_extension(raw[0]) || raw[0] == MERLON_PROTO_NONE))
+		chain->flags |= MERLON_H_NO_L4;
+	if (!ah)
+		chain->l4proto = raw[0];
+	chain->ct_proto = raw[0];
+	return 1;
+}
+
+/*
+ * Walks the chain that starts with header `next` at `offset`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
+ * an authentication header as the transport, the tracker looks behind it.
+ */
+merlon_noinline void merlon_walk_chain(merlon_source *source, __u32 offset, __u8 next, struct merlon_chain *chain)
+{
+	int ah = 0, broken = 1;
+	__u8 raw[8];
+
+	chain->flags = 0;
+	chain->fragment_id = 0;
+	chain->l4proto = 0;
+	chain->l4_offset = 0;
+	MERLON_UNROLLED
+	for (__u32 i = 0; i <= MERLON_EXTENSIONS; i++) {
+		__u32 bytes;
+
+		if (!merlon_is_extension(next)) {
+			broken = 0;
+			break;
+		}
+		if (i == MERLON_EXTENSIONS || merlon_read(source, offset, raw, sizeof(raw)))
+			break;
+		bytes = (raw[1] + 1) * 8;
+		if (next == MERLON_PROTO_FRAGMENT) {
+			if (merlon_fragment_header(chain, raw, ah)) {
+				chain->ct_offset = offset;
+				if (!ah)
+					chain->l4_offset = offset;
+				return;
+			}
+			bytes = 8;
+		} else if (next == MERLON_PROTO_AH) {
+			if (!ah) {
+				chain->l4proto = next;
+				chain->l4_offset = offset;
+				ah = 1;
+			}
+			bytes = (raw[1] + 2) * 4;
+		}
+		offset += bytes;
+		next = raw[0];
+	}
+	chain->ct_proto = next;
+	chain->ct_offset = offset;
+	if (broken || next == MERLON_PROTO_NONE)
+		chain->flags |= MERLON_H_UNTRACKABLE;
+	if (ah)
+		return;
+	chain->l4proto = next;
+	chain->l4_offset = offset;
+	if (broken)
+		chain->flags |= MERLON_H_NO_L4;
+}
+
+/* Fills what the first bytes of the transport header say. `raw` holds `n` of them. */
+merlon_inline void merlon_take_transport(struct merlon_headers *h, const __u8 *raw, __u32 n)
+{
+	if (n < 4)
+		return;
+	__builtin_memcpy(&h->sport, raw, 2);
+	__builtin_memcpy(&h->dport, raw + 2, 2);
+	if (n >= 8) {
+		__builtin_memcpy(&h->id, raw + 4, 2);
+		h->udp_bytes = merlon_be16(raw + 4);
+	}
+	if (n >= MERLON_TCP_BYTES) {
+		h->seq = merlon_be32(raw + 4);
+		h->ack = merlon_be32(raw + 8);
+		h->tcp_header = raw[12] >> 4 << 2;
+		h->tcp_flags = raw[13];
+	}
+}
+
+/* Reads as much of the transport header as there is: 20, 14, 8, 4 or 2 bytes; the rest of `raw` is 0. */
+merlon_inline __u32 merlon_read_transport(merlon_source *source, __u32 offset, __u32 bytes, __u8 raw[MERLON_TCP_BYTES])
+{
+	if (bytes >= MERLON_TCP_BYTES)
+		return merlon_read(source, offset, raw, MERLON_TCP_BYTES) ? 0 : MERLON_TCP_BYTES;
+	if (bytes >= 14)
+		return merlon_read(source, offset, raw, 14) ? 0 : 14;
+	if (bytes >= 8)
+		return merlon_read(source, offset, raw, 8) ? 0 : 8;
+	if (bytes >= 4)
+		return merlon_read(source, offset, raw, 4) ? 0 : 4;
+	if (bytes >= 2)
+		return merlon_read(source, offset, raw, 2) ? 0 : 2;
+	return 0;
+}
+
+merlon_inline int merlon_is_icmp(__u8 proto)
+{
+	return proto == MERLON_PROTO_ICMP || proto == MERLON_PROTO_ICMPV6;
+}
+
+/* The transport header, where there is one. -1: no host would take the packet. */
+merlon_inline int merlon_parse_transport(merlon_source *source, struct merlon_headers *h)
+{
+	__u8 raw[MERLON_TCP_BYTES] = { 0 };
+	__u32 n;
+
+	if (h->flags & (MERLON_H_NO_L4 | MERLON_H_LATER))
+		return 0;
+	/* rules see the type of an ICMP packet, and the classifier's dimension the type and code: no half of it */
+	if (merlon_is_icmp(h->ct_proto) && h->ct_bytes == 1)
+		return -1;
+	/* RFC 1858: a first fragment that hides the flags */
+	if (h->flags & MERLON_H_FIRST && h->ct_proto == MERLON_PROTO_TCP && h->ct_bytes < MERLON_TCP_BYTES)
+		return -1;
+	n = merlon_read_transport(source, h->ct_offset, h->ct_bytes, raw);
+	merlon_take_transport(h, raw, n);
+	/* bytes 12 and 13 of a TCP header that breaks off behind them: rules on flags can read them */
+	if (n == 14)
+		h->tcp_flags = raw[13];
+	if (h->l4_offset != h->ct_offset)
+		n = merlon_read_transport(source, h->l4_offset, h->l4_bytes, raw);
+	h->th0 = merlon_be16(raw);
+	h->th2 = merlon_be16(raw + 2);
+	h->th_bytes = n;
+	return 0;
+}
+
+merlon_inline int merlon_parse4(merlon_source *source, __u32 available, struct merlon_headers *h)
+{
+	__u8 raw[MERLON_IPV4_MAX_BYTES] = { 0 };
+	__u16 fragment;
+	__u32 header;
+
+	if (merlon_read(source, 0, raw, MERLON_IPV4_BYTES))
+		return -1;
+	header = (raw[0] & 15) * 4;
+	h->bytes = merlon_be16(raw + 2);
+	/* a super-packet beyond 64 KB has no length in its header (iph_totlen() of linux/ip.h) */
+	if (!h->bytes && available > 0xffff)
+		h->bytes = available;
+	if (raw[0] >> 4 != 4 || header < MERLON_IPV4_BYTES || h->bytes < header || h->bytes > available)
+		return -1;
+	/* all of it again, not only the options: the verifier of 6.1 would not see that their length is not 0 */
+	if (header > MERLON_IPV4_BYTES && merlon_read(source, 0, raw, header))
+		return -1;
+	if (!merlon_checksum_ok(raw, sizeof(raw)))
+		h->flags |= MERLON_H_CHECKSUM;
+	__builtin_memcpy(&h->saddr[0], raw + 12, 4);
+	__builtin_memcpy(&h->daddr[0], raw + 16, 4);
+	fragment = merlon_be16(raw + 6);
+	if (fragment & MERLON_IP_OFFSET)
+		h->flags |= MERLON_H_LATER | MERLON_H_UNTRACKABLE;
+	else if (fragment & MERLON_IP_MF)
+		h->flags |= MERLON_H_FIRST;
+	h->fragment_id = raw[4] << 8 | raw[5];
+	h->tos = raw[1];
+	h->ttl = raw[8];
+	h->l4proto = h->ct_proto = h->nexthdr = raw[9];
+	h->l4_offset = h->ct_offset = header;
+	h->l4_bytes = h->ct_bytes = h->bytes - header;
+	return merlon_parse_transport(source, h);
+}
+
+merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct merlon_headers *h)
+{
+	struct merlon_chain chain;
+	__u8 raw[MERLON_IPV6_BYTES];
+
+	if (merlon_read(source, 0, raw, sizeof(raw)))
+		return -1;
+	h->nexthdr = raw[6];
+	h->bytes = merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
+	/* no length here: it is in the hop-by-hop option of a jumbogram, RFC 2675 */
+	if (h->bytes == MERLON_IPV6_BYTES && h->nexthdr == MERLON_PROTO_HOPOPTS)
+		h->bytes = available;
+	if (raw[0] >> 4 != 6 || h->bytes > available)
+		return -1;
+	__builtin_memcpy(h->saddr, raw + 8, 16);
+	__builtin_memcpy(h->daddr, raw + 24, 16);
+	h->tos = raw[0] << 4 | raw[1] >> 4;
+	h->ttl = raw[7];
+	merlon_walk_chain(source, MERLON_IPV6_BYTES, h->nexthdr, &chain);
+	h->fragment_id = chain.fragment_id;
+	h->flags |= chain.flags;
+	h->l4proto = chain.l4proto;
+	h->ct_proto = chain.ct_proto;
+	h->l4_offset = chain.l4_offset;
+	h->ct_offset = chain.ct_offset;
+	/* a header that claims to reach beyond the packet: nothing is behind it */
+	if (h->ct_offset > h->bytes)
+		h->flags |= MERLON_H_NO_L4 | MERLON_H_UNTRACKABLE;
+	h->l4_bytes = h->l4_offset < h->bytes ? h->bytes - h->l4_offset : 0;
+	h->ct_bytes = h->ct_offset < h->bytes ? h->bytes - h->ct_offset : 0;
+	return merlon_parse_transport(source, h);
+}
+
+/*
+ * Reads the headers of a packet of which `available` bytes are there (it may be padded). -1: the stack would discard
+ * it as malformed, or nothing certain can be said of it.
+ */
+merlon_inline int merlon_parse(merlon_source *source, __u8 family, __u32 available, struct merlon_headers *h)
+{
+	__builtin_memset(h, 0, sizeof(*h));
+	h->family = family;
+	return family == MERLON_IPV4 ? merlon_parse4(source, available, h) : merlon_parse6(source, available, h);
+}
+
+/* The packet inside an ICMP error, as far as a session can be found by it. */
+merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 family, struct merlon_headers *h)
+{
+	__u8 raw[MERLON_IPV6_BYTES];
+
+	__builtin_memset(h, 0, sizeof(*h));
+	h->family = family;
+	if (family == MERLON_IPV4) {
+		if (merlon_read(source, offset, raw, MERLON_IPV4_BYTES) || merlon_be16(raw + 6) & MERLON_IP_OFFSET)
+			return -1;
+		__builtin_memcpy(&h->saddr[0], raw + 12, 4);
+		__builtin_memcpy(&h->daddr[0], raw + 16, 4);
+		h->ct_proto = raw[9];
+		h->ct_offset = offset + (raw[0] & 15) * 4;
+	} else {
+		struct merlon_chain chain;
+
+		if (merlon_read(source, offset, raw, MERLON_IPV6_BYTES))
+			return -1;
+		__builtin_memcpy(h->saddr, raw + 8, 16);
+		__builtin_memcpy(h->daddr, raw + 24, 16);
+		merlon_walk_chain(source, offset + MERLON_IPV6_BYTES, raw[6], &chain);
+		if (chain.flags & MERLON_H_UNTRACKABLE)
+			return -1;
+		h->ct_proto = chain.ct_proto;
+		h->ct_offset = chain.ct_offset;
+	}
+	if (merlon_is_icmp(h->ct_proto)) {
+		if (merlon_read(source, h->ct_offset, raw, 8))
+			return -1;
+		merlon_take_transport(h, raw, 8);
+	} else if (merlon_has_ports(h->ct_proto)) {
+		if (merlon_read(source, h->ct_offset, raw, 4))
+			return -1;
+		merlon_take_transport(h, raw, 4);
+	}
+	return 0;
+}
+
+merlon_inline void merlon_put(struct merlon_packet *packet, enum merlon_field field, __u32 value)
+{
+	packet->field[field] = value;
+	packet->present |= MERLON_BIT(field);
+}
+
+merlon_inline void merlon_put_addresses(struct merlon_packet *packet, const struct merlon_headers *h)
+{
+	if (h->family == MERLON_IPV4) {
+		packet->field[MERLON_F_SADDR] = merlon_be32((const __u8 *)h->saddr);
+		packet->field[MERLON_F_DADDR] = merlon_be32((const __u8 *)h->daddr);
+	} else {
+		for (int i = 0; i < 2; i++) {
+			packet->addr6[0][i] = (__u64)merlon_be32((const __u8 *)&h->saddr[2 * i]) << 32 |
+					      merlon_be32((const __u8 *)&h->saddr[2 * i + 1]);
+			packet->addr6[1][i] = (__u64)merlon_be32((const __u8 *)&h->daddr[2 * i]) << 32 |
+					      merlon_be32((const __u8 *)&h->daddr[2 * i + 1]);
+		}
+	}
+	packet->present |= MERLON_BIT(MERLON_F_SADDR) | MERLON_BIT(MERLON_F_DADDR);
+}
+
+/*
+ * The packet as rules see it, but for what its headers don't tell: hook, interfaces, ct state and direction, mark and
+ * packet type.
+ */
+merlon_inline void merlon_fill_packet(struct merlon_packet *packet, const struct merlon_headers *h)
+{
+	packet->present = 0;
+	packet->family = h->family;
+	packet->bytes = h->bytes;
+	packet->l4_offset = h->l4_offset;
+	packet->l4_bytes = h->l4_bytes;
+	merlon_put_addresses(packet, h);
+	merlon_put(packet, MERLON_F_LENGTH, h->bytes);
+	merlon_put(packet, MERLON_F_TTL, h->ttl);
+	merlon_put(packet, MERLON_F_TOS, h->tos);
+	merlon_put(packet, MERLON_F_NEXTHDR, h->nexthdr);
+	if (h->flags & MERLON_H_NO_L4)
+		return;
+	merlon_put(packet, MERLON_F_L4PROTO, h->l4proto);
+	if (h->th_bytes < 2)
+		return;
+	merlon_put(packet, MERLON_F_TH0, h->th0);
+	if (h->th_bytes >= 4)
+		merlon_put(packet, MERLON_F_TH2, h->th2);
+	if (h->l4proto == MERLON_PROTO_TCP && h->th_bytes >= 14)
+		merlon_put(packet, MERLON_F_TCP_FLAGS, h->tcp_flags);
+	if (merlon_is_icmp(h->l4proto)) {
+		merlon_put(packet, MERLON_F_ICMP_TYPE, h->th0 >> 8);
+		merlon_put(packet, MERLON_F_ICMP_CODE, h->th0 & 0xff);
+	}
+}
+
+#endif

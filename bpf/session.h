@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sessions: which one a packet belongs to, what it does to it, and the packet's ct state, as nf_conntrack would say.
+ * Pure: tables are the callers' business. A packet changes its session once, however many hooks it meets.
+ */
+#ifndef MERLON_SESSION_H
+#define MERLON_SESSION_H
+
+#include "bpf/abi.h"
+#include "bpf/icmp.h"
+#include "bpf/parse.h"
+#include "bpf/tcp.h"
+
+#define MERLON_UDP_STREAM_NS 2000000000ULL	/* UDP is a stream when it still goes both ways after this */
+
+/* How a packet is to be tracked, by its headers alone. */
+enum merlon_tracking {
+	MERLON_TRACK_SESSION,
+	MERLON_TRACK_INNER,	/* ICMP error: belongs to the session of the packet inside */
+	MERLON_TRACK_NONE,	/* untracked */
+	MERLON_TRACK_INVALID,
+};
+
+/* Both families' tuples, so that one place in memory serves for either. */
+union merlon_tuple {
+	struct merlon_tuple4 v4;
+	struct merlon_tuple6 v6;
+};
+
+/* ICMP of the family it belongs to; in the other family's packets no tracker knows it. */
+merlon_inline int merlon_is_own_icmp(const struct merlon_headers *h)
+{
+	return h->ct_proto == (h->family == MERLON_IPV4 ? MERLON_PROTO_ICMP : MERLON_PROTO_ICMPV6);
+}
+
+merlon_inline __u8 merlon_icmp_class(const struct merlon_headers *h)
+{
+	__u8 type = *(const __u8 *)&h->sport;
+
+	return h->family == MERLON_IPV4 ? merlon_icmp4_class(type) : merlon_icmp6_class(type);
+}
+
+merlon_inline __u8 merlon_tracking_icmp(const struct merlon_headers *h)
+{
+	if (!merlon_is_own_icmp(h) || h->ct_bytes < MERLON_ICMP_BYTES)
+		return MERLON_TRACK_INVALID;
+	switch (merlon_icmp_class(h)) {
+	case MERLON_ICMP_REQUEST:
+	case MERLON_ICMP_REPLY:
+		return MERLON_TRACK_SESSION;
+	case MERLON_ICMP_ERROR:
+		return MERLON_TRACK_INNER;
+	case MERLON_ICMP_UNTRACKED:
+		return MERLON_TRACK_NONE;
+	default:
+		return MERLON_TRACK_INVALID;
+	}
+}
+
+merlon_inline __u8 merlon_tracking(const struct merlon_headers *h)
+{
+	int whole = !(h->flags & MERLON_H_FIRST);
+
+	if (h->flags & MERLON_H_UNTRACKABLE)
+		return MERLON_TRACK_INVALID;
+	switch (h->ct_proto) {
+	case MERLON_PROTO_TCP:
+		if (h->ct_bytes < MERLON_TCP_BYTES || h->tcp_header < MERLON_TCP_BYTES ||
+		    (whole && h->ct_bytes < h->tcp_header) || !merlon_tcp_flags_valid(h->tcp_flags))
+			return MERLON_TRACK_INVALID;
+		return MERLON_TRACK_SESSION;
+	case MERLON_PROTO_UDP:
+		/* the length covers the header, and in a whole datagram no more than there is */
+		if (h->ct_bytes < MERLON_UDP_BYTES || h->udp_bytes < MERLON_UDP_BYTES ||
+		    (whole && h->udp_bytes > h->ct_bytes))
+			return MERLON_TRACK_INVALID;
+		return MERLON_TRACK_SESSION;
+	case MERLON_PROTO_ICMP:
+	case MERLON_PROTO_ICMPV6:
+		return merlon_tracking_icmp(h);
+	default:
+		return merlon_has_ports(h->ct_proto) && h->ct_bytes < 4 ? MERLON_TRACK_INVALID : MERLON_TRACK_SESSION;
+	}
+}
+
+/* The ends' ports as tuples have them. -1: no tuple can be made (an ICMP type that nobody answers). */
+merlon_inline int merlon_ports(const struct merlon_headers *h, __be16 *sport, __be16 *dport, __be16 *id)
+{
+	const __u8 *type = (const __u8 *)&h->sport;
+	__u8 asked[2] = { type[0], type[1] }, class;
+
+	*sport = *dport = *id = 0;
+	if (merlon_has_ports(h->ct_proto)) {
+		*sport = h->sport;
+		*dport = h->dport;
+		return 0;
+	}
+	if (!merlon_is_icmp(h->ct_proto))
+		return 0;
+	if (!merlon_is_own_icmp(h))
+		return -1;
+	*id = h->id;
+	class = merlon_icmp_class(h);
+	if (class == MERLON_ICMP_REQUEST) {
+		__builtin_memcpy(sport, asked, 2);
+		return 0;
+	}
+	if (class != MERLON_ICMP_REPLY)
+		return -1;
+	asked[0] = merlon_icmp_request_of(h->family, type[0]);
+	__builtin_memcpy(dport, asked, 2);
+	return 0;
+}
+
+merlon_inline int merlon_ports_order(__be16 sport, __be16 dport)
+{
+	return merlon_be16((const __u8 *)&sport) <= merlon_be16((const __u8 *)&dport);
+}
+
+/* Each returns 1 if the sender is end `a`, 0 if it is end `b`. */
+merlon_inline int merlon_tuple4_set(struct merlon_tuple4 *tuple, __be32 saddr, __be32 daddr, __be16 sport, __be16 dport)
+{
+	__u32 from = __builtin_bswap32(saddr), to = __builtin_bswap32(daddr);
+	int is_a;
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	from = saddr;
+	to = daddr;
+#endif
+	is_a = from < to || (from == to && merlon_ports_order(sport, dport));
+	tuple->a = is_a ? saddr : daddr;
+	tuple->b = is_a ? daddr : saddr;
+	tuple->a_port = is_a ? sport : dport;
+	tuple->b_port = is_a ? dport : sport;
+	return is_a;
+}
+
+merlon_inline int merlon_tuple6_set(struct merlon_tuple6 *tuple, const __be32 *saddr, const __be32 *daddr,
+				    __be16 sport, __be16 dport)
+{
+	const __be32 *a = daddr, *b = saddr;
+	int is_a = merlon_ports_order(sport, dport);
+
+	for (int i = 3; i >= 0; i--) {
+		__u32 from = merlon_be32((const __u8 *)&saddr[i]), to = merlon_be32((const __u8 *)&daddr[i]);
+
+		if (from != to)
+			is_a = from < to;
+	}
+	if (is_a) {
+		a = saddr;
+		b = daddr;
+	}
+	__builtin_memcpy(tuple->a, a, 16);
+	__builtin_memcpy(tuple->b, b, 16);
+	tuple->a_port = is_a ? sport : dport;
+	tuple->b_port = is_a ? dport : sport;
+	return is_a;
+}
+
+/* The tuple of a packet that is tracked. 1: its sender is end `a`; 0: end `b`; -1: it has none. */
+merlon_inline int merlon_tuple_make(union merlon_tuple *tuple, const struct merlon_headers *h)
+{
+	__be16 sport, dport, id;
+
+	if (merlon_ports(h, &sport, &dport, &id) < 0)
+		return -1;
+	if (h->family == MERLON_IPV4) {
+		tuple->v4.id = id;
+		tuple->v4.l4proto = h->ct_proto;
+		tuple->v4.pad = 0;
+		return merlon_tuple4_set(&tuple->v4, h->saddr[0], h->daddr[0], sport, dport);
+	}
+	tuple->v6.id = id;
+	tuple->v6.l4proto = h->ct_proto;
+	tuple->v6.pad = 0;
+	return merlon_tuple6_set(&tuple->v6, h->saddr, h->daddr, sport, dport);
+}
+
+merlon_inline __u8 merlon_direction_of(__u8 session_flags, int sender_is_a)
+{
+	return !!(session_flags & MERLON_S_ORIG_IS_A) == !!sender_is_a ? MERLON_ORIGINAL : MERLON_REPLY;
+}
+
+/* ct state of a packet of a session, before the packet itself changes it. */
+merlon_inline __u8 merlon_state_of(__u8 session_flags, __u8 direction)
+{
+	return direction == MERLON_REPLY || session_flags & MERLON_S_SEEN_REPLY ? MERLON_CT_ESTABLISHED : MERLON_CT_NEW;
+}
+
+/* Which timeout holds after a packet of this protocol. */
+merlon_inline __u32 merlon_timeout_of(const struct merlon_session *session, __u8 l4proto, __u64 now)
+{
+	switch (l4proto) {
+	case MERLON_PROTO_TCP:
+		return MERLON_T_TCP + session->tcp_state;
+	case MERLON_PROTO_UDP:
+	case MERLON_PROTO_UDPLITE:
+		return session->flags & MERLON_S_SEEN_REPLY && now - session->created_ns > MERLON_UDP_STREAM_NS ?
+			MERLON_T_UDP_STREAM : MERLON_T_UDP;
+	case MERLON_PROTO_ICMP:
+		return MERLON_T_ICMP;
+	case MERLON_PROTO_ICMPV6:
+		return MERLON_T_ICMPV6;
+	default:
+		return MERLON_T_GENERIC;
+	}
+}
+
+merlon_inline __u64 merlon_timeout_ns(const struct merlon_timeouts *timeouts, const struct merlon_session *session,
+				      __u8 l4proto, __u64 now)
+{
+	__u64 ns = timeouts->ns[merlon_timeout_of(session, l4proto, now) & (MERLON_TIMEOUTS - 1)];
+	__u64 brief = timeouts->ns[MERLON_T_TCP_UNACK];
+
+	/* picked up, and no answer yet: not for the five days of a connection */
+	if (l4proto == MERLON_PROTO_TCP && session->tcp_state == MERLON_TCP_ESTABLISHED &&
+	    !(session->flags & MERLON_S_SEEN_REPLY) && ns > brief)
+		return brief;
+	return ns;
+}
+
+merlon_inline void merlon_segment_of(const struct merlon_headers *h, __u8 direction, struct merlon_tcp_segment *segment)
+{
+	__u32 end = h->seq + h->ct_bytes - h->tcp_header;
+
+	segment->direction = direction;
+	segment->flags = h->tcp_flags;
+	segment->ack = h->ack;
+	segment->end = end + !!(h->tcp_flags & MERLON_TCP_SYN) + !!(h->tcp_flags & MERLON_TCP_FIN);
+}
+
+/* The session that a packet starts; sender_is_a as merlon_tuple_make() gave it. 0, or -1: the packet is invalid. */
+merlon_inline int merlon_session_start(struct merlon_session *session, const struct merlon_headers *h, int sender_is_a,
+				       int tcp_loose)
+{
+	__u8 state = MERLON_TCP_NONE;
+
+	if (h->ct_proto == MERLON_PROTO_TCP) {
+		state = merlon_tcp_first(h->tcp_flags, tcp_loose);
+		if (state == MERLON_TCP_INVALID)
+			return -1;
+	} else if (merlon_is_icmp(h->ct_proto) && merlon_icmp_class(h) != MERLON_ICMP_REQUEST) {
+		return -1;
+	}
+	__builtin_memset(session, 0, sizeof(*session));
+	session->tcp_state = state;
+	session->flags = sender_is_a ? MERLON_S_ORIG_IS_A : 0;
+	if (h->ct_proto == MERLON_PROTO_TCP) {
+		session->tcp_last_index = merlon_tcp_kind(h->tcp_flags);
+		session->tcp_last_dir = MERLON_ORIGINAL;
+	}
+	return 0;
+}
+
+/* Times and first packet of a session that is about to be entered into a table. */
+merlon_inline void merlon_session_open(struct merlon_session *session, const struct merlon_headers *h, __u64 now,
+				       const struct merlon_timeouts *timeouts)
+{
+	session->created_ns = now;
+	session->expires_ns = now + merlon_timeout_ns(timeouts, session, h->ct_proto, now);
+	session->stats[MERLON_ORIGINAL].packets = 1;
+	session->stats[MERLON_ORIGINAL].bytes = h->bytes;
+}
+
+/* What a packet did to its session. */
+enum merlon_step {
+	MERLON_STEP_OK,
+	MERLON_STEP_INVALID,	/* ct state invalid; the session goes on as if it had not come */
+	MERLON_STEP_REOPEN,	/* the session is over; the packet starts another one */
+	MERLON_STEP_KILL,	/* the session ends with this packet, which still belongs to it */
+};
+
+/*
+ * Enters a packet into its session: state, times, counters. Its ct state is merlon_state_of() before, unless the step
+ * says otherwise.
+ */
+merlon_inline int merlon_session_step(struct merlon_session *session, const struct merlon_headers *h, __u8 direction,
+				      __u64 now, const struct merlon_timeouts *timeouts)
+{
+	int outcome = MERLON_TCP_STEPPED;
+
+	if (h->ct_proto == MERLON_PROTO_TCP) {
+		struct merlon_tcp_segment segment;
+
+		merlon_segment_of(h, direction, &segment);
+		outcome = merlon_tcp_step(session, &segment);
+		if (outcome == MERLON_TCP_REFUSED)
+			return MERLON_STEP_INVALID;
+		if (outcome == MERLON_TCP_REOPENED)
+			return MERLON_STEP_REOPEN;
+	} else if (direction == MERLON_ORIGINAL && session->flags & MERLON_S_SEEN_REPLY &&
+		   !merlon_is_icmp(h->ct_proto)) {
+		session->flags |= MERLON_S_ASSURED;
+	}
+	session->stats[direction & 1].packets++;
+	session->stats[direction & 1].bytes += h->bytes;
+	if (outcome == MERLON_TCP_STEPPED)
+		session->expires_ns = now + merlon_timeout_ns(timeouts, session, h->ct_proto, now);
+	if (direction == MERLON_REPLY)
+		session->flags |= MERLON_S_SEEN_REPLY;
+	return outcome == MERLON_TCP_KILLED ? MERLON_STEP_KILL : MERLON_STEP_OK;
+}
+
+/* What a cached decision depends on; all of it must agree. */
+struct merlon_context {
+	__u32 generation, routes;
+	__u32 iif, oif;
+	__u8 hook;
+	__u8 ct_state;
+	__u8 tcp_flags;
+};
+
+merlon_inline int merlon_decision_holds(const struct merlon_decision *decision, const struct merlon_context *context)
+{
+	return decision->generation == context->generation && decision->routes == context->routes &&
+	       decision->iif == context->iif && decision->oif == context->oif && decision->hook == context->hook &&
+	       decision->ct_state == context->ct_state &&
+	       !((decision->tcp_flags ^ context->tcp_flags) & decision->tcp_mask);
+}
+
+/* A route that was looked up lately: "forwarded" is trusted for about a second. */
+merlon_inline __u16 merlon_route_time(__u64 now)
+{
+	return now >> 29;
+}
+
+merlon_inline int merlon_forward_holds(const struct merlon_decision *decision, const struct merlon_context *context,
+				       __u64 now)
+{
+	return decision->verdict == MERLON_ELSEWHERE && decision->generation == context->generation &&
+	       decision->routes == context->routes && decision->iif == context->iif &&
+	       (__u16)(merlon_route_time(now) - decision->checked_s) <= 1;
+}
+
+/* The answers of the data path to "what state" travel over loopback in skb->tc_index (16 bits). */
+#define MERLON_CARRIED 0xa000
+#define MERLON_CARRIED_MASK 0xfff0
+
+merlon_inline __u16 merlon_carry(__u8 ct_state, __u8 direction)
+{
+	return MERLON_CARRIED | (ct_state & 7) << 1 | (direction & 1);
+}
+
+merlon_inline int merlon_is_carried(__u32 tc_index)
+{
+	return (tc_index & MERLON_CARRIED_MASK) == MERLON_CARRIED;
+}
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Counting: per-CPU statistics, counters of rules, and paths (struct merlon_path of abi.h). */
+#ifndef MERLON_STATS_H
+#define MERLON_STATS_H
+
+#include "bpf/maps.h"
+
+merlon_inline void merlon_stat(enum merlon_stat which)
+{
+	struct merlon_stats *count = merlon_only(stats);
+
+	if (count)
+		count->count[which]++;
+}
+
+/* A packet that was judged. */
+merlon_inline void merlon_stat_packet(enum merlon_stat how, __u32 bytes)
+{
+	struct merlon_stats *count = merlon_only(stats);
+
+	if (!count)
+		return;
+	count->count[MERLON_STAT_PACKETS]++;
+	count->count[MERLON_STAT_BYTES] += bytes;
+	count->count[how]++;
+}
+
+/* An accepted packet whose verdict a session knew. */
+merlon_inline void merlon_stat_hit(__u32 bytes)
+{
+	struct merlon_stats *count = merlon_only(stats);
+
+	if (!count)
+		return;
+	count->count[MERLON_STAT_PACKETS]++;
+	count->count[MERLON_STAT_BYTES] += bytes;
+	count->count[MERLON_STAT_HITS]++;
+	count->count[MERLON_STAT_ACCEPTED]++;
+}
+
+merlon_inline void merlon_count_at(__u32 index, __u32 bytes)
+{
+	struct merlon_counter *counter;
+
+	if (!index)
+		return;
+	counter = bpf_map_lookup_elem(&counters, &index);
+	if (!counter)
+		return;
+	counter->packets++;
+	counter->bytes += bytes;
+}
+
+/* A new id for scratch->path; 0: there are none left. */
+merlon_inline __u32 merlon_path_new(struct merlon_scratch *s)
+{
+	__u32 slot = MERLON_PATH_NEXT, end_slot = MERLON_PATH_END, id, *next, *end, *other;
+
+	next = bpf_map_lookup_elem(&path_next, &slot);
+	end = bpf_map_lookup_elem(&path_next, &end_slot);
+	if (!next || !end || *next >= *end)
+		return 0;
+	id = __sync_fetch_and_add(next, 1);
+	if (id >= *end)
+		return 0;
+	if (!bpf_map_update_elem(&paths, &s->path, &id, BPF_NOEXIST))
+		return id;
+	other = bpf_map_lookup_elem(&paths, &s->path);
+	return other ? *other : 0;
+}
+
+/*
+ * The path of the counters that a walk touched, as a cached decision counts them. -1: there is none to be had, the
+ * decision cannot be remembered.
+ */
+merlon_inline long merlon_path_of(struct merlon_scratch *s, const struct merlon_walk *w)
+{
+	__u32 n = w->n_counters, id, *known;
+
+	if (n <= 1)
+		return n ? w->counter[0] : 0;
+	s->path.generation = w->generation;
+	MERLON_UNROLLED
+	for (__u32 i = 0; i < MERLON_PATH_COUNTERS; i++)
+		s->path.counter[i] = i < n ? w->counter[i] : 0;
+	known = bpf_map_lookup_elem(&paths, &s->path);
+	id = known ? *known : merlon_path_new(s);
+	return id ? (long)id : -1;
+}
+
+/* Counts what a walk touched, one by one. */
+merlon_inline void merlon_count_walk(const struct merlon_walk *w)
+{
+	__u32 n = w->n_counters;
+
+	for (__u32 i = 0; i < MERLON_PATH_COUNTERS; i++) {
+		if (i >= n)
+			break;
+		merlon_count_at(w->counter[i], w->packet.bytes);
+	}
+}
+
+#endif

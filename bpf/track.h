@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sessions in their tables: finding, making, moving and ending them, and the ct state of a packet that did not take the
+ * short way. Works on the per-CPU scratch, which holds the packet's headers.
+ */
+#ifndef MERLON_TRACK_H
+#define MERLON_TRACK_H
+
+#include "bpf/debug.h"
+#include "bpf/maps.h"
+#include "bpf/stats.h"
+
+#define MERLON_AF_INET 2
+#define MERLON_AF_INET6 10
+
+merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merlon_tuple *tuple, int embryonic)
+{
+	if (family == MERLON_IPV4)
+		return embryonic ? bpf_map_lookup_elem(&embryonic4, &tuple->v4) :
+				   bpf_map_lookup_elem(&sessions4, &tuple->v4);
+	return embryonic ? bpf_map_lookup_elem(&embryonic6, &tuple->v6) : bpf_map_lookup_elem(&sessions6, &tuple->v6);
+}
+
+merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple)
+{
+	if (family == MERLON_IPV4) {
+		bpf_map_delete_elem(&sessions4, &tuple->v4);
+		bpf_map_delete_elem(&embryonic4, &tuple->v4);
+	} else {
+		bpf_map_delete_elem(&sessions6, &tuple->v6);
+		bpf_map_delete_elem(&embryonic6, &tuple->v6);
+	}
+}
+
+merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, const struct merlon_session *session,
+				int embryonic)
+{
+	if (family == MERLON_IPV4)
+		return embryonic ? bpf_map_update_elem(&embryonic4, &tuple->v4, session, BPF_NOEXIST) :
+				   bpf_map_update_elem(&sessions4, &tuple->v4, session, BPF_NOEXIST);
+	return embryonic ? bpf_map_update_elem(&embryonic6, &tuple->v6, session, BPF_NOEXIST) :
+			   bpf_map_update_elem(&sessions6, &tuple->v6, session, BPF_NOEXIST);
+}
+
+/* An expired session is none, whether or not its memory was given back. */
+merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon_tuple *tuple, __u64 now, int *embryonic)
+{
+	struct merlon_session *session = merlon_lookup(family, tuple, 0);
+
+	*embryonic = 0;
+	if (!session) {
+		*embryonic = 1;
+		session = merlon_lookup(family, tuple, 1);
+	}
+	if (session && session->expires_ns < now) {
+		merlon_forget(family, tuple);
+		return NULL;
+	}
+	return session;
+}
+
+/* A flow that has proved itself moves to where no flood reaches it. If there is no room, it stays. */
+merlon_inline void merlon_promote(struct merlon_scratch *s, const struct merlon_session *session)
+{
+	long r = merlon_enter(s->headers.family, &s->tuple, session, 0);
+
+	if (r) {
+		merlon_stat(MERLON_STAT_SESSIONS_FULL);
+		return;
+	}
+	if (s->headers.family == MERLON_IPV4)
+		bpf_map_delete_elem(&embryonic4, &s->tuple.v4);
+	else
+		bpf_map_delete_elem(&embryonic6, &s->tuple.v6);
+}
+
+/* An ICMP error: related, if it goes back to the sender of the packet inside and that one's session is known. */
+merlon_inline void merlon_track_inner(struct __sk_buff *skb, struct merlon_scratch *s)
+{
+	__u8 family = s->headers.family & 1;
+	struct merlon_session *session;
+	int sender_is_a, embryonic;
+
+	if (merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, family, &s->inner))
+		return;
+	for (int i = 0; i < 4; i++)
+		if (s->inner.saddr[i] != s->headers.daddr[i])
+			return;
+	sender_is_a = merlon_tuple_make(&s->inner_tuple, &s->inner);
+	if (sender_is_a < 0)
+		return;
+	session = merlon_find(family, &s->inner_tuple, s->now, &embryonic);
+	if (!session)
+		return;
+	s->context.ct_state = MERLON_CT_RELATED;
+	s->direction = merlon_direction_of(session->flags, !sender_is_a);
+	s->has_direction = 1;
+}
+
+/*
+ * Looks at the route of a packet that came in. 1: it is forwarded; 0: everything else is INPUT, see ARCHITECTURE.md.
+ * A neighbour that is unknown yet and a packet that is too large are the forwarding path's business.
+ */
+__noinline int merlon_is_forwarded(struct __sk_buff *skb)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct bpf_fib_lookup *fib;
+	long r;
+
+	if (!s)
+		return 0;
+	fib = &s->fib;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->ifindex = skb->ifindex;
+	fib->l4_protocol = s->headers.l4proto;
+	fib->sport = s->headers.sport;
+	fib->dport = s->headers.dport;
+	fib->tot_len = 1;	/* no question of MTU here */
+	if (s->headers.family == MERLON_IPV4) {
+		fib->family = MERLON_AF_INET;
+		fib->tos = s->headers.tos;
+		fib->ipv4_src = s->headers.saddr[0];
+		fib->ipv4_dst = s->headers.daddr[0];
+	} else {
+		fib->family = MERLON_AF_INET6;
+		fib->flowinfo = bpf_htonl((__u32)s->headers.tos << 20);
+		__builtin_memcpy(fib->ipv6_src, s->headers.saddr, 16);
+		__builtin_memcpy(fib->ipv6_dst, s->headers.daddr, 16);
+	}
+	r = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	return r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_NO_NEIGH || r == BPF_FIB_LKUP_RET_FRAG_NEEDED;
+}
+
+/* What the cold path goes on with. */
+enum merlon_track_result {
+	MERLON_TRACKED_JUDGE,		/* the rules decide */
+	MERLON_TRACKED_ACCEPT,		/* a decision was remembered, and counted */
+	MERLON_TRACKED_FORWARD,		/* at ingress: left to the egress hook */
+};
+
+/* Remembers for about a second that packets of this session are forwarded. */
+merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merlon_session *session)
+{
+	struct merlon_decision *d = &session->decision[s->direction & 1][MERLON_INGRESS];
+
+	d->generation = 0;
+	barrier();
+	d->routes = s->context.routes;
+	d->iif = s->context.iif;
+	d->oif = 0;
+	d->verdict = MERLON_ELSEWHERE;
+	d->checked_s = merlon_route_time(s->now);
+	barrier();
+	d->generation = s->context.generation;
+}
+
+/* At ingress: whether the packet is forwarded. `session` may be NULL. */
+merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s, struct merlon_session *session)
+{
+	const struct merlon_decision *d;
+
+	if (!session)
+		return merlon_is_forwarded(skb);
+	d = &session->decision[s->direction & 1][MERLON_INGRESS];
+	if (merlon_forward_holds(d, &s->context, s->now))
+		return 1;
+	if (d->verdict == MERLON_ACCEPT && d->hook == MERLON_INPUT && d->generation == s->context.generation &&
+	    d->routes == s->context.routes && d->iif == s->context.iif)
+		return 0;
+	if (!merlon_is_forwarded(skb))
+		return 0;
+	merlon_remember_forward(s, session);
+	return 1;
+}
+
+/* A packet of a tuple that has no session. */
+merlon_inline void merlon_track_new(struct merlon_scratch *s, const struct merlon_control *c)
+{
+	s->has_session = 0;
+	s->direction = MERLON_ORIGINAL;
+	if (merlon_session_start(&s->session, &s->headers, s->sender_is_a, c->flags & MERLON_C_TCP_LOOSE))
+		return;
+	s->context.ct_state = MERLON_CT_NEW;
+	s->has_direction = 1;
+	s->starts_session = 1;
+}
+
+/* A packet of a session: changes it. */
+merlon_inline void merlon_track_known(struct merlon_scratch *s, const struct merlon_control *c,
+				      struct merlon_session *session, int embryonic)
+{
+	struct merlon_timeouts *t = merlon_only(timeouts);
+	__u8 state = merlon_state_of(session->flags, s->direction);
+
+	if (!t)
+		return;
+	switch (merlon_session_step(session, &s->headers, s->direction, s->now, t)) {
+	case MERLON_STEP_INVALID:
+		return;
+	case MERLON_STEP_REOPEN:
+		merlon_forget(s->headers.family, &s->tuple);
+		merlon_track_new(s, c);
+		return;
+	case MERLON_STEP_KILL:
+		merlon_forget(s->headers.family, &s->tuple);
+		break;
+	default:
+		s->has_session = 1;
+		if (embryonic && session->flags & MERLON_S_ASSURED)
+			merlon_promote(s, session);
+	}
+	s->context.ct_state = state;
+	s->has_direction = 1;
+}
+
+/* Answers from the session if it knows the verdict for such packets. */
+merlon_inline int merlon_recall(struct merlon_scratch *s)
+{
+	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, 0);
+	const struct merlon_decision *d;
+
+	if (!session)
+		session = merlon_lookup(s->headers.family, &s->tuple, 1);
+	if (!session)
+		return MERLON_TRACKED_JUDGE;
+	d = &session->decision[s->direction & 1][s->side & 1];
+	if (d->verdict != MERLON_ACCEPT || !merlon_decision_holds(d, &s->context))
+		return MERLON_TRACKED_JUDGE;
+	merlon_count_at(d->path, s->headers.bytes);
+	merlon_stat_hit(s->headers.bytes);
+	return MERLON_TRACKED_ACCEPT;
+}
+
+/* Finds out the ct state, changes the session by the packet, and looks for a decision. */
+__noinline int merlon_track(struct __sk_buff *skb)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_control *c = merlon_only(control);
+	struct merlon_session *session = NULL;
+	int embryonic = 0, sender_is_a = -1;
+	__u8 how;
+
+	if (!s || !c)
+		return MERLON_TRACKED_JUDGE;
+	how = merlon_tracking(&s->headers);
+	if (how == MERLON_TRACK_SESSION) {
+		sender_is_a = merlon_tuple_make(&s->tuple, &s->headers);
+		if (sender_is_a >= 0) {
+			s->sender_is_a = sender_is_a;
+			session = merlon_find(s->headers.family, &s->tuple, s->now, &embryonic);
+		}
+	}
+	if (session)
+		s->direction = merlon_direction_of(session->flags, sender_is_a);
+	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session))
+		return MERLON_TRACKED_FORWARD;
+	s->context.ct_state = MERLON_CT_INVALID;
+	if (s->carried) {
+		s->context.ct_state = s->carried >> 1 & 7;
+		s->direction = s->carried & 1;
+		s->has_direction = s->context.ct_state != MERLON_CT_INVALID &&
+				   s->context.ct_state != MERLON_CT_UNTRACKED;
+		s->has_session = !!session;
+	} else if (how == MERLON_TRACK_NONE) {
+		s->context.ct_state = MERLON_CT_UNTRACKED;
+	} else if (how == MERLON_TRACK_INNER) {
+		merlon_track_inner(skb, s);
+	} else if (session) {
+		merlon_track_known(s, c, session, embryonic);
+	} else if (sender_is_a >= 0) {
+		merlon_track_new(s, c);
+	}
+	if (!s->has_session)
+		return MERLON_TRACKED_JUDGE;
+	return merlon_recall(s);
+}
+
+/* Fills a decision from the walk that just ended. The generation comes last: a reader sees all of it or none. */
+merlon_inline void merlon_decide(struct merlon_decision *d, const struct merlon_scratch *s, const struct merlon_walk *w,
+				 __u32 path)
+{
+	d->generation = 0;
+	barrier();
+	d->routes = s->context.routes;
+	d->iif = s->context.iif;
+	d->oif = s->context.oif;
+	d->rule = w->rule;
+	d->path = path;
+	d->hook = s->context.hook;
+	d->ct_state = s->context.ct_state;
+	d->verdict = MERLON_ACCEPT;
+	d->tcp_mask = w->tcp_mask;
+	d->tcp_flags = s->context.tcp_flags;
+	barrier();
+	d->generation = w->generation;
+}
+
+/* An accepted packet: enters its session, or the decision into the one that there is. */
+merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon_walk *w)
+{
+	__u8 direction = s->direction & 1, side = s->side & 1;
+	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_session *session;
+	long path = w->cacheable ? merlon_path_of(s, w) : -1;
+
+	if (s->starts_session && t) {
+		merlon_session_open(&s->session, &s->headers, s->now, t);
+		if (path >= 0)
+			merlon_decide(&s->session.decision[direction][side], s, w, path);
+		if (!merlon_enter(s->headers.family, &s->tuple, &s->session, 1))
+			merlon_stat(MERLON_STAT_NEW_SESSIONS);
+		return;
+	}
+	if (path < 0 || !s->has_session)
+		return;
+	session = merlon_lookup(s->headers.family, &s->tuple, 0);
+	if (!session)
+		session = merlon_lookup(s->headers.family, &s->tuple, 1);
+	if (session)
+		merlon_decide(&session->decision[direction][side], s, w, path);
+}
+
+#endif

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "compat/build.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/util/cleanup.h"
+
+/* Room for one more in an array that grows at powers of two: the new last element, zeroed. */
+static void *append(void *array, size_t *n, size_t size)
+{
+	void **at = array;
+	char *grown = *at;
+
+	if ((*n & (*n - 1)) == 0) {
+		grown = reallocarray(grown, *n ? *n * 2 : 1, size);
+		if (!grown)
+			return NULL;
+		*at = grown;
+	}
+	return memset(grown + size * (*n)++, 0, size);
+}
+
+struct merlon_table *merlon_build_table(struct merlon_ruleset *ruleset, uint8_t family, const char *name)
+{
+	_cleanup_free_ char *copy = strdup(name);
+	struct merlon_table *table = copy ? append(&ruleset->table, &ruleset->n_tables, sizeof(*table)) : NULL;
+
+	if (table) {
+		table->family = family;
+		table->name = TAKE_PTR(copy);
+	}
+	return table;
+}
+
+struct merlon_chain *merlon_build_chain(struct merlon_ruleset *ruleset, uint32_t table, const char *name)
+{
+	_cleanup_free_ char *copy = strdup(name);
+	struct merlon_chain *chain = copy ? append(&ruleset->chain, &ruleset->n_chains, sizeof(*chain)) : NULL;
+
+	if (chain) {
+		chain->table = table;
+		chain->name = TAKE_PTR(copy);
+	}
+	return chain;
+}
+
+struct merlon_set *merlon_build_set(struct merlon_ruleset *ruleset, uint32_t table, const char *name)
+{
+	_cleanup_free_ char *copy = strdup(name);
+	struct merlon_set *set = copy ? append(&ruleset->set, &ruleset->n_sets, sizeof(*set)) : NULL;
+
+	if (set) {
+		set->table = table;
+		set->name = TAKE_PTR(copy);
+	}
+	return set;
+}
+
+struct merlon_rule *merlon_build_rule(struct merlon_chain *chain)
+{
+	return append(&chain->rule, &chain->n, sizeof(*chain->rule));
+}
+
+struct merlon_statement *merlon_build_statement(struct merlon_rule *rule, enum merlon_statement_kind kind)
+{
+	struct merlon_statement *statement = append(&rule->statement, &rule->n, sizeof(*statement));
+
+	if (statement)
+		statement->kind = kind;
+	return statement;
+}
+
+const char *merlon_build_file(struct merlon_ruleset *ruleset, const char *name)
+{
+	_cleanup_free_ char *copy = NULL;
+	char **slot;
+	size_t i;
+
+	for (i = 0; i < ruleset->n_files; i++)
+		if (strcmp(ruleset->file[i], name) == 0)
+			return ruleset->file[i];
+	copy = strdup(name);
+	slot = copy ? append(&ruleset->file, &ruleset->n_files, sizeof(*slot)) : NULL;
+	return slot ? (*slot = TAKE_PTR(copy)) : NULL;
+}
+
+void merlon_build_refuse(struct merlon_rule *rule, const char *format, ...)
+{
+	va_list args;
+
+	if (rule->status == MERLON_REFUSED && rule->reason)
+		return;
+	rule->status = MERLON_REFUSED;
+	va_start(args, format);
+	if (vasprintf(&rule->reason, format, args) < 0)
+		rule->reason = NULL;
+	va_end(args);
+}
+
+/* Chains sorted by table and name, for finding what a jump leads to. */
+static const struct merlon_chain *sort_base;
+
+static int compare_chain(const struct merlon_chain *x, const struct merlon_chain *y)
+{
+	if (x->table != y->table)
+		return x->table < y->table ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return compare_chain(&sort_base[*(const uint32_t *)a], &sort_base[*(const uint32_t *)b]);
+}
+
+static const uint32_t *find_chain(const struct merlon_ruleset *ruleset, const uint32_t *sorted, uint32_t table,
+				  const char *name)
+{
+	struct merlon_chain key = { .table = table, .name = (char *)name };
+	size_t lo = 0, hi = ruleset->n_chains;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int order = compare_chain(&ruleset->chain[sorted[mid]], &key);
+
+		if (order == 0)
+			return &sorted[mid];
+		if (order < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+static bool is_jump(const struct merlon_statement *s)
+{
+	return s->kind == MERLON_S_VERDICT &&
+	       (s->verdict.verdict == MERLON_V_JUMP || s->verdict.verdict == MERLON_V_GOTO);
+}
+
+static int resolve_jumps(struct merlon_ruleset *ruleset)
+{
+	_cleanup_free_ uint32_t *sorted = reallocarray(NULL, ruleset->n_chains + 1, sizeof(*sorted));
+	size_t i, j, k;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (i = 0; i < ruleset->n_chains; i++)
+		sorted[i] = i;
+	sort_base = ruleset->chain;
+	qsort(sorted, ruleset->n_chains, sizeof(*sorted), by_name);
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n; j++) {
+			struct merlon_rule *rule = &ruleset->chain[i].rule[j];
+
+			for (k = 0; k < rule->n; k++) {
+				struct merlon_statement *s = &rule->statement[k];
+				const uint32_t *target;
+
+				if (!is_jump(s))
+					continue;
+				target = find_chain(ruleset, sorted, ruleset->chain[i].table, s->verdict.chain);
+				if (target)
+					s->verdict.target = *target;
+				else
+					merlon_build_refuse(rule, "chain `%s` does not exist", s->verdict.chain);
+			}
+		}
+	return 0;
+}
+
+/* Marks what can be reached from chain `start` in `seen`, with a stack of its own: chains may nest deeply. */
+static void reach(const struct merlon_ruleset *ruleset, uint32_t start, bool *seen, uint32_t *stack)
+{
+	size_t depth = 0, j, k;
+
+	if (seen[start])
+		return;
+	seen[start] = true;
+	stack[depth++] = start;
+	while (depth) {
+		const struct merlon_chain *chain = &ruleset->chain[stack[--depth]];
+
+		for (j = 0; j < chain->n; j++)
+			for (k = 0; k < chain->rule[j].n; k++) {
+				const struct merlon_statement *s = &chain->rule[j].statement[k];
+
+				if (is_jump(s) && !seen[s->verdict.target]) {
+					seen[s->verdict.target] = true;
+					stack[depth++] = s->verdict.target;
+				}
+			}
+	}
+}
+
+/*
+ * A chain that only kept base chains lead to is kept as well. One that nothing leads to is not: its rules are
+ * reported as what they are.
+ */
+static int settle_chains(struct merlon_ruleset *ruleset)
+{
+	_cleanup_free_ bool *enforced = calloc(ruleset->n_chains + 1, sizeof(*enforced));
+	_cleanup_free_ bool *kept = calloc(ruleset->n_chains + 1, sizeof(*kept));
+	_cleanup_free_ uint32_t *stack = calloc(ruleset->n_chains + 1, sizeof(*stack));
+	size_t i;
+
+	if (!enforced || !kept || !stack)
+		return -ENOMEM;
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].base || ruleset->chain[i].kept)
+			reach(ruleset, i, ruleset->chain[i].kept ? kept : enforced, stack);
+	for (i = 0; i < ruleset->n_chains; i++) {
+		ruleset->chain[i].reached = enforced[i];
+		if (kept[i] && !enforced[i])
+			ruleset->chain[i].kept = true;
+	}
+	return 0;
+}
+
+static int write_text(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, struct merlon_rule *rule)
+{
+	size_t size;
+	FILE *f;
+
+	if (rule->text)
+		return 0;
+	f = open_memstream(&rule->text, &size);
+	if (!f)
+		return -ENOMEM;
+	merlon_rule_print(ruleset, chain, rule, f);
+	return fclose(f) == 0 ? 0 : -ENOMEM;
+}
+
+int merlon_build_settle(struct merlon_ruleset *ruleset)
+{
+	size_t i, j;
+	int r = resolve_jumps(ruleset);
+
+	if (r == 0)
+		r = settle_chains(ruleset);
+	for (i = 0; i < ruleset->n_chains && r == 0; i++)
+		for (j = 0; j < ruleset->chain[i].n && r == 0; j++) {
+			struct merlon_rule *rule = &ruleset->chain[i].rule[j];
+
+			if (ruleset->chain[i].kept) {
+				rule->status = MERLON_KEPT;
+				free(rule->reason);
+				rule->reason = NULL;
+			}
+			if (rule->status == MERLON_EXACT)
+				r = write_text(ruleset, &ruleset->chain[i], rule);
+			while (rule->status != MERLON_EXACT && rule->n)
+				merlon_statement_clear(&rule->statement[--rule->n]);
+		}
+	return r;
+}
+
+/* The place strings of `from` become strings of `to`, whose array of names takes them over. */
+static int join_files(struct merlon_ruleset *to, struct merlon_ruleset *from)
+{
+	size_t i;
+
+	for (i = 0; i < from->n_files; i++) {
+		char **slot = append(&to->file, &to->n_files, sizeof(*slot));
+
+		if (!slot)
+			return -ENOMEM;
+		*slot = TAKE_PTR(from->file[i]);
+	}
+	from->n_files = 0;
+	return 0;
+}
+
+static int join_chains(struct merlon_ruleset *to, struct merlon_ruleset *from, uint32_t tables, uint32_t chains)
+{
+	size_t i, j, k;
+
+	for (i = 0; i < from->n_chains; i++) {
+		struct merlon_chain *slot = append(&to->chain, &to->n_chains, sizeof(*slot));
+
+		if (!slot)
+			return -ENOMEM;
+		*slot = from->chain[i];
+		from->chain[i] = (struct merlon_chain){ 0 };
+		slot->table += tables;
+		for (j = 0; j < slot->n; j++)
+			for (k = 0; k < slot->rule[j].n; k++)
+				if (is_jump(&slot->rule[j].statement[k]))
+					slot->rule[j].statement[k].verdict.target += chains;
+	}
+	from->n_chains = 0;
+	return 0;
+}
+
+int merlon_build_join(struct merlon_ruleset *to, struct merlon_ruleset *from)
+{
+	uint32_t tables = to->n_tables, chains = to->n_chains;
+	size_t i;
+	int r = join_files(to, from);
+
+	if (r == 0)
+		r = join_chains(to, from, tables, chains);
+	for (i = 0; i < from->n_tables && r == 0; i++) {
+		struct merlon_table *slot = append(&to->table, &to->n_tables, sizeof(*slot));
+
+		if (!slot)
+			return -ENOMEM;
+		*slot = from->table[i];
+		from->table[i] = (struct merlon_table){ 0 };
+	}
+	for (i = 0; i < from->n_sets && r == 0; i++) {
+		struct merlon_set *slot = append(&to->set, &to->n_sets, sizeof(*slot));
+
+		if (!slot)
+			return -ENOMEM;
+		*slot = from->set[i];
+		from->set[i] = (struct merlon_set){ 0 };
+		slot->table += tables;
+	}
+	return r;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One rule of nf_tables, evaluated symbolically: registers hold where a value came from and what was done to it, a
+ * comparison turns that into a statement of the model. What cannot be said exactly refuses the rule.
+ */
+#ifndef MERLON_EVAL_H
+#define MERLON_EVAL_H
+
+#include "src/model/ruleset.h"
+
+#define MERLON_REGISTERS 20	/* 32-bit registers of nf_tables, and room for a 128-bit value in the last one */
+
+enum merlon_source_kind {
+	MERLON_FROM_NOTHING,
+	MERLON_FROM_PAYLOAD,
+	MERLON_FROM_META,
+	MERLON_FROM_CT,
+	MERLON_FROM_IMMEDIATE,
+	MERLON_FROM_REFUSED,	/* something that already refused the rule */
+};
+
+/* What a register holds. */
+struct merlon_operand {
+	enum merlon_source_kind from;
+	uint32_t key;		/* payload: enum nft_payload_bases; else the meta or ct key */
+	uint32_t offset;	/* payload */
+	uint32_t len;		/* bytes */
+	bool big;		/* most significant byte first; else in the byte order of this machine */
+	bool masked;
+	merlon_value mask, xor;	/* value = (source & mask) ^ xor, if masked */
+	merlon_value value;	/* MERLON_FROM_IMMEDIATE */
+};
+
+struct merlon_named_set;	/* compat/sets.h */
+
+struct merlon_eval {
+	struct merlon_rule *rule;	/* being made */
+	uint8_t nfproto;		/* of the table */
+	int family;			/* enum merlon_family that the packet is known to have, -1: either */
+	int proto;			/* transport protocol that it is known to have, -1: any */
+	size_t lower_bound;		/* 1 + index of the statement that a `>=` just made, 0: none */
+	struct merlon_operand reg[MERLON_REGISTERS];
+};
+
+/* A comparison: the operand is in `in`, as an unsigned number of operand->len bytes. */
+struct merlon_comparison {
+	struct merlon_intervals in;	/* taken over */
+	const char *set;		/* name of the named set, or NULL */
+	bool negated;			/* as written */
+	bool lower, upper;		/* >= and <=, which nft makes of a range */
+	bool equal;			/* == one value: may span several fields */
+};
+
+/*
+ * All of these return 0 (also when the rule was refused: its status says so) or -ENOMEM.
+ */
+
+/* Adds the statements for a comparison of a number. Takes over comparison->in. */
+int merlon_eval_compare(struct merlon_eval *eval, const struct merlon_operand *operand,
+			struct merlon_comparison *comparison);
+
+/* A match that a xt blob or an expression states about a field directly. Takes over `in`. */
+int merlon_eval_field(struct merlon_eval *eval, enum merlon_field field, uint32_t mask, struct merlon_intervals *in,
+		      bool negated);
+/* The same for one closed interval, negated or not. */
+int merlon_eval_range(struct merlon_eval *eval, enum merlon_field field, merlon_value lo, merlon_value hi,
+		      bool negated);
+
+/* A match of iifname or oifname. The names are taken over. */
+int merlon_eval_names(struct merlon_eval *eval, enum merlon_field field, struct merlon_ifname *name, size_t n,
+		      const struct merlon_comparison *how);
+bool merlon_eval_is_name(const struct merlon_operand *operand, enum merlon_field *ret_field);
+
+/* The names of nft for what is not understood, for messages: "ip id", "meta skuid", "ct mark". Static storage. */
+const char *merlon_eval_describe(const struct merlon_eval *eval, const struct merlon_operand *operand);
+
+#endif

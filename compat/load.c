@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "compat/load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netfilter.h>
+#include <linux/netlink.h>
+#include <libmnl/libmnl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "compat/build.h"
+#include "src/util/cleanup.h"
+#include "src/util/netns.h"
+
+int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag)
+{
+	int r = merlon_netns_new(ret_fd);
+
+	if (r == 0)
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot make a network namespace for the policy: %s",
+			strerror(-r));
+	merlon_diag_cure(diag, r == -ENOSPC ? "raise the sysctl user.max_net_namespaces" :
+			 "run as root, or let users have user namespaces (sysctl user.max_user_namespaces)");
+	return r;
+}
+
+static int read_text(const char *file, struct merlon_text *text, struct merlon_diag *diag)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *data = NULL;
+	size_t size = 0;
+	struct stat st;
+	ssize_t n = -1;
+	int e;
+
+	text->name = strcmp(file, "-") == 0 ? "<stdin>" : file;
+	f = fopen(strcmp(file, "-") == 0 ? "/dev/stdin" : file, "re");
+	if (f && fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode))
+		errno = EISDIR;
+	else if (f)
+		n = getdelim(&data, &size, -1, f);
+	e = errno;
+	/* an empty file is none to getdelim(3) */
+	if (n < 0 && f && feof(f) && !ferror(f)) {
+		n = 0;
+		free(data);
+		data = strdup("");
+		e = ENOMEM;
+	}
+	if (n < 0 || !data) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = text->name }, "cannot read: %s",
+				strerror(e));
+		return -e;
+	}
+	if (memchr(data, '\0', n)) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = text->name },
+				"not a ruleset: it has NUL bytes");
+		return -EINVAL;
+	}
+	text->text = TAKE_PTR(data);
+	text->size = n;
+	return 0;
+}
+
+struct loaded {
+	struct merlon_text text;
+	bool iptables;
+	int family;
+};
+
+static int load_one(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
+{
+	int r = read_text(source->file, &loaded->text, diag);
+
+	if (r < 0)
+		return r;
+	loaded->iptables = source->format == MERLON_FORMAT_IPTABLES ||
+			   (source->format == MERLON_FORMAT_AUTO && merlon_is_iptables(&loaded->text));
+	if (!loaded->iptables)
+		return merlon_nft_load(policyns, &loaded->text, strcmp(source->file, "-") == 0, diag);
+	loaded->family = source->family;
+	if (loaded->family == AF_UNSPEC) {
+		r = merlon_iptables_family(&loaded->text, diag);
+		if (r < 0)
+			return r;
+		loaded->family = r;
+	}
+	return merlon_iptables_load(policyns, &loaded->text, loaded->family, diag);
+}
+
+/* iptables-restore replaces tables: of two files of one family, the second would silently be all. */
+static int only_one(const struct loaded *loaded, size_t i, struct merlon_diag *diag)
+{
+	size_t j;
+
+	for (j = 0; loaded[i].iptables && j < i; j++)
+		if (loaded[j].iptables && loaded[j].family == loaded[i].family) {
+			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = loaded[i].text.name },
+					"this and %s are both iptables rules of %s", loaded[j].text.name,
+					loaded[i].family == AF_INET6 ? "IPv6" : "IPv4");
+			merlon_diag_cure(diag, "give one file of each family");
+			return -EINVAL;
+		}
+	return 0;
+}
+
+int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_diag *diag)
+{
+	int fd = merlon_netns_socket(policyns, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	struct mnl_socket *netlink = fd < 0 ? NULL : mnl_socket_fdopen(fd);
+	int r;
+
+	if (!netlink) {
+		r = fd < 0 ? fd : -errno;
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+				"cannot open a netlink socket in the policy namespace: %s", strerror(-r));
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	r = merlon_read_netlink(netlink, ret, diag);
+	mnl_socket_close(netlink);
+	return r;
+}
+
+static int settle_places(int policyns, struct merlon_ruleset *ruleset, const struct loaded *loaded, size_t n)
+{
+	bool nft = false;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++) {
+		nft |= !loaded[i].iptables;
+		if (loaded[i].iptables)
+			r = merlon_iptables_places(ruleset, &loaded[i].text, loaded[i].family);
+		else if (n == 1)
+			r = merlon_nft_places(ruleset, &loaded[i].text);
+	}
+	if (r == 0 && nft)
+		merlon_nft_texts(policyns, ruleset);
+	return r;
+}
+
+int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sources,
+		struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+{
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
+	struct loaded *loaded = calloc(n_sources + 1, sizeof(*loaded));
+	size_t i;
+	int r = loaded ? 0 : -ENOMEM;
+
+	for (i = 0; i < n_sources && r == 0; i++) {
+		r = load_one(policyns, &sources[i], &loaded[i], diag);
+		if (r == 0)
+			r = only_one(loaded, i, diag);
+	}
+	if (r == 0)
+		r = merlon_read_namespace(policyns, &ruleset, diag);
+	if (r == 0)
+		r = settle_places(policyns, ruleset, loaded, n_sources);
+	for (i = 0; loaded && i < n_sources; i++)
+		free(loaded[i].text.text);
+	free(loaded);
+	if (r == 0)
+		*ret_ruleset = TAKE_PTR(ruleset);
+	return r;
+}
+
+int merlon_read_files(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
+		      struct merlon_diag *diag)
+{
+	_cleanup_close_ int policyns = -1;
+	int r = merlon_policyns_new(&policyns, diag);
+
+	return r < 0 ? r : merlon_load(policyns, sources, n_sources, ret_ruleset, diag);
+}

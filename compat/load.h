@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the parts of the loader share. */
+#ifndef MERLON_LOAD_H
+#define MERLON_LOAD_H
+
+#include "compat/compat.h"
+
+/* A source's text, with a NUL behind it that `size` does not count. */
+struct merlon_text {
+	const char *name;	/* for messages */
+	char *text;
+	size_t size;
+};
+
+/* Whether it is iptables-save output rather than nft's language. */
+bool merlon_is_iptables(const struct merlon_text *text);
+/* AF_INET, AF_INET6, or -EINVAL and a diagnostic that asks for --family. */
+int merlon_iptables_family(const struct merlon_text *text, struct merlon_diag *diag);
+/* Loads the filter section into the namespace. 0 or a negative errno and a diagnostic. */
+int merlon_iptables_load(int netns, const struct merlon_text *text, int family, struct merlon_diag *diag);
+/*
+ * Gives the rules of the family's filter table their places and the refused ones their text, and adds the rules of the
+ * other sections as kept chains. 0 or -ENOMEM.
+ */
+int merlon_iptables_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, int family);
+
+/* Reads nf_tables of a namespace. */
+int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_diag *diag);
+
+/*
+ * Loads a source in nft's language with libnftables. The file itself is read (by its name: includes and messages are
+ * as with nft -f) unless `from_text`. 0 or a negative errno and nft's own messages.
+ */
+int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, struct merlon_diag *diag);
+/* Gives rules the lines of an nft source, where it is certain which they are. 0 or -ENOMEM. */
+int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text);
+/*
+ * Gives rules that have no text what `nft list ruleset` says about them. `netns` negative: the caller's namespace.
+ * Best effort: a rule may stay without.
+ */
+void merlon_nft_texts(int netns, struct merlon_ruleset *ruleset);
+
+#endif

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "compat/reader.h"
+
+#include <errno.h>
+#include <libnftnl/chain.h>
+#include <libnftnl/gen.h>
+#include <libnftnl/table.h>
+#include <libnftnl/udata.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compat/build.h"
+#include "compat/compat.h"
+#include "src/util/cleanup.h"
+
+#define RECEIVE_BUFFER (1 << 16)	/* the kernel fills dump messages of up to 32 KiB (net/netlink/af_netlink.c) */
+#define TRIES 20			/* a ruleset that changes so often while it is read is left alone */
+
+int merlon_netlink_dump(struct mnl_socket *netlink, struct nlmsghdr *request, mnl_cb_t parse, void *context)
+{
+	_cleanup_free_ char *buffer = malloc(RECEIVE_BUFFER);
+	static unsigned sequence;
+	int r = MNL_CB_OK;
+
+	if (!buffer)
+		return -ENOMEM;
+	request->nlmsg_seq = ++sequence;
+	if (mnl_socket_sendto(netlink, request, request->nlmsg_len) < 0)
+		return -errno;
+	while (r > MNL_CB_STOP) {
+		ssize_t n = mnl_socket_recvfrom(netlink, buffer, RECEIVE_BUFFER);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		r = mnl_cb_run(buffer, n, sequence, 0, parse, context);
+		if (r < 0 && (errno == EPROTO || errno == ESRCH))
+			r = MNL_CB_OK;	/* left over from a dump that was given up */
+		if (r < 0)
+			return -errno;
+		/* an answer that is no dump is one message */
+		if (!(request->nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP)))
+			break;
+	}
+	return 0;
+}
+
+static int parse_generation(const struct nlmsghdr *message, void *context)
+{
+	struct nftnl_gen *gen = nftnl_gen_alloc();
+
+	if (!gen)
+		return MNL_CB_ERROR;
+	if (nftnl_gen_nlmsg_parse(message, gen) == 0)
+		*(uint32_t *)context = nftnl_gen_get_u32(gen, NFTNL_GEN_ID);
+	nftnl_gen_free(gen);
+	return MNL_CB_STOP;
+}
+
+static int generation(struct mnl_socket *netlink, uint32_t *ret)
+{
+	char buffer[256];
+
+	return merlon_netlink_dump(netlink, nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETGEN, NFPROTO_UNSPEC, 0, 0),
+				   parse_generation, ret);
+}
+
+/* The chains of a dormant table are on no hook. */
+static bool is_dormant(struct nftnl_table *t)
+{
+	return nftnl_table_is_set(t, NFTNL_TABLE_FLAGS) &&
+	       nftnl_table_get_u32(t, NFTNL_TABLE_FLAGS) & NFT_TABLE_F_DORMANT;
+}
+
+static int parse_table(const struct nlmsghdr *message, void *context)
+{
+	struct merlon_reader *reader = context;
+	struct nftnl_table *t = nftnl_table_alloc();
+	const struct merlon_table *table = NULL;
+	bool *dormant = NULL;
+
+	if (t && nftnl_table_nlmsg_parse(message, t) == 0)
+		table = merlon_build_table(reader->ruleset, nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY),
+					   nftnl_table_get_str(t, NFTNL_TABLE_NAME));
+	if (table)
+		dormant = reallocarray(reader->dormant, reader->ruleset->n_tables, sizeof(*dormant));
+	if (dormant) {
+		reader->dormant = dormant;
+		dormant[reader->ruleset->n_tables - 1] = is_dormant(t);
+	}
+	if (t)
+		nftnl_table_free(t);
+	errno = ENOMEM;
+	return dormant ? MNL_CB_OK : MNL_CB_ERROR;
+}
+
+static bool find_table(const struct merlon_ruleset *rs, uint8_t family, const char *name, uint32_t *ret)
+{
+	size_t i;
+
+	for (i = 0; i < rs->n_tables; i++)
+		if (rs->table[i].family == family && strcmp(rs->table[i].name, name) == 0) {
+			*ret = i;
+			return true;
+		}
+	return false;
+}
+
+/* Filter chains of input, forward and output are enforced, all other base chains are left to netfilter. */
+static void place_base(struct merlon_reader *reader, struct merlon_chain *chain, struct nftnl_chain *c)
+{
+	const char *type = nftnl_chain_get_str(c, NFTNL_CHAIN_TYPE);
+	uint8_t family = reader->ruleset->table[chain->table].family;
+
+	chain->base = true;
+	chain->priority = nftnl_chain_get_s32(c, NFTNL_CHAIN_PRIO);
+	chain->drop = nftnl_chain_is_set(c, NFTNL_CHAIN_POLICY) &&
+		      nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY) == NF_DROP;
+	chain->kept = !type || strcmp(type, "filter") != 0 || reader->dormant[chain->table] ||
+		      (family != NFPROTO_INET && family != NFPROTO_IPV4 && family != NFPROTO_IPV6);
+	switch (nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM)) {
+	case NF_INET_LOCAL_IN:
+		chain->hook = MERLON_INPUT;
+		break;
+	case NF_INET_FORWARD:
+		chain->hook = MERLON_FORWARD;
+		break;
+	case NF_INET_LOCAL_OUT:
+		chain->hook = MERLON_OUTPUT;
+		break;
+	default:
+		chain->kept = true;
+	}
+}
+
+static int parse_chain(const struct nlmsghdr *message, void *context)
+{
+	struct merlon_reader *reader = context;
+	struct nftnl_chain *c = nftnl_chain_alloc();
+	struct merlon_chain *chain;
+	uint32_t table;
+	int r = MNL_CB_ERROR;
+
+	errno = ENOMEM;
+	if (!c || nftnl_chain_nlmsg_parse(message, c) < 0)
+		goto out;
+	/* of a table that was not there a moment ago: read again */
+	errno = EINTR;
+	if (!find_table(reader->ruleset, nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY),
+			nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), &table))
+		goto out;
+	errno = ENOMEM;
+	chain = merlon_build_chain(reader->ruleset, table, nftnl_chain_get_str(c, NFTNL_CHAIN_NAME));
+	if (!chain)
+		goto out;
+	chain->handle = nftnl_chain_get_u64(c, NFTNL_CHAIN_HANDLE);
+	if (nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM))
+		place_base(reader, chain, c);
+	r = MNL_CB_OK;
+out:
+	if (c)
+		nftnl_chain_free(c);
+	return r;
+}
+
+/* User data: type, length, value (libnftnl/udata.h); nft and iptables-nft keep comments there. */
+static int read_comment(struct merlon_rule *rule, const struct nftnl_rule *from)
+{
+	uint32_t len = 0, at = 0;
+	const uint8_t *data = nftnl_rule_get_data(from, NFTNL_RULE_USERDATA, &len);
+
+	while (data && at + 2 <= len && at + 2 + data[at + 1] <= len) {
+		if (data[at] == NFTNL_UDATA_RULE_COMMENT && !rule->comment) {
+			rule->comment = strndup((const char *)data + at + 2, data[at + 1]);
+			if (!rule->comment)
+				return -ENOMEM;
+		}
+		at += 2 + data[at + 1];
+	}
+	return 0;
+}
+
+static struct merlon_chain *chain_of(struct merlon_reader *reader, const struct nftnl_rule *rule)
+{
+	struct merlon_ruleset *rs = reader->ruleset;
+	uint8_t family = nftnl_rule_get_u32(rule, NFTNL_RULE_FAMILY);
+	const char *table = nftnl_rule_get_str(rule, NFTNL_RULE_TABLE);
+	const char *name = nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN);
+	size_t i;
+
+	/* rules come in the order of the chains: look from the last one on */
+	for (i = 0; i < rs->n_chains; i++) {
+		uint32_t at = (reader->chain + i) % rs->n_chains;
+		const struct merlon_table *t = &rs->table[rs->chain[at].table];
+
+		if (t->family == family && strcmp(rs->chain[at].name, name) == 0 && strcmp(t->name, table) == 0) {
+			reader->chain = at;
+			return &rs->chain[at];
+		}
+	}
+	return NULL;
+}
+
+static int read_rule(struct merlon_reader *reader, struct nftnl_rule *from)
+{
+	struct merlon_chain *chain = chain_of(reader, from);
+	struct merlon_rule *rule = chain ? merlon_build_rule(chain) : NULL;
+	struct nftnl_expr_iter *iter;
+	struct nftnl_expr *e;
+	struct merlon_eval eval = { .rule = rule, .family = -1, .proto = -1 };
+	int r;
+
+	/* a rule of a chain that was not there a moment ago: read again */
+	if (!rule)
+		return chain ? -ENOMEM : -EINTR;
+	rule->handle = nftnl_rule_get_u64(from, NFTNL_RULE_HANDLE);
+	eval.nfproto = reader->ruleset->table[chain->table].family;
+	if (eval.nfproto == NFPROTO_IPV4)
+		eval.family = MERLON_IPV4;
+	if (eval.nfproto == NFPROTO_IPV6)
+		eval.family = MERLON_IPV6;
+	r = read_comment(rule, from);
+	iter = nftnl_expr_iter_create(from);
+	if (!iter)
+		return -ENOMEM;
+	/* also after a refusal: where it jumps to counts */
+	while (r == 0 && (e = nftnl_expr_iter_next(iter)))
+		r = merlon_expr_read(reader, &eval, e);
+	nftnl_expr_iter_destroy(iter);
+	return r;
+}
+
+static int parse_rule(const struct nlmsghdr *message, void *context)
+{
+	struct nftnl_rule *rule = nftnl_rule_alloc();
+	int r = -ENOMEM;
+
+	if (rule && nftnl_rule_nlmsg_parse(message, rule) == 0)
+		r = read_rule(context, rule);
+	if (rule)
+		nftnl_rule_free(rule);
+	errno = -r;
+	return r < 0 ? MNL_CB_ERROR : MNL_CB_OK;
+}
+
+static int dump(struct merlon_reader *reader, uint16_t what, mnl_cb_t parse)
+{
+	char buffer[256];
+	struct nlmsghdr *request = nftnl_nlmsg_build_hdr(buffer, what, NFPROTO_UNSPEC, NLM_F_DUMP, 0);
+
+	return merlon_netlink_dump(reader->netlink, request, parse, reader);
+}
+
+/* What the rules of one generation say; -EINTR if it changed meanwhile. */
+static int read_once(struct merlon_reader *reader)
+{
+	uint32_t before = 0, after = 0;
+	int r = generation(reader->netlink, &before);
+
+	if (r == 0)
+		r = dump(reader, NFT_MSG_GETTABLE, parse_table);
+	if (r == 0)
+		r = dump(reader, NFT_MSG_GETCHAIN, parse_chain);
+	if (r == 0)
+		r = merlon_sets_read(reader);
+	if (r == 0)
+		r = merlon_sets_declare(reader);
+	if (r == 0)
+		r = dump(reader, NFT_MSG_GETRULE, parse_rule);
+	if (r == 0)
+		r = generation(reader->netlink, &after);
+	/* a table or set that vanished between two dumps */
+	if (r == -ENOENT)
+		r = -EINTR;
+	if (r == 0 && before != after)
+		r = -EINTR;
+	return r;
+}
+
+static int explain(int r, struct merlon_diag *diag)
+{
+	struct merlon_place nowhere = { 0 };
+
+	if (r == -EINTR) {
+		merlon_diag_add(diag, MERLON_ERROR, nowhere, "the ruleset kept changing while it was read, %d times", TRIES);
+		return -EAGAIN;
+	}
+	merlon_diag_add(diag, MERLON_ERROR, nowhere, "cannot read nf_tables: %s", strerror(-r));
+	if (r == -EPERM)
+		merlon_diag_cure(diag, "run as root, or give CAP_NET_ADMIN");
+	if (r == -EINVAL || r == -EOPNOTSUPP)
+		merlon_diag_cure(diag, "the kernel needs nf_tables (CONFIG_NF_TABLES)");
+	return r;
+}
+
+int merlon_read_netlink(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+{
+	int r = -EINTR, tries;
+
+	for (tries = 0; tries < TRIES && r == -EINTR; tries++) {
+		_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = merlon_ruleset_new();
+		struct merlon_reader reader = { .netlink = netlink, .ruleset = ruleset };
+
+		r = ruleset ? read_once(&reader) : -ENOMEM;
+		if (r == 0)
+			r = merlon_build_settle(ruleset);
+		merlon_sets_free(&reader);
+		free(reader.dormant);
+		if (r == 0)
+			*ret_ruleset = TAKE_PTR(ruleset);
+	}
+	return r < 0 ? explain(r, diag) : 0;
+}

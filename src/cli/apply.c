@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "src/cli/cli.h"
+#include "src/model/report.h"
+#include "src/util/cleanup.h"
+
+/* The daemon reads files by path: standard input becomes one, which lives as long as this process. */
+static int spool_stdin(char path[PATH_MAX])
+{
+	int fd = memfd_create("merlon-stdin", 0);
+	char buffer[65536];
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	while ((n = read(STDIN_FILENO, buffer, sizeof(buffer))) > 0)
+		if (write(fd, buffer, n) != n)
+			return -EIO;
+	if (n < 0)
+		return -errno;
+	snprintf(path, PATH_MAX, "/proc/%d/fd/%d", (int)getpid(), fd);
+	return 0;
+}
+
+static json_t *request_of(const struct merlon_options *options)
+{
+	json_t *files = json_array();
+	int i;
+
+	for (i = 0; i < options->n_files; i++) {
+		char path[PATH_MAX];
+		int error = 0;
+
+		if (!strcmp(options->file[i], "-"))
+			error = spool_stdin(path);
+		else if (!realpath(options->file[i], path))
+			error = -errno;
+		if (error < 0) {
+			fprintf(stderr, "error: %s: %s\n", options->file[i], strerror(-error));
+			json_decref(files);
+			return NULL;
+		}
+		json_array_append_new(files, json_pack("{s:s, s:s}", "file", path, "name",
+						       strcmp(options->file[i], "-") ? path : "-"));
+	}
+	return json_pack("{s:o, s:s?, s:b, s:b}", "files", files, "family",
+			 options->family == AF_INET ? "ip" : options->family == AF_INET6 ? "ip6" : NULL,
+			 "audit", options->audit, "allow_partial", options->allow_partial);
+}
+
+static void print_messages(const json_t *report)
+{
+	struct merlon_diag diag = { 0 };
+
+	merlon_report_read_messages(json_object_get(report, "messages"), &diag);
+	merlon_diag_print(&diag, stderr);
+	merlon_diag_clear(&diag);
+}
+
+static void print_outcome(const struct merlon_options *options, const struct merlon_call *call)
+{
+	long long generation = json_integer_value(json_object_get(call->answer, "generation"));
+
+	if (call->status == MERLON_EXIT_DONE) {
+		merlon_report_print(call->answer, stdout);
+		printf("generation %lld is in force%s on %lld interfaces\n", generation,
+		       options->audit ? " (audit: nothing is dropped)" : "",
+		       (long long)json_integer_value(json_object_get(call->answer, "interfaces")));
+		return;
+	}
+	if (call->status == MERLON_EXIT_REFUSED)
+		merlon_report_print(call->answer, stderr);
+	if (generation)
+		fprintf(stderr, "nothing was changed: generation %lld stays in force\n", generation);
+	else
+		fputs("nothing was changed: no policy is in force\n", stderr);
+}
+
+static int run(const struct merlon_options *options)
+{
+	json_t *request = request_of(options);
+	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+	struct merlon_call call;
+	int r;
+
+	json_decref(request);
+	if (!text)
+		return MERLON_EXIT_FAILED;
+	r = merlon_call(options, "Apply", text, &call);
+	if (r)
+		return r;
+	print_messages(call.answer);
+	if (options->json)
+		merlon_print_json(call.answer);
+	else
+		print_outcome(options, &call);
+	json_decref(call.answer);
+	return call.status;
+}
+
+const struct merlon_command merlon_apply = {
+	.name = "apply",
+	.usage = "FILE...",
+	.does = "puts a ruleset in force, in one step",
+	.takes = MERLON_TAKES_FILES | MERLON_TAKES_FAMILY | MERLON_TAKES_PARTIAL | MERLON_TAKES_AUDIT | MERLON_TAKES_SOCKET,
+	.run = run,
+};

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The commands of merlon: one file each, and what they share. */
+#ifndef MERLON_CLI_CLI_H
+#define MERLON_CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "src/service/bus.h"
+#include "src/util/diag.h"
+
+struct merlon_options {
+	const char *socket;
+	const char *out;	/* -o */
+	int family;		/* AF_UNSPEC: not given */
+	bool json, live, audit, allow_partial;
+	char **file;
+	int n_files;
+};
+
+/* Which of the options a command takes, besides --json and --help. */
+enum {
+	MERLON_TAKES_SOCKET = 1,
+	MERLON_TAKES_FAMILY = 2,
+	MERLON_TAKES_PARTIAL = 4,
+	MERLON_TAKES_OUT = 8,
+	MERLON_TAKES_LIVE = 16,
+	MERLON_TAKES_AUDIT = 32,
+	MERLON_TAKES_FILES = 64,
+};
+
+struct merlon_command {
+	const char *name;
+	const char *usage;	/* what follows the name */
+	const char *does;
+	unsigned takes;
+	int (*run)(const struct merlon_options *options);	/* an enum merlon_exit */
+};
+extern const struct merlon_command merlon_check, merlon_import, merlon_apply, merlon_status, merlon_stats,
+	merlon_sessions, merlon_stop;
+
+/* load.c: reads, reports and compiles what the options name. */
+struct merlon_ruleset;
+struct merlon_loaded {
+	struct merlon_ruleset *ruleset;
+	json_t *report;		/* as `merlon check --json` prints it */
+};
+/* An exit status; messages and refusals are already on stderr (or in the report, with --json). */
+int merlon_load_local(const struct merlon_options *options, bool compile, struct merlon_loaded *ret);
+void merlon_loaded_clear(struct merlon_loaded *loaded);
+
+/* client.c */
+struct merlon_call {
+	int status;		/* what the method answered, where it does */
+	json_t *answer;		/* owned by the caller */
+};
+/* Calls a method with a string (NULL: without). 0, or an exit status when the reason is already on stderr. */
+int merlon_call(const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret);
+
+/* print.c */
+void merlon_print_json(const json_t *json);
+/* "1.5 MiB", "2 d 3 h", "12,345"; into `ret`, which is returned. */
+char *merlon_bytes(double bytes, char ret[32]);
+char *merlon_seconds(long long seconds, char ret[32]);
+char *merlon_thousands(long long number, char ret[32]);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <systemd/sd-bus.h>
+
+#include "src/cli/cli.h"
+#include "src/util/cleanup.h"
+
+/* Compiling a large ruleset takes its time; a daemon that is stuck longer than this is broken. */
+#define TIMEOUT_US (600 * 1000000ULL)
+
+static int cannot_connect(const char *path, int error)
+{
+	if (error == ENOENT || error == ECONNREFUSED)
+		fprintf(stderr, "error: merlond is not running (nobody listens on %s)\n"
+			"  start it with `systemctl start merlon.service` or `merlond --foreground --socket %s`\n", path, path);
+	else if (error == EACCES || error == EPERM)
+		fprintf(stderr, "error: you may not talk to merlond on %s\n  run this as root, or join the group merlon to read\n",
+			path);
+	else
+		fprintf(stderr, "error: cannot connect to %s: %s\n", path, strerror(error));
+	return MERLON_EXIT_FAILED;
+}
+
+static int connect_to(const char *path, sd_bus **ret)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	sd_bus *bus = NULL;
+	int r;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return cannot_connect(path, ENAMETOOLONG);
+	strcpy(address.sun_path, path);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return cannot_connect(path, errno);
+	if ((r = sd_bus_new(&bus)) < 0 || (r = sd_bus_set_fd(bus, fd, fd)) < 0) {
+		sd_bus_unref(bus);
+		return cannot_connect(path, -r);
+	}
+	TAKE_FD(fd);
+	if ((r = sd_bus_negotiate_fds(bus, 1)) < 0 || (r = sd_bus_start(bus)) < 0) {
+		sd_bus_unref(bus);
+		return cannot_connect(path, -r);
+	}
+	*ret = bus;
+	return 0;
+}
+
+/* One of: "s" JSON; "is" a status and JSON; "h" a file of JSON. */
+static int read_answer(sd_bus_message *message, struct merlon_call *ret)
+{
+	const char *signature = sd_bus_message_get_signature(message, 1), *text;
+	int fd, r;
+
+	if (!strcmp(signature, "h")) {
+		r = sd_bus_message_read(message, "h", &fd);
+		if (r >= 0 && lseek(fd, 0, SEEK_SET) == 0)
+			ret->answer = json_loadfd(fd, 0, NULL);
+	} else if (!strcmp(signature, "is")) {
+		r = sd_bus_message_read(message, "is", &ret->status, &text);
+		if (r >= 0)
+			ret->answer = json_loads(text, 0, NULL);
+	} else {
+		r = sd_bus_message_read(message, "s", &text);
+		if (r >= 0)
+			ret->answer = json_loads(text, 0, NULL);
+	}
+	return ret->answer ? 0 : -EBADMSG;
+}
+
+static int call(sd_bus *bus, const char *method, const char *argument, struct merlon_call *ret)
+{
+	sd_bus_message *message = NULL, *reply = NULL;
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	int r;
+
+	r = sd_bus_message_new_method_call(bus, &message, NULL, MERLON_BUS_PATH, MERLON_BUS_INTERFACE, method);
+	if (r >= 0 && argument)
+		r = sd_bus_message_append(message, "s", argument);
+	if (r >= 0)
+		r = sd_bus_call(bus, message, TIMEOUT_US, &error, &reply);
+	if (r >= 0)
+		r = read_answer(reply, ret);
+	if (r < 0)
+		fprintf(stderr, "error: %s\n", error.message ? error.message : strerror(-r));
+	if (sd_bus_error_has_name(&error, MERLON_BUS_DENIED))
+		fputs("  run this as root\n", stderr);
+	sd_bus_error_free(&error);
+	sd_bus_message_unref(message);
+	sd_bus_message_unref(reply);
+	return r < 0 ? MERLON_EXIT_FAILED : 0;
+}
+
+int merlon_call(const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret)
+{
+	sd_bus *bus = NULL;
+	int r = connect_to(options->socket, &bus);
+
+	if (r)
+		return r;
+	*ret = (struct merlon_call){ 0 };
+	r = call(bus, method, argument, ret);
+	sd_bus_flush_close_unref(bus);
+	return r;
+}

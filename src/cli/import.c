@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "src/cli/cli.h"
+#include "src/model/report.h"
+#include "src/model/ruleset.h"
+#include "src/util/cleanup.h"
+
+static int write_policy(const struct merlon_options *options, const struct merlon_ruleset *ruleset)
+{
+	_cleanup_fclose_ FILE *file = NULL;
+	FILE *out = stdout;
+
+	if (options->out) {
+		out = file = fopen(options->out, "we");
+		if (!file) {
+			fprintf(stderr, "error: %s: %s\n", options->out, strerror(errno));
+			return -1;
+		}
+	}
+	merlon_ruleset_print(ruleset, out);
+	if (fflush(out) || ferror(out)) {
+		fprintf(stderr, "error: %s: %s\n", options->out ? options->out : "standard output", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+static int run(const struct merlon_options *options)
+{
+	struct merlon_loaded loaded;
+	int status = merlon_load_local(options, false, &loaded);
+
+	if (loaded.ruleset && write_policy(options, loaded.ruleset) < 0)
+		status = MERLON_EXIT_FAILED;
+	/* With --json the report goes to standard output, so the policy must go to a file. */
+	if (options->json && (options->out || !loaded.ruleset))
+		merlon_print_json(loaded.report);
+	else if (loaded.ruleset)
+		merlon_report_print(loaded.report, stderr);
+	merlon_loaded_clear(&loaded);
+	return status;
+}
+
+const struct merlon_command merlon_import = {
+	.name = "import",
+	.usage = "FILE... | --live",
+	.does = "turns any ruleset into nft text, and reports on each rule",
+	.takes = MERLON_TAKES_FILES | MERLON_TAKES_FAMILY | MERLON_TAKES_PARTIAL | MERLON_TAKES_OUT | MERLON_TAKES_LIVE,
+	.run = run,
+};

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "config.h"
+#include "src/cli/cli.h"
+
+static const struct merlon_command *const commands[] = {
+	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_sessions, &merlon_stop,
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	size_t i;
+
+	fputs("usage: merlon COMMAND [OPTION]... [FILE]...\n\n", out);
+	for (i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->does);
+	fputs("\n`merlon COMMAND --help` tells more. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+	      "3 the ruleset has rules that merlon refuses.\n", out);
+}
+
+static const struct {
+	unsigned takes;
+	const char *text;
+} help[] = {
+	{ MERLON_TAKES_OUT, "  -o, --output FILE  write there instead of to standard output" },
+	{ MERLON_TAKES_LIVE, "  --live             the ruleset that this host runs now" },
+	{ MERLON_TAKES_FAMILY, "  --family ip|ip6    of iptables-save files that do not say it themselves" },
+	{ MERLON_TAKES_AUDIT, "  --audit            judge and report, but let everything pass" },
+	{ MERLON_TAKES_PARTIAL, "  --allow-partial    leave refused rules out where that lets no more traffic pass" },
+	{ MERLON_TAKES_SOCKET, "  --socket PATH      of merlond (default " MERLON_BUS_SOCKET ", or $MERLON_SOCKET)" },
+};
+
+static void command_help(const struct merlon_command *command)
+{
+	size_t i;
+
+	printf("usage: merlon %s [OPTION]...%s%s\n%s.\n\n", command->name, *command->usage ? " " : "", command->usage,
+	       command->does);
+	for (i = 0; i < sizeof(help) / sizeof(help[0]); i++)
+		if (command->takes & help[i].takes)
+			puts(help[i].text);
+	puts("  --json             results as JSON on standard output\n  --help");
+}
+
+enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT };
+static const struct option long_options[] = {
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "socket", required_argument, NULL, OPT_SOCKET },
+	{ "family", required_argument, NULL, OPT_FAMILY },
+	{ "allow-partial", no_argument, NULL, OPT_PARTIAL },
+	{ "live", no_argument, NULL, OPT_LIVE },
+	{ "audit", no_argument, NULL, OPT_AUDIT },
+	{ "output", required_argument, NULL, 'o' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static unsigned needed_for(int option)
+{
+	switch (option) {
+	case OPT_SOCKET: return MERLON_TAKES_SOCKET;
+	case OPT_FAMILY: return MERLON_TAKES_FAMILY;
+	case OPT_PARTIAL: return MERLON_TAKES_PARTIAL;
+	case OPT_LIVE: return MERLON_TAKES_LIVE;
+	case OPT_AUDIT: return MERLON_TAKES_AUDIT;
+	case 'o': return MERLON_TAKES_OUT;
+	}
+	return 0;
+}
+
+static int take_family(struct merlon_options *options, const char *value)
+{
+	if (!strcmp(value, "ip") || !strcmp(value, "ip4"))
+		options->family = AF_INET;
+	else if (!strcmp(value, "ip6"))
+		options->family = AF_INET6;
+	else
+		return fprintf(stderr, "error: --family is ip or ip6, not \"%s\"\n", value), -1;
+	return 0;
+}
+
+static int take(struct merlon_options *options, int option)
+{
+	switch (option) {
+	case OPT_JSON: options->json = true; return 0;
+	case OPT_SOCKET: options->socket = optarg; return 0;
+	case OPT_FAMILY: return take_family(options, optarg);
+	case OPT_PARTIAL: options->allow_partial = true; return 0;
+	case OPT_LIVE: options->live = true; return 0;
+	case OPT_AUDIT: options->audit = true; return 0;
+	case 'o': options->out = optarg; return 0;
+	}
+	return -1;
+}
+
+/* 0: run it; otherwise the exit status + 1. */
+static int read_options(const struct merlon_command *command, int argc, char **argv, struct merlon_options *options)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, "o:", long_options, NULL)) != -1) {
+		if (option == OPT_HELP) {
+			command_help(command);
+			return MERLON_EXIT_DONE + 1;
+		}
+		if (option == '?' || (needed_for(option) & ~command->takes)) {
+			if (option != '?')
+				fprintf(stderr, "error: `merlon %s` has no such option as %s\n", command->name,
+					argv[optind - 1]);
+			return MERLON_EXIT_USAGE + 1;
+		}
+		if (take(options, option) < 0)
+			return MERLON_EXIT_USAGE + 1;
+	}
+	options->file = argv + optind;
+	options->n_files = argc - optind;
+	return 0;
+}
+
+static int check_files(const struct merlon_command *command, const struct merlon_options *options)
+{
+	const char *wrong = NULL;
+
+	if (!(command->takes & MERLON_TAKES_FILES) && options->n_files)
+		wrong = "takes no files";
+	else if (options->live && options->n_files)
+		wrong = "takes files or --live, not both";
+	else if ((command->takes & MERLON_TAKES_FILES) && !options->n_files && !options->live)
+		wrong = "needs a file";
+	if (!wrong)
+		return 0;
+	fprintf(stderr, "error: `merlon %s` %s\nusage: merlon %s [OPTION]... %s\n", command->name, wrong, command->name,
+		command->usage);
+	return -1;
+}
+
+static int run(const struct merlon_command *command, int argc, char **argv)
+{
+	struct merlon_options options = { .socket = getenv("MERLON_SOCKET"), .family = AF_UNSPEC };
+	int r;
+
+	if (!options.socket || !*options.socket)
+		options.socket = MERLON_BUS_SOCKET;
+	r = read_options(command, argc, argv, &options);
+	if (r)
+		return r - 1;
+	if (check_files(command, &options) < 0)
+		return MERLON_EXIT_USAGE;
+	r = command->run(&options);
+	/* A full disk or a closed pipe must not pass for an answer. */
+	if (fflush(stdout) && r == MERLON_EXIT_DONE) {
+		perror("error: standard output");
+		return MERLON_EXIT_FAILED;
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
+		usage(stdout);
+		return MERLON_EXIT_DONE;
+	}
+	if (argc >= 2 && !strcmp(argv[1], "--version")) {
+		puts("merlon " PACKAGE_VERSION);
+		return MERLON_EXIT_DONE;
+	}
+	for (i = 0; argc >= 2 && i < COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i]->name))
+			return run(commands[i], argc - 1, argv + 1);
+	if (argc >= 2)
+		fprintf(stderr, "error: there is no command \"%s\"\n", argv[1]);
+	usage(stderr);
+	return MERLON_EXIT_USAGE;
+}

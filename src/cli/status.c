@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "src/cli/cli.h"
+
+static long long number(const json_t *json, const char *key)
+{
+	return json_integer_value(json_object_get(json, key));
+}
+
+static void print_list(const char *label, const json_t *list)
+{
+	const json_t *item;
+	size_t i;
+
+	printf("%-12s", label);
+	json_array_foreach(list, i, item)
+		printf("%s%s", i ? ", " : "", json_string_value(item));
+	puts(json_array_size(list) ? "" : "none");
+}
+
+static void print_policy(const json_t *s)
+{
+	const char *mode = json_string_value(json_object_get(s, "mode"));
+	char rules[32], flat[32], bytes[32];
+
+	if (!strcmp(mode, "idle")) {
+		puts("policy      none: everything passes");
+		return;
+	}
+	printf("policy      generation %lld, %s\n", number(s, "generation"),
+	       !strcmp(mode, "audit") ? "audit (nothing is dropped)" : "enforced");
+	if (!json_is_true(json_object_get(s, "policy_known"))) {
+		puts("rules       not known to this daemon; apply the ruleset again to see them in reports");
+		return;
+	}
+	print_list("sources", json_object_get(s, "sources"));
+	printf("rules       %s (%s flattened, %lld planes), %lld kept by netfilter\n", merlon_thousands(number(s, "rules"), rules),
+	       merlon_thousands(number(s, "flat_rules"), flat), number(s, "planes"), number(s, "kept"));
+	printf("image       %s, about %lld ns for a new flow\n", merlon_bytes(number(s, "image_bytes"), bytes),
+	       number(s, "ns_estimate"));
+}
+
+static void print(const json_t *s)
+{
+	char a[32], b[32];
+
+	printf("merlond     pid %lld, up %s\n", number(s, "pid"), merlon_seconds(number(s, "uptime_s"), a));
+	print_policy(s);
+	print_list("interfaces", json_object_get(s, "interfaces"));
+	printf("attached    by %s, chosen by %s\n", json_string_value(json_object_get(s, "attach")),
+	       json_string_value(json_object_get(s, "interfaces_chosen")));
+	printf("sessions    %s of %s established", merlon_thousands(number(s, "sessions"), a),
+	       merlon_thousands(number(s, "max_sessions"), b));
+	printf(", %s of %s embryonic\n", merlon_thousands(number(s, "embryonic"), a),
+	       merlon_thousands(number(s, "max_embryonic"), b));
+	printf("memory      %s in maps\n", merlon_bytes(number(s, "memory_bytes"), a));
+	printf("events      %s lost\n", merlon_thousands(number(s, "events_lost"), a));
+	printf("pins        %s\n", json_string_value(json_object_get(s, "pin_dir")));
+}
+
+static int run(const struct merlon_options *options)
+{
+	struct merlon_call call;
+	int r = merlon_call(options, "Status", NULL, &call);
+
+	if (r)
+		return r;
+	if (options->json)
+		merlon_print_json(call.answer);
+	else
+		print(call.answer);
+	json_decref(call.answer);
+	return MERLON_EXIT_DONE;
+}
+
+const struct merlon_command merlon_status = {
+	.name = "status",
+	.usage = "",
+	.does = "shows what is in force, where, and how full the tables are",
+	.takes = MERLON_TAKES_SOCKET,
+	.run = run,
+};

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A flattened list -> the image. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpf/image.h"
+#include "src/compile/planes.h"
+
+#define DIRECT_VALUES 4096U	/* a dimension with no boundary above this has no tree */
+
+/* What one dimension looks like from its least value on: row [i] from boundary [i] on. */
+struct rows {
+	merlon_value *boundary;
+	uint32_t *row;
+	uint32_t n;
+};
+
+static uint32_t plane_words(const struct merlon_plane *plane)
+{
+	return plane->n <= 64 ? 1 : plane->n <= 64 * 64 ? 2 : 3;
+}
+
+struct merlon_image_tree merlon_emit_tree(struct merlon_builder *b, const merlon_value *boundary, uint32_t n, bool wide)
+{
+	struct merlon_image_tree tree = { .n = n, .levels = 1 };
+	uint32_t key_words = wide ? 2 : 1, stride = 1;
+
+	for (uint64_t reach = MERLON_TREE_FANOUT; reach < n; reach *= MERLON_TREE_FANOUT) {
+		tree.levels++;
+		stride *= MERLON_TREE_FANOUT;
+	}
+	for (uint32_t l = 0; l < tree.levels; l++, stride /= MERLON_TREE_FANOUT) {
+		uint32_t keys = (n + stride - 1) / stride;
+		uint32_t nodes = (keys + MERLON_TREE_FANOUT - 1) / MERLON_TREE_FANOUT;
+		uint32_t words = nodes * MERLON_TREE_FANOUT * key_words / (wide ? 1 : 2);
+
+		tree.level[l] = merlon_builder_put(b, NULL, words, MERLON_LINE_WORDS);
+		if (b->error)
+			return tree;
+		memset(b->word + tree.level[l], 0xff, words * sizeof(*b->word));
+		for (uint32_t i = 0; i < keys; i++) {
+			merlon_value key = boundary[(size_t)i * stride];
+
+			if (wide) {
+				b->word[tree.level[l] + 2 * i] = key >> 64;
+				b->word[tree.level[l] + 2 * i + 1] = (uint64_t)key;
+			} else {
+				((uint32_t *)(b->word + tree.level[l]))[i] = (uint32_t)key;
+			}
+		}
+	}
+	return tree;
+}
+
+static int by_pos(const void *a, const void *b)
+{
+	const struct merlon_step *x = a, *y = b;
+
+	return (x->pos > y->pos) - (x->pos < y->pos);
+}
+
+/* Notes in a row what a plane's vector is from here on. */
+static void enter(const struct merlon_sweep *sweep, const struct merlon_step *step, uint64_t *row)
+{
+	uint64_t bit = 1ULL << step->plane;
+
+	if (sweep->planes->direct) {
+		row[0] = step->vector;
+		return;
+	}
+	row[0] = step->empty ? row[0] & ~bit : row[0] | bit;
+	((uint32_t *)(row + 1))[sweep->planes->plane[step->plane].rank[sweep->dim]] = step->vector;
+}
+
+/* Merges the steps of all planes into rows. */
+static int find_rows(struct merlon_sweep *sweep, uint64_t *row, uint32_t row_words, struct rows *rows)
+{
+	struct merlon_builder *b = &sweep->compiler->builder;
+	uint32_t i = 0;
+
+	rows->boundary = calloc(sweep->n, sizeof(*rows->boundary));
+	rows->row = calloc(sweep->n, sizeof(*rows->row));
+	if (!rows->boundary || !rows->row)
+		return -ENOMEM;
+	qsort(sweep->step, sweep->n, sizeof(*sweep->step), by_pos);
+	while (i < sweep->n) {
+		merlon_value pos = sweep->step[i].pos;
+		uint32_t at;
+
+		for (; i < sweep->n && sweep->step[i].pos == pos; i++)
+			enter(sweep, &sweep->step[i], row);
+		at = merlon_builder_share(b, row, row_words);
+		if (rows->n && rows->row[rows->n - 1] == at)
+			continue;
+		rows->boundary[rows->n] = pos;
+		rows->row[rows->n++] = at;
+	}
+	return 0;
+}
+
+static void emit_dim(struct merlon_sweep *sweep, const struct rows *rows, struct merlon_image_dim *dim)
+{
+	struct merlon_builder *b = &sweep->compiler->builder;
+	merlon_value last = rows->boundary[rows->n - 1];
+	uint32_t n = rows->n, at = 0;
+
+	if (sweep->dim > MERLON_F_TH2 && last < DIRECT_VALUES) {
+		n = (uint32_t)last + 1;
+		dim->tree.n = n;
+	} else {
+		dim->tree = merlon_emit_tree(b, rows->boundary, n, merlon_dim_max(sweep->dim, sweep->flat->family) >> 32);
+		last = n;
+	}
+	dim->rows = merlon_builder_put(b, NULL, (n + 1) / 2, MERLON_LINE_WORDS);
+	for (uint32_t i = 0; i < n && !b->error; i++) {
+		if (dim->tree.levels)
+			at = i;
+		else
+			at += at + 1 < rows->n && rows->boundary[at + 1] == i;
+		((uint32_t *)(b->word + dim->rows))[i] = rows->row[at];
+	}
+}
+
+static uint32_t emit_absent(const struct merlon_sweep *sweep, uint64_t *row, uint32_t row_words)
+{
+	for (uint32_t p = 0; p < sweep->planes->n; p++)
+		if (sweep->planes->plane[p].dims & MERLON_BIT(sweep->dim))
+			enter(sweep, &sweep->absent[p], row);
+	return merlon_builder_share(&sweep->compiler->builder, row, row_words);
+}
+
+/* One dimension: the vectors of all planes that look at it, then rows and tree. */
+static int build_dim(struct merlon_sweep *sweep, struct merlon_image_dim *dim)
+{
+	uint64_t row[1 + MERLON_PLANES / 2] = { 0 };
+	uint32_t row_words, users = 0;
+	struct rows rows = { 0 };
+	int r = 0;
+
+	for (uint32_t p = 0; p < sweep->planes->n && !r; p++) {
+		if (!(sweep->planes->plane[p].dims & MERLON_BIT(sweep->dim))) {
+			row[0] |= 1ULL << p;
+			continue;
+		}
+		users++;
+		r = merlon_sweep_plane(sweep, p);
+	}
+	if (!r && users) {
+		row_words = sweep->planes->direct ? 1 : 1 + (users + 1) / 2;
+		dim->absent = emit_absent(sweep, row, row_words);
+		r = find_rows(sweep, row, row_words, &rows);
+		if (!r)
+			emit_dim(sweep, &rows, dim);
+	}
+	free(rows.boundary);
+	free(rows.row);
+	free(sweep->step);
+	return r;
+}
+
+static uint32_t emit_order(struct merlon_builder *b, const struct merlon_plane *plane)
+{
+	uint32_t at = merlon_builder_put(b, NULL, (plane->n + 1) / 2, 1);
+
+	if (!b->error)
+		memcpy(b->word + at, plane->rule, plane->n * sizeof(*plane->rule));
+	return at;
+}
+
+static void emit_plane(struct merlon_builder *b, const struct merlon_plane *plane, uint32_t at)
+{
+	struct merlon_image_plane image = { .n = plane->n, .depth = plane_words(plane), .first = plane->rule[0],
+					    .last = plane->rule[plane->n - 1] };
+	uint32_t left = plane->dims;
+
+	while (left) {
+		uint32_t best = __builtin_ctz(left);
+
+		for (uint32_t d = best; d < MERLON_DIMS; d++)
+			if (left & MERLON_BIT(d) && plane->density[d] < plane->density[best])
+				best = d;
+		image.dim[image.n_dims++] = best | plane->rank[best] << 8;
+		left &= ~MERLON_BIT(best);
+	}
+	image.order = emit_order(b, plane);
+	if (!b->error)
+		memcpy(b->word + at, &image, sizeof(image));
+}
+
+static uint32_t emit_rules(struct merlon_compiler *compiler, const struct merlon_flat *flat)
+{
+	struct merlon_builder *b = &compiler->builder;
+	uint32_t at = merlon_builder_put(b, NULL, flat->n * 2, 2);
+
+	for (uint32_t i = 0; i < flat->n && !b->error; i++) {
+		const struct merlon_flat_rule *rule = &flat->rule[i];
+		struct merlon_image_rule image = {
+			.ops = rule->n_ops ? merlon_emit_ops(compiler, flat, rule) : 0,
+			.what = MERLON_RULE(rule->n_ops, rule->verdict, rule->reject, rule->reject_code),
+			.next = rule->next,
+			.fail = rule->fail,
+		};
+
+		if (!b->error)
+			memcpy(b->word + at + 2 * i, &image, sizeof(image));
+	}
+	return at;
+}
+
+uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_flat *flat)
+{
+	struct merlon_builder *b = &compiler->builder;
+	struct merlon_image_list list = { .n_rules = flat->n };
+	uint32_t at = merlon_builder_put(b, NULL, sizeof(list) / 8, MERLON_LINE_WORDS);
+	struct merlon_planes planes;
+	int r = merlon_planes_choose(flat, &planes);
+
+	for (uint32_t d = 0; d < MERLON_DIMS && !r; d++) {
+		struct merlon_sweep sweep = { .compiler = compiler, .flat = flat, .planes = &planes, .dim = d };
+
+		r = build_dim(&sweep, &list.dim[d]);
+	}
+	if (r < 0 && !b->error)
+		b->error = r;
+	list.rules = emit_rules(compiler, flat);
+	list.n_planes = planes.direct ? 0 : planes.n;
+	list.all = ~0ULL >> (64 - (planes.direct ? flat->n : planes.n));
+	if (list.n_planes)
+		list.planes = merlon_builder_put(b, NULL, planes.n * (sizeof(struct merlon_image_plane) / 8),
+						 MERLON_LINE_WORDS);
+	for (uint32_t p = 0; p < list.n_planes && !b->error; p++)
+		emit_plane(b, &planes.plane[p], list.planes + p * (sizeof(struct merlon_image_plane) / 8));
+	if (planes.n > compiler->policy->n_planes)
+		compiler->policy->n_planes = planes.n;
+	if (!b->error)
+		memcpy(b->word + at, &list, sizeof(list));
+	merlon_planes_clear(&planes);
+	return at;
+}

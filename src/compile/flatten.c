@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Base chains -> one list of rules. A jump becomes the called chain's rules under the jump's conditions; as all
+ * dimensions stay the same while a packet is judged, only what is not a dimension needs a rule of its own there.
+ *
+ * Conditions on dimensions commute with each other and with tests that keep no state, so they are taken out of the
+ * rule's order up to the first statement that leaves a trace (counter, limit, log, mark): what follows is an op.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/compile/flat.h"
+
+#define MAX_BASE 64
+#define MAX_JUMPS 16		/* NFT_JUMP_STACK_SIZE of net/netfilter/nf_tables.h */
+#define MAX_NESTING 512		/* gotos too; only to stop at a loop, which nf_tables does not load */
+#define LABEL_NEXT 0U		/* the label of "the rule behind this one" */
+#define DEFAULT_MAX_FLAT (1U << 22)
+
+struct flattener {
+	struct merlon_compiler *compiler;
+	struct merlon_flat *flat;
+	uint32_t *label;	/* index that each label stands for */
+	uint32_t n_labels, labels_room;
+	unsigned jumps, nesting;
+	/* the chain that is being flattened */
+	uint32_t chain;
+	uint32_t on_return;	/* label */
+	uint32_t on_accept;	/* label of the next base chain, LABEL_NEXT in the last one */
+};
+
+/* A rule that is being put together. */
+struct draft {
+	const struct merlon_rule *rule;
+	uint32_t dim[MERLON_DIMS];	/* of the rule itself */
+	uint32_t inner[MERLON_DIMS];	/* also what its ops test: holds for all that comes after it */
+	uint32_t first_op;
+	bool traced;			/* a statement that leaves a trace was met */
+	bool never;			/* no packet gets any further */
+};
+
+static int new_label(struct flattener *f, uint32_t *ret)
+{
+	if (merlon_grow(&f->label, f->n_labels, &f->labels_room, sizeof(*f->label)) < 0)
+		return -ENOMEM;
+	*ret = f->n_labels;
+	f->label[f->n_labels++] = 0;
+	return 0;
+}
+
+static int add_op(struct flattener *f, struct merlon_flat_op op)
+{
+	struct merlon_flat *flat = f->flat;
+
+	if (merlon_grow(&flat->op, flat->n_ops, &flat->ops_room, sizeof(*flat->op)) < 0)
+		return -ENOMEM;
+	flat->op[flat->n_ops++] = op;
+	return 0;
+}
+
+static int add_rule(struct flattener *f, const struct draft *d, const struct merlon_flat_rule *rule)
+{
+	struct merlon_flat *flat = f->flat;
+	uint32_t max = f->compiler->options->max_flat_rules;
+	struct merlon_place place = d->rule ? d->rule->place : (struct merlon_place){ 0 };
+	uint32_t n_ops = flat->n_ops - d->first_op;
+
+	if (!max)
+		max = DEFAULT_MAX_FLAT;
+	if (flat->n >= max) {
+		merlon_diag_add(f->compiler->diag, MERLON_ERROR, place,
+				"the chains come to more than %" PRIu32 " rules when jumps are resolved", max);
+		return -EINVAL;
+	}
+	if (n_ops > MERLON_MAX_OPS) {
+		merlon_diag_add(f->compiler->diag, MERLON_ERROR, place,
+				"the rule has %" PRIu32 " steps, at most %d can be taken", n_ops, MERLON_MAX_OPS);
+		return -EINVAL;
+	}
+	if (merlon_grow(&flat->rule, flat->n, &flat->room, sizeof(*flat->rule)) < 0 ||
+	    merlon_grow(&flat->origin, flat->n, &flat->origin_room, sizeof(*flat->origin)) < 0)
+		return -ENOMEM;
+	flat->origin[flat->n] = (struct merlon_flat_origin){ f->chain, d->rule };
+	flat->rule[flat->n] = *rule;
+	memcpy(flat->rule[flat->n].dim, d->dim, sizeof(d->dim));
+	flat->rule[flat->n].op = d->first_op;
+	flat->rule[flat->n].n_ops = n_ops;
+	flat->n++;
+	return 0;
+}
+
+/* Whether a condition on an ICMP field may be asked of TH0 instead: both are there for ICMP and ICMPv6 alike. */
+static bool icmp_only(const struct flattener *f, const struct draft *d)
+{
+	const struct merlon_intervals *l4proto = &f->compiler->sets.set[d->inner[MERLON_F_L4PROTO]];
+
+	if (d->inner[MERLON_F_L4PROTO] == MERLON_ANY)
+		return false;
+	for (size_t i = 0; i < l4proto->n; i++)
+		if (l4proto->v[i].lo != l4proto->v[i].hi || (l4proto->v[i].lo != 1 && l4proto->v[i].lo != 58))
+			return false;
+	return true;
+}
+
+/*
+ * A packet with one byte of transport header has an ICMP type, but no TH0. The data path drops such ICMP packets
+ * before rules are asked, as icmp_rcv() does.
+ */
+static int to_dimension(struct flattener *f, const struct draft *d, struct merlon_condition *c)
+{
+	if (c->mask != ~0U || (c->field != MERLON_F_ICMP_TYPE && c->field != MERLON_F_ICMP_CODE) || !icmp_only(f, d))
+		return 0;
+	if (c->field == MERLON_F_ICMP_CODE && d->inner[MERLON_F_TH0] == MERLON_ANY)
+		return 0;
+	c->field = c->field == MERLON_F_ICMP_TYPE || c->field == MERLON_F_ICMP_CODE ? MERLON_F_TH0 : c->field;
+	return 1;
+}
+
+static int add_condition(struct flattener *f, struct draft *d, const struct merlon_statement *s)
+{
+	struct merlon_sets *sets = &f->compiler->sets;
+	struct merlon_condition c, plain;
+	int r = merlon_condition(f->compiler, s, f->flat->family, &c);
+
+	if (r == MERLON_NEVER)
+		d->never = true;
+	if (r || s->kind == MERLON_S_FAMILY)
+		return r < 0 ? r : 0;
+	if (merlon_sets_empty(sets, c.set)) {
+		d->never = true;
+		return 0;
+	}
+	plain = c;
+	if (to_dimension(f, d, &c)) {
+		r = merlon_condition_th0(f->compiler, &plain, &c.set);
+		if (r < 0)
+			return r;
+	}
+	if (c.field < MERLON_DIMS && c.mask == ~0U) {
+		r = merlon_sets_intersect(sets, d->inner[c.field], c.set, &d->inner[c.field]);
+		if (r < 0)
+			return r;
+		if (merlon_sets_empty(sets, d->inner[c.field]))
+			d->never = true;
+		if (!d->traced) {
+			d->dim[c.field] = d->inner[c.field];
+			return 0;
+		}
+	}
+	return add_op(f, (struct merlon_flat_op){ .kind = MERLON_OP_MATCH, .field = plain.field, .mask = plain.mask,
+						  .arg = plain.set });
+}
+
+static int add_trace(struct flattener *f, struct draft *d, size_t i)
+{
+	const struct merlon_statement *s = &d->rule->statement[i];
+	struct merlon_flat_op op = { 0 };
+	int r = 0;
+
+	d->traced = true;
+	switch (s->kind) {
+	case MERLON_S_COUNTER:
+		op.kind = MERLON_OP_COUNT;
+		r = merlon_state_counter(f->compiler, d->rule, i, &op.arg);
+		break;
+	case MERLON_S_LIMIT:
+		op.kind = MERLON_OP_LIMIT;
+		op.invert = s->limit.over;
+		r = merlon_state_limit(f->compiler, d->rule, i, &op.arg);
+		break;
+	case MERLON_S_LOG:
+		op.kind = MERLON_OP_LOG;
+		r = merlon_state_log(f->compiler, d->rule, i, &op.arg);
+		break;
+	default:
+		op.kind = MERLON_OP_MARK;
+		op.mask = s->mark.mask;
+		op.arg = s->mark.xor;
+		break;
+	}
+	return r < 0 ? r : add_op(f, op);
+}
+
+static int flatten_chain(struct flattener *f, uint32_t chain, const uint32_t dim[MERLON_DIMS], uint32_t on_return);
+
+/* A jump or goto whose conditions are in the draft. */
+static int add_call(struct flattener *f, struct draft *d, const struct merlon_statement *s)
+{
+	bool jump = s->verdict.verdict == MERLON_V_JUMP;
+	uint32_t behind, on_return = f->on_return, chain = f->chain;
+	struct draft leave = { .rule = d->rule };
+	int r = new_label(f, &behind);
+
+	if (!r && f->flat->n_ops > d->first_op)
+		r = add_rule(f, d, &(struct merlon_flat_rule){ .verdict = MERLON_CONTINUE, .fail = behind });
+	if (r < 0)
+		return r;
+	f->jumps += jump;
+	r = flatten_chain(f, s->verdict.target, d->inner, jump ? behind : on_return);
+	f->jumps -= jump;
+	f->chain = chain;
+	f->on_return = on_return;
+	if (!r && !jump) {
+		/* the end of a chain that was gone to is the end of this one */
+		memcpy(leave.dim, d->inner, sizeof(leave.dim));
+		leave.first_op = f->flat->n_ops;
+		r = add_rule(f, &leave, &(struct merlon_flat_rule){ .verdict = MERLON_CONTINUE, .next = on_return });
+	}
+	f->label[behind] = f->flat->n;
+	return r;
+}
+
+static int add_verdict(struct flattener *f, struct draft *d, const struct merlon_statement *s)
+{
+	struct merlon_flat_rule rule = { .verdict = MERLON_CONTINUE };
+
+	switch (s->verdict.verdict) {
+	case MERLON_V_ACCEPT:
+		if (f->on_accept == LABEL_NEXT)
+			rule.verdict = MERLON_ACCEPT;
+		else
+			rule.next = f->on_accept;
+		break;
+	case MERLON_V_DROP:
+		rule.verdict = MERLON_DROP;
+		break;
+	case MERLON_V_REJECT:
+		rule.verdict = MERLON_REJECT;
+		rule.reject = s->verdict.reject.type;
+		rule.reject_code = s->verdict.reject.code[f->flat->family];
+		break;
+	case MERLON_V_RETURN:
+		rule.next = f->on_return;
+		break;
+	case MERLON_V_CONTINUE:
+		if (d->traced)
+			break;
+		f->flat->n_ops = d->first_op;	/* tests alone change nothing */
+		return 0;
+	case MERLON_V_JUMP:
+	case MERLON_V_GOTO:
+		return add_call(f, d, s);
+	}
+	return add_rule(f, d, &rule);
+}
+
+static int flatten_rule(struct flattener *f, const struct merlon_rule *rule, const uint32_t dim[MERLON_DIMS])
+{
+	static const struct merlon_statement go_on = { .kind = MERLON_S_VERDICT,
+						       .verdict = { .verdict = MERLON_V_CONTINUE } };
+	struct draft d = { .rule = rule, .first_op = f->flat->n_ops };
+	const struct merlon_statement *verdict = &go_on;
+	int r = 0;
+
+	if (rule->status != MERLON_EXACT) {
+		merlon_diag_add(f->compiler->diag, MERLON_ERROR, rule->place, "%s: %s", rule->text ? rule->text : "rule",
+				rule->reason ? rule->reason : "not supported");
+		return -EINVAL;
+	}
+	memcpy(d.dim, dim, sizeof(d.dim));
+	memcpy(d.inner, dim, sizeof(d.inner));
+	for (size_t i = 0; i < rule->n && !r && !d.never && verdict == &go_on; i++) {
+		const struct merlon_statement *s = &rule->statement[i];
+
+		if (s->kind == MERLON_S_VERDICT)
+			verdict = s;
+		else if (s->kind == MERLON_S_MATCH || s->kind == MERLON_S_INTERFACE || s->kind == MERLON_S_FAMILY)
+			r = add_condition(f, &d, s);
+		else
+			r = add_trace(f, &d, i);
+	}
+	if (r < 0)
+		return r;
+	/* what was traced before nothing could match any more still happens */
+	if (d.never && d.traced)
+		return add_verdict(f, &d, &go_on);
+	if (d.never) {
+		f->flat->n_ops = d.first_op;
+		return 0;
+	}
+	return add_verdict(f, &d, verdict);
+}
+
+static int flatten_chain(struct flattener *f, uint32_t chain, const uint32_t dim[MERLON_DIMS], uint32_t on_return)
+{
+	const struct merlon_chain *c = &f->compiler->ruleset->chain[chain];
+	int r = 0;
+
+	if (f->jumps > MAX_JUMPS || f->nesting >= MAX_NESTING) {
+		merlon_diag_add(f->compiler->diag, MERLON_ERROR, (struct merlon_place){ 0 },
+				"chain %s: jumps nest deeper than %u", c->name,
+				f->jumps > MAX_JUMPS ? MAX_JUMPS : MAX_NESTING);
+		return -EINVAL;
+	}
+	f->nesting++;
+	f->chain = chain;
+	f->on_return = on_return;
+	for (size_t i = 0; i < c->n && !r; i++)
+		r = flatten_rule(f, &c->rule[i], dim);
+	f->nesting--;
+	return r;
+}
+
+/* A base chain, and its policy as a last rule (an accept that goes on with the next base chain needs none). */
+static int flatten_base(struct flattener *f, uint32_t chain, bool last)
+{
+	static const uint32_t any[MERLON_DIMS];
+	struct merlon_flat_rule policy = { .verdict = MERLON_ACCEPT };
+	struct draft d = { 0 };
+	uint32_t end;
+	int r = new_label(f, &end);
+
+	f->on_accept = LABEL_NEXT;
+	if (!r && !last)
+		r = new_label(f, &f->on_accept);
+	if (!r)
+		r = flatten_chain(f, chain, any, end);
+	if (r < 0)
+		return r;
+	f->label[end] = f->flat->n;
+	d.first_op = f->flat->n_ops;
+	if (f->compiler->ruleset->chain[chain].drop)
+		policy.verdict = MERLON_DROP;
+	if (last || policy.verdict == MERLON_DROP)
+		r = add_rule(f, &d, &policy);
+	if (!last)
+		f->label[f->on_accept] = f->flat->n;
+	return r;
+}
+
+static void resolve_labels(struct flattener *f)
+{
+	struct merlon_flat *flat = f->flat;
+
+	for (uint32_t i = 0; i < flat->n; i++) {
+		struct merlon_flat_rule *rule = &flat->rule[i];
+
+		rule->next = rule->next == LABEL_NEXT ? i + 1 : f->label[rule->next];
+		rule->fail = rule->fail == LABEL_NEXT ? i + 1 : f->label[rule->fail];
+	}
+}
+
+int merlon_flatten(struct merlon_compiler *compiler, struct merlon_flat *flat)
+{
+	struct flattener f = { .compiler = compiler, .flat = flat };
+	uint32_t base[MAX_BASE], unused;
+	size_t n = merlon_ruleset_base(compiler->ruleset, flat->hook, flat->family, base, MAX_BASE);
+	int r;
+
+	if (n >= MAX_BASE) {
+		merlon_diag_add(compiler->diag, MERLON_ERROR, (struct merlon_place){ 0 },
+				"more than %d base chains on one hook", MAX_BASE - 1);
+		return -EINVAL;
+	}
+	r = new_label(&f, &unused);	/* LABEL_NEXT */
+	for (size_t i = 0; i < n && !r; i++)
+		r = flatten_base(&f, base[i], i == n - 1);
+	if (!r)
+		resolve_labels(&f);
+	free(f.label);
+	return r;
+}
+
+void merlon_flat_clear(struct merlon_flat *flat)
+{
+	free(flat->rule);
+	free(flat->origin);
+	free(flat->op);
+	*flat = (struct merlon_flat){ .hook = flat->hook, .family = flat->family };
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the data path counted, and what user space tells it. */
+#include "src/kernel/internal.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/util/cleanup.h"
+
+int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stats *ret)
+{
+	unsigned cpus = merlon_possible_cpus(), i, cpu;
+	_cleanup_free_ struct merlon_stats *per_cpu = calloc(cpus, sizeof(*per_cpu));
+	struct merlon_stats sum = { 0 };
+	uint32_t zero = 0;
+
+	if (!per_cpu)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(dp->fd[MERLON_MAP_STATS], &zero, per_cpu) < 0)
+		return -errno;
+	for (cpu = 0; cpu < cpus; cpu++)
+		for (i = 0; i < MERLON_STATS; i++)
+			sum.count[i] += per_cpu[cpu].count[i];
+	*ret = sum;
+	return 0;
+}
+
+struct sum_context {
+	int counters;
+	uint32_t generation, first, n;
+	unsigned cpus;
+	struct merlon_counter *per_cpu, *sum;
+};
+
+static int read_counter(struct sum_context *c, uint32_t index, struct merlon_counter *ret)
+{
+	struct merlon_counter sum = { 0 };
+	unsigned cpu;
+
+	if (bpf_map_lookup_elem(c->counters, &index, c->per_cpu) < 0)
+		return -errno;
+	for (cpu = 0; cpu < c->cpus; cpu++) {
+		sum.packets += c->per_cpu[cpu].packets;
+		sum.bytes += c->per_cpu[cpu].bytes;
+	}
+	*ret = sum;
+	return 0;
+}
+
+static int add_path(void *context, const void *key, const void *value)
+{
+	const struct merlon_path *path = key;
+	struct sum_context *c = context;
+	struct merlon_counter counted;
+	size_t i;
+	int r;
+
+	if (path->generation != c->generation)
+		return 0;
+	r = read_counter(c, *(const uint32_t *)value, &counted);
+	if (r < 0)
+		return r;
+	for (i = 0; i < MERLON_PATH_COUNTERS && path->counter[i]; i++) {
+		uint32_t index = path->counter[i] - c->first;
+
+		if (path->counter[i] < c->first || index >= c->n)
+			continue;
+		c->sum[index].packets += counted.packets;
+		c->sum[index].bytes += counted.bytes;
+	}
+	return 0;
+}
+
+int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
+			      struct merlon_counter *ret)
+{
+	unsigned cpus = merlon_possible_cpus();
+	_cleanup_free_ struct merlon_counter *per_cpu = calloc(cpus, sizeof(*per_cpu));
+	struct sum_context c = {
+		.counters = dp->policy.fd[MERLON_MAP_COUNTERS], .generation = dp->control.generation,
+		.first = first, .n = n, .cpus = cpus, .per_cpu = per_cpu, .sum = ret,
+	};
+	uint32_t i;
+
+	if (!per_cpu)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		int r = read_counter(&c, first + i, &ret[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return merlon_map_each(dp->policy.fd[MERLON_MAP_PATHS], sizeof(struct merlon_path), sizeof(uint32_t), add_path, &c);
+}
+
+int merlon_dataplane_routes_changed(struct merlon_dataplane *dp)
+{
+	dp->control.routes++;
+	return merlon_control_write(dp);
+}
+
+int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, const uint64_t *cookies, size_t n)
+{
+	if (n > MERLON_REJECT_SOCKETS)
+		return -E2BIG;
+	memset(dp->control.reject_cookie, 0, sizeof(dp->control.reject_cookie));
+	memcpy(dp->control.reject_cookie, cookies, n * sizeof(*cookies));
+	return merlon_control_write(dp);
+}
+
+int merlon_dataplane_timeouts(struct merlon_dataplane *dp, const struct merlon_timeouts *timeouts, bool tcp_loose)
+{
+	uint32_t zero = 0;
+
+	if (bpf_map_update_elem(dp->fd[MERLON_MAP_TIMEOUTS], &zero, timeouts, 0) < 0)
+		return -errno;
+	dp->control.flags = (dp->control.flags & ~MERLON_C_TCP_LOOSE) | (tcp_loose ? MERLON_C_TCP_LOOSE : 0);
+	return merlon_control_write(dp);
+}

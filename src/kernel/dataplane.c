@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/kernel/dataplane.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/version.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "src/kernel/internal.h"
+#include "src/util/cleanup.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+static const struct merlon_class smallest = { .words = 1U << 17, .counters = 8192, .limits = 1024, .paths = 8192 };
+
+struct merlon_dataplane_options merlon_dataplane_defaults(void)
+{
+	return (struct merlon_dataplane_options){
+		.pin_dir = "/sys/fs/bpf/merlon",
+		.max_sessions = 1U << 18,
+		.max_embryonic = 1U << 14,
+		.events_bytes = 1U << 20,
+		.create = true,
+	};
+}
+
+static int check_kernel(struct merlon_diag *diag)
+{
+	struct utsname name;
+	unsigned major = 0, minor = 0;
+
+	if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+		return 0;
+	if (KERNEL_VERSION(major, minor, 0) >= KERNEL_VERSION(6, 1, 0))
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "kernel %s is too old", name.release);
+	merlon_diag_cure(diag, "merlon needs Linux 6.1 or newer");
+	return -EOPNOTSUPP;
+}
+
+static uint64_t netns_cookie(void)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0;
+	socklen_t size = sizeof(cookie);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) < 0)
+		return 0;
+	return cookie;
+}
+
+static int adopt(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	uint64_t cookie = netns_cookie();
+	int r = merlon_pins_open(dp, diag);
+
+	if (r < 0)
+		return r;
+	if (dp->control.netns_cookie && cookie && dp->control.netns_cookie != cookie) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+				"the data plane pinned in %s filters another network namespace", dp->pin_dir);
+		merlon_diag_cure(diag, "give each namespace a place of its own with --pin-dir");
+		return -EBUSY;
+	}
+	r = merlon_image_adopt(dp);
+	if (r < 0) {
+		merlon_diag_errno(diag, r, "cannot read the pinned policy");
+		return r;
+	}
+	dp->control.netns_cookie = cookie;
+	return merlon_control_write(dp);
+}
+
+static int create(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	static const char *const dirs[] = { "links", "policy-next", "policy", "progs", "maps" };
+	size_t i;
+	int r;
+
+	/* What is there without a control map is the rest of a start that was cut off. */
+	for (i = 0; i < ARRAY_SIZE(dirs); i++)
+		merlon_pins_remove_dir(dp, dirs[i]);
+	r = merlon_pins_prepare(dp->pin_dir, diag);
+	if (!r)
+		r = merlon_load_programs(dp, &smallest, "policy", diag);
+	return r;
+}
+
+static int open_or_create(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	int r = check_kernel(diag);
+
+	if (!r)
+		r = merlon_pins_prepare(dp->pin_dir, diag);
+	if (!r)
+		r = adopt(dp, diag);
+	if (r != -ENOENT)
+		return r;
+	if (!dp->options.create)
+		return r;
+	r = create(dp, diag);
+	if (r < 0)
+		return r;
+	r = adopt(dp, diag);
+	if (r == -ENOENT)
+		merlon_diag_errno(diag, r, "the data plane vanished while it was made");
+	return r;
+}
+
+int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct merlon_dataplane **ret,
+			  struct merlon_diag *diag)
+{
+	struct merlon_dataplane *dp = calloc(1, sizeof(*dp));
+	int r;
+
+	if (!dp)
+		return -ENOMEM;
+	memset(dp->fd, 0xff, sizeof(dp->fd));
+	memset(dp->entry_prog, 0xff, sizeof(dp->entry_prog));
+	memset(dp->policy.fd, 0xff, sizeof(dp->policy.fd));
+	memset(dp->policy.prog, 0xff, sizeof(dp->policy.prog));
+	dp->options = *options;
+	dp->pin_dir = strdup(options->pin_dir);
+	r = dp->pin_dir ? open_or_create(dp, diag) : -ENOMEM;
+	if (r < 0) {
+		merlon_dataplane_close(dp);
+		return r;
+	}
+	dp->tcx = merlon_tcx_supported(dp->entry_prog[MERLON_PROG_INGRESS]);
+	*ret = dp;
+	return 0;
+}
+
+void merlon_dataplane_close(struct merlon_dataplane *dp)
+{
+	size_t i;
+
+	if (!dp)
+		return;
+	ring_buffer__free(dp->ring);
+	if (dp->image)
+		munmap(dp->image, dp->image_bytes);
+	for (i = 0; i < MERLON_STATE_MAPS; i++)
+		merlon_closep(&dp->fd[i]);
+	for (i = 0; i < MERLON_PROGS; i++)
+		merlon_closep(&dp->entry_prog[i]);
+	merlon_policy_maps_close(&dp->policy);
+	free(dp->pin_dir);
+	free(dp);
+}
+
+int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	static const char *const dirs[] = { "links", "policy-next", "policy", "progs", "maps" };
+	unsigned attached[1024];
+	size_t i, n = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
+	int r = 0, one;
+
+	for (i = 0; i < n; i++)
+		if ((one = merlon_dataplane_detach(dp, attached[i])) < 0)
+			r = one;
+	for (i = 0; i < ARRAY_SIZE(dirs); i++)
+		if ((one = merlon_pins_remove_dir(dp, dirs[i])) < 0)
+			r = one;
+	if (rmdir(dp->pin_dir) < 0 && errno != ENOENT && errno != ENOTEMPTY && errno != EBUSY && errno != EPERM)
+		r = -errno;
+	if (r < 0)
+		merlon_diag_errno(diag, r, "cannot remove the whole data plane");
+	return r;
+}
+
+uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp)
+{
+	return dp->control.generation;
+}
+
+uint64_t *merlon_dataplane_image(struct merlon_dataplane *dp)
+{
+	return dp->image;
+}
+
+/* The kernel's own account, in /proc/self/fdinfo (kernel/bpf/syscall.c, bpf_map_show_fdinfo). */
+static uint64_t map_memory(int fd)
+{
+	char path[64], line[256];
+	_cleanup_fclose_ FILE *f = NULL;
+	unsigned long long bytes = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "memlock: %llu", &bytes) == 1)
+			break;
+	return bytes;
+}
+
+static int count(void *context, const void *key, const void *value)
+{
+	(void)key;
+	(void)value;
+	++*(uint32_t *)context;
+	return 0;
+}
+
+static uint32_t max_entries(int fd)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) < 0 ? 0 : info.max_entries;
+}
+
+int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)
+{
+	struct merlon_dataplane_info info = { .tcx = dp->tcx };
+	unsigned attached[1024];
+	size_t i;
+
+	for (i = 0; i < MERLON_STATE_MAPS; i++)
+		info.memory_bytes += map_memory(dp->fd[i]);
+	for (i = 0; i < MERLON_POLICY_MAPS; i++)
+		info.memory_bytes += map_memory(dp->policy.fd[i]);
+	info.memory_bytes += dp->image_bytes;
+	merlon_map_each(dp->fd[MERLON_MAP_SESSIONS4], sizeof(struct merlon_tuple4), sizeof(struct merlon_session),
+			count, &info.sessions);
+	merlon_map_each(dp->fd[MERLON_MAP_SESSIONS6], sizeof(struct merlon_tuple6), sizeof(struct merlon_session),
+			count, &info.sessions);
+	merlon_map_each(dp->fd[MERLON_MAP_EMBRYONIC4], sizeof(struct merlon_tuple4), sizeof(struct merlon_session),
+			count, &info.embryonic);
+	merlon_map_each(dp->fd[MERLON_MAP_EMBRYONIC6], sizeof(struct merlon_tuple6), sizeof(struct merlon_session),
+			count, &info.embryonic);
+	/* A family's table each. */
+	info.max_sessions = max_entries(dp->fd[MERLON_MAP_SESSIONS4]) + max_entries(dp->fd[MERLON_MAP_SESSIONS6]);
+	info.max_embryonic = max_entries(dp->fd[MERLON_MAP_EMBRYONIC4]) + max_entries(dp->fd[MERLON_MAP_EMBRYONIC6]);
+	info.image_words = dp->policy.ledger.class.words;
+	info.attached = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
+	info.audit = dp->control.flags & MERLON_C_AUDIT;
+	*ret = info;
+	return 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <bpf/libbpf.h>
+#include <errno.h>
+
+#include "src/kernel/internal.h"
+
+/* At one call, so that a flood does not hold the caller's loop: what is left keeps the descriptor ready. */
+#define BUDGET 4096
+
+static int on_event(void *context, void *data, size_t size)
+{
+	struct merlon_dataplane *dp = context;
+
+	if (size < sizeof(struct merlon_event) || !dp->handler.event)
+		return 0;
+	dp->handler.event(dp->handler.context, data);
+	/* A negative answer stops libbpf behind this record. */
+	return --dp->budget > 0 ? 0 : -EAGAIN;
+}
+
+static int on_reject(void *context, void *data, size_t size)
+{
+	struct merlon_dataplane *dp = context;
+
+	if (size < sizeof(struct merlon_reject_event) || !dp->handler.reject)
+		return 0;
+	dp->handler.reject(dp->handler.context, data);
+	return --dp->budget > 0 ? 0 : -EAGAIN;
+}
+
+int merlon_dataplane_events_open(struct merlon_dataplane *dp, const struct merlon_dataplane_events *handler)
+{
+	int r;
+
+	if (dp->ring)
+		return -EALREADY;
+	dp->handler = *handler;
+	/* Rejects first: libbpf reads the rings in this order, and an answer is waited for. */
+	dp->ring = ring_buffer__new(dp->fd[MERLON_MAP_REJECTS], on_reject, dp, NULL);
+	if (!dp->ring)
+		return -errno;
+	r = ring_buffer__add(dp->ring, dp->fd[MERLON_MAP_EVENTS], on_event, dp);
+	if (r < 0) {
+		ring_buffer__free(dp->ring);
+		dp->ring = NULL;
+	}
+	return r;
+}
+
+int merlon_dataplane_events_fd(const struct merlon_dataplane *dp)
+{
+	return dp->ring ? ring_buffer__epoll_fd(dp->ring) : -ENOENT;
+}
+
+int merlon_dataplane_events_consume(struct merlon_dataplane *dp)
+{
+	int r;
+
+	if (!dp->ring)
+		return -ENOENT;
+	dp->budget = BUDGET;
+	r = ring_buffer__poll(dp->ring, 0);
+	return r == -EAGAIN ? BUDGET : r;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of src/kernel/ share. Two directories of pins:
+ *
+ *   PIN_DIR/maps/     what outlives policies: control, sessions, statistics, ring buffers, the entry slots
+ *   PIN_DIR/policy/   what belongs to the loaded programs' size: image, counters, limits, paths, and those programs
+ *
+ * A larger policy gets a directory `policy-next`, which is exchanged with `policy` in one step.
+ */
+#ifndef MERLON_KERNEL_INTERNAL_H
+#define MERLON_KERNEL_INTERNAL_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "src/kernel/dataplane.h"
+
+/* In the order of names in pins.c. */
+enum merlon_map {
+	MERLON_MAP_CONTROL,
+	MERLON_MAP_ENTRY,
+	MERLON_MAP_TIMEOUTS,
+	MERLON_MAP_STATS,
+	MERLON_MAP_SESSIONS4,
+	MERLON_MAP_SESSIONS6,
+	MERLON_MAP_EMBRYONIC4,
+	MERLON_MAP_EMBRYONIC6,
+	MERLON_MAP_EVENTS,
+	MERLON_MAP_REJECTS,
+	MERLON_STATE_MAPS,
+};
+enum merlon_policy_map {
+	MERLON_MAP_IMAGE,
+	MERLON_MAP_COUNTERS,
+	MERLON_MAP_LIMITS,
+	MERLON_MAP_PATHS,
+	MERLON_MAP_PATH_NEXT,
+	MERLON_MAP_LEDGER,
+	MERLON_POLICY_MAPS,
+};
+enum { MERLON_PROG_INGRESS, MERLON_PROG_EGRESS, MERLON_PROGS };
+
+/* The sizes that programs are loaded for. Counters [1, counters) are the policies', the 2 * paths above are the paths'. */
+struct merlon_class {
+	uint32_t words;
+	uint32_t counters;
+	uint32_t limits;
+	uint32_t paths;
+};
+
+/* What a generation occupies. */
+struct merlon_ranges {
+	uint32_t generation;
+	uint32_t first_counter, n_counters;
+	uint32_t first_limit, n_limits;
+	uint32_t first_path, end_path;
+};
+
+/* User space's own notes, kept in a pinned map of one entry: they must survive with the maps they speak of. */
+struct merlon_ledger {
+	struct merlon_class class;
+	struct merlon_ranges ranges[2];		/* by generation & 1: the one in force and the one before or after it */
+};
+
+struct merlon_policy_maps {
+	int fd[MERLON_POLICY_MAPS];
+	int prog[MERLON_PROGS];
+	struct merlon_ledger ledger;	/* as in its map */
+};
+
+struct merlon_dataplane {
+	char *pin_dir;
+	struct merlon_dataplane_options options;
+	int fd[MERLON_STATE_MAPS];
+	int entry_prog[MERLON_PROGS];
+	struct merlon_policy_maps policy;
+	struct merlon_control control;	/* as in the map; only this process writes it */
+	uint64_t *image;		/* mapped; NULL: none in force */
+	size_t image_bytes;
+	bool tcx;
+	struct ring_buffer *ring;
+	int budget;
+	struct merlon_dataplane_events handler;
+};
+
+/* pins.c */
+int merlon_pin_path(const struct merlon_dataplane *dp, char *ret, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));	/* ret[PATH_MAX] */
+int merlon_pins_prepare(const char *pin_dir, struct merlon_diag *diag);
+int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag);
+int merlon_pins_open_policy(const struct merlon_dataplane *dp, const char *dir, struct merlon_policy_maps *ret);
+int merlon_pins_remove_dir(const struct merlon_dataplane *dp, const char *dir);
+void merlon_policy_maps_close(struct merlon_policy_maps *maps);
+extern const char *const merlon_policy_map_name[MERLON_POLICY_MAPS];
+extern const char *const merlon_prog_name[MERLON_PROGS];
+
+/* load.c: loads the programs for a class, pins its maps and programs in `dir`, and what is missing in maps/ and progs/. */
+int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir,
+			 struct merlon_diag *diag);
+void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what);
+
+/* apply.c */
+int merlon_control_write(struct merlon_dataplane *dp);
+int merlon_image_adopt(struct merlon_dataplane *dp);
+
+/* maps.c: batches where the kernel has them for this type of map. */
+int merlon_map_each(int fd, size_t key_size, size_t value_size,
+		    int (*each)(void *context, const void *key, const void *value), void *context);
+unsigned merlon_possible_cpus(void);
+
+/* attach.c */
+bool merlon_tcx_supported(int prog_fd);
+
+#endif

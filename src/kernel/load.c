@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The only file that knows the skeleton: programs are loaded for a class of sizes, beside maps that exist already. */
+#include "src/kernel/internal.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bpf/merlon.skel.h"
+#include "src/util/cleanup.h"
+
+/* libbpf and the verifier talk at length; the end of it is what explains a failure. */
+static char log_tail[16384];
+static size_t log_bytes;
+#define LOG_LINES 6
+
+__attribute__((format(printf, 2, 0)))
+static int keep_log(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[4096];
+	int n = vsnprintf(line, sizeof(line), format, args);
+	size_t bytes;
+
+	if (level == LIBBPF_DEBUG || n <= 0)
+		return 0;
+	bytes = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1;
+	if (log_bytes + bytes >= sizeof(log_tail)) {
+		size_t keep = sizeof(log_tail) / 2;
+
+		if (log_bytes > keep) {
+			memmove(log_tail, log_tail + log_bytes - keep, keep);
+			log_bytes = keep;
+		}
+	}
+	memcpy(log_tail + log_bytes, line, bytes);
+	log_bytes += bytes;
+	log_tail[log_bytes] = 0;
+	return 0;
+}
+
+void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what)
+{
+	struct merlon_place nowhere = { 0 };
+
+	merlon_diag_add(diag, MERLON_ERROR, nowhere, "%s: %s", what, strerror(-error));
+	if (error == -EPERM || error == -EACCES)
+		merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+	else if (error == -ENOMEM)
+		merlon_diag_cure(diag, "the kernel has no memory for maps of this size; lower [Sessions] Max= in merlond's configuration");
+}
+
+static bool have_kern_ctx(void)
+{
+	struct btf *kernel = btf__load_vmlinux_btf();
+	bool have = kernel && btf__find_by_name_kind(kernel, "bpf_cast_to_kern_ctx", BTF_KIND_FUNC) > 0 &&
+		    btf__find_by_name_kind(kernel, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+
+	btf__free(kernel);
+	return have;
+}
+
+static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class)
+{
+	struct bpf_map *inner = bpf_map__inner_map(skel->maps.image);
+
+	if (!inner || bpf_map__set_value_size(inner, class->words * sizeof(uint64_t)) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.counters, class->counters + 2 * class->paths) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.limits, class->limits) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.paths, 2 * class->paths) < 0)
+		return -EINVAL;
+	skel->rodata->merlon_image_mask = class->words - 1;
+	skel->rodata->merlon_have_kern_ctx = have_kern_ctx();
+	return 0;
+}
+
+static int size_state_maps(struct merlon_bpf *skel, const struct merlon_dataplane_options *options)
+{
+	if (bpf_map__set_max_entries(skel->maps.sessions4, options->max_sessions) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.sessions6, options->max_sessions) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.embryonic4, options->max_embryonic) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.embryonic6, options->max_embryonic) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.events, options->events_bytes) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.rejects, options->events_bytes) < 0)
+		return -EINVAL;
+	return 0;
+}
+
+static bool belongs_to_policy(const struct bpf_map *map)
+{
+	size_t i;
+
+	for (i = 0; i < MERLON_POLICY_MAPS; i++)
+		if (!strcmp(bpf_map__name(map), merlon_policy_map_name[i]))
+			return true;
+	return false;
+}
+
+/* Maps that are pinned already go on: sessions outlive the programs that made them. */
+static int reuse_state_maps(const struct merlon_dataplane *dp, struct merlon_bpf *skel)
+{
+	struct bpf_map *map;
+	char path[PATH_MAX];
+
+	bpf_object__for_each_map(map, skel->obj) {
+		_cleanup_close_ int fd = -1;
+		int r;
+
+		if (bpf_map__is_internal(map) || belongs_to_policy(map))
+			continue;
+		r = merlon_pin_path(dp, path, "maps/%s", bpf_map__name(map));
+		if (r < 0)
+			return r;
+		fd = bpf_obj_get(path);
+		if (fd == -ENOENT)
+			continue;
+		if (fd < 0)
+			return fd;
+		r = bpf_map__reuse_fd(map, fd);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int pin(const struct merlon_dataplane *dp, int fd, const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+	int r = merlon_pin_path(dp, path, "%s/%s", dir, name);
+
+	if (r < 0)
+		return r;
+	r = bpf_obj_pin(fd, path);
+	return r == -EEXIST ? 0 : r;
+}
+
+static int pin_ledger(const struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir)
+{
+	struct merlon_ledger ledger = { .class = *class };
+	_cleanup_close_ int fd = -1;
+	uint32_t zero = 0;
+
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "merlon_ledger", sizeof(zero), sizeof(ledger), 1, NULL);
+	if (fd < 0)
+		return fd;
+	if (bpf_map_update_elem(fd, &zero, &ledger, 0) < 0)
+		return -errno;
+	return pin(dp, fd, dir, merlon_policy_map_name[MERLON_MAP_LEDGER]);
+}
+
+/* The map `control` comes last: where it is pinned, everything is. */
+static int pin_all(const struct merlon_dataplane *dp, struct merlon_bpf *skel, const struct merlon_class *class,
+		   const char *dir)
+{
+	struct bpf_map *map;
+	int r;
+
+	if ((r = pin(dp, bpf_program__fd(skel->progs.ingress), dir, "ingress")) < 0 ||
+	    (r = pin(dp, bpf_program__fd(skel->progs.egress), dir, "egress")) < 0 ||
+	    (r = pin(dp, bpf_program__fd(skel->progs.ingress_entry), "progs", "ingress")) < 0 ||
+	    (r = pin(dp, bpf_program__fd(skel->progs.egress_entry), "progs", "egress")) < 0 ||
+	    (r = pin_ledger(dp, class, dir)) < 0)
+		return r;
+	bpf_object__for_each_map(map, skel->obj) {
+		if (bpf_map__is_internal(map) || map == skel->maps.control)
+			continue;
+		r = pin(dp, bpf_map__fd(map), belongs_to_policy(map) ? dir : "maps", bpf_map__name(map));
+		if (r < 0)
+			return r;
+	}
+	return pin(dp, bpf_map__fd(skel->maps.control), "maps", "control");
+}
+
+static int fill_entry_slots(const struct merlon_bpf *skel)
+{
+	uint32_t slot, fd[MERLON_PROGS] = { bpf_program__fd(skel->progs.ingress), bpf_program__fd(skel->progs.egress) };
+
+	for (slot = 0; slot < MERLON_PROGS; slot++)
+		if (bpf_map_update_elem(bpf_map__fd(skel->maps.entry), &slot, &fd[slot], 0) < 0)
+			return -errno;
+	return 0;
+}
+
+static int init_control(const struct merlon_bpf *skel)
+{
+	struct merlon_control control = { .version = MERLON_ABI_VERSION, .flags = MERLON_C_TCP_LOOSE };
+	uint32_t zero = 0;
+
+	return bpf_map_update_elem(bpf_map__fd(skel->maps.control), &zero, &control, 0) < 0 ? -errno : 0;
+}
+
+/* The last lines of the log say what the verifier stumbled on; all of it with MERLON_BPF_LOG set. */
+static const char *log_end(void)
+{
+	const char *p = log_tail + log_bytes;
+	int lines = 0;
+
+	if (getenv("MERLON_BPF_LOG"))
+		return log_tail;
+	while (p > log_tail && lines < LOG_LINES)
+		lines += *--p == '\n';
+	return *p == '\n' ? p + 1 : p;
+}
+
+/* EACCES comes from the verifier, EPERM from missing privileges (kernel/bpf/verifier.c, kernel/bpf/syscall.c). */
+static void say_why(int error, struct merlon_diag *diag)
+{
+	struct merlon_place nowhere = { 0 };
+
+	merlon_diag_add(diag, MERLON_ERROR, nowhere, "the kernel does not take the BPF programs: %s", strerror(-error));
+	if (error == -EPERM)
+		merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+	else if (error == -ENOMEM)
+		merlon_diag_cure(diag, "there is no memory for tables of this size; lower [Sessions] Max= in merlond's configuration");
+	else
+		merlon_diag_cure(diag, "this is a fault of merlon on this kernel; please report it with what MERLON_BPF_LOG=1 shows");
+	if (log_bytes)
+		merlon_diag_add(diag, MERLON_NOTE, nowhere, "%s", log_end());
+}
+
+static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const struct merlon_class *class,
+		struct merlon_diag *diag)
+{
+	int r;
+
+	if ((r = size_state_maps(skel, &dp->options)) < 0 || (r = size_policy_maps(skel, class)) < 0 ||
+	    (r = reuse_state_maps(dp, skel)) < 0) {
+		merlon_diag_errno(diag, r, "cannot set up the maps of the data plane");
+		return r;
+	}
+	log_bytes = 0;
+	r = merlon_bpf__load(skel);
+	if (r < 0)
+		say_why(r, diag);
+	return r;
+}
+
+int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir,
+			 struct merlon_diag *diag)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
+	struct merlon_bpf *skel;
+	char path[PATH_MAX];
+	bool fresh = dp->fd[MERLON_MAP_CONTROL] < 0;
+	int r;
+
+	skel = merlon_bpf__open();
+	if (!skel) {
+		r = -errno;
+		merlon_diag_errno(diag, r, "cannot open the BPF programs");
+		goto out;
+	}
+	r = load(dp, skel, class, diag);
+	if (r < 0)
+		goto out;
+	r = merlon_pins_remove_dir(dp, dir);
+	if (!r)
+		r = merlon_pin_path(dp, path, "%s", dir);
+	if (!r && mkdir(path, 0700) < 0)
+		r = -errno;
+	/* Slots first: nothing is attached yet, and a data plane that has its control map pinned must be whole. */
+	if (!r && fresh)
+		r = fill_entry_slots(skel);
+	if (!r && fresh)
+		r = init_control(skel);
+	if (!r)
+		r = pin_all(dp, skel, class, dir);
+	if (r < 0)
+		merlon_diag_errno(diag, r, "cannot pin the data plane");
+out:
+	merlon_bpf__destroy(skel);
+	libbpf_set_print(previous);
+	return r;
+}

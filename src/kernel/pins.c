@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The directory of pins: where it may be, what is in it, what belongs together. */
+#include "src/kernel/internal.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "src/util/cleanup.h"
+
+#define BPF_FS_MAGIC 0xcafe4a11
+
+static const char *const state_map_name[MERLON_STATE_MAPS] = {
+	[MERLON_MAP_CONTROL] = "control",
+	[MERLON_MAP_ENTRY] = "entry",
+	[MERLON_MAP_TIMEOUTS] = "timeouts",
+	[MERLON_MAP_STATS] = "stats",
+	[MERLON_MAP_SESSIONS4] = "sessions4",
+	[MERLON_MAP_SESSIONS6] = "sessions6",
+	[MERLON_MAP_EMBRYONIC4] = "embryonic4",
+	[MERLON_MAP_EMBRYONIC6] = "embryonic6",
+	[MERLON_MAP_EVENTS] = "events",
+	[MERLON_MAP_REJECTS] = "rejects",
+};
+const char *const merlon_policy_map_name[MERLON_POLICY_MAPS] = {
+	[MERLON_MAP_IMAGE] = "image",
+	[MERLON_MAP_COUNTERS] = "counters",
+	[MERLON_MAP_LIMITS] = "limits",
+	[MERLON_MAP_PATHS] = "paths",
+	[MERLON_MAP_PATH_NEXT] = "path_next",
+	[MERLON_MAP_LEDGER] = "ledger",
+};
+const char *const merlon_prog_name[MERLON_PROGS] = { "ingress", "egress" };
+
+int merlon_pin_path(const struct merlon_dataplane *dp, char *ret, const char *format, ...)
+{
+	int n = snprintf(ret, PATH_MAX, "%s/", dp->pin_dir), m;
+	va_list args;
+
+	if (n >= PATH_MAX)
+		return -ENAMETOOLONG;
+	va_start(args, format);
+	m = vsnprintf(ret + n, PATH_MAX - n, format, args);
+	va_end(args);
+	return m < PATH_MAX - n ? 0 : -ENAMETOOLONG;
+}
+
+static void parent(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!slash)
+		strcpy(path, ".");
+	else
+		slash[slash == path] = 0;
+}
+
+static int check_bpffs(const char *pin_dir, struct merlon_diag *diag)
+{
+	struct merlon_place nowhere = { 0 };
+	char path[PATH_MAX];
+	struct statfs fs;
+
+	if (snprintf(path, sizeof(path), "%s", pin_dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	/* The directory may not exist yet: its nearest ancestor says where it would be. */
+	while (statfs(path, &fs) < 0) {
+		if (errno != ENOENT || !strcmp(path, "/") || !strcmp(path, ".")) {
+			int error = -errno;
+
+			merlon_diag_add(diag, MERLON_ERROR, nowhere, "%s: %s", pin_dir, strerror(-error));
+			return error;
+		}
+		parent(path);
+	}
+	if ((unsigned long)fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, nowhere, "%s is not on a BPF file system", pin_dir);
+	merlon_diag_cure(diag, "mount one (mount -t bpf bpf /sys/fs/bpf), or choose another place with --pin-dir");
+	return -ENODEV;
+}
+
+static int make_dirs(const char *pin_dir, struct merlon_diag *diag)
+{
+	static const char *const sub[] = { "", "/maps", "/progs", "/links" };
+	char path[PATH_MAX];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sub); i++) {
+		if (snprintf(path, sizeof(path), "%s%s", pin_dir, sub[i]) >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+			int error = -errno;
+
+			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot make %s: %s", path,
+					strerror(-error));
+			if (error == -EPERM || error == -EACCES)
+				merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+			return error;
+		}
+	}
+	return 0;
+}
+
+int merlon_pins_prepare(const char *pin_dir, struct merlon_diag *diag)
+{
+	int r = check_bpffs(pin_dir, diag);
+
+	return r < 0 ? r : make_dirs(pin_dir, diag);
+}
+
+static int get(const struct merlon_dataplane *dp, const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+	int r = merlon_pin_path(dp, path, "%s/%s", dir, name);
+
+	return r < 0 ? r : bpf_obj_get(path);
+}
+
+void merlon_policy_maps_close(struct merlon_policy_maps *maps)
+{
+	size_t i;
+
+	for (i = 0; i < MERLON_POLICY_MAPS; i++)
+		merlon_closep(&maps->fd[i]);
+	for (i = 0; i < MERLON_PROGS; i++)
+		merlon_closep(&maps->prog[i]);
+	memset(maps, 0xff, sizeof(*maps));
+}
+
+int merlon_pins_open_policy(const struct merlon_dataplane *dp, const char *dir, struct merlon_policy_maps *ret)
+{
+	struct merlon_policy_maps maps;
+	uint32_t zero = 0;
+	size_t i;
+	int r = 0;
+
+	memset(&maps, 0xff, sizeof(maps));
+	for (i = 0; !r && i < MERLON_POLICY_MAPS; i++) {
+		maps.fd[i] = get(dp, dir, merlon_policy_map_name[i]);
+		if (maps.fd[i] < 0)
+			r = maps.fd[i];
+	}
+	for (i = 0; !r && i < MERLON_PROGS; i++) {
+		maps.prog[i] = get(dp, dir, merlon_prog_name[i]);
+		if (maps.prog[i] < 0)
+			r = maps.prog[i];
+	}
+	if (!r && bpf_map_lookup_elem(maps.fd[MERLON_MAP_LEDGER], &zero, &maps.ledger) < 0)
+		r = -errno;
+	if (r < 0) {
+		merlon_policy_maps_close(&maps);
+		return r;
+	}
+	*ret = maps;
+	return 0;
+}
+
+int merlon_pins_remove_dir(const struct merlon_dataplane *dp, const char *dir)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *d;
+	int r = merlon_pin_path(dp, path, "%s", dir);
+
+	if (r < 0)
+		return r;
+	d = opendir(path);
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	while ((entry = readdir(d)))
+		if (entry->d_name[0] != '.' && unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
+			r = -errno;
+	closedir(d);
+	if (rmdir(path) < 0 && errno != ENOENT)
+		r = -errno;
+	return r;
+}
+
+/* Whether the programs pinned in maps are the ones that the entry slots lead to. */
+static bool in_force(const struct merlon_dataplane *dp, const struct merlon_policy_maps *maps)
+{
+	uint32_t i;
+
+	for (i = 0; i < MERLON_PROGS; i++) {
+		struct bpf_prog_info info = { 0 };
+		uint32_t size = sizeof(info), id = 0;
+
+		if (bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &i, &id) < 0 ||
+		    bpf_obj_get_info_by_fd(maps->prog[i], &info, &size) < 0 || info.id != id)
+			return false;
+	}
+	return true;
+}
+
+/* A kill between the exchange of the directories and of the entry slots leaves them crossed: the slots decide. */
+static int open_policy(struct merlon_dataplane *dp)
+{
+	char policy[PATH_MAX], next[PATH_MAX];
+	int r = merlon_pins_open_policy(dp, "policy", &dp->policy);
+
+	if (!r && in_force(dp, &dp->policy))
+		return merlon_pins_remove_dir(dp, "policy-next");
+	merlon_policy_maps_close(&dp->policy);
+	r = merlon_pins_open_policy(dp, "policy-next", &dp->policy);
+	if (r < 0)
+		return r;
+	if (!in_force(dp, &dp->policy))
+		return -EUCLEAN;
+	if (merlon_pin_path(dp, policy, "policy") < 0 || merlon_pin_path(dp, next, "policy-next") < 0)
+		return -ENAMETOOLONG;
+	if (renameat2(AT_FDCWD, next, AT_FDCWD, policy, RENAME_EXCHANGE) < 0 &&
+	    renameat2(AT_FDCWD, next, AT_FDCWD, policy, 0) < 0)
+		return -errno;
+	return merlon_pins_remove_dir(dp, "policy-next");
+}
+
+static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(dp->fd[MERLON_MAP_SESSIONS4], &info, &size) < 0)
+		return -errno;
+	if (dp->control.version == MERLON_ABI_VERSION && info.value_size == sizeof(struct merlon_session))
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_dir,
+			dp->control.version, MERLON_ABI_VERSION);
+	merlon_diag_cure(diag, "stop the merlon that made it with its own `merlon stop`, then start this one");
+	return -EPROTO;
+}
+
+int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	uint32_t zero = 0;
+	size_t i;
+	int r;
+
+	for (i = 0; i < MERLON_STATE_MAPS; i++) {
+		dp->fd[i] = get(dp, "maps", state_map_name[i]);
+		if (dp->fd[i] == -ENOENT && i == MERLON_MAP_CONTROL)
+			return -ENOENT;
+		if (dp->fd[i] < 0)
+			goto broken;
+		if (i == MERLON_MAP_CONTROL) {
+			if (bpf_map_lookup_elem(dp->fd[i], &zero, &dp->control) < 0)
+				goto broken;
+		}
+	}
+	r = check_layout(dp, diag);
+	if (r < 0)
+		return r;
+	for (i = 0; i < MERLON_PROGS; i++) {
+		dp->entry_prog[i] = get(dp, "progs", merlon_prog_name[i]);
+		if (dp->entry_prog[i] < 0)
+			goto broken;
+	}
+	if (open_policy(dp) >= 0)
+		return 0;
+broken:
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+			"the pins in %s are not a whole data plane of merlon's", dp->pin_dir);
+	merlon_diag_cure(diag, "remove them (rm -r %s) and start again",
+			 dp->pin_dir);
+	return -EUCLEAN;
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/model/print.h"
+
+#include <ctype.h>
+#include <netinet/in.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_log.h>
+#include <string.h>
+
+#include "src/util/cleanup.h"
+
+/* Longest texts that nft takes (nftables include/datatype.h and rule.h; NF_LOG_PREFIXLEN). */
+#define COMMENT_MAX 127
+#define PREFIX_MAX 126
+
+/* Words of nft's grammar (nftables 1.0.6 src/scanner.l) that an iptables chain might be called. */
+static bool is_keyword(const char *name)
+{
+	static const char words[] =
+		" accept add ah all and arp auto-merge bridge bypass bytes chain chains cgroup classid comment comp concat "
+		"constant continue counter counters cpu create ct cwr daddr day dccp define delete describe destination "
+		"device devices dnat drop dscp dst dup dynamic ecn element elements end esp eol ether exists expires export "
+		"fanout fib flags flow flowtable flowtables flush fragment frag fully-random fwd gc-interval ge goto gt handle "
+		"hash hbh helper helpers hoplimit hook hour ibridgename icmp icmpv6 id iif iifgroup iifname iiftype import "
+		"in include index inet insert integer interval ip ip6 ipsec jhash jump key label last le length level limit "
+		"list log lt map maps mark masquerade mark match mbytes meta meter meters metainfo missing mod monitor mh mss "
+		"name nat ne netdev never nexthdr nfproto nftrace nop noop notrack numgen oif oifgroup oifname oiftype options "
+		"or order original osf over packets parity persistent performance pkttype policy position prefix priority "
+		"protocol proto queue quota random raw redefine redirect reject rename replace reply reset return rpl rshift "
+		"rt rule ruleset sack saddr sctp seconds secmark secpath sequence set sets sport dport size skgid skuid "
+		"snaplen snat socket spi state stateless status stop symhash synproxy table tables tcp th time timeout timestamp "
+		"to tproxy tproxy transparent ttl tunnel type typeof udp udplite undefine unknown until update using version "
+		"via vlan vmap vxlan wildcard window wscale xml xor year zone lshift not eq ";
+	char word[64];
+
+	if (strlen(name) > sizeof(word) - 3)
+		return false;
+	snprintf(word, sizeof(word), " %s ", name);
+	return strstr(words, word);
+}
+
+/* Chains of iptables may have names that nft has no way to write. */
+static void print_chain_name(FILE *out, const struct merlon_ruleset *ruleset, const struct merlon_chain *chain)
+{
+	const char *name = chain->name;
+	size_t n = strlen(name), i;
+	bool changed = false;
+
+	if (!isalpha((unsigned char)name[0])) {
+		fputs("c_", out);
+		changed = true;
+	}
+	for (i = 0; i < n; i++) {
+		bool fits = isalnum((unsigned char)name[i]) || strchr("-_./", name[i]);
+
+		fputc(fits ? name[i] : '_', out);
+		changed |= !fits;
+	}
+	/* the chain's number keeps two of them apart */
+	if (changed)
+		fprintf(out, "_%zu", (size_t)(chain - ruleset->chain));
+	else if (is_keyword(name))
+		fputc('_', out);
+}
+
+static void print_interface(const struct merlon_printing *p, const struct merlon_statement *s)
+{
+	bool by_index = s->interface.n && s->interface.name[0].index;
+	const char *field = s->interface.field == MERLON_F_IIF ? "iif" : "oif";
+	size_t i;
+
+	fprintf(p->out, "%s%s %s", field, by_index ? "" : "name", s->interface.negated ? "!= " : "");
+	if (s->interface.set && merlon_print_has_set(p, s->interface.set)) {
+		fprintf(p->out, "@%s", s->interface.set);
+		return;
+	}
+	fputs(s->interface.n == 1 ? "" : "{ ", p->out);
+	for (i = 0; i < s->interface.n; i++) {
+		fputs(i ? ", " : "", p->out);
+		merlon_print_ifname(p->out, &s->interface.name[i]);
+	}
+	fputs(s->interface.n == 1 ? "" : " }", p->out);
+}
+
+static void print_limit(FILE *out, const struct merlon_limit *limit)
+{
+	static const struct {
+		uint64_t s;
+		const char *name;
+	} unit[] = { { 1, "second" }, { 60, "minute" }, { 3600, "hour" }, { 86400, "day" }, { 604800, "week" } };
+	size_t i, n = ARRAY_SIZE(unit);
+
+	for (i = 0; i < n; i++)
+		if (unit[i].s == limit->per_s)
+			break;
+	/* a rate of x_tables that is in none of nft's units: the nearest that is */
+	for (i = i < n ? i : 0; i < n - 1 && limit->rate * unit[i].s < limit->per_s * 1000 &&
+	     limit->rate * unit[i].s % limit->per_s; i++)
+		;
+	fprintf(out, "limit rate %s%llu%s%s", limit->over ? "over " : "",
+		(unsigned long long)((limit->rate * unit[i].s + limit->per_s / 2) / (limit->per_s ? limit->per_s : 1)),
+		limit->bytes ? " bytes/" : "/", unit[i].name);
+	if (!limit->bytes || limit->burst)
+		fprintf(out, " burst %u %s", limit->burst, limit->bytes ? "bytes" : "packets");
+}
+
+static void print_log(FILE *out, const struct merlon_log *log)
+{
+	static const char *const level[] = { "emerg", "alert", "crit", "err", "warn", "notice", "info", "debug" };
+	static const struct {
+		unsigned bit;
+		const char *text;
+	} flag[] = {
+		{ NF_LOG_TCPSEQ, "tcp sequence" }, { NF_LOG_TCPOPT, "tcp options" }, { NF_LOG_IPOPT, "ip options" },
+		{ NF_LOG_UID, "skuid" }, { NF_LOG_MACDECODE, "ether" },
+	};
+	size_t i;
+
+	fputs("log", out);
+	if (log->prefix[0]) {
+		fputs(" prefix ", out);
+		merlon_print_string(out, log->prefix, PREFIX_MAX);
+	}
+	if (log->group >= 0)
+		fprintf(out, " group %d", log->group);
+	if (log->level >= 0 && log->level < (int)ARRAY_SIZE(level))
+		fprintf(out, " level %s", level[log->level]);
+	for (i = 0; i < ARRAY_SIZE(flag); i++)
+		if (log->flags & flag[i].bit)
+			fprintf(out, " flags %s", flag[i].text);
+}
+
+static void print_mark(FILE *out, uint32_t mask, uint32_t xor)
+{
+	fputs("meta mark set ", out);
+	if (mask == 0) {
+		fprintf(out, "0x%x", xor);
+		return;
+	}
+	fputs("meta mark", out);
+	if (mask != ~0U)
+		fprintf(out, " & 0x%x", mask);
+	if (xor)
+		fprintf(out, " ^ 0x%x", xor);
+}
+
+/* Codes as nft names them; NULL: it has no name. */
+static const char *icmp_code(enum merlon_family family, uint8_t code)
+{
+	static const char *const v4[16] = {
+		[0] = "net-unreachable", [1] = "host-unreachable", [2] = "prot-unreachable", [3] = "port-unreachable",
+		[9] = "net-prohibited", [10] = "host-prohibited", [13] = "admin-prohibited",
+	};
+	static const char *const v6[16] = {
+		[0] = "no-route", [1] = "admin-prohibited", [3] = "addr-unreachable", [4] = "port-unreachable",
+		[5] = "policy-fail", [6] = "reject-route",
+	};
+
+	return code < 16 ? (family == MERLON_IPV4 ? v4 : v6)[code] : NULL;
+}
+
+static void print_reject(const struct merlon_printing *p, const struct merlon_reject_with *with)
+{
+	static const struct {
+		uint8_t code[MERLON_FAMILIES];
+		const char *name;
+	} icmpx[] = {
+		{ { 3, 4 }, "port-unreachable" }, { { 0, 0 }, "no-route" }, { { 1, 3 }, "host-unreachable" },
+		{ { 13, 1 }, "admin-prohibited" },
+	};
+	bool inet = p->ruleset->table[p->chain->table].family == NFPROTO_INET;
+	enum merlon_family family = p->family == MERLON_IPV6 ? MERLON_IPV6 : MERLON_IPV4;
+	const char *name;
+	size_t i;
+
+	if (with->type == MERLON_REJECT_TCP_RST) {
+		fputs("reject with tcp reset", p->out);
+		return;
+	}
+	for (i = 0; inet && i < ARRAY_SIZE(icmpx); i++)
+		if (memcmp(with->code, icmpx[i].code, sizeof(with->code)) == 0) {
+			fprintf(p->out, "reject with icmpx %s", icmpx[i].name);
+			return;
+		}
+	name = icmp_code(family, with->code[family]);
+	fprintf(p->out, "reject with %s ", family == MERLON_IPV4 ? "icmp" : "icmpv6");
+	if (name)
+		fputs(name, p->out);
+	else
+		fprintf(p->out, "%u", with->code[family]);
+}
+
+static void print_verdict(const struct merlon_printing *p, const struct merlon_statement *s)
+{
+	static const char *const word[] = {
+		[MERLON_V_ACCEPT] = "accept", [MERLON_V_DROP] = "drop", [MERLON_V_CONTINUE] = "continue",
+		[MERLON_V_RETURN] = "return", [MERLON_V_JUMP] = "jump ", [MERLON_V_GOTO] = "goto ",
+	};
+
+	if (s->verdict.verdict == MERLON_V_REJECT) {
+		print_reject(p, &s->verdict.reject);
+		return;
+	}
+	fputs(word[s->verdict.verdict], p->out);
+	if (s->verdict.verdict == MERLON_V_JUMP || s->verdict.verdict == MERLON_V_GOTO)
+		print_chain_name(p->out, p->ruleset, &p->ruleset->chain[s->verdict.target]);
+}
+
+/* The one protocol that a match asks for, or -1. */
+static int single_proto(const struct merlon_statement *s)
+{
+	if (s->kind != MERLON_S_MATCH || (s->match.field != MERLON_F_L4PROTO && s->match.field != MERLON_F_NEXTHDR) ||
+	    s->match.in.n != 1 || s->match.in.v[0].lo != s->match.in.v[0].hi)
+		return -1;
+	return (int)s->match.in.v[0].lo;
+}
+
+/*
+ * nft asks for the family and the protocol itself where a match needs them. A statement that does just that, right
+ * before such a match, is not printed: `tcp dport 22`, not `meta l4proto tcp tcp dport 22`.
+ */
+static bool is_implied(const struct merlon_printing *p, size_t i)
+{
+	const struct merlon_statement *s = &p->rule->statement[i], *next = s + 1;
+	size_t left = p->rule->n - i - 1;
+	int proto;
+
+	if (!left)
+		return false;
+	if (s->kind == MERLON_S_FAMILY) {
+		if (p->ruleset->table[p->chain->table].family != NFPROTO_INET)
+			return false;
+		if (merlon_print_implies_family(p, next, s->family, -1))
+			return true;
+		/* icmp brings both along */
+		proto = next->kind == MERLON_S_MATCH && next->match.field == MERLON_F_L4PROTO ? single_proto(next) : -1;
+		return left > 1 && proto >= 0 && merlon_print_implies_family(p, next + 1, s->family, proto) &&
+		       next[1].match.field != MERLON_F_SADDR && next[1].match.field != MERLON_F_DADDR &&
+		       next[1].match.field != MERLON_F_TTL && next[1].match.field != MERLON_F_TOS &&
+		       next[1].match.field != MERLON_F_NEXTHDR;
+	}
+	if (s->kind != MERLON_S_MATCH || s->match.field != MERLON_F_L4PROTO)
+		return false;
+	proto = single_proto(s);
+	return proto >= 0 && merlon_print_implies_proto(p, next, proto);
+}
+
+static void print_statement(struct merlon_printing *p, size_t i)
+{
+	const struct merlon_statement *s = &p->rule->statement[i];
+	bool implied = is_implied(p, i);
+
+	if (s->kind == MERLON_S_FAMILY)
+		p->family = s->family;
+	if (single_proto(s) >= 0)
+		p->proto = single_proto(s);
+	if (implied)
+		return;
+	fputs(p->space, p->out);
+	p->space = " ";
+	switch (s->kind) {
+	case MERLON_S_MATCH:
+		merlon_print_match(p, s);
+		break;
+	case MERLON_S_INTERFACE:
+		print_interface(p, s);
+		break;
+	case MERLON_S_FAMILY:
+		/* nft takes nfproto in tables of both families only */
+		if (p->ruleset->table[p->chain->table].family == NFPROTO_INET)
+			fprintf(p->out, "meta nfproto %s", s->family == MERLON_IPV4 ? "ipv4" : "ipv6");
+		else
+			fprintf(p->out, "meta protocol %s", s->family == MERLON_IPV4 ? "ip" : "ip6");
+		break;
+	case MERLON_S_COUNTER:
+		fprintf(p->out, "counter packets %llu bytes %llu", (unsigned long long)s->counter.packets,
+			(unsigned long long)s->counter.bytes);
+		break;
+	case MERLON_S_LIMIT:
+		print_limit(p->out, &s->limit);
+		break;
+	case MERLON_S_LOG:
+		print_log(p->out, &s->log);
+		break;
+	case MERLON_S_MARK:
+		print_mark(p->out, s->mark.mask, s->mark.xor);
+		break;
+	case MERLON_S_VERDICT:
+		print_verdict(p, s);
+		break;
+	}
+}
+
+void merlon_rule_print(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain,
+		       const struct merlon_rule *rule, FILE *out)
+{
+	uint8_t family = ruleset->table[chain->table].family;
+	struct merlon_printing p = {
+		.out = out, .ruleset = ruleset, .chain = chain, .rule = rule, .proto = -1, .space = "",
+		.family = family == NFPROTO_IPV4 ? MERLON_IPV4 : family == NFPROTO_IPV6 ? MERLON_IPV6 : -1,
+	};
+	size_t i;
+
+	if (rule->status != MERLON_EXACT) {
+		for (i = 0; rule->text && rule->text[i]; i++)
+			fputc(rule->text[i] == '\n' ? ' ' : rule->text[i], out);
+		return;
+	}
+	for (i = 0; i < rule->n; i++)
+		print_statement(&p, i);
+	/* a rule that does nothing at all is still a rule */
+	if (!*p.space && !rule->comment)
+		fputs("continue", out);
+	if (rule->comment && rule->comment[0]) {
+		fprintf(out, "%s%scomment ", p.space, rule->n ? "" : "continue ");
+		merlon_print_string(out, rule->comment, COMMENT_MAX);
+	}
+}
+
+static void print_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, FILE *out)
+{
+	static const char *const hook[] = { "input", "forward", "output" };
+	size_t i;
+
+	fputs("\tchain ", out);
+	print_chain_name(out, ruleset, chain);
+	fputs(" {\n", out);
+	if (chain->base)
+		fprintf(out, "\t\ttype filter hook %s priority %d; policy %s;\n", hook[chain->hook], chain->priority,
+			chain->drop ? "drop" : "accept");
+	for (i = 0; i < chain->n; i++) {
+		const struct merlon_rule *rule = &chain->rule[i];
+
+		fputs("\t\t", out);
+		if (rule->status == MERLON_REFUSED)
+			fprintf(out, "# refused (%s): ", rule->reason ? rule->reason : "?");
+		merlon_rule_print(ruleset, chain, rule, out);
+		fputc('\n', out);
+	}
+	fputs("\t}\n", out);
+}
+
+static void print_table(const struct merlon_ruleset *ruleset, uint32_t t, FILE *out)
+{
+	const struct merlon_table *table = &ruleset->table[t];
+	const char *family = table->family == NFPROTO_INET ? "inet" : table->family == NFPROTO_IPV4 ? "ip" : "ip6";
+	bool any = false;
+	size_t i;
+
+	if (!merlon_table_has_family(table, MERLON_IPV4) && !merlon_table_has_family(table, MERLON_IPV6))
+		return;
+	for (i = 0; i < ruleset->n_chains; i++)
+		any |= ruleset->chain[i].table == t && !ruleset->chain[i].kept;
+	if (!any)
+		return;
+	fprintf(out, "table %s %s {\n", family, table->name);
+	for (i = 0; i < ruleset->n_sets; i++)
+		if (ruleset->set[i].table == t && ruleset->set[i].declaration)
+			fprintf(out, "\t%s\n", ruleset->set[i].declaration);
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].table == t && !ruleset->chain[i].kept)
+			print_chain(ruleset, &ruleset->chain[i], out);
+	fputs("}\n", out);
+}
+
+void merlon_ruleset_print(const struct merlon_ruleset *ruleset, FILE *out)
+{
+	uint32_t t;
+
+	for (t = 0; t < ruleset->n_tables; t++)
+		print_table(ruleset, t, out);
+}

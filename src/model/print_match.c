@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "src/model/print.h"
+#include "src/util/cleanup.h"
+
+static void print_address(FILE *out, enum merlon_notation notation, merlon_value v)
+{
+	char text[INET6_ADDRSTRLEN];
+	uint8_t bytes[16];
+	unsigned i, n = notation == MERLON_AS_IPV4 ? 4 : 16;
+
+	for (i = 0; i < n; i++)
+		bytes[i] = (uint8_t)(v >> (n - 1 - i) * 8);
+	fputs(inet_ntop(n == 4 ? AF_INET : AF_INET6, bytes, text, sizeof(text)), out);
+}
+
+static const char *protocol_name(merlon_value v)
+{
+	switch ((int)v) {
+	case IPPROTO_TCP:
+		return "tcp";
+	case IPPROTO_UDP:
+		return "udp";
+	case IPPROTO_ICMP:
+		return "icmp";
+	case IPPROTO_ICMPV6:
+		return "ipv6-icmp";
+	case IPPROTO_SCTP:
+		return "sctp";
+	case IPPROTO_DCCP:
+		return "dccp";
+	case IPPROTO_UDPLITE:
+		return "udplite";
+	default:
+		return NULL;
+	}
+}
+
+static void print_value(FILE *out, enum merlon_notation notation, merlon_value v)
+{
+	switch (notation) {
+	case MERLON_AS_IPV4:
+	case MERLON_AS_IPV6:
+		print_address(out, notation, v);
+		break;
+	case MERLON_AS_HEX:
+		fprintf(out, "0x%llx", (unsigned long long)v);
+		break;
+	case MERLON_AS_PROTOCOL:
+		if (protocol_name(v)) {
+			fputs(protocol_name(v), out);
+			break;
+		}
+		/* fall through */
+	case MERLON_AS_NUMBER:
+		fprintf(out, "%llu", (unsigned long long)v);
+		break;
+	}
+}
+
+/* The length of the prefix that an interval is, or -1. */
+static int prefix_length(const struct merlon_interval *i, unsigned bits)
+{
+	merlon_value host = i->lo ^ i->hi;
+	int length = (int)bits;
+
+	if (host & (host + 1) || i->lo & host)
+		return -1;
+	for (; host; host >>= 1)
+		length--;
+	return length;
+}
+
+void merlon_print_interval(FILE *out, enum merlon_notation notation, const struct merlon_interval *interval)
+{
+	int length = -1;
+
+	print_value(out, notation, interval->lo);
+	if (interval->lo == interval->hi)
+		return;
+	if (notation == MERLON_AS_IPV4 || notation == MERLON_AS_IPV6)
+		length = prefix_length(interval, notation == MERLON_AS_IPV4 ? 32 : 128);
+	if (length >= 0) {
+		fprintf(out, "/%d", length);
+	} else {
+		fputc('-', out);
+		print_value(out, notation, interval->hi);
+	}
+}
+
+void merlon_print_intervals(FILE *out, enum merlon_notation notation, const struct merlon_intervals *in)
+{
+	size_t i;
+
+	if (in->n == 1) {
+		merlon_print_interval(out, notation, &in->v[0]);
+		return;
+	}
+	fputs("{ ", out);
+	for (i = 0; i < in->n; i++) {
+		fputs(i ? ", " : "", out);
+		merlon_print_interval(out, notation, &in->v[i]);
+	}
+	fputs(" }", out);
+}
+
+void merlon_print_string(FILE *out, const char *text, size_t max)
+{
+	size_t i;
+
+	fputc('"', out);
+	for (i = 0; text[i] && i < max; i++)
+		fputc(text[i] == '"' ? '\'' : text[i] == '\n' ? ' ' : text[i], out);
+	fputc('"', out);
+}
+
+void merlon_print_ifname(FILE *out, const struct merlon_ifname *name)
+{
+	size_t n = strlen(name->name);
+	bool star = n && name->name[n - 1] == '*' && !name->prefix;
+
+	/* an index that belongs to no interface now */
+	if (name->index && strspn(name->name, "0123456789") == n)
+		fprintf(out, "%u", name->index);
+	else
+		fprintf(out, "\"%.*s%s%s\"", (int)(n - star), name->name, star ? "\\*" : "", name->prefix ? "*" : "");
+}
+
+bool merlon_print_has_set(const struct merlon_printing *p, const char *name)
+{
+	size_t i;
+
+	for (i = 0; name && i < p->ruleset->n_sets; i++)
+		if (p->ruleset->set[i].table == p->chain->table && p->ruleset->set[i].declaration &&
+		    strcmp(p->ruleset->set[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool has_ports(int proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP ||
+	       proto == IPPROTO_UDPLITE;
+}
+
+static bool is_icmp(const struct merlon_printing *p)
+{
+	return (p->family == MERLON_IPV4 && p->proto == IPPROTO_ICMP) ||
+	       (p->family == MERLON_IPV6 && p->proto == IPPROTO_ICMPV6);
+}
+
+/* Whether a match on the traffic class can be written as one on its upper six bits. */
+static bool is_dscp(const struct merlon_statement *s)
+{
+	size_t i;
+
+	if (s->match.field != MERLON_F_TOS || s->match.mask != 0xfc)
+		return false;
+	for (i = 0; i < s->match.in.n && !s->match.negated; i++)
+		if (s->match.in.v[i].lo != s->match.in.v[i].hi || s->match.in.v[i].lo & 3)
+			return false;
+	return true;
+}
+
+bool merlon_print_implies_family(const struct merlon_printing *p, const struct merlon_statement *match,
+				 enum merlon_family family, int proto)
+{
+	(void)p;
+	if (match->kind != MERLON_S_MATCH)
+		return false;
+	switch (match->match.field) {
+	case MERLON_F_SADDR:
+	case MERLON_F_DADDR:
+	case MERLON_F_TTL:
+		return match->match.family == family;
+	case MERLON_F_NEXTHDR:
+		return family == MERLON_IPV6;
+	case MERLON_F_TOS:
+		return match->match.family == family && is_dscp(match);
+	case MERLON_F_ICMP_TYPE:
+	case MERLON_F_ICMP_CODE:
+		return proto == (family == MERLON_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	default:
+		return false;
+	}
+}
+
+bool merlon_print_implies_proto(const struct merlon_printing *p, const struct merlon_statement *match, int proto)
+{
+	if (match->kind != MERLON_S_MATCH)
+		return false;
+	switch (match->match.field) {
+	case MERLON_F_TH0:
+	case MERLON_F_TH2:
+		return has_ports(proto);
+	case MERLON_F_TCP_FLAGS:
+		return proto == IPPROTO_TCP;
+	case MERLON_F_ICMP_TYPE:
+	case MERLON_F_ICMP_CODE:
+		return (p->family == MERLON_IPV4 && proto == IPPROTO_ICMP) ||
+		       (p->family == MERLON_IPV6 && proto == IPPROTO_ICMPV6);
+	default:
+		return false;
+	}
+}
+
+struct look {
+	const char *name;	/* as nft writes it, NULL: not as a name */
+	enum merlon_notation notation;
+	bool bitmask;		/* nft takes a bare value as a test of bits: say == */
+};
+
+static const char *port_name(const struct merlon_printing *p, char *buffer, size_t size, const char *which)
+{
+	snprintf(buffer, size, "%s %s", has_ports(p->proto) ? protocol_name(p->proto) : "th", which);
+	return buffer;
+}
+
+static struct look look_of(const struct merlon_printing *p, const struct merlon_statement *s, char *buffer, size_t size)
+{
+	bool six = s->match.family == MERLON_IPV6;
+
+	switch (s->match.field) {
+	case MERLON_F_SADDR:
+		return (struct look){ six ? "ip6 saddr" : "ip saddr", six ? MERLON_AS_IPV6 : MERLON_AS_IPV4, false };
+	case MERLON_F_DADDR:
+		return (struct look){ six ? "ip6 daddr" : "ip daddr", six ? MERLON_AS_IPV6 : MERLON_AS_IPV4, false };
+	case MERLON_F_TH0:
+		if (p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)
+			return (struct look){ "@th,0,16", MERLON_AS_HEX, false };
+		return (struct look){ port_name(p, buffer, size, "sport"), MERLON_AS_NUMBER, false };
+	case MERLON_F_TH2:
+		return (struct look){ port_name(p, buffer, size, "dport"), MERLON_AS_NUMBER, false };
+	case MERLON_F_L4PROTO:
+		return (struct look){ "meta l4proto", MERLON_AS_PROTOCOL, false };
+	case MERLON_F_TCP_FLAGS:
+		return (struct look){ "tcp flags", MERLON_AS_HEX, true };
+	case MERLON_F_ICMP_TYPE:
+		return (struct look){ !is_icmp(p) ? "@th,0,8" : p->proto == IPPROTO_ICMP ? "icmp type" : "icmpv6 type",
+				      MERLON_AS_NUMBER, false };
+	case MERLON_F_ICMP_CODE:
+		return (struct look){ !is_icmp(p) ? "@th,8,8" : p->proto == IPPROTO_ICMP ? "icmp code" : "icmpv6 code",
+				      MERLON_AS_NUMBER, false };
+	case MERLON_F_LENGTH:
+		return (struct look){ "meta length", MERLON_AS_NUMBER, false };
+	case MERLON_F_TTL:
+		return (struct look){ six ? "ip6 hoplimit" : "ip ttl", MERLON_AS_NUMBER, false };
+	case MERLON_F_TOS:
+		if (is_dscp(s))
+			return (struct look){ six ? "ip6 dscp" : "ip dscp", MERLON_AS_HEX, false };
+		return (struct look){ six ? "@nh,4,8" : "@nh,8,8", MERLON_AS_HEX, false };
+	case MERLON_F_NEXTHDR:
+		return (struct look){ "ip6 nexthdr", MERLON_AS_PROTOCOL, false };
+	case MERLON_F_MARK:
+		return (struct look){ "meta mark", MERLON_AS_HEX, false };
+	case MERLON_F_PKTTYPE:
+		return (struct look){ "meta pkttype", MERLON_AS_NUMBER, false };
+	case MERLON_F_CT_DIRECTION:
+		return (struct look){ "ct direction", MERLON_AS_NUMBER, false };
+	default:
+		return (struct look){ NULL, MERLON_AS_NUMBER, false };
+	}
+}
+
+static void print_ct_state(FILE *out, const struct merlon_intervals *in)
+{
+	static const char *const name[MERLON_CT_STATES] = {
+		[MERLON_CT_INVALID] = "invalid", [MERLON_CT_ESTABLISHED] = "established", [MERLON_CT_RELATED] = "related",
+		[MERLON_CT_NEW] = "new", [MERLON_CT_UNTRACKED] = "untracked",
+	};
+	const char *comma = "";
+	unsigned i;
+
+	fputs("ct state ", out);
+	for (i = 0; i < MERLON_CT_STATES; i++)
+		if (merlon_intervals_contain(in, i)) {
+			fprintf(out, "%s%s", comma, name[i]);
+			comma = ",";
+		}
+	/* a bit that no packet has */
+	if (!*comma)
+		fputs("0x80", out);
+}
+
+/* Single values: where nft does not take ranges. */
+static int singles(const struct merlon_intervals *in, unsigned shift, struct merlon_intervals *ret)
+{
+	size_t i;
+	merlon_value v;
+
+	*ret = (struct merlon_intervals){ 0 };
+	for (i = 0; i < in->n; i++)
+		for (v = in->v[i].lo; v <= in->v[i].hi && v <= 0xff; v++)
+			if (merlon_intervals_add(ret, v >> shift, v >> shift) < 0)
+				return -1;
+	return 0;
+}
+
+static void print_in(struct merlon_printing *p, const struct merlon_statement *s, const struct look *look,
+		     struct merlon_intervals *in, bool negated)
+{
+	bool masked = s->match.mask != ~0U && !is_dscp(s);
+	bool narrow = s->match.field == MERLON_F_TCP_FLAGS || s->match.field == MERLON_F_TOS ||
+		      s->match.field == MERLON_F_PKTTYPE || s->match.field == MERLON_F_CT_DIRECTION;
+	struct merlon_intervals one_by_one = { 0 };
+
+	if (masked)
+		fprintf(p->out, " & 0x%x", s->match.mask);
+	if (negated)
+		fputs(" != ", p->out);
+	else
+		fputs(masked || look->bitmask ? " == " : " ", p->out);
+	if (!narrow || singles(in, is_dscp(s) ? 2 : 0, &one_by_one) < 0) {
+		merlon_print_intervals(p->out, look->notation, in);
+	} else if (one_by_one.n == 256) {
+		fputs("0x0-0xff", p->out);
+	} else {
+		merlon_print_intervals(p->out, look->notation, &one_by_one);
+	}
+	merlon_intervals_clear(&one_by_one);
+}
+
+void merlon_print_match(struct merlon_printing *p, const struct merlon_statement *s)
+{
+	merlon_value max = merlon_value_max(merlon_field_bits(s->match.field, s->match.family));
+	struct merlon_intervals in;
+	bool negated = s->match.negated;
+	char buffer[32];
+	struct look look;
+
+	if (s->match.field == MERLON_F_CT_STATE) {
+		print_ct_state(p->out, &s->match.in);
+		return;
+	}
+	look = look_of(p, s, buffer, sizeof(buffer));
+	fputs(look.name ? look.name : "# unknown field", p->out);
+	if (s->match.set && s->match.mask == ~0U && merlon_print_has_set(p, s->match.set)) {
+		fprintf(p->out, " %s@%s", negated ? "!= " : "", s->match.set);
+		return;
+	}
+	if (merlon_intervals_copy(&s->match.in, &in) < 0)
+		return;
+	/* nothing at all is "not everything" */
+	if ((negated || !in.n) && merlon_intervals_complement(&in, max) == 0)
+		negated = true;
+	if (negated && !in.n) {
+		merlon_intervals_clear(&in);
+		merlon_intervals_add(&in, 0, max);
+		negated = false;
+	}
+	print_in(p, s, &look, &in, negated);
+	merlon_intervals_clear(&in);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/model/report.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/util/cleanup.h"
+
+/* Comments and prefixes are bytes of the user's; what is no UTF-8 must not lose the whole report. */
+static json_t *string_or_null(const char *text)
+{
+	json_t *s = text ? json_string(text) : json_null();
+	_cleanup_free_ char *copy = NULL;
+	char *p;
+
+	if (s || !(copy = strdup(text)))
+		return s;
+	for (p = copy; *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	return json_string(copy);
+}
+
+static json_t *describe(const struct merlon_chain *chain, const struct merlon_rule *rule)
+{
+	return json_pack("{s:o, s:i, s:I, s:s, s:o, s:o}", "file", string_or_null(rule->place.file),
+			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle, "chain", chain->name,
+			 "rule", string_or_null(rule->text), "reason", string_or_null(rule->reason));
+}
+
+static int add_refused(const struct merlon_ruleset *ruleset, json_t *list)
+{
+	size_t i, j;
+
+	for (i = 0; i < ruleset->n_chains; i++) {
+		const struct merlon_chain *chain = &ruleset->chain[i];
+
+		for (j = 0; j < chain->n; j++)
+			if (chain->rule[j].status == MERLON_REFUSED &&
+			    json_array_append_new(list, describe(chain, &chain->rule[j])) < 0)
+				return -ENOMEM;
+	}
+	return 0;
+}
+
+json_t *merlon_report(const struct merlon_ruleset *ruleset)
+{
+	struct merlon_totals totals = merlon_ruleset_totals(ruleset);
+	json_t *refused = json_array();
+
+	if (!refused || add_refused(ruleset, refused) < 0) {
+		json_decref(refused);
+		return NULL;
+	}
+	return json_pack("{s:i, s:i, s:i, s:o}", "rules", (int)totals.rules, "exact", (int)totals.exact,
+			 "kept", (int)totals.kept, "refused", refused);
+}
+
+static const char *const severity_name[] = { "error", "warning", "note" };
+
+json_t *merlon_report_messages(const struct merlon_diag *diag)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; list && i < diag->n; i++) {
+		const struct merlon_message *m = &diag->message[i];
+
+		json_array_append_new(list, json_pack("{s:s, s:o, s:i, s:o, s:o}", "severity", severity_name[m->severity],
+						      "file", string_or_null(m->file), "line", (int)m->line,
+						      "text", string_or_null(m->text), "cure", string_or_null(m->cure)));
+	}
+	return list;
+}
+
+void merlon_report_read_messages(const json_t *messages, struct merlon_diag *diag)
+{
+	const json_t *m;
+	size_t i;
+
+	json_array_foreach(messages, i, m) {
+		const char *severity = json_string_value(json_object_get(m, "severity"));
+		const char *text = json_string_value(json_object_get(m, "text"));
+		const char *cure = json_string_value(json_object_get(m, "cure"));
+		struct merlon_place place = {
+			.file = json_string_value(json_object_get(m, "file")),
+			.line = json_integer_value(json_object_get(m, "line")),
+		};
+		enum merlon_severity s = MERLON_ERROR;
+
+		if (severity && !strcmp(severity, "warning"))
+			s = MERLON_WARNING;
+		else if (severity && !strcmp(severity, "note"))
+			s = MERLON_NOTE;
+		merlon_diag_add(diag, s, place, "%s", text ? text : "");
+		if (cure)
+			merlon_diag_cure(diag, "%s", cure);
+	}
+}
+
+static void print_rules(const json_t *list, const char *what, FILE *out)
+{
+	const json_t *rule;
+	size_t i;
+
+	json_array_foreach(list, i, rule) {
+		const char *file = json_string_value(json_object_get(rule, "file"));
+		const char *text = json_string_value(json_object_get(rule, "rule"));
+		const char *reason = json_string_value(json_object_get(rule, "reason"));
+		int line = json_integer_value(json_object_get(rule, "line"));
+
+		if (file && line)
+			fprintf(out, "%s:%d: ", file, line);
+		else if (file)
+			fprintf(out, "%s: ", file);
+		fprintf(out, "%s: %s\n", what, text ? text : "(no text)");
+		if (!file || !line)
+			fprintf(out, "  chain %s, handle %lld\n", json_string_value(json_object_get(rule, "chain")),
+				(long long)json_integer_value(json_object_get(rule, "handle")));
+		fprintf(out, "  %s\n", reason ? reason : "(no reason)");
+	}
+}
+
+void merlon_report_print(const json_t *report, FILE *out)
+{
+	size_t left_out = json_array_size(json_object_get(report, "left_out"));
+
+	print_rules(json_object_get(report, "refused"), "refused", out);
+	print_rules(json_object_get(report, "left_out"), "left out", out);
+	fprintf(out, "%lld rules: %lld enforced exactly, %lld kept by netfilter, %zu refused",
+		(long long)json_integer_value(json_object_get(report, "rules")),
+		(long long)json_integer_value(json_object_get(report, "exact")),
+		(long long)json_integer_value(json_object_get(report, "kept")),
+		json_array_size(json_object_get(report, "refused")));
+	if (left_out)
+		fprintf(out, ", %zu left out", left_out);
+	fputc('\n', out);
+}
+
+/* Whether the text ends in this word, which is not part of a longer one. */
+static bool ends_in(const char *text, const char *word)
+{
+	size_t n = strlen(text), m = strlen(word);
+
+	while (n && (text[n - 1] == ' ' || text[n - 1] == '\n'))
+		n--;
+	return n > m && !memcmp(text + n - m, word, m) && text[n - m - 1] == ' ';
+}
+
+/* Quoted text may say anything; a statement that changes a set or a mark may feed a rule that drops. */
+static bool is_doubtful(const char *text)
+{
+	return strpbrk(text, "\"'") || strstr(text, "add @") || strstr(text, "update @") || strstr(text, "delete @") ||
+	       strstr(text, " set ") || strstr(text, "jump ") || strstr(text, "goto ");
+}
+
+/*
+ * A rule that was not understood is known to accept only by its text: nft's ends in `accept`; iptables' says
+ * `-j ACCEPT`, once, and no quoted string (a comment) that could say so instead.
+ */
+static bool only_accepts(const struct merlon_rule *rule)
+{
+	const char *jump;
+
+	if (!rule->text || is_doubtful(rule->text))
+		return false;
+	if (strncmp(rule->text, "-A ", 3) && strncmp(rule->text, "-I ", 3))
+		return ends_in(rule->text, "accept") && !strstr(rule->text, " vmap ");
+	jump = strstr(rule->text, " -j ");
+	if (!jump || strstr(jump + 4, " -j ") || strstr(rule->text, " -g "))
+		return false;
+	return !strncmp(jump + 4, "ACCEPT", 6) && (!jump[10] || jump[10] == ' ' || jump[10] == '\n');
+}
+
+static void rule_clear(struct merlon_rule *rule)
+{
+	size_t i;
+
+	for (i = 0; i < rule->n; i++)
+		merlon_statement_clear(&rule->statement[i]);
+	free(rule->statement);
+	free(rule->comment);
+	free(rule->text);
+	free(rule->reason);
+}
+
+static int leave_out_of(struct merlon_chain *chain, json_t *left_out, struct merlon_diag *diag)
+{
+	size_t from, to = 0;
+	int remain = 0;
+
+	for (from = 0; from < chain->n; from++) {
+		struct merlon_rule *rule = &chain->rule[from];
+
+		if (rule->status == MERLON_REFUSED && only_accepts(rule)) {
+			json_array_append_new(left_out, describe(chain, rule));
+			rule_clear(rule);
+			continue;
+		}
+		if (rule->status == MERLON_REFUSED) {
+			merlon_diag_add(diag, MERLON_ERROR, rule->place,
+					"cannot leave out \"%s\": more traffic could pass without it",
+					rule->text ? rule->text : "(no text)");
+			remain++;
+		}
+		chain->rule[to++] = *rule;
+	}
+	chain->n = to;
+	return remain;
+}
+
+int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *ret_left_out, struct merlon_diag *diag)
+{
+	size_t i;
+	int remain = 0;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		remain += leave_out_of(&ruleset->chain[i], ret_left_out, diag);
+	return remain;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is said about a ruleset: the totals and every refused rule, as the commands give them. */
+#ifndef MERLON_MODEL_REPORT_H
+#define MERLON_MODEL_REPORT_H
+
+#include <jansson.h>
+
+#include "src/model/ruleset.h"
+
+/* {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason"}]}; a new reference, NULL: no memory. */
+json_t *merlon_report(const struct merlon_ruleset *ruleset);
+
+/* [{"severity","file","line","text","cure"}], and back. */
+json_t *merlon_report_messages(const struct merlon_diag *diag);
+void merlon_report_read_messages(const json_t *messages, struct merlon_diag *diag);
+
+/* The report for people: totals, then each refused rule with place and reason; `left_out`: rules of --allow-partial. */
+void merlon_report_print(const json_t *report, FILE *out);
+
+/*
+ * Takes refused rules out of the ruleset where leaving them out cannot let more traffic through: those that only ever
+ * accept. What is taken out is appended to `ret_left_out` in the form of "refused". Returns how many refused rules
+ * remain, each of which is explained in `diag`, or -ENOMEM.
+ */
+int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *ret_left_out, struct merlon_diag *diag);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sends the answers to rejected packets. Bounded as the kernel bounds its own: ICMP errors per destination by
+ * net.ipv4.icmp_ratelimit (net/ipv4/inetpeer.c: a burst of six) and by icmp_msgs_per_sec for all; resets have no such
+ * limit in the kernel, here the whole is bounded so that a flood of rejects can't take the daemon.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "src/service/daemon.h"
+#include "src/service/reject.h"
+#include "src/util/cleanup.h"
+
+#ifndef SO_COOKIE
+#define SO_COOKIE 57
+#endif
+
+#define PEERS 1024
+#define PEER_BURST 6
+#define ALL_PER_S 1000
+#define RESETS_PER_S 20000
+
+struct bucket {
+	uint64_t empty_ns;	/* when it was empty, as far as the burst goes back */
+};
+
+struct merlon_answers {
+	int fd[3];		/* by enum merlon_answer_kind */
+	struct merlon_reject_limits limits;
+	uint64_t peer_cost_ns[MERLON_FAMILIES];
+	struct bucket peer[PEERS], all, resets;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static bool take(struct bucket *bucket, uint64_t now, uint64_t cost_ns, unsigned burst)
+{
+	uint64_t most = cost_ns * burst;
+
+	if (now - bucket->empty_ns > most)
+		bucket->empty_ns = now - most;
+	if (now - bucket->empty_ns < cost_ns)
+		return false;
+	bucket->empty_ns += cost_ns;
+	return true;
+}
+
+static unsigned peer_of(const struct merlon_answer *answer, enum merlon_family family)
+{
+	const uint32_t *word = family == MERLON_IPV4 ? &answer->to4.s_addr : answer->to6.s6_addr32;
+	unsigned i, n = family == MERLON_IPV4 ? 1 : 4;
+	uint32_t hash = 0;
+
+	for (i = 0; i < n; i++)
+		hash = (hash ^ word[i]) * 0x9e3779b1U;
+	return hash >> 22;
+}
+
+static bool within_limits(struct merlon_answers *a, const struct merlon_reject_event *event,
+			  const struct merlon_answer *answer)
+{
+	uint64_t now = now_ns(), cost = a->peer_cost_ns[event->family];
+
+	if (event->type == MERLON_REJECT_TCP_RST)
+		return take(&a->resets, now, 1000000000 / RESETS_PER_S, RESETS_PER_S);
+	/* Packets of this host to itself are not limited (icmpv4_xrlim_allow(): loopback). */
+	if (event->hook == MERLON_OUTPUT || event->iif == 1)
+		return true;
+	return take(&a->peer[peer_of(answer, event->family)], now, cost, PEER_BURST) &&
+	       take(&a->all, now, 1000000000 / ALL_PER_S, 50);
+}
+
+static void send_answer(const struct merlon_answers *a, const struct merlon_answer *answer)
+{
+	struct sockaddr_in to4 = { .sin_family = AF_INET, .sin_addr = answer->to4 };
+	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_addr = answer->to6, .sin6_scope_id = answer->scope };
+	bool v4 = answer->kind == MERLON_ANSWER_IPV4;
+
+	/* What can't be sent now is lost, as the kernel's own would be. */
+	if (sendto(a->fd[answer->kind], answer->packet, answer->bytes, MSG_DONTWAIT,
+		   v4 ? (struct sockaddr *)&to4 : (struct sockaddr *)&to6, v4 ? sizeof(to4) : sizeof(to6)) < 0)
+		return;
+}
+
+void merlon_answers_reject(struct merlon_daemon *d, const struct merlon_reject_event *event)
+{
+	struct merlon_answer answer;
+
+	if (merlon_reject_build(event, &d->answers->limits, &answer) < 0)
+		return;
+	if (d->answers->fd[answer.kind] >= 0 && within_limits(d->answers, event, &answer))
+		send_answer(d->answers, &answer);
+}
+
+static unsigned sysctl_number(const char *path, unsigned otherwise)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	unsigned value;
+
+	return f && fscanf(f, "%u", &value) == 1 ? value : otherwise;
+}
+
+static void block_input(int fd)
+{
+	struct icmp6_filter none;
+
+	ICMP6_FILTER_SETBLOCKALL(&none);
+	setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &none, sizeof(none));
+}
+
+static void open_sockets(struct merlon_answers *a)
+{
+	a->fd[MERLON_ANSWER_IPV4] = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	/* IPPROTO_RAW implies IPV6_HDRINCL (net/ipv6/raw.c, rawv6_init_sk()). */
+	a->fd[MERLON_ANSWER_IPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	a->fd[MERLON_ANSWER_ICMPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
+	if (a->fd[MERLON_ANSWER_ICMPV6] >= 0)
+		block_input(a->fd[MERLON_ANSWER_ICMPV6]);
+}
+
+static int register_sockets(struct merlon_daemon *d)
+{
+	uint64_t cookie[ARRAY_SIZE(d->answers->fd)];
+	size_t i, n = 0;
+
+	for (i = 0; i < ARRAY_SIZE(d->answers->fd); i++) {
+		socklen_t size = sizeof(cookie[n]);
+
+		if (d->answers->fd[i] >= 0 &&
+		    !getsockopt(d->answers->fd[i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
+			n++;
+	}
+	return merlon_dataplane_reject_sockets(d->dp, cookie, n);
+}
+
+int merlon_answers_open(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct merlon_answers *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return -ENOMEM;
+	d->answers = a;
+	open_sockets(a);
+	if (a->fd[MERLON_ANSWER_IPV4] < 0) {
+		int error = -errno;
+
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot open a raw socket for rejects: %s",
+				strerror(-error));
+		merlon_diag_cure(diag, "run as root, or give CAP_NET_RAW");
+		return error;
+	}
+	a->limits.ttl = sysctl_number("/proc/sys/net/ipv4/ip_default_ttl", 64);
+	a->limits.hop_limit = sysctl_number("/proc/sys/net/ipv6/conf/default/hop_limit", 64);
+	a->peer_cost_ns[MERLON_IPV4] = sysctl_number("/proc/sys/net/ipv4/icmp_ratelimit", 1000) * 1000000ULL;
+	a->peer_cost_ns[MERLON_IPV6] = sysctl_number("/proc/sys/net/ipv6/icmp/ratelimit", 1000) * 1000000ULL;
+	return register_sockets(d);
+}
+
+void merlon_answers_close(struct merlon_daemon *d)
+{
+	size_t i;
+
+	if (!d->answers)
+		return;
+	for (i = 0; i < ARRAY_SIZE(d->answers->fd); i++)
+		merlon_closep(&d->answers->fd[i]);
+	free(d->answers);
+	d->answers = NULL;
+}

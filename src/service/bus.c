@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The control socket: one sd-bus connection per client, no bus in between. */
+#include "src/service/bus.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "src/model/report.h"
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+#define MOST_CLIENTS 256
+
+struct merlon_client {
+	struct merlon_daemon *d;
+	sd_bus *bus;
+	bool trusted;		/* may change things */
+	struct merlon_client *next;
+};
+
+static void client_free(struct merlon_client *client)
+{
+	struct merlon_client **p = &client->d->clients;
+
+	while (*p && *p != client)
+		p = &(*p)->next;
+	if (*p)
+		*p = client->next;
+	client->d->n_clients--;
+	sd_bus_close_unref(client->bus);
+	free(client);
+}
+
+static int reply_json(sd_bus_message *message, json_t *json)
+{
+	_cleanup_free_ char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+	json_decref(json);
+	return text ? sd_bus_reply_method_return(message, "s", text) : -ENOMEM;
+}
+
+static int reply_report(sd_bus_message *message, int status, json_t *report)
+{
+	_cleanup_free_ char *text = report ? json_dumps(report, JSON_COMPACT) : NULL;
+
+	json_decref(report);
+	return text ? sd_bus_reply_method_return(message, "is", status, text) : -ENOMEM;
+}
+
+static int denied(sd_bus_error *error)
+{
+	return sd_bus_error_set(error, MERLON_BUS_DENIED, "only root may change what is enforced");
+}
+
+static int on_apply(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_client *client = context;
+	json_t *request, *report = NULL;
+	const char *text;
+	int r, status;
+
+	if (!client->trusted)
+		return denied(error);
+	r = sd_bus_message_read(message, "s", &text);
+	if (r < 0)
+		return r;
+	request = json_loads(text, 0, NULL);
+	if (!json_is_object(request)) {
+		json_decref(request);
+		return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "the request is no JSON object");
+	}
+	status = merlon_policy_apply(client->d, request, &report);
+	json_decref(request);
+	merlon_daemon_status(client->d);
+	return reply_report(message, status, report);
+}
+
+static int on_status(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	(void)error;
+	return reply_json(message, merlon_status(((struct merlon_client *)context)->d));
+}
+
+static int on_stats(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	(void)error;
+	return reply_json(message, merlon_stats(((struct merlon_client *)context)->d));
+}
+
+static int on_sessions(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	_cleanup_close_ int fd = merlon_sessions(((struct merlon_client *)context)->d);
+
+	if (fd < 0)
+		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the sessions: %s", strerror(-fd));
+	return sd_bus_reply_method_return(message, "h", fd);
+}
+
+static int on_stop(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_client *client = context;
+	struct merlon_diag diag = { 0 };
+	json_t *report;
+	int r;
+
+	if (!client->trusted)
+		return denied(error);
+	r = merlon_dataplane_remove(client->d->dp, &diag);
+	merlon_state_keep_only(client->d, 0);
+	merlon_journal_diag(&diag);
+	merlon_journal_note(5, "stopped: nothing is filtered any more");
+	report = json_pack("{s:o}", "messages", merlon_report_messages(&diag));
+	merlon_diag_clear(&diag);
+	r = reply_report(message, r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE, report);
+	sd_bus_flush(client->bus);
+	sd_event_exit(client->d->event, 0);
+	return r;
+}
+
+static const sd_bus_vtable vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_ARGS("s", request), SD_BUS_RESULT("i", code, "s", report), on_apply,
+				SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", status), on_status, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Stats", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", stats), on_stats, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Sessions", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_sessions,
+				SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_NO_ARGS, SD_BUS_RESULT("i", code, "s", report), on_stop,
+				SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_VTABLE_END
+};
+
+static int on_disconnected(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	(void)message;
+	(void)error;
+	client_free(context);
+	return 0;
+}
+
+static int serve(struct merlon_client *client, int fd)
+{
+	sd_id128_t id;
+	int r;
+
+	if ((r = sd_bus_new(&client->bus)) < 0)
+		return r;
+	if ((r = sd_bus_set_fd(client->bus, fd, fd)) < 0) {
+		close(fd);
+		return r;
+	}
+	if ((r = sd_id128_randomize(&id)) < 0 || (r = sd_bus_set_server(client->bus, 1, id)) < 0 ||
+	    (r = sd_bus_set_anonymous(client->bus, 1)) < 0 || (r = sd_bus_negotiate_fds(client->bus, 1)) < 0 ||
+	    (r = sd_bus_add_object_vtable(client->bus, NULL, MERLON_BUS_PATH, MERLON_BUS_INTERFACE, vtable, client)) < 0 ||
+	    (r = sd_bus_match_signal(client->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
+				     "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, client)) < 0 ||
+	    (r = sd_bus_start(client->bus)) < 0)
+		return r;
+	return sd_bus_attach_event(client->bus, client->d->event, SD_EVENT_PRIORITY_NORMAL);
+}
+
+static int on_connection(sd_event_source *source, int listener, uint32_t events, void *context)
+{
+	struct merlon_daemon *d = context;
+	struct merlon_client *client;
+	struct ucred peer = { .uid = (uid_t)-1 };
+	socklen_t size = sizeof(peer);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)source;
+	(void)events;
+	if (fd < 0)
+		return 0;
+	client = d->n_clients < MOST_CLIENTS ? calloc(1, sizeof(*client)) : NULL;
+	if (!client) {
+		close(fd);
+		return 0;
+	}
+	client->d = d;
+	client->next = d->clients;
+	d->clients = client;
+	d->n_clients++;
+	client->trusted = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.uid == 0;
+	if (serve(client, fd) < 0)
+		client_free(client);
+	return 0;
+}
+
+/* Another daemon may serve there; a socket that nobody listens on is the rest of one that was killed. */
+static int clear_stale(const struct sockaddr_un *address, struct merlon_diag *diag)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno != EAGAIN)
+		return errno == ECONNREFUSED && unlink(address->sun_path) < 0 ? -errno : 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "another merlond listens on %s", address->sun_path);
+	merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
+	return -EADDRINUSE;
+}
+
+/* Reading is for the group merlon, where there is one; what may be changed is decided by uid. */
+static void give_to_group(const char *path)
+{
+	const struct group *group = getgrnam("merlon");
+
+	if (group && chown(path, 0, group->gr_gid) == 0)
+		chmod(path, 0660);
+}
+
+static int make_parent(const char *path)
+{
+	_cleanup_free_ char *dir = strdup(path);
+	char *slash = dir ? strrchr(dir, '/') : NULL;
+
+	if (!slash || slash == dir)
+		return 0;
+	*slash = 0;
+	return mkdir(dir, 0755) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int listen_on(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *path = d->settings.socket;
+	_cleanup_close_ int fd = -1;
+	mode_t mask;
+	int r;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s is too long for a socket", path);
+		return -ENAMETOOLONG;
+	}
+	strcpy(address.sun_path, path);
+	make_parent(path);
+	r = clear_stale(&address, diag);
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	mask = umask(0177);
+	r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 64) < 0 ? -errno : 0;
+	umask(mask);
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot listen on %s: %s", path, strerror(-r));
+		return r;
+	}
+	give_to_group(path);
+	d->own_socket = true;
+	d->listener = TAKE_FD(fd);
+	return 0;
+}
+
+int merlon_bus_open(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	int r;
+
+	if (sd_listen_fds(0) >= 1 && sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) > 0)
+		d->listener = SD_LISTEN_FDS_START;
+	else if ((r = listen_on(d, diag)) < 0)
+		return r;
+	return sd_event_add_io(d->event, NULL, d->listener, EPOLLIN, on_connection, d);
+}
+
+void merlon_bus_close(struct merlon_daemon *d)
+{
+	while (d->clients) {
+		sd_bus_flush(d->clients->bus);
+		client_free(d->clients);
+	}
+	if (d->own_socket)
+		unlink(d->settings.socket);
+	merlon_closep(&d->listener);
+	d->listener = -1;
+}

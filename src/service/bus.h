@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The control protocol: D-Bus, peer to peer over a unix socket (busctl --address=unix:path=... talks to it). Answers
+ * that have structure are one JSON string, in the shapes that `merlon --json` prints.
+ *
+ *   Apply(s request) -> (i code, s report)   request: {"files":[{"file","name"}],"family":"ip"|"ip6"|null,
+ *                                            "audit":bool,"allow_partial":bool}; code: exit status of `merlon apply`
+ *   Status() -> s, Stats() -> s
+ *   Sessions() -> h                          a file with the list
+ *   Stop() -> (i code, s report)             detaches, removes the pins, and the daemon leaves
+ */
+#ifndef MERLON_SERVICE_BUS_H
+#define MERLON_SERVICE_BUS_H
+
+#define MERLON_BUS_SOCKET "/run/merlon/merlon.sock"
+#define MERLON_BUS_PATH "/org/merlon/Control1"
+#define MERLON_BUS_INTERFACE "org.merlon.Control1"
+#define MERLON_BUS_DENIED "org.merlon.Error.Denied"
+#define MERLON_BUS_FAILED "org.merlon.Error.Failed"
+
+enum merlon_exit {
+	MERLON_EXIT_DONE,
+	MERLON_EXIT_FAILED,
+	MERLON_EXIT_USAGE,
+	MERLON_EXIT_REFUSED,
+	MERLON_EXIT_DIFFERS,
+};
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/service/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "src/util/cleanup.h"
+
+#define SWEEP_LEAST_US 2000000ULL
+#define SWEEP_MOST_US 60000000ULL
+
+static uint64_t monotonic_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static void on_event_record(void *context, const struct merlon_event *event)
+{
+	merlon_journal_event(context, event);
+}
+
+static void on_reject_record(void *context, const struct merlon_reject_event *event)
+{
+	merlon_answers_reject(context, event);
+}
+
+static int on_rings(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct merlon_daemon *d = context;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	merlon_dataplane_events_consume(d->dp);
+	return 0;
+}
+
+/* Many sessions take long to look through: at most one part in a hundred of the time. */
+static int on_sweep(sd_event_source *source, uint64_t due_us, void *context)
+{
+	struct merlon_daemon *d = context;
+	uint64_t begin = monotonic_us(), pause;
+
+	(void)due_us;
+	merlon_dataplane_sweep(d->dp);
+	pause = (monotonic_us() - begin) * 100;
+	if (pause < SWEEP_LEAST_US)
+		pause = SWEEP_LEAST_US;
+	if (pause > SWEEP_MOST_US)
+		pause = SWEEP_MOST_US;
+	sd_event_source_set_time(source, monotonic_us() + pause);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+	struct merlon_daemon *d = context;
+	struct merlon_timeouts timeouts;
+	bool loose;
+
+	(void)source;
+	(void)info;
+	merlon_timeouts_read(&timeouts, &loose);
+	merlon_dataplane_timeouts(d->dp, &timeouts, loose);
+	merlon_links_sync(d);
+	return 0;
+}
+
+void merlon_daemon_status(struct merlon_daemon *d)
+{
+	sd_notifyf(0, "STATUS=generation %u, %u rules, %s", merlon_dataplane_generation(d->dp),
+		   d->enforced.policy ? d->enforced.policy->n_flat : 0, d->enforced.audit ? "audit" : "enforcing");
+}
+
+static int add_signals(struct merlon_daemon *d)
+{
+	sigset_t mask;
+	int r;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+		return -errno;
+	/* No handler: the loop ends, the data plane stays. */
+	if ((r = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL)) < 0 ||
+	    (r = sd_event_add_signal(d->event, NULL, SIGINT, NULL, NULL)) < 0)
+		return r;
+	return sd_event_add_signal(d->event, NULL, SIGHUP, on_hangup, d);
+}
+
+static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct merlon_dataplane_options options = merlon_dataplane_defaults();
+	struct merlon_dataplane_events handler = { on_event_record, on_reject_record, d };
+	int r;
+
+	options.pin_dir = d->settings.pin_dir;
+	options.max_sessions = d->settings.max_sessions;
+	options.max_embryonic = d->settings.max_embryonic;
+	r = merlon_dataplane_open(&options, &d->dp, diag);
+	if (r < 0)
+		return r;
+	r = merlon_answers_open(d, diag);
+	if (r < 0)
+		return r;
+	r = merlon_dataplane_events_open(d->dp, &handler);
+	if (!r)
+		r = sd_event_add_io(d->event, NULL, merlon_dataplane_events_fd(d->dp), EPOLLIN, on_rings, d);
+	if (r < 0)
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read the data plane's events: %s",
+				strerror(-r));
+	return r;
+}
+
+/* The socket comes first: a second daemon must not touch the data plane of the first. */
+static int start(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	int r;
+
+	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0)
+		return r;
+	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_journal_open(d, diag)) < 0 ||
+	    (r = open_dataplane(d, diag)) < 0 || (r = merlon_links_open(d, diag)) < 0)
+		return r;
+	merlon_policy_resume(d);
+	merlon_dataplane_routes_changed(d->dp);
+	if (merlon_dataplane_generation(d->dp))
+		merlon_links_sync(d);
+	r = sd_event_add_time(d->event, NULL, CLOCK_MONOTONIC, monotonic_us() + SWEEP_LEAST_US, 0, on_sweep, d);
+	if (r < 0)
+		return r;
+	sd_event_set_watchdog(d->event, 1);
+	merlon_daemon_status(d);
+	sd_notify(0, "READY=1");
+	return 0;
+}
+
+static void stop(struct merlon_daemon *d)
+{
+	sd_notify(0, "STOPPING=1");
+	merlon_bus_close(d);
+	merlon_links_close(d);
+	merlon_answers_close(d);
+	merlon_journal_close(d);
+	merlon_dataplane_close(d->dp);
+	merlon_enforced_clear(&d->enforced);
+	sd_event_unref(d->event);
+}
+
+int merlon_daemon_run(struct merlon_settings *settings)
+{
+	struct merlon_daemon d = { .settings = *settings, .listener = -1, .started_us = monotonic_us() };
+	struct merlon_diag diag = { 0 };
+	int r = start(&d, &diag);
+
+	merlon_diag_print(&diag, stderr);
+	if (r < 0 && !diag.n)
+		fprintf(stderr, "error: cannot start: %s\n", strerror(-r));
+	merlon_diag_clear(&diag);
+	if (!r)
+		r = sd_event_loop(d.event);
+	stop(&d);
+	return r;
+}

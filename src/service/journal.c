@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reports of the data plane as journal entries with a field for each part; where there is no journal, a line on standard
+ * error. Per rule so many at once and so many a second; what is suppressed is counted and said with the next one.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <systemd/sd-journal.h>
+#include <time.h>
+
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+#define BURST 200
+#define PER_S 20
+#define RULES 4096	/* buckets, by hash */
+#define FIELDS 24
+
+struct merlon_journal {
+	FILE *events;		/* of --events, NULL: not asked for */
+	struct {
+		uint64_t empty_ns;
+		uint64_t suppressed;
+	} rule[RULES];
+};
+
+static bool have_journal(void)
+{
+	static int known = -1;
+
+	if (known < 0)
+		known = access("/run/systemd/journal/socket", W_OK) == 0;
+	return known;
+}
+
+struct entry {
+	struct iovec field[FIELDS];
+	int n;
+};
+
+__attribute__((format(printf, 2, 3)))
+static void add(struct entry *entry, const char *format, ...)
+{
+	va_list args;
+	char *text;
+	int n;
+
+	va_start(args, format);
+	n = vasprintf(&text, format, args);
+	va_end(args);
+	if (n < 0)
+		return;
+	if (entry->n == FIELDS) {
+		free(text);
+		return;
+	}
+	entry->field[entry->n++] = (struct iovec){ text, n };
+}
+
+static void entry_clear(struct entry *entry)
+{
+	int i;
+
+	for (i = 0; i < entry->n; i++)
+		free(entry->field[i].iov_base);
+}
+
+static const char *address(const struct merlon_event *e, const __be32 *from, char *ret)
+{
+	return inet_ntop(e->family == MERLON_IPV4 ? AF_INET : AF_INET6, from, ret, INET6_ADDRSTRLEN);
+}
+
+static const char *protocol(uint8_t number, char *ret)
+{
+	switch (number) {
+	case IPPROTO_TCP: return "TCP";
+	case IPPROTO_UDP: return "UDP";
+	case IPPROTO_ICMP: return "ICMP";
+	case IPPROTO_ICMPV6: return "ICMPv6";
+	case IPPROTO_SCTP: return "SCTP";
+	}
+	sprintf(ret, "%u", number);
+	return ret;
+}
+
+static const char *interface(const struct merlon_daemon *d, uint32_t index, char *ret)
+{
+	const char *name = index ? merlon_links_name(d, index) : "";
+
+	if (name)
+		return name;
+	sprintf(ret, "%u", index);
+	return ret;
+}
+
+struct origin {
+	const struct merlon_rule *rule;
+	const struct merlon_chain *chain;
+	const struct merlon_log *log;
+};
+
+/* Events of a generation that is gone by now have lost their rule. */
+static struct origin origin_of(const struct merlon_daemon *d, const struct merlon_event *e)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	struct origin o = { 0 };
+
+	if (!p || e->generation != p->generation || e->hook >= MERLON_HOOKS || e->family >= MERLON_FAMILIES)
+		return o;
+	if (e->rule < p->list[e->hook][e->family].n) {
+		const struct merlon_flat_origin *flat = &p->list[e->hook][e->family].origin[e->rule];
+
+		o.rule = flat->rule;
+		if (flat->chain < d->enforced.ruleset->n_chains)
+			o.chain = &d->enforced.ruleset->chain[flat->chain];
+	}
+	if (e->kind == MERLON_EVENT_LOG && e->log < p->n_logs)
+		o.log = p->log[e->log];
+	return o;
+}
+
+static const char *const hook_name[] = { "input", "forward", "output" };
+static const char *const state_name[] = { "invalid", "established", "related", "new", "untracked" };
+
+static const char *verdict_name(const struct merlon_event *e)
+{
+	if (e->kind == MERLON_EVENT_LOG)
+		return "log";
+	return e->verdict == MERLON_REJECT ? "reject" : e->verdict == MERLON_DROP ? "drop" : "accept";
+}
+
+/* In the manner of nf_log_syslog.c, so that what reads kernel logs today reads these. */
+static void add_message(const struct merlon_daemon *d, struct entry *entry, const struct merlon_event *e,
+			const struct origin *o)
+{
+	char src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN], proto[8], in[16], out[16], ports[64] = "", prefix[160];
+	bool icmp = e->l4proto == IPPROTO_ICMP || e->l4proto == IPPROTO_ICMPV6;
+
+	if (o->log)
+		snprintf(prefix, sizeof(prefix), "%s", o->log->prefix);
+	else
+		snprintf(prefix, sizeof(prefix), "%s%s ", e->audit ? "audit " : "", verdict_name(e));
+	if (icmp)
+		snprintf(ports, sizeof(ports), " TYPE=%u CODE=%u", ntohs(e->sport) >> 8, ntohs(e->sport) & 255);
+	else if (e->sport || e->dport)
+		snprintf(ports, sizeof(ports), " SPT=%u DPT=%u", ntohs(e->sport), ntohs(e->dport));
+	add(entry, "MESSAGE=%sIN=%s OUT=%s SRC=%s DST=%s LEN=%u TTL=%u PROTO=%s%s%s%s%s%s", prefix,
+	    interface(d, e->iif, in), interface(d, e->oif, out), address(e, e->saddr, src), address(e, e->daddr, dst),
+	    e->bytes, e->ttl, protocol(e->l4proto, proto), ports,
+	    e->l4proto == IPPROTO_TCP && e->tcp_flags & 0x10 ? " ACK" : "",
+	    e->l4proto == IPPROTO_TCP && e->tcp_flags & 0x04 ? " RST" : "",
+	    e->l4proto == IPPROTO_TCP && e->tcp_flags & 0x02 ? " SYN" : "",
+	    e->l4proto == IPPROTO_TCP && e->tcp_flags & 0x01 ? " FIN" : "");
+}
+
+static void add_rule(struct entry *entry, const struct origin *o)
+{
+	if (o->chain)
+		add(entry, "MERLON_CHAIN=%s", o->chain->name);
+	if (o->rule && o->rule->text)
+		add(entry, "MERLON_RULE=%s", o->rule->text);
+	if (o->rule && o->rule->place.file && o->rule->place.line) {
+		add(entry, "MERLON_RULE_FILE=%s", o->rule->place.file);
+		add(entry, "MERLON_RULE_LINE=%u", o->rule->place.line);
+	}
+	if (o->log)
+		add(entry, "MERLON_PREFIX=%s", o->log->prefix);
+}
+
+static void add_fields(const struct merlon_daemon *d, struct entry *entry, const struct merlon_event *e)
+{
+	char text[INET6_ADDRSTRLEN], name[16];
+
+	add(entry, "MERLON_VERDICT=%s", verdict_name(e));
+	add(entry, "MERLON_HOOK=%s", e->hook < MERLON_HOOKS ? hook_name[e->hook] : "?");
+	add(entry, "MERLON_SRC=%s", address(e, e->saddr, text));
+	add(entry, "MERLON_DST=%s", address(e, e->daddr, text));
+	if (e->l4proto != IPPROTO_ICMP && e->l4proto != IPPROTO_ICMPV6) {
+		add(entry, "MERLON_SPORT=%u", ntohs(e->sport));
+		add(entry, "MERLON_DPORT=%u", ntohs(e->dport));
+	}
+	add(entry, "MERLON_PROTO=%s", protocol(e->l4proto, name));
+	if (e->iif)
+		add(entry, "MERLON_IIF=%s", interface(d, e->iif, name));
+	if (e->oif)
+		add(entry, "MERLON_OIF=%s", interface(d, e->oif, name));
+	add(entry, "MERLON_STATE=%s", e->ct_state < MERLON_CT_STATES ? state_name[e->ct_state] : "?");
+	add(entry, "MERLON_GENERATION=%u", e->generation);
+	add(entry, "MERLON_MODE=%s", e->audit ? "audit" : "enforce");
+}
+
+/* One line of JSON, as `journalctl -o json` has it. */
+static void write_line(FILE *out, const struct entry *entry)
+{
+	json_t *line = json_object();
+	int i;
+
+	for (i = 0; i < entry->n; i++) {
+		const char *field = entry->field[i].iov_base;
+		size_t key = strcspn(field, "=");
+		_cleanup_free_ char *name = strndup(field, key);
+
+		if (name)
+			json_object_set_new(line, name, json_stringn(field + key + 1, entry->field[i].iov_len - key - 1));
+	}
+	json_dumpf(line, out, JSON_COMPACT);
+	fputc('\n', out);
+	fflush(out);
+	json_decref(line);
+}
+
+static void deliver(struct entry *entry)
+{
+	if (have_journal()) {
+		sd_journal_sendv(entry->field, entry->n);
+		return;
+	}
+	/* The message comes first. */
+	fprintf(stderr, "%.*s\n", (int)entry->field[0].iov_len - 8, (char *)entry->field[0].iov_base + 8);
+}
+
+/* Whether this one may be reported, and how many before it were not. */
+static bool within_rate(struct merlon_journal *j, const struct merlon_event *e, uint64_t *ret_suppressed)
+{
+	uint32_t hash = ((e->rule * MERLON_HOOKS + e->hook) * 2 + e->family) * 2 + e->kind;
+	unsigned slot = hash * 0x9e3779b1U >> 20;
+	uint64_t cost = 1000000000ULL / PER_S, most = cost * BURST;
+
+	if (e->time_ns - j->rule[slot].empty_ns > most)
+		j->rule[slot].empty_ns = e->time_ns - most;
+	if (e->time_ns - j->rule[slot].empty_ns < cost) {
+		j->rule[slot].suppressed++;
+		return false;
+	}
+	j->rule[slot].empty_ns += cost;
+	*ret_suppressed = j->rule[slot].suppressed;
+	j->rule[slot].suppressed = 0;
+	return true;
+}
+
+void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *event)
+{
+	struct origin o = origin_of(d, event);
+	struct entry entry = { 0 };
+	uint64_t suppressed = 0;
+	bool within = within_rate(d->journal, event, &suppressed);
+
+	if (!within && !d->journal->events)
+		return;
+	add_message(d, &entry, event, &o);
+	add(&entry, "PRIORITY=%d", o.log && o.log->level >= 0 ? o.log->level : o.log ? LOG_WARNING : LOG_INFO);
+	if (suppressed)
+		add(&entry, "MERLON_SUPPRESSED=%llu", (unsigned long long)suppressed);
+	add_fields(d, &entry, event);
+	add_rule(&entry, &o);
+	if (within)
+		deliver(&entry);
+	if (d->journal->events)
+		write_line(d->journal->events, &entry);
+	entry_clear(&entry);
+}
+
+void merlon_journal_note(int priority, const char *format, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vasprintf(&text, format, args);
+	va_end(args);
+	if (n < 0)
+		return;
+	if (have_journal())
+		sd_journal_print(priority, "%s", text);
+	else
+		fprintf(stderr, "%s\n", text);
+}
+
+void merlon_journal_diag(const struct merlon_diag *diag)
+{
+	static const int priority[] = { LOG_ERR, LOG_WARNING, LOG_NOTICE };
+	size_t i;
+
+	for (i = 0; i < diag->n; i++) {
+		const struct merlon_message *m = &diag->message[i];
+
+		merlon_journal_note(priority[m->severity], "%s%s%s%s%s", m->file ? m->file : "", m->file ? ": " : "", m->text,
+				    m->cure ? "; " : "", m->cure ? m->cure : "");
+	}
+}
+
+int merlon_journal_open(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	d->journal = calloc(1, sizeof(*d->journal));
+	if (!d->journal)
+		return -ENOMEM;
+	if (!d->settings.events)
+		return 0;
+	d->journal->events = fopen(d->settings.events, "ae");
+	if (d->journal->events)
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = d->settings.events }, "%s", strerror(errno));
+	merlon_diag_cure(diag, "--events names a file that can be written");
+	return -errno;
+}
+
+void merlon_journal_close(struct merlon_daemon *d)
+{
+	if (d->journal && d->journal->events)
+		fclose(d->journal->events);
+	free(d->journal);
+	d->journal = NULL;
+}

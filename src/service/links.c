@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Interfaces come, go and are renamed; addresses and routes change: rtnetlink tells. */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+const char *merlon_links_name(const struct merlon_daemon *d, unsigned index)
+{
+	size_t i;
+
+	for (i = 0; i < d->n_interfaces; i++)
+		if (d->interface[i].index == index)
+			return d->interface[i].name;
+	return NULL;
+}
+
+static int list_interfaces(struct merlon_interface **ret, size_t *ret_n)
+{
+	struct if_nameindex *all = if_nameindex(), *i;
+	struct merlon_interface *list;
+	size_t n = 0;
+
+	if (!all)
+		return -errno;
+	for (i = all; i->if_index; i++)
+		n++;
+	list = calloc(n + 1, sizeof(*list));
+	for (i = all, n = 0; list && i->if_index; i++, n++) {
+		list[n].index = i->if_index;
+		snprintf(list[n].name, sizeof(list[n].name), "%s", i->if_name);
+	}
+	if_freenameindex(all);
+	if (!list)
+		return -ENOMEM;
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+static bool is_listed(const struct merlon_interface *list, size_t n, unsigned index)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (list[i].index == index)
+			return true;
+	return false;
+}
+
+/* -ENOSPC: the image has no room for so many interfaces. */
+static int bind_all(struct merlon_daemon *d, const struct merlon_interface *old, size_t n_old)
+{
+	uint64_t *image = merlon_dataplane_image(d->dp);
+	int one, r = 0;
+	size_t i;
+
+	if (!image || !d->enforced.policy)
+		return 0;
+	for (i = 0; i < n_old; i++)
+		if (!is_listed(d->interface, d->n_interfaces, old[i].index))
+			merlon_policy_bind(d->enforced.policy, image, old[i].index, NULL);
+	for (i = 0; i < d->n_interfaces; i++) {
+		one = merlon_policy_bind(d->enforced.policy, image, d->interface[i].index, d->interface[i].name);
+		if (one < 0)
+			r = one;
+	}
+	return r;
+}
+
+/* Without a policy there is nothing to judge by: interfaces are left alone. */
+static void attach_all(struct merlon_daemon *d)
+{
+	unsigned attached[4096];
+	size_t i, n;
+
+	if (!merlon_dataplane_generation(d->dp))
+		return;
+	n = merlon_dataplane_attached(d->dp, attached, ARRAY_SIZE(attached));
+	for (i = 0; i < n; i++) {
+		const char *name = merlon_links_name(d, attached[i]);
+
+		if (!name || !merlon_ifpattern_match(d->settings.pattern, name))
+			merlon_dataplane_detach(d->dp, attached[i]);
+	}
+	for (i = 0; i < d->n_interfaces; i++) {
+		struct merlon_diag diag = { 0 };
+
+		if (merlon_ifpattern_match(d->settings.pattern, d->interface[i].name) &&
+		    merlon_dataplane_attach(d->dp, d->interface[i].index, &diag) < 0)
+			merlon_journal_diag(&diag);
+		merlon_diag_clear(&diag);
+	}
+}
+
+void merlon_links_sync(struct merlon_daemon *d)
+{
+	_cleanup_free_ struct merlon_interface *old = d->interface;
+	struct merlon_diag diag = { 0 };
+	size_t n_old = d->n_interfaces;
+	int r = list_interfaces(&d->interface, &d->n_interfaces);
+
+	if (r < 0) {
+		old = NULL;
+		merlon_journal_note(3, "cannot list the interfaces: %s", strerror(-r));
+		return;
+	}
+	/* What a new interface is to the rules must be known before it is judged. */
+	r = bind_all(d, old, n_old);
+	if (r == -ENOSPC)
+		merlon_policy_renew(d, &diag);	/* comes back here */
+	else
+		attach_all(d);
+	merlon_journal_diag(&diag);
+	merlon_diag_clear(&diag);
+}
+
+struct batch {
+	struct merlon_daemon *d;
+	bool links, routes;
+};
+
+static int on_name(const struct nlattr *attribute, void *data)
+{
+	if (mnl_attr_get_type(attribute) == IFLA_IFNAME)
+		*(const char **)data = mnl_attr_get_str(attribute);
+	return MNL_CB_OK;
+}
+
+static void on_link(struct batch *batch, const struct nlmsghdr *header)
+{
+	const struct ifinfomsg *info = mnl_nlmsg_get_payload(header);
+	const char *name = NULL, *known = merlon_links_name(batch->d, info->ifi_index);
+
+	/* Bridges report their ports' changes in messages of their own family: those are no interfaces. */
+	if (info->ifi_family != AF_UNSPEC)
+		return;
+	if (header->nlmsg_type == RTM_DELLINK) {
+		/* At once: its index may come back with another interface. */
+		merlon_dataplane_detach(batch->d->dp, info->ifi_index);
+		batch->links = true;
+		return;
+	}
+	mnl_attr_parse(header, sizeof(*info), on_name, &name);
+	if (!known || (name && strcmp(known, name)))
+		batch->links = true;
+}
+
+static int on_message(const struct nlmsghdr *header, void *data)
+{
+	struct batch *batch = data;
+
+	switch (header->nlmsg_type) {
+	case RTM_NEWLINK:
+	case RTM_DELLINK:
+		on_link(batch, header);
+		break;
+	default:
+		batch->routes = true;
+	}
+	return MNL_CB_OK;
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct batch batch = { .d = context };
+	char buffer[32768];	/* what netlink sends at once, at most (libmnl.h) */
+	int i;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	for (i = 0; i < 256; i++) {
+		ssize_t n = mnl_socket_recvfrom(batch.d->rtnl, buffer, sizeof(buffer));
+
+		if (n < 0) {
+			/* Something was lost: look at everything. */
+			if (errno == ENOBUFS)
+				batch.links = batch.routes = true;
+			break;
+		}
+		mnl_cb_run(buffer, n, 0, 0, on_message, &batch);
+	}
+	if (batch.links)
+		merlon_links_sync(batch.d);
+	if (batch.routes || batch.links)
+		merlon_dataplane_routes_changed(batch.d->dp);
+	return 0;
+}
+
+static int join_groups(struct mnl_socket *rtnl)
+{
+	static const int groups[] = {
+		RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+		RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(groups); i++) {
+		int group = groups[i];
+
+		if (mnl_socket_setsockopt(rtnl, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int merlon_links_open(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	int r = 0;
+
+	d->rtnl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!d->rtnl || mnl_socket_bind(d->rtnl, 0, MNL_SOCKET_AUTOPID) < 0)
+		r = -errno;
+	if (!r)
+		r = join_groups(d->rtnl);
+	/* Listed after joining: nothing can come in between. */
+	if (!r)
+		r = list_interfaces(&d->interface, &d->n_interfaces);
+	if (!r)
+		r = sd_event_add_io(d->event, NULL, mnl_socket_get_fd(d->rtnl), EPOLLIN, on_readable, d);
+	if (r < 0)
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot follow the interfaces: %s",
+				strerror(-r));
+	return r;
+}
+
+void merlon_links_close(struct merlon_daemon *d)
+{
+	if (d->rtnl)
+		mnl_socket_close(d->rtnl);
+	free(d->interface);
+	d->rtnl = NULL;
+	d->interface = NULL;
+	d->n_interfaces = 0;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What `merlon status`, `stats` and `sessions` say. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bpf/tcp.h"
+#include "src/model/report.h"
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static json_t *attached_names(const struct merlon_daemon *d)
+{
+	unsigned attached[4096];
+	size_t i, n = merlon_dataplane_attached(d->dp, attached, ARRAY_SIZE(attached));
+	json_t *list = json_array();
+
+	for (i = 0; i < n; i++) {
+		const char *name = merlon_links_name(d, attached[i]);
+
+		if (name)
+			json_array_append_new(list, json_string(name));
+	}
+	return list;
+}
+
+static json_t *source_names(const struct merlon_daemon *d)
+{
+	json_t *list = json_array();
+	const json_t *s;
+	size_t i;
+
+	json_array_foreach(d->enforced.sources, i, s)
+		json_array_append(list, json_object_get(s, "file"));
+	return list;
+}
+
+static const char *mode(const struct merlon_daemon *d, const struct merlon_dataplane_info *info)
+{
+	if (!merlon_dataplane_generation(d->dp))
+		return "idle";
+	return info->audit ? "audit" : "enforce";
+}
+
+static void add_policy(const struct merlon_daemon *d, json_t *status)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	struct merlon_totals totals;
+
+	json_object_set_new(status, "policy_known", json_boolean(p != NULL));
+	if (!p)
+		return;
+	totals = merlon_ruleset_totals(d->enforced.ruleset);
+	json_object_set_new(status, "rules", json_integer(totals.rules));
+	json_object_set_new(status, "kept", json_integer(totals.kept));
+	json_object_set_new(status, "flat_rules", json_integer(p->n_flat));
+	json_object_set_new(status, "planes", json_integer(p->n_planes));
+	json_object_set_new(status, "image_bytes", json_integer(p->words * 8LL));
+	json_object_set_new(status, "ns_estimate", json_integer(p->ns_estimate));
+	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
+}
+
+json_t *merlon_status(struct merlon_daemon *d)
+{
+	struct merlon_dataplane_info info;
+	struct merlon_stats stats;
+	json_t *status;
+
+	if (merlon_dataplane_info(d->dp, &info) < 0 || merlon_dataplane_stats(d->dp, &stats) < 0)
+		return NULL;
+	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:s}",
+			   "pid", (int)getpid(),
+			   "uptime_s", (json_int_t)((now_ns() / 1000 - d->started_us) / 1000000),
+			   "generation", (json_int_t)merlon_dataplane_generation(d->dp),
+			   "mode", mode(d, &info),
+			   "attach", info.tcx ? "tcx" : "clsact",
+			   "interfaces", attached_names(d),
+			   "interfaces_chosen", d->settings.interfaces,
+			   "sources", source_names(d),
+			   "sessions", (int)info.sessions, "max_sessions", (int)info.max_sessions,
+			   "embryonic", (int)info.embryonic, "max_embryonic", (int)info.max_embryonic,
+			   "memory_bytes", (json_int_t)info.memory_bytes,
+			   "image_room_bytes", (json_int_t)info.image_words * 8,
+			   "events_lost", (json_int_t)stats.count[MERLON_STAT_EVENTS_LOST],
+			   "pin_dir", d->settings.pin_dir);
+	if (status)
+		add_policy(d, status);
+	return status;
+}
+
+static json_t *rule_counters(struct merlon_daemon *d)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	_cleanup_free_ struct merlon_counter *counted = NULL;
+	json_t *list = json_array();
+	uint32_t i;
+
+	if (!p || !p->n_counters)
+		return list;
+	counted = calloc(p->n_counters, sizeof(*counted));
+	if (!counted || merlon_dataplane_counters(d->dp, p->first_counter, p->n_counters, counted) < 0)
+		return list;
+	for (i = 0; i < p->n_counters; i++) {
+		const struct merlon_rule *rule = p->counter[i].rule;
+
+		if (!rule)
+			continue;
+		json_array_append_new(list, json_pack("{s:s, s:s?, s:i, s:I, s:I, s:I}", "rule", rule->text ? rule->text : "",
+						      "file", rule->place.file, "line", (int)rule->place.line,
+						      "handle", (json_int_t)rule->handle,
+						      "packets", (json_int_t)counted[i].packets,
+						      "bytes", (json_int_t)counted[i].bytes));
+	}
+	return list;
+}
+
+json_t *merlon_stats(struct merlon_daemon *d)
+{
+	static const struct {
+		const char *name;
+		enum merlon_stat stat;
+	} field[] = {
+		{ "packets", MERLON_STAT_PACKETS },
+		{ "bytes", MERLON_STAT_BYTES },
+		{ "session_hits", MERLON_STAT_HITS },
+		{ "session_misses", MERLON_STAT_MISSES },
+		{ "new_sessions", MERLON_STAT_NEW_SESSIONS },
+		{ "accepted", MERLON_STAT_ACCEPTED },
+		{ "drops", MERLON_STAT_DROPPED },
+		{ "rejects", MERLON_STAT_REJECTED },
+		{ "invalid", MERLON_STAT_INVALID },
+		{ "malformed", MERLON_STAT_MALFORMED },
+		{ "unjudged", MERLON_STAT_UNJUDGED },
+		{ "sessions_full", MERLON_STAT_SESSIONS_FULL },
+		{ "failed", MERLON_STAT_FAILED },
+		{ "events", MERLON_STAT_EVENTS },
+		{ "events_lost", MERLON_STAT_EVENTS_LOST },
+		{ "rejects_lost", MERLON_STAT_REJECTS_LOST },
+	};
+	struct merlon_stats stats;
+	json_t *json;
+	uint64_t asked;
+	size_t i;
+
+	if (merlon_dataplane_stats(d->dp, &stats) < 0)
+		return NULL;
+	json = json_object();
+	for (i = 0; i < ARRAY_SIZE(field); i++)
+		json_object_set_new(json, field[i].name, json_integer(stats.count[field[i].stat]));
+	asked = stats.count[MERLON_STAT_HITS] + stats.count[MERLON_STAT_MISSES];
+	json_object_set_new(json, "hit_rate", json_real(asked ? (double)stats.count[MERLON_STAT_HITS] / asked : 0));
+	json_object_set_new(json, "generation", json_integer(merlon_dataplane_generation(d->dp)));
+	json_object_set_new(json, "counters", rule_counters(d));
+	return json;
+}
+
+struct list {
+	struct merlon_daemon *d;
+	FILE *out;
+	uint64_t now_ns;
+	bool first;
+};
+
+static const char *state_of(const struct merlon_session_view *v, uint8_t l4proto)
+{
+	static const char *const tcp[MERLON_TCP_STATES] = {
+		"none", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close",
+		"syn_sent2",
+	};
+
+	if (l4proto == IPPROTO_TCP && v->session.tcp_state < MERLON_TCP_STATES)
+		return tcp[v->session.tcp_state];
+	if (v->session.flags & MERLON_S_ASSURED)
+		return "assured";
+	return v->session.flags & MERLON_S_SEEN_REPLY ? "replied" : "unreplied";
+}
+
+/* The originator's first verdict that still holds says what the flow is to this host. */
+static const struct merlon_decision *decision_of(const struct merlon_session *s)
+{
+	const struct merlon_decision *d = &s->decision[MERLON_ORIGINAL][MERLON_INGRESS];
+
+	if (d->generation && d->verdict == MERLON_ACCEPT)
+		return d;
+	d = &s->decision[MERLON_ORIGINAL][MERLON_EGRESS];
+	return d->generation ? d : NULL;
+}
+
+static json_t *rule_of(const struct merlon_daemon *d, const struct merlon_decision *decision, uint8_t family)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	const struct merlon_flat_origin *origin;
+	const struct merlon_chain *chain;
+	char text[128];
+
+	if (!p || !decision || decision->generation != p->generation || decision->hook >= MERLON_HOOKS ||
+	    decision->rule >= p->list[decision->hook][family].n)
+		return json_null();
+	origin = &p->list[decision->hook][family].origin[decision->rule];
+	if (origin->rule)
+		return json_string(origin->rule->text ? origin->rule->text : "");
+	chain = &d->enforced.ruleset->chain[origin->chain];
+	snprintf(text, sizeof(text), "chain %s policy %s", chain->name, chain->drop ? "drop" : "accept");
+	return json_string(text);
+}
+
+static const struct merlon_rule *place_of(const struct merlon_daemon *d, const struct merlon_decision *decision,
+					  uint8_t family)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+
+	if (!p || !decision || decision->generation != p->generation || decision->hook >= MERLON_HOOKS ||
+	    decision->rule >= p->list[decision->hook][family].n)
+		return NULL;
+	return p->list[decision->hook][family].origin[decision->rule].rule;
+}
+
+struct ends {
+	char src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN];
+	uint16_t sport, dport;
+	uint8_t l4proto;
+};
+
+static void read_ends(const struct merlon_session_view *v, struct ends *ret)
+{
+	bool from_a = v->session.flags & MERLON_S_ORIG_IS_A, v4 = v->family == MERLON_IPV4;
+	const void *a = v4 ? (const void *)&v->tuple4.a : (const void *)v->tuple6.a;
+	const void *b = v4 ? (const void *)&v->tuple4.b : (const void *)v->tuple6.b;
+	uint16_t a_port = v4 ? v->tuple4.a_port : v->tuple6.a_port, b_port = v4 ? v->tuple4.b_port : v->tuple6.b_port;
+	int af = v4 ? AF_INET : AF_INET6;
+
+	inet_ntop(af, from_a ? a : b, ret->src, sizeof(ret->src));
+	inet_ntop(af, from_a ? b : a, ret->dst, sizeof(ret->dst));
+	ret->sport = ntohs(from_a ? a_port : b_port);
+	ret->dport = ntohs(from_a ? b_port : a_port);
+	ret->l4proto = v4 ? v->tuple4.l4proto : v->tuple6.l4proto;
+	/* Queries keep their type in the port's place; what people know a ping by is its identifier. */
+	if (ret->l4proto == IPPROTO_ICMP || ret->l4proto == IPPROTO_ICMPV6) {
+		ret->sport = ntohs(v4 ? v->tuple4.id : v->tuple6.id);
+		ret->dport = 0;
+	}
+}
+
+static const char *protocol_name(uint8_t l4proto, char *ret)
+{
+	switch (l4proto) {
+	case IPPROTO_TCP: return "tcp";
+	case IPPROTO_UDP: return "udp";
+	case IPPROTO_ICMP: return "icmp";
+	case IPPROTO_ICMPV6: return "icmpv6";
+	case IPPROTO_SCTP: return "sctp";
+	case IPPROTO_GRE: return "gre";
+	}
+	sprintf(ret, "%u", l4proto);
+	return ret;
+}
+
+static json_t *session_json(const struct list *list, const struct merlon_session_view *v)
+{
+	static const char *const direction[MERLON_HOOKS] = { "in", "forward", "out" };
+	const struct merlon_session *s = &v->session;
+	const struct merlon_decision *decision = decision_of(s);
+	const struct merlon_rule *rule = place_of(list->d, decision, v->family);
+	struct ends ends;
+	char number[8];
+
+	read_ends(v, &ends);
+	return json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:i, s:b}",
+			 "proto", protocol_name(ends.l4proto, number),
+			 "src", ends.src, "sport", ends.sport, "dst", ends.dst, "dport", ends.dport,
+			 "state", state_of(v, ends.l4proto),
+			 "direction", decision && decision->hook < MERLON_HOOKS ? direction[decision->hook] : NULL,
+			 "packets", (json_int_t)(s->stats[0].packets + s->stats[1].packets),
+			 "bytes", (json_int_t)(s->stats[0].bytes + s->stats[1].bytes),
+			 "packets_original", (json_int_t)s->stats[0].packets, "bytes_original", (json_int_t)s->stats[0].bytes,
+			 "packets_reply", (json_int_t)s->stats[1].packets, "bytes_reply", (json_int_t)s->stats[1].bytes,
+			 "age_s", (json_int_t)(list->now_ns > s->created_ns ? (list->now_ns - s->created_ns) / 1000000000 : 0),
+			 "expires_s", (json_int_t)((s->expires_ns - list->now_ns) / 1000000000),
+			 "verdict", "accept",
+			 "rule", rule_of(list->d, decision, v->family),
+			 "file", rule ? rule->place.file : NULL, "line", rule ? (int)rule->place.line : 0,
+			 "embryonic", v->embryonic);
+}
+
+static int list_session(void *context, const struct merlon_session_view *view)
+{
+	struct list *list = context;
+	json_t *json;
+
+	if (view->session.expires_ns <= list->now_ns)
+		return 0;
+	json = session_json(list, view);
+	if (!json)
+		return -ENOMEM;
+	if (!list->first)
+		fputs(",\n", list->out);
+	list->first = false;
+	json_dumpf(json, list->out, JSON_COMPACT);
+	json_decref(json);
+	return ferror(list->out) ? -EIO : 0;
+}
+
+/* A file and not a string of the message: a million sessions are more than a message may hold. */
+int merlon_sessions(struct merlon_daemon *d)
+{
+	_cleanup_close_ int fd = memfd_create("merlon-sessions", MFD_CLOEXEC);
+	struct list list = { .d = d, .now_ns = now_ns(), .first = true };
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	list.out = fdopen(dup(fd), "w");
+	if (!list.out)
+		return -errno;
+	fputs("[", list.out);
+	r = merlon_dataplane_sessions(d->dp, list_session, &list);
+	fputs("]\n", list.out);
+	if (fclose(list.out) && !r)
+		r = -EIO;
+	if (r < 0)
+		return r;
+	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : TAKE_FD(fd);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * STATE_DIR/policy-GENERATION.json and the sources it names, copied: written before a generation comes into force and
+ * removed when another has. The pinned data plane says which generation counts, so no step in between can mislead.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+static int cannot(struct merlon_diag *diag, int error, const char *what, const char *path)
+{
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = path }, "cannot %s: %s", what, strerror(-error));
+	return error;
+}
+
+static bool is_include(const char *line)
+{
+	line += strspn(line, " \t");
+	return !strncmp(line, "include", 7) && isspace((unsigned char)line[7]);
+}
+
+/* Copies a source; 1: it includes other files, so that the copy alone would not do. */
+static int copy_source(const char *from, const char *to)
+{
+	_cleanup_fclose_ FILE *in = fopen(from, "re"), *out = NULL;
+	_cleanup_free_ char *line = NULL;
+	size_t room = 0;
+	ssize_t bytes;
+	int includes = 0;
+
+	if (!in)
+		return -errno;
+	out = fopen(to, "we");
+	if (!out)
+		return -errno;
+	while ((bytes = getline(&line, &room, in)) >= 0) {
+		includes |= is_include(line);
+		if (fwrite(line, 1, bytes, out) != (size_t)bytes)
+			return -EIO;
+	}
+	if (ferror(in) || fflush(out))
+		return -EIO;
+	return includes;
+}
+
+/* The printer's form needs no other file; its lines are not those of the input, so it goes by its own name. */
+static int save_printed(struct merlon_enforced *enforced, const char *path)
+{
+	_cleanup_fclose_ FILE *out = fopen(path, "we");
+	const json_t *first = json_array_get(enforced->sources, 0);
+	json_t *sources;
+
+	if (!out)
+		return -errno;
+	merlon_ruleset_print(enforced->ruleset, out);
+	if (fflush(out))
+		return -EIO;
+	sources = json_pack("[{s:s, s:s, s:n, s:O}]", "file", path, "copy", path, "family",
+			    "partial", json_object_get(first, "partial"));
+	if (!sources)
+		return -ENOMEM;
+	json_decref(enforced->sources);
+	enforced->sources = sources;
+	return 0;
+}
+
+static int save_sources(const struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
+{
+	char path[PATH_MAX];
+	json_t *s;
+	size_t i;
+
+	json_array_foreach(enforced->sources, i, s) {
+		const char *from = json_string_value(json_object_get(s, "copy"));
+		int r;
+
+		snprintf(path, sizeof(path), "%s/source-%u-%zu", d->settings.state_dir, enforced->policy->generation, i);
+		r = copy_source(from, path);
+		if (r < 0)
+			return cannot(diag, r, "keep a copy for restarts", path);
+		if (r > 0) {
+			snprintf(path, sizeof(path), "%s/source-%u-0", d->settings.state_dir, enforced->policy->generation);
+			r = save_printed(enforced, path);
+			return r < 0 ? cannot(diag, r, "keep a copy for restarts", path) : 0;
+		}
+		json_object_set_new(s, "copy", json_string(path));
+	}
+	return 0;
+}
+
+int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
+{
+	char path[PATH_MAX];
+	json_t *state;
+	int r;
+
+	if (mkdir(d->settings.state_dir, 0755) < 0 && errno != EEXIST)
+		return cannot(diag, -errno, "make the directory", d->settings.state_dir);
+	r = save_sources(d, enforced, diag);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "%s/policy-%u.json", d->settings.state_dir, enforced->policy->generation);
+	state = json_pack("{s:i, s:b, s:I, s:O}", "generation", (int)enforced->policy->generation, "audit", enforced->audit,
+			  "since_us", (json_int_t)enforced->since_us, "sources", enforced->sources);
+	r = state && !json_dump_file(state, path, JSON_INDENT(1)) ? 0 : -EIO;
+	json_decref(state);
+	return r < 0 ? cannot(diag, r, "write", path) : 0;
+}
+
+int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret,
+		      struct merlon_diag *diag)
+{
+	char path[PATH_MAX];
+	json_error_t error;
+	json_t *state, *sources, *s;
+	size_t i;
+
+	snprintf(path, sizeof(path), "%s/policy-%u.json", d->settings.state_dir, generation);
+	state = json_load_file(path, 0, &error);
+	sources = json_object_get(state, "sources");
+	if (!json_array_size(sources)) {
+		json_decref(state);
+		return cannot(diag, -ENOENT, "read what was applied", path);
+	}
+	json_array_foreach(sources, i, s)
+		if (!json_is_string(json_object_get(s, "file")) || !json_is_string(json_object_get(s, "copy"))) {
+			json_decref(state);
+			return cannot(diag, -EINVAL, "read what was applied", path);
+		}
+	*ret = (struct merlon_enforced){
+		.audit = json_is_true(json_object_get(state, "audit")),
+		.since_us = json_integer_value(json_object_get(state, "since_us")),
+		.sources = json_incref(sources),
+	};
+	json_decref(state);
+	return 0;
+}
+
+void merlon_state_keep_only(const struct merlon_daemon *d, uint32_t generation)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(d->settings.state_dir);
+
+	while (dir && (entry = readdir(dir))) {
+		unsigned of;
+
+		if ((sscanf(entry->d_name, "policy-%u.json", &of) == 1 || sscanf(entry->d_name, "source-%u-", &of) == 1) &&
+		    (of != generation || !generation))
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+}

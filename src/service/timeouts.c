@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+
+#include "bpf/tcp.h"
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+/* Seconds, as net/netfilter/nf_conntrack_proto_{tcp,udp,icmp,icmpv6,generic}.c of Linux 6.18 has them. */
+static const struct {
+	unsigned index;
+	const char *sysctl;
+	unsigned default_s;
+} timeout[] = {
+	{ MERLON_T_TCP + MERLON_TCP_NONE, "tcp_timeout_syn_sent", 120 },
+	{ MERLON_T_TCP + MERLON_TCP_SYN_SENT, "tcp_timeout_syn_sent", 120 },
+	{ MERLON_T_TCP + MERLON_TCP_SYN_RECV, "tcp_timeout_syn_recv", 60 },
+	{ MERLON_T_TCP + MERLON_TCP_ESTABLISHED, "tcp_timeout_established", 432000 },
+	{ MERLON_T_TCP + MERLON_TCP_FIN_WAIT, "tcp_timeout_fin_wait", 120 },
+	{ MERLON_T_TCP + MERLON_TCP_CLOSE_WAIT, "tcp_timeout_close_wait", 60 },
+	{ MERLON_T_TCP + MERLON_TCP_LAST_ACK, "tcp_timeout_last_ack", 30 },
+	{ MERLON_T_TCP + MERLON_TCP_TIME_WAIT, "tcp_timeout_time_wait", 120 },
+	{ MERLON_T_TCP + MERLON_TCP_CLOSE, "tcp_timeout_close", 10 },
+	{ MERLON_T_TCP + MERLON_TCP_SYN_SENT2, "tcp_timeout_syn_sent", 120 },
+	{ MERLON_T_TCP_UNACK, "tcp_timeout_unacknowledged", 300 },
+	{ MERLON_T_TCP_RETRANS, "tcp_timeout_max_retrans", 300 },
+	{ MERLON_T_UDP, "udp_timeout", 30 },
+	{ MERLON_T_UDP_STREAM, "udp_timeout_stream", 120 },
+	{ MERLON_T_ICMP, "icmp_timeout", 30 },
+	{ MERLON_T_ICMPV6, "icmpv6_timeout", 30 },
+	{ MERLON_T_GENERIC, "generic_timeout", 600 },
+};
+
+static unsigned read_sysctl(const char *name, unsigned otherwise)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[128];
+	unsigned value;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/netfilter/nf_conntrack_%s", name);
+	f = fopen(path, "re");
+	return f && fscanf(f, "%u", &value) == 1 ? value : otherwise;
+}
+
+void merlon_timeouts_read(struct merlon_timeouts *ret, bool *ret_tcp_loose)
+{
+	struct merlon_timeouts t = { 0 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(timeout); i++)
+		t.ns[timeout[i].index] = read_sysctl(timeout[i].sysctl, timeout[i].default_s) * 1000000000ULL;
+	*ret = t;
+	*ret_tcp_loose = read_sysctl("tcp_loose", 1) != 0;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/util/ini.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "src/util/cleanup.h"
+
+struct state {
+	const struct merlon_ini_key *keys;
+	void *context;
+	struct merlon_diag *diag;
+	char section[64];
+	bool known_section;
+};
+
+static char *trim(char *text)
+{
+	char *end;
+
+	text += strspn(text, " \t\r\n");
+	end = text + strlen(text);
+	while (end > text && isspace((unsigned char)end[-1]))
+		end--;
+	*end = 0;
+	return text;
+}
+
+static int begin_section(struct state *s, char *line, struct merlon_place place)
+{
+	size_t n = strlen(line);
+	const struct merlon_ini_key *k;
+
+	if (line[n - 1] != ']' || n < 3 || n - 2 >= sizeof(s->section)) {
+		merlon_diag_add(s->diag, MERLON_ERROR, place, "\"%s\" is not a section", line);
+		return -EINVAL;
+	}
+	memcpy(s->section, line + 1, n - 2);
+	s->section[n - 2] = 0;
+	s->known_section = false;
+	for (k = s->keys; k->section; k++)
+		s->known_section |= !strcmp(k->section, s->section);
+	if (!s->known_section)
+		merlon_diag_add(s->diag, MERLON_WARNING, place, "unknown section [%s]", s->section);
+	return 0;
+}
+
+static int assign(struct state *s, char *line, struct merlon_place place)
+{
+	char *equals = strchr(line, '='), *key, *value;
+	const struct merlon_ini_key *k;
+
+	if (!equals || equals == line) {
+		merlon_diag_add(s->diag, MERLON_ERROR, place, "\"%s\" is not Key=Value", line);
+		return -EINVAL;
+	}
+	if (!s->section[0]) {
+		merlon_diag_add(s->diag, MERLON_ERROR, place, "a key before the first [Section]");
+		return -EINVAL;
+	}
+	*equals = 0;
+	key = trim(line);
+	value = trim(equals + 1);
+	for (k = s->keys; k->section; k++)
+		if (!strcmp(k->section, s->section) && !strcmp(k->key, key))
+			return k->set(s->context, value, place, s->diag);
+	if (s->known_section)
+		merlon_diag_add(s->diag, MERLON_WARNING, place, "unknown key %s in [%s]", key, s->section);
+	return 0;
+}
+
+int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, void *context, struct merlon_diag *diag)
+{
+	struct state s = { .keys = keys, .context = context, .diag = diag };
+	struct merlon_place place = { .file = file };
+	_cleanup_fclose_ FILE *f = fopen(file, "re");
+	_cleanup_free_ char *line = NULL;
+	size_t room = 0;
+	int first = 0;
+
+	if (!f) {
+		int error = -errno;
+
+		merlon_diag_add(diag, MERLON_ERROR, place, "cannot read: %s", strerror(-error));
+		return error;
+	}
+	while (getline(&line, &room, f) >= 0) {
+		char *text = trim(line);
+		int r = 0;
+
+		place.line++;
+		if (!*text || *text == '#' || *text == ';')
+			continue;
+		r = *text == '[' ? begin_section(&s, text, place) : assign(&s, text, place);
+		if (r < 0 && !first)
+			first = r;
+	}
+	if (ferror(f) && !first) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read to the end");
+		first = -EIO;
+	}
+	return first;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Network namespaces of one's own. Nothing here moves the calling process: whatever has to happen inside a namespace
+ * happens in a child.
+ */
+#ifndef MERLON_UTIL_NETNS_H
+#define MERLON_UTIL_NETNS_H
+
+#include <stddef.h>
+
+/*
+ * A new network namespace without interfaces (but a lo that is down). Without CAP_SYS_ADMIN a user namespace is made
+ * around it, of which the caller's user is root. *ret_fd keeps it alive and is the caller's to close.
+ * 0 or a negative errno: -EPERM (-ENOSPC) where the kernel does not allow it (allows no more).
+ */
+int merlon_netns_new(int *ret_fd);
+
+/* Moves the calling process there for good, into its user namespace too if that is needed: for children only. */
+int merlon_netns_enter(int fd);
+
+/* A socket of the namespace, for use from the caller's: its descriptor or a negative errno. */
+int merlon_netns_socket(int fd, int family, int type, int protocol);
+
+/*
+ * Runs `run` in a child, with standard output and error going into a buffer. *ret_output is that text, to be freed,
+ * with a final NUL that *ret_size does not count. Returns the child's exit status, or a negative errno if it could not
+ * be run or did not end by itself (-ECHILD). The child leaves by _exit(run's answer): no handlers of the parent run.
+ */
+int merlon_child(int (*run)(void *context), void *context, char **ret_output, size_t *ret_size);
+
+#endif

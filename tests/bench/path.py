@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a forwarded packet pays for a firewall, on the way that users have: frames go through a router's namespace that
+has no firewall, merlon, nftables or iptables, in turns, round by round. Prints each system's median above no firewall.
+
+  established   one flow, judged long ago
+  new_flow      100,000 distinct flows in random order, one pass, over 10,000 rules
+"""
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+RULES = 10000
+FLOWS = 100000
+
+
+def run(*argv, check=True, **kw):
+    r = subprocess.run(argv, text=True, capture_output=True, check=False, **kw)
+    if check and r.returncode:
+        sys.exit(f"{' '.join(argv)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
+    return r.stdout
+
+
+def dotted(v):
+    return '.'.join(str(v >> s & 255) for s in (24, 16, 8, 0))
+
+
+def rules(n, seed):
+    """Rules as site policies have them: a client prefix, a server prefix, a service; and a packet inside of each."""
+    r = random.Random(seed)
+    nets = [r.randrange(1 << 24, 126 << 24) & ~0xff for _ in range(300)]
+    for _ in range(n):
+        length = r.choice((16, 24, 24, 28, 32, 32))
+        saddr = (r.choice(nets) | r.randrange(256)) & ~((1 << 32 - length) - 1)
+        dlength = r.choice((24, 32, 32, 32))
+        daddr = (r.choice(nets) | r.randrange(256)) & ~((1 << 32 - dlength) - 1)
+        low = r.choice((22, 53, 80, 123, 443, 3306, 5432, 8080, r.randrange(1024, 60000)))
+        high = low if r.random() < .8 else low + r.randrange(1, 100)
+        yield {'proto': r.choice(('tcp', 'udp')), 'saddr': saddr, 'slen': length, 'daddr': daddr, 'dlen': dlength,
+               'low': low, 'high': high}
+
+
+def as_iptables(policy):
+    lines = ['*filter', ':INPUT ACCEPT [0:0]', ':FORWARD DROP [0:0]', ':OUTPUT ACCEPT [0:0]']
+    for p in policy:
+        ports = str(p['low']) if p['low'] == p['high'] else f"{p['low']}:{p['high']}"
+        lines.append(f"-A FORWARD -s {dotted(p['saddr'])}/{p['slen']} -d {dotted(p['daddr'])}/{p['dlen']} "
+                     f"-p {p['proto']} -m {p['proto']} --dport {ports} -j ACCEPT")
+    return '\n'.join(lines + ['COMMIT', ''])
+
+
+def as_nft(policy, established=False):
+    lines = ['table ip bench {', 'chain forward { type filter hook forward priority 0; policy drop;']
+    if established:
+        lines.append('ct state established accept')
+    for p in policy:
+        lines.append(f"ip saddr {dotted(p['saddr'])}/{p['slen']} ip daddr {dotted(p['daddr'])}/{p['dlen']} "
+                     f"{p['proto']} dport {p['low']}-{p['high'] if p['high'] > p['low'] else p['low'] + 1} accept")
+    return '\n'.join(lines + ['}', '}', ''])
+
+
+def packets(policy, n, seed):
+    r = random.Random(seed)
+    lines = set()
+    while len(lines) < n:
+        p = r.choice(policy)
+        s = p['saddr'] + r.randrange(1 << 32 - p['slen'])
+        d = p['daddr'] + r.randrange(1 << 32 - p['dlen'])
+        lines.add(f"udp {dotted(s)} {r.randrange(1024, 65535)} {dotted(d)} {r.randrange(p['low'], p['high'] + 1)}"
+                  .replace('udp', p['proto']))
+    lines = list(lines)
+    r.shuffle(lines)
+    return '\n'.join(lines) + '\n'
+
+
+class Router:
+    def __init__(self, build, work):
+        self.build, self.work, self.daemon = build, work, None
+        self.ns = {h: f'merlon-bench-{os.getpid()}-{h}' for h in ('from', 'router', 'to')}
+
+    def inside(self, host, *argv, **kw):
+        return run('nsenter', f'--net=/run/netns/{self.ns[host]}', *argv, **kw)
+
+    def make(self):
+        for ns in self.ns.values():
+            run('ip', 'netns', 'add', ns)
+        r = self.ns['router']
+        for host, device in (('from', 'in0'), ('to', 'out0')):
+            run('ip', '-n', r, 'link', 'add', device, 'type', 'veth', 'peer', 'name', 'up0', 'netns', self.ns[host])
+            run('ip', '-n', r, 'link', 'set', device, 'up')
+            run('ip', '-n', self.ns[host], 'link', 'set', 'up0', 'up')
+        run('ip', '-n', r, 'link', 'set', 'lo', 'up')
+        run('ip', '-n', r, 'addr', 'add', '127.99.0.1/32', 'dev', 'lo')
+        run('ip', '-n', r, 'addr', 'add', '192.0.2.1/30', 'dev', 'out0')
+        run('ip', '-n', r, 'neigh', 'add', '192.0.2.2', 'lladdr', '02:00:00:00:00:01', 'dev', 'out0')
+        run('ip', '-n', r, 'route', 'add', 'default', 'via', '192.0.2.2')
+        self.inside('router', 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward; '
+                    'for f in all default in0; do echo 0 > /proc/sys/net/ipv4/conf/$f/rp_filter; done; '
+                    'echo 1000000 > /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null; true')
+        link = json.loads(run('ip', '-n', r, '-j', 'link', 'show', 'in0'))[0]
+        self.mac = link['address']
+
+    def send(self, file, count):
+        return float(self.inside('from', f'{self.build}/tests/bench/send', 'up0', self.mac, file, str(count)))
+
+    def merlon(self, *argv):
+        return self.inside('router', f'{self.build}/src/merlon', argv[0], '--socket', f'{self.work}/sock', *argv[1:])
+
+    def start_merlon(self, ruleset):
+        os.makedirs(f'{self.work}/bpf', exist_ok=True)
+        run('mount', '-t', 'bpf', '-o', 'mode=0700', 'bpf', f'{self.work}/bpf')
+        log = open(f'{self.work}/merlond.log', 'w', encoding='utf-8')
+        self.daemon = subprocess.Popen(
+            ['nsenter', f"--net=/run/netns/{self.ns['router']}", f'{self.build}/src/merlond', '--foreground',
+             '--socket', f'{self.work}/sock', '--pin-dir', f'{self.work}/bpf/merlon', '--state-dir', f'{self.work}/state'],
+            stdout=log, stderr=log)
+        for _ in range(200):
+            if os.path.exists(f'{self.work}/sock'):
+                break
+            time.sleep(0.05)
+        self.merlon('apply', ruleset)
+
+    def stop_merlon(self):
+        if self.daemon:
+            self.merlon('stop')
+            self.daemon.terminate()
+            self.daemon.wait()
+            self.daemon = None
+            run('umount', f'{self.work}/bpf')
+
+    def clean(self):
+        for tool in 'iptables-legacy', 'iptables-nft':
+            self.inside('router', tool, '-F', check=False)
+            self.inside('router', tool, '-P', 'FORWARD', 'ACCEPT', check=False)
+        self.inside('router', 'nft', 'flush', 'ruleset')
+        self.inside('router', 'conntrack', '-F', check=False)
+
+    def remove(self):
+        if self.daemon:
+            self.daemon.kill()
+            self.daemon.wait()
+            run('umount', f'{self.work}/bpf', check=False)
+        for ns in self.ns.values():
+            run('ip', 'netns', 'del', ns, check=False)
+
+
+def measure(router, rounds, files):
+    def nothing(): return None
+    flows, one = files['flows'], files['one']
+    systems = {
+        # name: (prepare, file, packets, packets before)
+        'none_new': (nothing, flows, FLOWS, 0),
+        'none_established': (nothing, one, 500000, 1000),
+        'merlon_new': (lambda: router.start_merlon(files['iptables']), flows, FLOWS, 0),
+        'merlon_established': (lambda: router.start_merlon(files['iptables']), one, 500000, 1000),
+        'nft_established': (lambda: router.inside('router', 'nft', '-f', files['nft-established']), one, 500000, 1000),
+        'nft_new': (lambda: router.inside('router', 'nft', '-f', files['nft']), flows, 5000, 0),
+        'iptables_legacy_new': (lambda: router.inside('router', 'iptables-legacy-restore', files['iptables']), flows, 5000, 0),
+    }
+    taken = {name: [] for name in systems}
+    for i in range(rounds):
+        for name, (prepare, file, count, before) in systems.items():
+            prepare()
+            if before:
+                router.send(file, before)
+            taken[name].append(router.send(file, count))
+            router.stop_merlon()
+            router.clean()
+            print(f'\r  round {i + 1}/{rounds}: {name:24}', end='', file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return {name: statistics.median(v) for name, v in taken.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--build', required=True)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--json', action='store_true')
+    args = parser.parse_args()
+    policy = list(rules(RULES, 1))
+    with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work:
+        texts = {'iptables': as_iptables(policy), 'nft': as_nft(policy), 'nft-established': as_nft(policy[-10:], True),
+                 'flows': packets(policy, FLOWS, 2)}
+        texts['one'] = texts['flows'].split('\n', 1)[0] + '\n'
+        files = {}
+        for name, text in texts.items():
+            files[name] = f'{work}/{name}'
+            with open(files[name], 'w', encoding='utf-8') as f:
+                f.write(text)
+        router = Router(args.build, work)
+        try:
+            router.make()
+            ns = measure(router, args.rounds, files)
+        finally:
+            router.remove()
+    figures = {'new_flow_10k_rules_ns': ns['merlon_new'] - ns['none_new'],
+               'new_flow_10k_rules_nft_ns': ns['nft_new'] - ns['none_new'],
+               'new_flow_10k_rules_iptables_legacy_ns': ns['iptables_legacy_new'] - ns['none_new'],
+               'established_forward_ns': ns['merlon_established'] - ns['none_established'],
+               'established_forward_nft_ns': ns['nft_established'] - ns['none_established'],
+               'no_firewall_forward_ns': ns['none_established']}
+    for figure, value in figures.items():
+        if args.json:
+            print(json.dumps({'figure': figure, 'value': round(value, 1), 'unit': 'ns'}))
+        else:
+            print(f'{figure:40} {value:10.1f} ns')
+
+
+if __name__ == '__main__':
+    main()

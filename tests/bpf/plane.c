@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/bpf/plane.h"
+
+#include <bpf/bpf.h>
+#include <asm/socket.h>
+#include <bpf/btf.h>
+#include <errno.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "bpf/image.h"
+
+#define WORDS (1U << 10)
+#define CHECK(what) \
+	do { \
+		if (!(what)) { \
+			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, strerror(errno)); \
+			abort(); \
+		} \
+	} while (0)
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+	return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
+}
+
+static bool kernel_has(const char *function)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool found = btf && btf__find_by_name_kind(btf, function, BTF_KIND_FUNC) > 0;
+
+	btf__free(btf);
+	return found;
+}
+
+static void set_up_links(struct plane *plane)
+{
+	static const char *const commands[] = {
+		"ip link set lo up",
+		"ip link add m0 address 02:00:00:00:00:01 type veth peer name m0p",
+		"ip link add m1 address 02:00:00:00:00:02 type veth peer name m1p",
+		"ip link set m0 up", "ip link set m0p up", "ip link set m1 up", "ip link set m1p up",
+		"ip addr add 192.0.2.1/24 dev m0", "ip addr add 198.51.100.1/24 dev m1",
+		/* the far ends of the tests' flows are local, too: packets of both directions are INPUT */
+		"ip addr add 192.0.2.9/24 dev m0", "ip addr add 192.0.2.77/24 dev m0",
+		"ip addr add 2001:db8::9/64 dev m0 nodad", "ip addr add 2001:db8::77/64 dev m0 nodad",
+		"ip addr add 2001:db8::1/64 dev m0 nodad", "ip addr add 2001:db8:1::1/64 dev m1 nodad",
+		"echo 1 >/proc/sys/net/ipv4/ip_forward", "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding",
+	};
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		CHECK(!system(commands[i]));
+	plane->veth = if_nametoindex("m0");
+	plane->far = if_nametoindex("m1");
+}
+
+static void read_cookie(struct plane *plane)
+{
+	socklen_t bytes = sizeof(plane->netns_cookie);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	CHECK(fd >= 0 && !getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &plane->netns_cookie, &bytes));
+	close(fd);
+}
+
+static void set_sizes(struct merlon_bpf *skel, bool kern_ctx)
+{
+	bpf_map__set_value_size(bpf_map__inner_map(skel->maps.image), WORDS * sizeof(uint64_t));
+	bpf_map__set_max_entries(skel->maps.counters, PLANE_COUNTERS);
+	bpf_map__set_max_entries(skel->maps.limits, 16);
+	bpf_map__set_max_entries(skel->maps.paths, PLANE_COUNTERS);
+	bpf_map__set_max_entries(skel->maps.sessions4, 1024);
+	bpf_map__set_max_entries(skel->maps.sessions6, 1024);
+	bpf_map__set_max_entries(skel->maps.embryonic4, 1024);
+	bpf_map__set_max_entries(skel->maps.embryonic6, 1024);
+	skel->rodata->merlon_image_mask = WORDS - 1;
+	skel->rodata->merlon_have_kern_ctx = kern_ctx && kernel_has("bpf_rdonly_cast");
+}
+
+static void set_slots(struct plane *plane)
+{
+	uint32_t slot, value[] = { PLANE_COUNTERS / 2, PLANE_COUNTERS };
+	int prog[] = { bpf_program__fd(plane->skel->progs.ingress), bpf_program__fd(plane->skel->progs.egress) };
+
+	for (slot = 0; slot < 2; slot++) {
+		CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.path_next), &slot, &value[slot], 0));
+		CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.entry), &slot, &prog[slot], 0));
+	}
+	for (slot = 0; slot < MERLON_TIMEOUTS; slot++)
+		plane_timeout(plane, slot, 60000000000ULL);
+}
+
+int plane_open(struct plane *plane, bool kern_ctx)
+{
+	memset(plane, 0, sizeof(*plane));
+	libbpf_set_print(quiet);
+	if (geteuid() || unshare(CLONE_NEWNET) < 0)
+		return 77;
+	set_up_links(plane);
+	read_cookie(plane);
+	plane->skel = merlon_bpf__open();
+	CHECK(plane->skel);
+	set_sizes(plane->skel, kern_ctx);
+	CHECK(!merlon_bpf__load(plane->skel));
+	set_slots(plane);
+	return 0;
+}
+
+void plane_close(struct plane *plane)
+{
+	merlon_bpf__destroy(plane->skel);
+}
+
+/* A writer of images: words are taken from the end of what is used. */
+struct image {
+	uint64_t *word;
+	uint32_t used;
+};
+
+static uint32_t take(struct image *image, uint32_t words)
+{
+	uint32_t at = (image->used + 7) / 8 * 8;
+
+	image->used = at + words;
+	CHECK(image->used < WORDS);
+	return at;
+}
+
+static bool in_dim(const struct plane_rule *rule, enum merlon_field dim, uint32_t value)
+{
+	switch (dim) {
+	case MERLON_F_L4PROTO:
+		return rule->l4proto < 0 || (uint32_t)rule->l4proto == value;
+	case MERLON_F_TH2:
+		return rule->dport < 0 || (uint32_t)rule->dport == value;
+	default:
+		return !rule->states || rule->states >> value & 1;
+	}
+}
+
+static uint64_t row_of(const struct plane_rule *rule, size_t n, enum merlon_field dim, int64_t value)
+{
+	uint64_t bits = 1ULL << n;	/* the policy is behind the last rule */
+
+	for (size_t i = 0; i < n; i++)
+		if (value >= 0 ? in_dim(&rule[i], dim, value) : in_dim(&rule[i], dim, 0) && in_dim(&rule[i], dim, 1))
+			bits |= 1ULL << i;
+	return bits;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	return (*(const uint32_t *)a > *(const uint32_t *)b) - (*(const uint32_t *)a < *(const uint32_t *)b);
+}
+
+/* Boundaries of all rules in one dimension, at most 16. */
+static uint32_t boundaries(const struct plane_rule *rule, size_t n, enum merlon_field dim, uint32_t *bound)
+{
+	uint32_t all[64] = { 0 }, n_all = 1, n_bounds = 0;
+
+	for (size_t i = 0; i < n && dim != MERLON_F_CT_STATE; i++) {
+		int value = dim == MERLON_F_L4PROTO ? rule[i].l4proto : rule[i].dport;
+
+		if (value >= 0) {
+			all[n_all++] = value;
+			all[n_all++] = value + 1;
+		}
+	}
+	for (uint32_t v = 1; dim == MERLON_F_CT_STATE && v < MERLON_CT_STATES; v++)
+		all[n_all++] = v;
+	qsort(all, n_all, sizeof(*all), by_value);
+	for (uint32_t i = 0; i < n_all; i++)
+		if (!n_bounds || bound[n_bounds - 1] != all[i]) {
+			CHECK(n_bounds < MERLON_TREE_FANOUT);
+			bound[n_bounds++] = all[i];
+		}
+	return n_bounds;
+}
+
+static void write_dim(struct image *image, struct merlon_image_dim *dim, const struct plane_rule *rule, size_t n,
+		      enum merlon_field field)
+{
+	uint32_t bound[MERLON_TREE_FANOUT], node = take(image, 8), rows = take(image, 8), *key, *row;
+
+	memset(bound, 0xff, sizeof(bound));
+	dim->tree.n = boundaries(rule, n, field, bound);
+	dim->tree.levels = 1;
+	dim->tree.level[0] = node;
+	dim->rows = rows;
+	key = (uint32_t *)&image->word[node];
+	row = (uint32_t *)&image->word[rows];
+	for (uint32_t i = 0; i < MERLON_TREE_FANOUT; i++) {
+		key[i] = i < dim->tree.n ? bound[i] : UINT32_MAX;
+		if (i >= dim->tree.n)
+			continue;
+		row[i] = take(image, 1);
+		image->word[row[i]] = row_of(rule, n, field, bound[i]);
+	}
+	dim->absent = take(image, 1);
+	image->word[dim->absent] = row_of(rule, n, field, -1);
+}
+
+static void add_op(struct image *image, uint32_t *n_ops, struct merlon_image_op op)
+{
+	uint32_t at = image->used;
+
+	image->used += sizeof(op) / 8;
+	CHECK(image->used < WORDS);
+	memcpy(&image->word[at], &op, sizeof(op));
+	++*n_ops;
+}
+
+static void write_rule(struct image *image, struct merlon_image_rule *to, const struct plane_rule *rule, uint32_t index)
+{
+	uint32_t n_ops = 0;
+
+	to->ops = take(image, 0);
+	if (rule->tcp_mask)
+		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_TCP_FLAGS, 0),
+								rule->tcp_mask, rule->tcp_value, rule->tcp_value });
+	for (size_t i = 0; i < 3 && rule->counter[i]; i++)
+		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_COUNT, 0, 0), 0, rule->counter[i], 0 });
+	if (rule->log)
+		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_LOG, 0, 0), 0, rule->log - 1, 0 });
+	to->what = MERLON_RULE(n_ops, rule->verdict, rule->reject, rule->code);
+	to->next = to->fail = index + 1;
+}
+
+static void write_list(struct image *image, uint32_t at, const struct plane_rule *rule, size_t n, uint8_t policy)
+{
+	static const enum merlon_field dims[] = { MERLON_F_L4PROTO, MERLON_F_TH2, MERLON_F_CT_STATE };
+	struct merlon_image_list *list = (void *)&image->word[at];
+	struct merlon_image_rule *to;
+
+	list->n_rules = n + 1;
+	list->all = ~0ULL >> (63 - n);
+	list->rules = take(image, (n + 1) * 2);
+	to = (void *)&image->word[list->rules];
+	for (size_t i = 0; i < n; i++)
+		write_rule(image, &to[i], &rule[i], i);
+	to[n].what = MERLON_RULE(0, policy, 0, 0);
+	for (size_t i = 0; i < 3; i++)
+		write_dim(image, &list->dim[dims[i]], rule, n, dims[i]);
+}
+
+static void write_image(uint64_t *word, unsigned generation, const struct plane_rule *rule, size_t n, uint8_t policy)
+{
+	struct image image = { word, sizeof(struct merlon_image) / 8 };
+	struct merlon_image *head = (void *)word;
+	struct plane_rule chosen[16];
+
+	head->magic = MERLON_IMAGE_MAGIC;
+	head->generation = generation;
+	head->uses_ct = 1;
+	for (unsigned hook = 0; hook < MERLON_HOOKS; hook++) {
+		size_t m = 0;
+		uint32_t list = take(&image, sizeof(struct merlon_image_list) / 8);
+
+		for (size_t i = 0; i < n; i++)
+			if (!rule[i].hooks || rule[i].hooks >> hook & 1)
+				chosen[m++] = rule[i];
+		write_list(&image, list, chosen, m, policy);
+		head->list[hook][MERLON_IPV4] = head->list[hook][MERLON_IPV6] = list;
+	}
+	head->words = image.used;
+}
+
+void plane_rules(struct plane *plane, const struct plane_rule *rule, size_t n, uint8_t policy)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	size_t bytes = WORDS * sizeof(uint64_t);
+	uint32_t zero = 0;
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "image", sizeof(zero), bytes, 1, &opts);
+	void *at;
+
+	CHECK(fd >= 0 && n < 16);
+	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(at != MAP_FAILED);
+	write_image(at, ++plane->generation, rule, n, policy);
+	CHECK(!munmap(at, bytes));
+	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.image), &zero, &fd, 0));
+	close(fd);
+	plane_control(plane, MERLON_C_TCP_LOOSE);
+}
+
+static void update_control(struct plane *plane, unsigned flags, unsigned routes)
+{
+	struct merlon_control control = { .version = MERLON_ABI_VERSION, .generation = plane->generation,
+					  .routes = routes, .flags = flags, .netns_cookie = plane->netns_cookie };
+	uint32_t zero = 0;
+
+	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.control), &zero, &control, 0));
+}
+
+void plane_control(struct plane *plane, unsigned flags)
+{
+	update_control(plane, flags, 1);
+}
+
+void plane_routes_changed(struct plane *plane)
+{
+	update_control(plane, MERLON_C_TCP_LOOSE, 2);
+}
+
+void plane_timeout(struct plane *plane, unsigned which, uint64_t ns)
+{
+	struct merlon_timeouts timeouts;
+	uint32_t zero = 0;
+	int fd = bpf_map__fd(plane->skel->maps.timeouts);
+
+	CHECK(!bpf_map_lookup_elem(fd, &zero, &timeouts));
+	timeouts.ns[which] = ns;
+	CHECK(!bpf_map_update_elem(fd, &zero, &timeouts, 0));
+}
+
+static struct bpf_map *const *tables(const struct plane *plane, struct bpf_map *ret[4])
+{
+	ret[0] = plane->skel->maps.sessions4;
+	ret[1] = plane->skel->maps.embryonic4;
+	ret[2] = plane->skel->maps.sessions6;
+	ret[3] = plane->skel->maps.embryonic6;
+	return ret;
+}
+
+void plane_forget(struct plane *plane)
+{
+	struct bpf_map *table[5];
+	char key[64];
+
+	tables(plane, table);
+	table[4] = plane->skel->maps.fragments;
+	for (size_t i = 0; i < 5; i++)
+		while (!bpf_map_get_next_key(bpf_map__fd(table[i]), NULL, key))
+			CHECK(!bpf_map_delete_elem(bpf_map__fd(table[i]), key));
+}
+
+static int run(int prog, int iif, int ifindex, const void *frame, size_t bytes)
+{
+	struct __sk_buff context = { .ifindex = ifindex, .ingress_ifindex = iif };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = bytes, .ctx_in = &context,
+		    .ctx_size_in = sizeof(context), .repeat = 1);
+
+	CHECK(!bpf_prog_test_run_opts(prog, &opts));
+	return (int)opts.retval;
+}
+
+int plane_ingress(struct plane *plane, int ifindex, const void *frame, size_t bytes)
+{
+	return run(bpf_program__fd(plane->skel->progs.ingress), ifindex, ifindex, frame, bytes);
+}
+
+int plane_egress(struct plane *plane, int iif, int oif, const void *frame, size_t bytes)
+{
+	return run(bpf_program__fd(plane->skel->progs.egress), iif, oif, frame, bytes);
+}
+
+static uint64_t sum_counter(const struct plane *plane, uint32_t index)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct merlon_counter *each = calloc(cpus, sizeof(*each));
+	uint64_t sum = 0;
+
+	CHECK(each && !bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.counters), &index, each));
+	for (int i = 0; i < cpus; i++)
+		sum += each[i].packets;
+	free(each);
+	return sum;
+}
+
+uint64_t plane_counter(const struct plane *plane, unsigned index)
+{
+	int fd = bpf_map__fd(plane->skel->maps.paths);
+	uint64_t sum = sum_counter(plane, index);
+	struct merlon_path path, *previous = NULL;
+
+	while (!bpf_map_get_next_key(fd, previous, &path)) {
+		uint32_t id;
+
+		CHECK(!bpf_map_lookup_elem(fd, &path, &id));
+		for (size_t i = 0; i < MERLON_PATH_COUNTERS; i++)
+			if (path.counter[i] == index)
+				sum += sum_counter(plane, id);
+		previous = &path;
+	}
+	return sum;
+}
+
+uint64_t plane_stat(const struct plane *plane, enum merlon_stat which)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct merlon_stats *each = calloc(cpus, sizeof(*each));
+	uint32_t zero = 0;
+	uint64_t sum = 0;
+
+	CHECK(each && !bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.stats), &zero, each));
+	for (int i = 0; i < cpus; i++)
+		sum += each[i].count[which];
+	free(each);
+	return sum;
+}
+
+unsigned plane_entries(const struct bpf_map *map)
+{
+	char key[2][64];
+	unsigned n = 0;
+	void *previous = NULL;
+
+	while (!bpf_map_get_next_key(bpf_map__fd(map), previous, key[n & 1]))
+		previous = key[n++ & 1];
+	return n;
+}
+
+bool plane_session(const struct plane *plane, enum merlon_family family, struct merlon_session *ret)
+{
+	struct bpf_map *table[4];
+	unsigned n = 0;
+	char key[64];
+
+	tables(plane, table);
+	for (size_t i = family * 2; i < family * 2 + 2U; i++) {
+		int fd = bpf_map__fd(table[i]);
+
+		n += plane_entries(table[i]);
+		if (!bpf_map_get_next_key(fd, NULL, key))
+			CHECK(!bpf_map_lookup_elem(fd, key, ret));
+	}
+	return n == 1;
+}
+
+struct last {
+	void *to;
+	size_t bytes;
+	unsigned n;
+};
+
+static int keep_last(void *context, void *data, size_t bytes)
+{
+	struct last *last = context;
+
+	CHECK(bytes >= last->bytes);
+	memcpy(last->to, data, last->bytes);
+	last->n++;
+	return 0;
+}
+
+static unsigned drain(const struct bpf_map *map, void *to, size_t bytes)
+{
+	struct last last = { to, bytes, 0 };
+	struct ring_buffer *ring = ring_buffer__new(bpf_map__fd(map), keep_last, &last, NULL);
+
+	CHECK(ring && ring_buffer__consume(ring) >= 0);
+	ring_buffer__free(ring);
+	return last.n;
+}
+
+unsigned plane_events(struct plane *plane, struct merlon_event *ret_last)
+{
+	return drain(plane->skel->maps.events, ret_last, sizeof(*ret_last));
+}
+
+unsigned plane_rejects(struct plane *plane, struct merlon_reject_event *ret_last)
+{
+	return drain(plane->skel->maps.rejects, ret_last, sizeof(*ret_last));
+}

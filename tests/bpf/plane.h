@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The data plane as the tests load it: the skeleton that merlond embeds, in a namespace of the test's own, with small
+ * images written by hand, and packets that go through BPF_PROG_TEST_RUN.
+ */
+#ifndef TESTS_BPF_PLANE_H
+#define TESTS_BPF_PLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bpf/abi.h"
+#include "bpf/merlon.skel.h"
+
+#define PLANE_PASS (-1)
+#define PLANE_SHOT 2
+#define PLANE_NOWHERE 7		/* a redirect to no device */
+
+#define PLANE_LO 1
+#define PLANE_COUNTERS 256	/* the upper half belongs to paths */
+
+/* A rule over all families; -1 and 0 stand for "any". Rules of all hooks named share their counters. */
+struct plane_rule {
+	unsigned hooks;		/* MERLON_BIT(hook); 0: all */
+	int l4proto, dport;
+	unsigned states;	/* MERLON_BIT(ct state) */
+	unsigned tcp_mask, tcp_value;
+	unsigned counter[3];
+	int log;		/* > 0: log statement log - 1 */
+	uint8_t verdict, reject, code;
+};
+
+struct plane {
+	struct merlon_bpf *skel;
+	unsigned generation;
+	uint64_t netns_cookie;
+	int veth;		/* index of interface m0, 02:00:00:00:00:01, 192.0.2.1/24 and 2001:db8::1/64; its peer is up */
+	int far;		/* index of m1, 198.51.100.1/24, 2001:db8:1::1/64 */
+};
+
+/* Enters a new network namespace and loads everything there. 77 if this machine cannot; 0: done. */
+int plane_open(struct plane *plane, bool kern_ctx);
+void plane_close(struct plane *plane);
+/* Puts rules in force as the next generation; what no rule decides gets `policy`. */
+void plane_rules(struct plane *plane, const struct plane_rule *rule, size_t n, uint8_t policy);
+void plane_control(struct plane *plane, unsigned flags);
+void plane_routes_changed(struct plane *plane);
+void plane_timeout(struct plane *plane, unsigned which, uint64_t ns);
+void plane_forget(struct plane *plane);
+
+/* The programs' answers. */
+int plane_ingress(struct plane *plane, int ifindex, const void *frame, size_t bytes);
+int plane_egress(struct plane *plane, int iif, int oif, const void *frame, size_t bytes);
+
+uint64_t plane_stat(const struct plane *plane, enum merlon_stat which);
+/* Packets of a counter, those on paths included. */
+uint64_t plane_counter(const struct plane *plane, unsigned index);
+/* Sessions in a table. */
+unsigned plane_entries(const struct bpf_map *map);
+/* The only session of both tables of a family; false: there is none, or several. */
+bool plane_session(const struct plane *plane, enum merlon_family family, struct merlon_session *ret);
+/* What is in the ring buffers; both return how many there were, and give the last. */
+unsigned plane_events(struct plane *plane, struct merlon_event *ret_last);
+unsigned plane_rejects(struct plane *plane, struct merlon_reject_event *ret_last);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The egress program and what hooks have in common. Loaded as for kernel 6.1: a test run's packet has no route, so the
+ * programs of later kernels do not judge it; tests/bpf/test_live.c sends real ones.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <unistd.h>
+
+#include "tests/bpf/packet.h"
+#include "tests/bpf/plane.h"
+
+#define HOOK(h) MERLON_BIT(MERLON_##h)
+#define STATES(a) MERLON_BIT(MERLON_CT_##a)
+
+static struct plane plane;
+
+/* A host that may ask anything and answers nothing; port 80 may be forwarded. */
+static const struct plane_rule client[] = {
+	{ HOOK(OUTPUT), -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(FORWARD), 6, 80, STATES(NEW), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(FORWARD), 6, -1, STATES(ESTABLISHED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0 },
+};
+
+static const struct flow out4 = { "192.0.2.1", "192.0.2.200", 40000, 443 };
+static const struct flow out6 = { "2001:db8::1", "2001:db8::200", 40000, 443 };
+
+static int set_up(void **state)
+{
+	(void)state;
+	plane_forget(&plane);
+	plane_rules(&plane, client, sizeof(client) / sizeof(client[0]), MERLON_DROP);
+	return 0;
+}
+
+static int out(const struct frame *f)
+{
+	return plane_egress(&plane, 0, plane.veth, f->data, f->bytes);
+}
+
+static int in(const struct frame *f)
+{
+	return plane_ingress(&plane, plane.veth, f->data, f->bytes);
+}
+
+static int out_tcp(const struct flow *flow, uint8_t flags)
+{
+	struct frame f = frame_tcp(flow, flags, 0);
+
+	return out(&f);
+}
+
+static int in_tcp(const struct flow *flow, uint8_t flags)
+{
+	struct frame f = frame_tcp(flow, flags, 0);
+
+	return in(&f);
+}
+
+static void one_session_for_both_ways(void **state)
+{
+	static const struct flow *const flows[] = { &out4, &out6 };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct flow back = reversed(flows[i]);
+		uint64_t misses;
+
+		assert_int_equal(in_tcp(&back, F_SYN | F_ACK), PLANE_SHOT);
+		assert_int_equal(in_tcp(&back, F_SYN), PLANE_SHOT);
+		assert_int_equal(out_tcp(flows[i], F_SYN), PLANE_PASS);
+		assert_int_equal(in_tcp(&back, F_SYN | F_ACK), PLANE_PASS);
+		assert_int_equal(out_tcp(flows[i], F_ACK), PLANE_PASS);
+		assert_int_equal(in_tcp(&back, F_ACK), PLANE_PASS);
+		misses = plane_stat(&plane, MERLON_STAT_MISSES);
+		for (int j = 0; j < 5; j++) {
+			assert_int_equal(out_tcp(flows[i], F_ACK | F_PSH), PLANE_PASS);
+			assert_int_equal(in_tcp(&back, F_ACK), PLANE_PASS);
+		}
+		assert_int_equal(plane_stat(&plane, MERLON_STAT_MISSES), misses);
+	}
+	assert_int_equal(plane_entries(plane.skel->maps.sessions4), 1);
+	assert_int_equal(plane_entries(plane.skel->maps.sessions6), 1);
+}
+
+static void denied_packets_go_nowhere(void **state)
+{
+	struct merlon_event event;
+
+	(void)state;
+	plane_rules(&plane, NULL, 0, MERLON_DROP);
+	plane_events(&plane, &event);
+	assert_int_equal(out_tcp(&out4, F_SYN), PLANE_NOWHERE);
+	assert_int_equal(plane_events(&plane, &event), 1);
+	assert_int_equal(event.hook, MERLON_OUTPUT);
+	assert_int_equal(event.iif, 0);
+	assert_int_equal(event.oif, plane.veth);
+	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+}
+
+static void forward_is_another_hook(void **state)
+{
+	struct flow web = { "192.0.2.9", "198.51.100.9", 40000, 80 }, ssh = web, back = reversed(&web);
+	struct frame syn = frame_tcp(&web, F_SYN, 0), answer = frame_tcp(&back, F_SYN | F_ACK, 0), other;
+	uint64_t before = plane_counter(&plane, 5), answers = plane_counter(&plane, 6);
+
+	(void)state;
+	ssh.dport = 22;
+	other = frame_tcp(&ssh, F_SYN, 0);
+	assert_int_equal(plane_egress(&plane, plane.veth, plane.far, syn.data, syn.bytes), PLANE_PASS);
+	assert_int_equal(plane_counter(&plane, 5), before + 1);
+	assert_int_equal(plane_egress(&plane, plane.veth, plane.far, other.data, other.bytes), PLANE_NOWHERE);
+	assert_int_equal(plane_egress(&plane, plane.far, plane.veth, answer.data, answer.bytes), PLANE_PASS);
+	assert_int_equal(plane_counter(&plane, 6), answers + 1);
+}
+
+/* The same flow and the same decision, but it comes in elsewhere: the rules run again. */
+static void interfaces_are_part_of_a_decision(void **state)
+{
+	struct flow web = { "192.0.2.9", "198.51.100.9", 40000, 80 };
+	struct frame syn = frame_tcp(&web, F_SYN, 0);
+	uint64_t misses;
+
+	(void)state;
+	plane_egress(&plane, plane.veth, plane.far, syn.data, syn.bytes);
+	misses = plane_stat(&plane, MERLON_STAT_MISSES);
+	plane_egress(&plane, plane.veth, plane.far, syn.data, syn.bytes);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_MISSES), misses);
+	plane_egress(&plane, PLANE_LO, plane.far, syn.data, syn.bytes);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_MISSES), misses + 1);
+	plane_egress(&plane, PLANE_LO, plane.veth, syn.data, syn.bytes);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_MISSES), misses + 2);
+	plane_egress(&plane, 0, plane.veth, syn.data, syn.bytes);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_MISSES), misses + 3);
+}
+
+static void errors_come_back(void **state)
+{
+	struct frame there = frame_udp(&out4, 30), inner = there;
+	struct flow error = { "192.0.2.254", "192.0.2.1", 0, 0 };
+	struct frame unreachable = frame_error(&error, 3, &inner, 28);
+	uint64_t before = plane_counter(&plane, 4);
+
+	(void)state;
+	assert_int_equal(in(&unreachable), PLANE_SHOT);
+	assert_int_equal(out(&there), PLANE_PASS);
+	assert_int_equal(in(&unreachable), PLANE_PASS);
+	assert_int_equal(plane_counter(&plane, 4), before + 1);
+}
+
+static void udp_answers_once_asked(void **state)
+{
+	struct flow back = reversed(&out6);
+	struct frame there = frame_udp(&out6, 3), answer = frame_udp(&back, 200);
+
+	(void)state;
+	assert_int_equal(in(&answer), PLANE_SHOT);
+	assert_int_equal(out(&there), PLANE_PASS);
+	assert_int_equal(in(&answer), PLANE_PASS);
+}
+
+static int group_set_up(void **state)
+{
+	(void)state;
+	return plane_open(&plane, false);
+}
+
+static int group_tear_down(void **state)
+{
+	(void)state;
+	plane_close(&plane);
+	return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, set_up)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(one_session_for_both_ways), TEST(denied_packets_go_nowhere), TEST(forward_is_another_hook),
+		TEST(interfaces_are_part_of_a_decision), TEST(errors_come_back), TEST(udp_answers_once_asked),
+	};
+
+	if (geteuid())
+		return 77;
+	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Real traffic over loopback and a veth pair, through attached entry programs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <bpf/bpf.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "bpf/tcp.h"
+#include "tests/bpf/packet.h"
+#include "tests/bpf/plane.h"
+
+#define HOOK(h) MERLON_BIT(MERLON_##h)
+#define STATES(a) MERLON_BIT(MERLON_CT_##a)
+
+static struct plane plane;
+
+/* Counters by hook and state; port 9 is closed going out, port 10 coming in. */
+static const struct plane_rule rules[] = {
+	{ HOOK(OUTPUT), -1, 9, 0, 0, 0, { 9 }, 0, MERLON_DROP, 0, 0 },
+	{ HOOK(INPUT), -1, 10, 0, 0, 0, { 10 }, 0, MERLON_DROP, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(RELATED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(NEW), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0 },
+};
+
+static void attach(int ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, in, .prog_fd = bpf_program__fd(plane.skel->progs.ingress_entry));
+	LIBBPF_OPTS(bpf_tc_opts, out, .prog_fd = bpf_program__fd(plane.skel->progs.egress_entry));
+
+	assert_int_equal(bpf_tc_hook_create(&hook), 0);
+	hook.attach_point = BPF_TC_INGRESS;
+	assert_int_equal(bpf_tc_attach(&hook, &in), 0);
+	hook.attach_point = BPF_TC_EGRESS;
+	assert_int_equal(bpf_tc_attach(&hook, &out), 0);
+}
+
+/* The programs attached by TCX where the kernel has it; the answer to a denied packet must not differ. */
+static int attach_tcx(int ifindex, int prog, unsigned type)
+{
+	union bpf_attr attr = { .link_create = { .prog_fd = prog, .target_ifindex = ifindex, .attach_type = type } };
+
+	return syscall(__NR_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+}
+
+static struct sockaddr_storage address(const char *text, uint16_t port, socklen_t *bytes)
+{
+	struct sockaddr_storage to = { 0 };
+	struct sockaddr_in *v4 = (void *)&to;
+	struct sockaddr_in6 *v6 = (void *)&to;
+
+	if (strchr(text, ':')) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(port);
+		inet_pton(AF_INET6, text, &v6->sin6_addr);
+		*bytes = sizeof(*v6);
+	} else {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		inet_pton(AF_INET, text, &v4->sin_addr);
+		*bytes = sizeof(*v4);
+	}
+	return to;
+}
+
+static int bound(const char *text, int type, uint16_t port)
+{
+	socklen_t bytes;
+	struct sockaddr_storage at = address(text, port, &bytes);
+	int fd = socket(at.ss_family, type, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, bytes), 0);
+	return fd;
+}
+
+static bool arrives(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 200) == 1;
+}
+
+static ssize_t send_to(int fd, const char *text, uint16_t port)
+{
+	socklen_t bytes;
+	struct sockaddr_storage to = address(text, port, &bytes);
+
+	return sendto(fd, "x", 1, 0, (struct sockaddr *)&to, bytes);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	plane_forget(&plane);
+	return 0;
+}
+
+struct counts {
+	uint64_t n[11];
+};
+
+static struct counts counts(void)
+{
+	struct counts c = { 0 };
+
+	for (unsigned i = 1; i <= 10; i++)
+		c.n[i] = plane_counter(&plane, i);
+	return c;
+}
+
+static void assert_counted(const struct counts *before, unsigned which, unsigned n)
+{
+	assert_int_equal(plane_counter(&plane, which) - before->n[which], n);
+}
+
+static void udp_over_loopback(void **state)
+{
+	static const char *const hosts[] = { "127.0.0.1", "::1" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		int server = bound(hosts[i], SOCK_DGRAM, 5000), asker = bound(hosts[i], SOCK_DGRAM, 5001);
+		struct counts before = counts();
+		struct merlon_session session;
+
+		send_to(asker, hosts[i], 5000);
+		assert_true(arrives(server));
+		send_to(asker, hosts[i], 5000);
+		send_to(server, hosts[i], 5001);
+		assert_true(arrives(asker));
+		for (int j = 0; j < 3; j++)
+			send_to(asker, hosts[i], 5000);
+		/* the second hook sees the state that the first one found, and does not change it again */
+		assert_counted(&before, 1, 2);
+		assert_counted(&before, 4, 2);
+		assert_counted(&before, 2, 4);
+		assert_counted(&before, 5, 4);
+		assert_true(plane_session(&plane, i, &session));
+		assert_int_equal(session.stats[0].packets, 5);
+		assert_int_equal(session.stats[1].packets, 1);
+		close(server);
+		close(asker);
+	}
+}
+
+static void tcp_over_loopback(void **state)
+{
+	static const char *const hosts[] = { "127.0.0.1", "::1" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		socklen_t bytes;
+		struct sockaddr_storage to = address(hosts[i], 5002, &bytes);
+		int listener = bound(hosts[i], SOCK_STREAM, 5002), client = socket(to.ss_family, SOCK_STREAM, 0), server;
+		struct counts before = counts();
+		struct merlon_session session;
+		char c;
+
+		assert_int_equal(listen(listener, 1), 0);
+		assert_int_equal(connect(client, (struct sockaddr *)&to, bytes), 0);
+		server = accept(listener, NULL, NULL);
+		assert_true(server >= 0);
+		assert_int_equal(write(client, "x", 1), 1);
+		assert_int_equal(read(server, &c, 1), 1);
+		assert_true(plane_session(&plane, i, &session));
+		assert_int_equal(session.tcp_state, MERLON_TCP_ESTABLISHED);
+		close(client);
+		assert_int_equal(read(server, &c, 1), 0);
+		close(server);
+		close(listener);
+		usleep(50000);
+		assert_counted(&before, 1, 1);
+		assert_counted(&before, 4, 1);
+		assert_int_equal(plane_counter(&plane, 2) - before.n[2], plane_counter(&plane, 5) - before.n[5]);
+		assert_true(plane_session(&plane, i, &session));
+		/* one FIN of each end: counted twice, it would be LAST_ACK after the first */
+		assert_int_equal(session.tcp_state, MERLON_TCP_TIME_WAIT);
+	}
+}
+
+static void unreachable_over_loopback(void **state)
+{
+	int asker = bound("127.0.0.1", SOCK_DGRAM, 5001);
+	struct counts before = counts();
+
+	(void)state;
+	send_to(asker, "127.0.0.1", 5999);
+	usleep(50000);
+	assert_counted(&before, 3, 1);
+	assert_counted(&before, 6, 1);
+	close(asker);
+}
+
+static void denied_is_silent(void **state)
+{
+	int server = bound("127.0.0.1", SOCK_DGRAM, 9), asker = bound("127.0.0.1", SOCK_DGRAM, 5001);
+	int inner = bound("127.0.0.1", SOCK_DGRAM, 10);
+	struct counts before = counts();
+
+	(void)state;
+	assert_int_equal(send_to(asker, "127.0.0.1", 9), 1);
+	assert_false(arrives(server));
+	assert_counted(&before, 9, 1);
+	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+	assert_int_equal(send_to(asker, "127.0.0.1", 10), 1);
+	assert_false(arrives(inner));
+	assert_counted(&before, 10, 1);
+	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 1);
+	close(server);
+	close(asker);
+	close(inner);
+}
+
+/* Packet sockets send past the IP layer: nf_tables does not see it, nor does merlon. */
+static void packet_sockets_are_not_judged(void **state)
+{
+	struct flow flow = { "192.0.2.1", "192.0.2.200", 1, 9 };
+	struct frame f = frame_udp(&flow, 10);
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = plane.veth, .sll_halen = 6,
+				  .sll_protocol = htons(0x0800) };
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	struct counts before = counts();
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(sendto(fd, f.data, f.bytes, 0, (struct sockaddr *)&to, sizeof(to)), (ssize_t)f.bytes);
+	assert_counted(&before, 9, 0);
+	close(fd);
+}
+
+/* What the test run does not take: frames that end in the IP header. The far end of the pair sends them in. */
+static void short_frames(void **state)
+{
+	struct flow flow = { "192.0.2.9", "192.0.2.1", 1, 2 };
+	struct frame f = frame_udp(&flow, 10);
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = if_nametoindex("m0p"), .sll_halen = 6,
+				  .sll_protocol = htons(0x0800) };
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	uint64_t malformed = plane_stat(&plane, MERLON_STAT_MALFORMED);
+
+	(void)state;
+	for (size_t bytes = ETH + 1; bytes < f.bytes; bytes++)
+		assert_int_equal(sendto(fd, f.data, bytes, 0, (struct sockaddr *)&to, sizeof(to)), (ssize_t)bytes);
+	usleep(20000);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_MALFORMED) - malformed, f.bytes - ETH - 1);
+	close(fd);
+}
+
+static void answers_of_the_daemon_are_related(void **state)
+{
+	struct merlon_control control;
+	uint32_t zero = 0;
+	int fd = bpf_map__fd(plane.skel->maps.control), raw = socket(AF_INET, SOCK_RAW, 6);
+	socklen_t bytes = sizeof(control.reject_cookie[0]);
+	struct counts before;
+
+	(void)state;
+	assert_true(raw >= 0);
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &control), 0);
+	assert_int_equal(getsockopt(raw, SOL_SOCKET, SO_COOKIE, &control.reject_cookie[0], &bytes), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &zero, &control, 0), 0);
+	before = counts();
+	send_to(raw, "127.0.0.1", 0);
+	assert_counted(&before, 3, 1);
+	assert_counted(&before, 6, 1);
+	close(raw);
+}
+
+static void tcx_drops_alike(void **state)
+{
+	int out = bpf_program__fd(plane.skel->progs.egress_entry), link = attach_tcx(plane.far, out, 47);
+	int asker = bound("198.51.100.1", SOCK_DGRAM, 5001);
+	struct counts before = counts();
+	char command[64];
+
+	(void)state;
+	if (link < 0) {
+		close(asker);
+		skip();
+	}
+	snprintf(command, sizeof(command), "ip neigh replace 198.51.100.9 lladdr 02:00:00:00:00:77 dev m1");
+	assert_int_equal(system(command), 0);
+	assert_int_equal(send_to(asker, "198.51.100.9", 9), 1);
+	assert_counted(&before, 9, 1);
+	assert_int_equal(send_to(asker, "198.51.100.9", 11), 1);
+	assert_counted(&before, 1, 1);
+	close(link);
+	close(asker);
+}
+
+/* A device that has moved to another namespace takes the programs along: they let everything pass there. */
+static void elsewhere_everything_passes(void **state)
+{
+	struct merlon_control control;
+	uint32_t zero = 0;
+	int fd = bpf_map__fd(plane.skel->maps.control), asker = bound("127.0.0.1", SOCK_DGRAM, 5001);
+	uint64_t unjudged = plane_stat(&plane, MERLON_STAT_UNJUDGED);
+	struct counts before = counts();
+
+	(void)state;
+	if (!plane.skel->rodata->merlon_have_kern_ctx) {
+		close(asker);
+		skip();
+	}
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &control), 0);
+	control.netns_cookie++;
+	assert_int_equal(bpf_map_update_elem(fd, &zero, &control, 0), 0);
+	assert_int_equal(send_to(asker, "127.0.0.1", 9), 1);
+	control.netns_cookie--;
+	assert_int_equal(bpf_map_update_elem(fd, &zero, &control, 0), 0);
+	assert_counted(&before, 9, 0);
+	assert_true(plane_stat(&plane, MERLON_STAT_UNJUDGED) > unjudged);
+	close(asker);
+}
+
+static int group_set_up(void **state)
+{
+	int r = plane_open(&plane, true);
+
+	(void)state;
+	if (r)
+		return r;
+	plane_rules(&plane, rules, sizeof(rules) / sizeof(rules[0]), MERLON_DROP);
+	attach(PLANE_LO);
+	attach(plane.veth);
+	return 0;
+}
+
+static int group_tear_down(void **state)
+{
+	(void)state;
+	plane_close(&plane);
+	return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, set_up)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(udp_over_loopback), TEST(tcp_over_loopback), TEST(unreachable_over_loopback), TEST(denied_is_silent),
+		TEST(packet_sockets_are_not_judged), TEST(short_frames), TEST(answers_of_the_daemon_are_related),
+		TEST(tcx_drops_alike), TEST(elsewhere_everything_passes),
+	};
+
+	if (geteuid())
+		return 77;
+	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+}

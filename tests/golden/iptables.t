@@ -1,0 +1,77 @@
+# Rules as iptables-save writes them, in a chain of the filter table of IPv4.
+= iptables
+-j ACCEPT
+-j DROP
+-j RETURN
+-j OTHER
+-g OTHER
+-s 10.0.0.1/32 -j ACCEPT
+! -s 10.0.0.0/8 -d 192.168.0.0/255.255.0.0 -j ACCEPT
+-s 10.0.0.0/255.0.255.0 -j ACCEPT
+-i lo -j ACCEPT
+! -i eth+ -o eth0 -j ACCEPT
+-p tcp -j ACCEPT
+! -p tcp -j ACCEPT
+-p tcp -m tcp --dport 22 -j ACCEPT
+-p tcp -m tcp ! --dport 22 -j ACCEPT
+-p tcp -m tcp --sport 1024:65535 --dport 22:25 -j ACCEPT
+-p udp -m udp --sport 53 -j ACCEPT
+-p udp -m udp --dport 0 -j ACCEPT
+-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT
+-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT
+-p tcp -m tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP
+-p tcp -m tcp --tcp-option 4 -j DROP
+-p tcp -m multiport --dports 22,80,8000:8010 -j ACCEPT
+-p tcp -m multiport ! --dports 22,80 -j ACCEPT
+-p udp -m multiport --sports 53,123 -j ACCEPT
+-p tcp -m multiport --ports 22,80 -j ACCEPT
+-p tcp -m multiport ! --ports 22,80 -j ACCEPT
+-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-m conntrack ! --ctstate NEW -j ACCEPT
+-m conntrack --ctstate INVALID,UNTRACKED -j DROP
+-m conntrack --ctstate DNAT -j ACCEPT
+-m conntrack --ctdir REPLY -j ACCEPT
+-m conntrack --ctstatus SEEN_REPLY -j ACCEPT
+-m conntrack --ctproto 6 -j ACCEPT
+-m state --state NEW,ESTABLISHED -j ACCEPT
+-p icmp -j ACCEPT
+-p icmp -m icmp --icmp-type 8 -j ACCEPT
+-p icmp -m icmp --icmp-type 3/4 -j ACCEPT
+-p icmp -m icmp ! --icmp-type 8 -j ACCEPT
+-p icmp -m icmp ! --icmp-type 3/4 -j ACCEPT
+-p icmp -m icmp --icmp-type any -j ACCEPT
+-m limit --limit 3/min --limit-burst 10 -j ACCEPT
+-m limit --limit 3/sec -j ACCEPT
+-m limit --limit 7/hour -j ACCEPT
+-m comment --comment "what it is" -j ACCEPT
+-j LOG
+-j LOG --log-prefix "dropped: " --log-level 6 --log-uid
+-j LOG --log-tcp-sequence --log-tcp-options --log-ip-options
+-j NFLOG --nflog-group 3 --nflog-prefix "x"
+-j REJECT
+-j REJECT --reject-with icmp-port-unreachable
+-j REJECT --reject-with icmp-host-prohibited
+-j REJECT --reject-with icmp-admin-prohibited
+-j REJECT --reject-with icmp-proto-unreachable
+-p tcp -j REJECT --reject-with tcp-reset
+-m mark --mark 0x1/0xff -j ACCEPT
+-m mark ! --mark 0x1 -j ACCEPT
+-m iprange --src-range 10.0.0.1-10.0.0.9 -j ACCEPT
+-m iprange ! --dst-range 10.0.0.1-10.0.0.9 -j ACCEPT
+-m length --length 40:100 -j ACCEPT
+-m ttl --ttl-eq 1 -j DROP
+-m ttl --ttl-lt 5 -j DROP
+-m ttl --ttl-gt 64 -j DROP
+-m tos --tos 0x10/0x3f -j ACCEPT
+-m dscp --dscp 0x08 -j ACCEPT
+-m pkttype --pkt-type broadcast -j DROP
+-f -j DROP
+-m addrtype --dst-type LOCAL -j ACCEPT
+-m mac --mac-source 02:00:00:00:00:01 -j ACCEPT
+-m recent --set --name x --rsource
+-m connlimit --connlimit-above 5 -j REJECT
+-m statistic --mode random --probability 0.5 -j DROP
+-m set --match-set blocked src -j DROP
+-j MARK --set-xmark 0x1/0xff
+-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-m tcp --dport 22 -p tcp -m conntrack --ctstate NEW -m limit --limit 5/min -j LOG --log-prefix "ssh "

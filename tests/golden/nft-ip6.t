@@ -1,0 +1,15 @@
+# In a table ip6: no family to ask for.
+= nft ip6
+ip6 saddr 2001:db8::1 accept
+ip6 saddr 2001:db8::1 ip6 daddr 2001:db8::2 accept
+tcp dport 22 accept
+icmpv6 type echo-request accept
+icmpv6 type 1 icmpv6 code 4 accept
+meta protocol ip6 accept
+ip6 nexthdr tcp accept
+ip6 hoplimit 1 accept
+ip6 dscp 0x3f accept
+reject
+reject with icmpv6 addr-unreachable
+reject with tcp reset
+meta l4proto ipv6-icmp reject with icmpv6 policy-fail

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "src/util/ini.h"
+
+static char got[256];
+
+static int take(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag)
+{
+	(void)context;
+	if (!strcmp(value, "bad")) {
+		merlon_diag_add(diag, MERLON_ERROR, place, "bad value");
+		return -EINVAL;
+	}
+	snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s@%u;", value, place.line);
+	return 0;
+}
+
+static const struct merlon_ini_key keys[] = { { "One", "Key", take }, { "Two", "Key", take }, { NULL, NULL, NULL } };
+
+static int read_text(const char *text, struct merlon_diag *diag)
+{
+	char path[] = "/tmp/merlon-ini-XXXXXX";
+	int fd = mkstemp(path), r;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	got[0] = 0;
+	r = merlon_ini_read(path, keys, NULL, diag);
+	unlink(path);
+	return r;
+}
+
+static void test_values(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	assert_int_equal(read_text("# c\n; c\n\n [One] \n Key = a b \nKey=\n[Two]\r\nKey=x=y\r\n", &diag), 0);
+	assert_string_equal(got, "a b@5;@6;x=y@8;");
+	assert_int_equal(diag.n, 0);
+	assert_int_equal(read_text("[One]\nKey=last line has no end", &diag), 0);
+	assert_string_equal(got, "last line has no end@2;");
+}
+
+static void test_unknown(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	assert_int_equal(read_text("[One]\nOther=1\n[Three]\nKey=1\n", &diag), 0);
+	assert_int_equal(diag.n, 2);
+	assert_int_equal(diag.message[0].severity, MERLON_WARNING);
+	assert_int_equal(diag.message[0].line, 2);
+	assert_int_equal(diag.message[1].line, 3);
+	merlon_diag_clear(&diag);
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned line;
+	} bad[] = {
+		{ "[One]\nKey=good\nKey=bad\n", 3 }, { "Key=1\n", 1 }, { "[One\n", 1 }, { "[]\n", 1 }, { "[One]\nKey\n", 2 },
+		{ "[One]\n=1\n", 2 },
+	};
+	struct merlon_diag diag = { 0 };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(read_text(bad[i].text, &diag), -EINVAL);
+		assert_int_equal(diag.n, 1);
+		assert_int_equal(diag.message[0].severity, MERLON_ERROR);
+		assert_int_equal(diag.message[0].line, bad[i].line);
+		merlon_diag_clear(&diag);
+	}
+	assert_int_equal(merlon_ini_read("/nonexistent/merlon.conf", keys, NULL, &diag), -ENOENT);
+	assert_int_equal(diag.n, 1);
+	merlon_diag_clear(&diag);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_values), cmocka_unit_test(test_unknown), cmocka_unit_test(test_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
