@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "src/service/daemon.h"
+#include "src/service/event.h"
 #include "src/util/cleanup.h"
 
 #define BURST 200
@@ -27,6 +28,7 @@ struct merlon_journal {
 		uint64_t empty_ns;
 		uint64_t suppressed;
 	} rule[RULES];
+	FILE *events;		/* --events: every event as a line of JSON, without limits; NULL: not asked for */
 };
 
 static bool have_journal(void)
@@ -70,11 +72,6 @@ static void entry_clear(struct entry *entry)
 		free(entry->field[i].iov_base);
 }
 
-static const char *address(const struct merlon_event *e, const __be32 *from, char *ret)
-{
-	return inet_ntop(e->family == MERLON_IPV4 ? AF_INET : AF_INET6, from, ret, INET6_ADDRSTRLEN);
-}
-
 static const char *protocol(uint8_t number, char *ret)
 {
 	switch (number) {
@@ -88,55 +85,9 @@ static const char *protocol(uint8_t number, char *ret)
 	return ret;
 }
 
-static const char *interface(const struct merlon_daemon *d, uint32_t index, char *ret)
-{
-	const char *name = index ? merlon_links_name(d, index) : "";
-
-	if (name)
-		return name;
-	sprintf(ret, "%u", index);
-	return ret;
-}
-
-struct origin {
-	const struct merlon_rule *rule;
-	const struct merlon_chain *chain;
-	const struct merlon_log *log;
-};
-
-/* Events of a generation that is gone by now have lost their rule. */
-static struct origin origin_of(const struct merlon_daemon *d, const struct merlon_event *e)
-{
-	const struct merlon_policy *p = d->enforced.policy;
-	struct origin o = { 0 };
-
-	if (!p || e->generation != p->generation || e->hook >= MERLON_HOOKS || e->family >= MERLON_FAMILIES)
-		return o;
-	if (e->rule < p->list[e->hook][e->family].n) {
-		const struct merlon_flat_origin *flat = &p->list[e->hook][e->family].origin[e->rule];
-
-		o.rule = flat->rule;
-		if (flat->chain < d->enforced.ruleset->n_chains)
-			o.chain = &d->enforced.ruleset->chain[flat->chain];
-	}
-	if (e->kind == MERLON_EVENT_LOG && e->log < p->n_logs)
-		o.log = p->log[e->log];
-	return o;
-}
-
-static const char *const hook_name[] = { "input", "forward", "output" };
-static const char *const state_name[] = { "invalid", "established", "related", "new", "untracked" };
-
-static const char *verdict_name(const struct merlon_event *e)
-{
-	if (e->kind == MERLON_EVENT_LOG)
-		return "log";
-	return e->verdict == MERLON_REJECT ? "reject" : e->verdict == MERLON_DROP ? "drop" : "accept";
-}
-
 /* In the manner of nf_log_syslog.c, so that what reads kernel logs today reads these. */
 static void add_message(const struct merlon_daemon *d, struct entry *entry, const struct merlon_event *e,
-			const struct origin *o)
+			const struct merlon_event_origin *o)
 {
 	char src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN], proto[8], in[16], out[16], ports[64] = "", prefix[160];
 	bool icmp = e->l4proto == IPPROTO_ICMP || e->l4proto == IPPROTO_ICMPV6;
@@ -144,13 +95,13 @@ static void add_message(const struct merlon_daemon *d, struct entry *entry, cons
 	if (o->log)
 		snprintf(prefix, sizeof(prefix), "%s", o->log->prefix);
 	else
-		snprintf(prefix, sizeof(prefix), "%s%s ", e->audit ? "audit " : "", verdict_name(e));
+		snprintf(prefix, sizeof(prefix), "%s%s ", e->audit ? "audit " : "", merlon_event_verdict(e));
 	if (icmp)
 		snprintf(ports, sizeof(ports), " TYPE=%u CODE=%u", ntohs(e->sport) >> 8, ntohs(e->sport) & 255);
 	else if (e->sport || e->dport)
 		snprintf(ports, sizeof(ports), " SPT=%u DPT=%u", ntohs(e->sport), ntohs(e->dport));
 	add(entry, "MESSAGE=%sIN=%s OUT=%s SRC=%s DST=%s LEN=%u TTL=%u PROTO=%s%s%s%s%s%s", prefix,
-	    interface(d, e->iif, in), interface(d, e->oif, out), address(e, e->saddr, src), address(e, e->daddr, dst),
+	    merlon_event_interface(d, e->iif, in), merlon_event_interface(d, e->oif, out), merlon_event_address(e, e->saddr, src), merlon_event_address(e, e->daddr, dst),
 	    e->bytes, e->ttl, protocol(e->l4proto, proto), ports,
 	    e->l4proto == IPPROTO_TCP && e->tcp_flags & 0x10 ? " ACK" : "",
 	    e->l4proto == IPPROTO_TCP && e->tcp_flags & 0x04 ? " RST" : "",
@@ -158,7 +109,7 @@ static void add_message(const struct merlon_daemon *d, struct entry *entry, cons
 	    e->l4proto == IPPROTO_TCP && e->tcp_flags & 0x01 ? " FIN" : "");
 }
 
-static void add_rule(struct entry *entry, const struct origin *o)
+static void add_rule(struct entry *entry, const struct merlon_event_origin *o)
 {
 	if (o->chain)
 		add(entry, "MERLON_CHAIN=%s", o->chain->name);
@@ -176,20 +127,20 @@ static void add_fields(const struct merlon_daemon *d, struct entry *entry, const
 {
 	char text[INET6_ADDRSTRLEN], name[16];
 
-	add(entry, "MERLON_VERDICT=%s", verdict_name(e));
-	add(entry, "MERLON_HOOK=%s", e->hook < MERLON_HOOKS ? hook_name[e->hook] : "?");
-	add(entry, "MERLON_SRC=%s", address(e, e->saddr, text));
-	add(entry, "MERLON_DST=%s", address(e, e->daddr, text));
+	add(entry, "MERLON_VERDICT=%s", merlon_event_verdict(e));
+	add(entry, "MERLON_HOOK=%s", merlon_event_hook(e));
+	add(entry, "MERLON_SRC=%s", merlon_event_address(e, e->saddr, text));
+	add(entry, "MERLON_DST=%s", merlon_event_address(e, e->daddr, text));
 	if (e->l4proto != IPPROTO_ICMP && e->l4proto != IPPROTO_ICMPV6) {
 		add(entry, "MERLON_SPORT=%u", ntohs(e->sport));
 		add(entry, "MERLON_DPORT=%u", ntohs(e->dport));
 	}
 	add(entry, "MERLON_PROTO=%s", protocol(e->l4proto, name));
 	if (e->iif)
-		add(entry, "MERLON_IIF=%s", interface(d, e->iif, name));
+		add(entry, "MERLON_IIF=%s", merlon_event_interface(d, e->iif, name));
 	if (e->oif)
-		add(entry, "MERLON_OIF=%s", interface(d, e->oif, name));
-	add(entry, "MERLON_STATE=%s", e->ct_state < MERLON_CT_STATES ? state_name[e->ct_state] : "?");
+		add(entry, "MERLON_OIF=%s", merlon_event_interface(d, e->oif, name));
+	add(entry, "MERLON_STATE=%s", merlon_event_state(e));
 	add(entry, "MERLON_GENERATION=%u", e->generation);
 	add(entry, "MERLON_MODE=%s", e->audit ? "audit" : "enforce");
 }
@@ -243,9 +194,20 @@ static bool within_rate(struct merlon_journal *j, const struct merlon_event *e, 
 	return true;
 }
 
+static void write_line(const struct merlon_daemon *d, const struct merlon_event *e, const struct merlon_event_origin *o)
+{
+	json_t *json = merlon_event_json(d, e, o);
+
+	if (!json)
+		return;
+	json_dumpf(json, d->journal->events, JSON_COMPACT);
+	fputc('\n', d->journal->events);
+	json_decref(json);
+}
+
 void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *event)
 {
-	struct origin o = origin_of(d, event);
+	struct merlon_event_origin o = merlon_event_origin(d, event);
 	struct entry entry = { 0 };
 	uint64_t suppressed = 0;
 	bool within = within_rate(d->journal, event, &suppressed);
@@ -312,6 +274,8 @@ int merlon_journal_open(struct merlon_daemon *d, struct merlon_diag *diag)
 
 void merlon_journal_close(struct merlon_daemon *d)
 {
+	if (d->journal && d->journal->events)
+		fclose(d->journal->events);
 	if (d->journal && d->journal->events)
 		fclose(d->journal->events);
 	free(d->journal);

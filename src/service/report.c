@@ -12,6 +12,7 @@
 #include "bpf/tcp.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
+#include "src/service/event.h"
 #include "src/util/cleanup.h"
 
 static uint64_t now_ns(void)
@@ -254,20 +255,6 @@ static void read_ends(const struct merlon_session_view *v, struct ends *ret)
 	}
 }
 
-static const char *protocol_name(uint8_t l4proto, char *ret)
-{
-	switch (l4proto) {
-	case IPPROTO_TCP: return "tcp";
-	case IPPROTO_UDP: return "udp";
-	case IPPROTO_ICMP: return "icmp";
-	case IPPROTO_ICMPV6: return "icmpv6";
-	case IPPROTO_SCTP: return "sctp";
-	case IPPROTO_GRE: return "gre";
-	}
-	sprintf(ret, "%u", l4proto);
-	return ret;
-}
-
 static json_t *session_json(const struct list *list, const struct merlon_session_view *v)
 {
 	static const char *const direction[MERLON_HOOKS] = { "in", "forward", "out" };
@@ -279,7 +266,7 @@ static json_t *session_json(const struct list *list, const struct merlon_session
 
 	read_ends(v, &ends);
 	return json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:i, s:b}",
-			 "proto", protocol_name(ends.l4proto, number),
+			 "proto", merlon_protocol_name(ends.l4proto, number),
 			 "src", ends.src, "sport", ends.sport, "dst", ends.dst, "dport", ends.dport,
 			 "state", state_of(v, ends.l4proto),
 			 "direction", decision && decision->hook < MERLON_HOOKS ? direction[decision->hook] : NULL,

@@ -12,180 +12,180 @@
 + set pairs { type ipv4_addr . inet_service; elements = { 10.0.0.1 . 22 }; }
 + map verdicts { type ipv4_addr : verdict; elements = { 10.0.0.1 : accept }; }
 + chain other { }
-accept
-drop
-continue
-return
-jump other
-goto other
-ip saddr 10.0.0.1 accept
-ip saddr 10.0.0.0/8 accept
-ip saddr 10.0.0.0/7 accept
-ip saddr 10.1.2.128/25 accept
-ip saddr != 10.0.0.0/9 accept
-ip saddr 0.0.0.0/0 accept
-ip saddr 10.0.0.1-10.0.0.9 accept
-ip saddr != 10.0.0.1-10.0.0.9 accept
-ip saddr > 10.0.0.1 accept
-ip saddr < 10.0.0.1 accept
-ip saddr { 10.0.0.1, 10.0.0.3, 10.0.1.0/24 } accept
-ip saddr != { 10.0.0.1, 10.0.0.3 } accept
-ip saddr @nets accept
-ip saddr != @nets accept
-ip saddr @hosts accept
-ip saddr & 255.255.255.250 == 10.0.0.0 accept
-ip saddr & 0.0.0.255 != 1 accept
-ip saddr & 85.85.85.85 == 0 accept
-ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept
-ip saddr 10.0.0.0/8 ip daddr 10.0.0.2 ip protocol tcp accept
-ip6 saddr 2001:db8::1 accept
-ip6 saddr 2001:db8::/32 ip6 daddr ::1 accept
-ip6 saddr 2001:db8::/33 accept
-ip6 saddr @nets6 accept
-ip6 daddr 2001:db8::1-2001:db8::ff accept
-meta nfproto ipv4 accept
-meta nfproto ipv6 tcp dport 22 accept
-meta nfproto { ipv4, ipv6 } accept
-meta protocol ip6 accept
-meta l4proto tcp accept
-meta l4proto { tcp, udp } th dport 53 accept
-meta l4proto != tcp accept
-meta l4proto 50 accept
-ip protocol icmp accept
-ip protocol != { tcp, udp } accept
-ip6 nexthdr udp udp dport 53 accept
-ip6 nexthdr 0 accept
-tcp dport 22 accept
-tcp dport 22-25 accept
-tcp dport != 22 accept
-tcp dport != 22-25 accept
-tcp dport { 22, 80, 443-445 } accept
-tcp dport @ports accept
-tcp sport 1024-65535 tcp dport 22 accept
-tcp sport 5 tcp dport 6 accept
-tcp dport >= 1024 accept
-tcp dport & 0xff00 == 0x100 accept
-tcp dport 0-65535 accept
-udp sport 53 accept
-udplite dport 7 accept
-sctp dport 7 accept
-dccp sport 7 accept
-th dport 53 accept
-th sport 53 th dport 53 accept
-tcp flags syn accept
-tcp flags & (fin|syn|rst|ack) == syn accept
-tcp flags & (fin|syn|rst|ack) != syn accept
-tcp flags == syn accept
-tcp flags != syn accept
-tcp flags { syn, syn|ack } accept
-tcp flags & (syn|ack) == { syn, ack } accept
-icmp type echo-request accept
-icmp type { 0, 3, 8-12 } accept
-icmp type != 8 accept
-icmp type 3 icmp code 4 accept
-icmp code 4 accept
-icmpv6 type nd-neighbor-solicit accept
-icmpv6 type 1 icmpv6 code { 0, 3 } accept
-ct state new accept
-ct state established,related accept
-ct state != new accept
-ct state { invalid, untracked } drop
-ct state new ct state established accept
-ct direction original accept
-ct direction reply accept
-iif lo accept
-iif != lo accept
-oif { lo } accept
-iifname eth0 accept
-iifname "eth*" accept
-iifname != "eth*" accept
-oifname { eth0, eth1 } accept
-oifname != { eth0, eth1 } accept
-iifname @names accept
-iifname @plain accept
-iifname "eth\*" accept
-meta mark 7 accept
-meta mark != 7 accept
-meta mark 1-5 accept
-meta mark { 1-5, 9 } accept
-meta mark @marks accept
-meta mark & 0xff == 0x10 accept
-meta mark set 5
-meta mark set meta mark or 0x10
-meta mark set meta mark and 0xff xor 0x3
-meta length 40-100 accept
-meta length != 40 accept
-ip length 40 accept
-ip ttl 1 accept
-ip ttl < 5 accept
-ip6 hoplimit 255 accept
-ip dscp cs1 accept
-ip dscp != cs1 accept
-ip dscp { cs1, cs2 } accept
-ip6 dscp cs1 accept
-meta pkttype broadcast drop
-meta pkttype { broadcast, multicast } drop
-meta pkttype != host drop
-counter
-counter packets 5 bytes 600 accept
-limit rate 5/second accept
-limit rate 3/minute burst 7 packets accept
-limit rate over 10/hour drop
-limit rate 1000 bytes/second accept
-limit rate over 10 mbytes/second burst 9000 bytes drop
-tcp dport 22 limit rate 1/day counter accept
-log
-log prefix "hello: " level info
-log prefix "x" flags all
-log flags tcp sequence,options flags skuid
-log level debug
-log group 3 prefix "nflog"
-log group 3 snaplen 128
-log level audit
-reject
-reject with icmpx host-unreachable
-reject with icmpx admin-prohibited
-reject with icmp port-unreachable
-reject with icmp host-prohibited
-reject with icmpv6 addr-unreachable
-reject with tcp reset
-ip saddr 10.0.0.1 reject
-ip6 saddr ::1 reject with icmpv6 no-route
-accept comment "a comment"
-tcp dport 22 accept comment "with 'quotes'"
-@th,0,16 53 accept
-meta l4proto icmp meta nfproto ipv4 @th,0,16 0x0800 accept
-@th,0,8 5 accept
-@nh,8,8 5 accept
-meta nfproto ipv4 @nh,8,8 0x10 accept
-meta nfproto ipv4 @nh,8,8 & 0x1c == 0x10 accept
-meta nfproto ipv6 @nh,4,8 & 0x1c == 0x10 accept
-@ll,0,16 5 accept
-ether saddr 02:00:00:00:00:01 accept
-ip id 5 accept
-ip frag-off & 0x1fff != 0 drop
-ip6 flowlabel 5 accept
-udp length 8 accept
-tcp window 5 accept
-meta skuid 0 accept
-meta cpu 0 accept
-ct status dnat accept
-ct mark 5 accept
-ct mark set 5
-fib daddr type local accept
-fib saddr . iif oif missing drop
-rt type 0 drop
-exthdr frag exists drop
-tcp option maxseg size 5 accept
-ip saddr @timed accept
-ip saddr @dyn accept
-ip saddr . tcp dport @pairs accept
-ip saddr . tcp dport { 10.0.0.1 . 22 } accept
-ip saddr vmap @verdicts
-ct state vmap { new : drop, established : accept }
-add @dyn { ip saddr }
-ct count 5 accept
-numgen inc mod 2 0 accept
-quota 5 bytes accept
-meta nftrace set 1
-ip ttl set 5 accept
+accept ; ok ; accept
+drop ; ok ; drop
+continue ; ok ; continue
+return ; ok ; return
+jump other ; ok ; jump other
+goto other ; ok ; goto other
+ip saddr 10.0.0.1 accept ; ok ; ip saddr 10.0.0.1 accept
+ip saddr 10.0.0.0/8 accept ; ok ; ip saddr 10.0.0.0/8 accept
+ip saddr 10.0.0.0/7 accept ; ok ; ip saddr 10.0.0.0/7 accept
+ip saddr 10.1.2.128/25 accept ; ok ; ip saddr 10.1.2.128/25 accept
+ip saddr != 10.0.0.0/9 accept ; ok ; ip saddr != 10.0.0.0/9 accept
+ip saddr 0.0.0.0/0 accept ; ok ; ip saddr 0.0.0.0/0 accept
+ip saddr 10.0.0.1-10.0.0.9 accept ; ok ; ip saddr 10.0.0.1-10.0.0.9 accept
+ip saddr != 10.0.0.1-10.0.0.9 accept ; ok ; ip saddr != 10.0.0.1-10.0.0.9 accept
+ip saddr > 10.0.0.1 accept ; ok ; ip saddr 10.0.0.2-255.255.255.255 accept
+ip saddr < 10.0.0.1 accept ; ok ; ip saddr 0.0.0.0-10.0.0.0 accept
+ip saddr { 10.0.0.1, 10.0.0.3, 10.0.1.0/24 } accept ; ok ; ip saddr { 10.0.0.1, 10.0.0.3, 10.0.1.0/24 } accept
+ip saddr != { 10.0.0.1, 10.0.0.3 } accept ; ok ; ip saddr != { 10.0.0.1, 10.0.0.3 } accept
+ip saddr @nets accept ; ok ; ip saddr @nets accept
+ip saddr != @nets accept ; ok ; ip saddr != @nets accept
+ip saddr @hosts accept ; ok ; ip saddr @hosts accept
+ip saddr & 255.255.255.250 == 10.0.0.0 accept ; ok ; ip saddr { 10.0.0.0/31, 10.0.0.4/31 } accept
+ip saddr & 0.0.0.255 != 1 accept ; refused ; expression `ip saddr` with a mask of more than 4096 intervals
+ip saddr & 85.85.85.85 == 0 accept ; refused ; expression `ip saddr` with a mask of more than 4096 intervals
+ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept ; ok ; ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept
+ip saddr 10.0.0.0/8 ip daddr 10.0.0.2 ip protocol tcp accept ; ok ; ip saddr 10.0.0.0/8 ip daddr 10.0.0.2 meta l4proto tcp accept
+ip6 saddr 2001:db8::1 accept ; ok ; ip6 saddr 2001:db8::1 accept
+ip6 saddr 2001:db8::/32 ip6 daddr ::1 accept ; ok ; ip6 saddr 2001:db8::/32 ip6 daddr ::1 accept
+ip6 saddr 2001:db8::/33 accept ; ok ; ip6 saddr 2001:db8::/33 accept
+ip6 saddr @nets6 accept ; ok ; ip6 saddr @nets6 accept
+ip6 daddr 2001:db8::1-2001:db8::ff accept ; ok ; ip6 daddr 2001:db8::1-2001:db8::ff accept
+meta nfproto ipv4 accept ; ok ; meta nfproto ipv4 accept
+meta nfproto ipv6 tcp dport 22 accept ; ok ; meta nfproto ipv6 tcp dport 22 accept
+meta nfproto { ipv4, ipv6 } accept ; ok ; accept
+meta protocol ip6 accept ; ok ; meta nfproto ipv6 accept
+meta l4proto tcp accept ; ok ; meta l4proto tcp accept
+meta l4proto { tcp, udp } th dport 53 accept ; ok ; meta l4proto { tcp, udp } th dport 53 accept
+meta l4proto != tcp accept ; ok ; meta l4proto != tcp accept
+meta l4proto 50 accept ; ok ; meta l4proto 50 accept
+ip protocol icmp accept ; ok ; meta nfproto ipv4 meta l4proto icmp accept
+ip protocol != { tcp, udp } accept ; ok ; meta nfproto ipv4 meta l4proto != { tcp, udp } accept
+ip6 nexthdr udp udp dport 53 accept ; ok ; ip6 nexthdr udp udp dport 53 accept
+ip6 nexthdr 0 accept ; ok ; ip6 nexthdr 0 accept
+tcp dport 22 accept ; ok ; tcp dport 22 accept
+tcp dport 22-25 accept ; ok ; tcp dport 22-25 accept
+tcp dport != 22 accept ; ok ; tcp dport != 22 accept
+tcp dport != 22-25 accept ; ok ; tcp dport != 22-25 accept
+tcp dport { 22, 80, 443-445 } accept ; ok ; tcp dport { 22, 80, 443-445 } accept
+tcp dport @ports accept ; ok ; tcp dport @ports accept
+tcp sport 1024-65535 tcp dport 22 accept ; ok ; tcp sport 1024-65535 tcp dport 22 accept
+tcp sport 5 tcp dport 6 accept ; ok ; tcp sport 5 tcp dport 6 accept
+tcp dport >= 1024 accept ; ok ; tcp dport 1024-65535 accept
+tcp dport & 0xff00 == 0x100 accept ; ok ; tcp dport 256-511 accept
+tcp dport 0-65535 accept ; ok ; tcp dport 0-65535 accept
+udp sport 53 accept ; ok ; udp sport 53 accept
+udplite dport 7 accept ; ok ; udplite dport 7 accept
+sctp dport 7 accept ; ok ; sctp dport 7 accept
+dccp sport 7 accept ; ok ; dccp sport 7 accept
+th dport 53 accept ; ok ; th dport 53 accept
+th sport 53 th dport 53 accept ; ok ; th sport 53 th dport 53 accept
+tcp flags syn accept ; ok ; tcp flags & 0x2 != 0x0 accept
+tcp flags & (fin|syn|rst|ack) == syn accept ; ok ; tcp flags & 0x17 == 0x2 accept
+tcp flags & (fin|syn|rst|ack) != syn accept ; ok ; tcp flags & 0x17 != 0x2 accept
+tcp flags == syn accept ; ok ; tcp flags == 0x2 accept
+tcp flags != syn accept ; ok ; tcp flags != 0x2 accept
+tcp flags { syn, syn|ack } accept ; ok ; tcp flags == { 0x2, 0x12 } accept
+tcp flags & (syn|ack) == { syn, ack } accept ; ok ; tcp flags & 0x12 == { 0x2, 0x10 } accept
+icmp type echo-request accept ; ok ; icmp type 8 accept
+icmp type { 0, 3, 8-12 } accept ; ok ; icmp type { 0, 3, 8-12 } accept
+icmp type != 8 accept ; ok ; icmp type != 8 accept
+icmp type 3 icmp code 4 accept ; ok ; icmp type 3 icmp code 4 accept
+icmp code 4 accept ; ok ; icmp code 4 accept
+icmpv6 type nd-neighbor-solicit accept ; ok ; icmpv6 type 135 accept
+icmpv6 type 1 icmpv6 code { 0, 3 } accept ; ok ; icmpv6 type 1 icmpv6 code { 0, 3 } accept
+ct state new accept ; ok ; ct state new accept
+ct state established,related accept ; ok ; ct state established,related accept
+ct state != new accept ; ok ; ct state invalid,established,related,untracked accept
+ct state { invalid, untracked } drop ; ok ; ct state invalid,untracked drop
+ct state new ct state established accept ; ok ; ct state new ct state established accept
+ct direction original accept ; ok ; ct direction 0 accept
+ct direction reply accept ; ok ; ct direction 1 accept
+iif lo accept ; ok ; iif "lo" accept
+iif != lo accept ; ok ; iif != "lo" accept
+oif { lo } accept ; ok ; oif "lo" accept
+iifname eth0 accept ; ok ; iifname "eth0" accept
+iifname "eth*" accept ; ok ; iifname "eth*" accept
+iifname != "eth*" accept ; ok ; iifname != "eth*" accept
+oifname { eth0, eth1 } accept ; ok ; oifname { "eth0", "eth1" } accept
+oifname != { eth0, eth1 } accept ; ok ; oifname != { "eth0", "eth1" } accept
+iifname @names accept ; ok ; iifname @names accept
+iifname @plain accept ; ok ; iifname @plain accept
+iifname "eth\*" accept ; ok ; iifname "eth\*" accept
+meta mark 7 accept ; ok ; meta mark 0x7 accept
+meta mark != 7 accept ; ok ; meta mark != 0x7 accept
+meta mark 1-5 accept ; ok ; meta mark 0x1-0x5 accept
+meta mark { 1-5, 9 } accept ; ok ; meta mark { 0x1-0x5, 0x9 } accept
+meta mark @marks accept ; ok ; meta mark @marks accept
+meta mark & 0xff == 0x10 accept ; ok ; meta mark & 0xff == 0x10 accept
+meta mark set 5 ; ok ; meta mark set 0x5
+meta mark set meta mark or 0x10 ; ok ; meta mark set meta mark & 0xffffffef ^ 0x10
+meta mark set meta mark and 0xff xor 0x3 ; ok ; meta mark set meta mark & 0xff ^ 0x3
+meta length 40-100 accept ; ok ; meta length 40-100 accept
+meta length != 40 accept ; ok ; meta length != 40 accept
+ip length 40 accept ; ok ; meta nfproto ipv4 meta length 40 accept
+ip ttl 1 accept ; ok ; ip ttl 1 accept
+ip ttl < 5 accept ; ok ; ip ttl 0-4 accept
+ip6 hoplimit 255 accept ; ok ; ip6 hoplimit 255 accept
+ip dscp cs1 accept ; ok ; ip dscp 0x8 accept
+ip dscp != cs1 accept ; ok ; ip dscp != 0x8 accept
+ip dscp { cs1, cs2 } accept ; ok ; ip dscp { 0x8, 0x10 } accept
+ip6 dscp cs1 accept ; ok ; ip6 dscp 0x8 accept
+meta pkttype broadcast drop ; ok ; meta pkttype 1 drop
+meta pkttype { broadcast, multicast } drop ; ok ; meta pkttype { 1, 2 } drop
+meta pkttype != host drop ; ok ; meta pkttype != 0 drop
+counter ; ok ; counter packets 0 bytes 0
+counter packets 5 bytes 600 accept ; ok ; counter packets 5 bytes 600 accept
+limit rate 5/second accept ; ok ; limit rate 5/second burst 5 packets accept
+limit rate 3/minute burst 7 packets accept ; ok ; limit rate 3/minute burst 7 packets accept
+limit rate over 10/hour drop ; ok ; limit rate over 10/hour burst 5 packets drop
+limit rate 1000 bytes/second accept ; ok ; limit rate 1000 bytes/second accept
+limit rate over 10 mbytes/second burst 9000 bytes drop ; ok ; limit rate over 10485760 bytes/second burst 9000 bytes drop
+tcp dport 22 limit rate 1/day counter accept ; ok ; tcp dport 22 limit rate 1/day burst 5 packets counter packets 0 bytes 0 accept
+log ; ok ; log level warn
+log prefix "hello: " level info ; ok ; log prefix "hello: " level info
+log prefix "x" flags all ; ok ; log prefix "x" level warn flags tcp sequence flags tcp options flags ip options flags skuid flags ether
+log flags tcp sequence,options flags skuid ; ok ; log level warn flags tcp sequence flags tcp options flags skuid
+log level debug ; ok ; log level debug
+log group 3 prefix "nflog" ; ok ; log prefix "nflog" group 3
+log group 3 snaplen 128 ; refused ; expression `log with snaplen or queue-threshold`: not supported yet
+log level audit ; refused ; expression `log level audit`: not supported yet
+reject ; ok ; reject with icmpx port-unreachable
+reject with icmpx host-unreachable ; ok ; reject with icmpx host-unreachable
+reject with icmpx admin-prohibited ; ok ; reject with icmpx admin-prohibited
+reject with icmp port-unreachable ; ok ; meta nfproto ipv4 reject with icmpx port-unreachable
+reject with icmp host-prohibited ; ok ; meta nfproto ipv4 reject with icmp host-prohibited
+reject with icmpv6 addr-unreachable ; ok ; meta nfproto ipv6 reject with icmpv6 addr-unreachable
+reject with tcp reset ; ok ; meta l4proto tcp reject with tcp reset
+ip saddr 10.0.0.1 reject ; ok ; ip saddr 10.0.0.1 reject with icmpx port-unreachable
+ip6 saddr ::1 reject with icmpv6 no-route ; ok ; ip6 saddr ::1 reject with icmpv6 no-route
+accept comment "a comment" ; ok ; accept comment "a comment"
+tcp dport 22 accept comment "with 'quotes'" ; ok ; tcp dport 22 accept comment "with 'quotes'"
+@th,0,16 53 accept ; ok ; th sport 53 accept
+meta l4proto icmp meta nfproto ipv4 @th,0,16 0x0800 accept ; ok ; meta l4proto icmp meta nfproto ipv4 icmp type 8 icmp code 0 accept
+@th,0,8 5 accept ; refused ; expression `raw payload @th,0,8`: not supported yet
+@nh,8,8 5 accept ; refused ; expression `raw payload @nh,8,8`: not supported yet
+meta nfproto ipv4 @nh,8,8 0x10 accept ; ok ; meta nfproto ipv4 @nh,8,8 0x10 accept
+meta nfproto ipv4 @nh,8,8 & 0x1c == 0x10 accept ; ok ; meta nfproto ipv4 @nh,8,8 & 0x1c == 0x10 accept
+meta nfproto ipv6 @nh,4,8 & 0x1c == 0x10 accept ; refused ; expression `bitwise shift`: not supported yet
+@ll,0,16 5 accept ; refused ; expression `raw payload @ll,0,16`: not supported yet
+ether saddr 02:00:00:00:00:01 accept ; refused ; expression `meta iiftype`: not supported yet
+ip id 5 accept ; refused ; expression `ip id`: not supported yet
+ip frag-off & 0x1fff != 0 drop ; refused ; expression `ip frag-off`: not supported yet
+ip6 flowlabel 5 accept ; refused ; expression `raw payload @nh,8,24`: not supported yet
+udp length 8 accept ; refused ; expression `udp length`: not supported yet
+tcp window 5 accept ; refused ; expression `tcp window`: not supported yet
+meta skuid 0 accept ; refused ; expression `meta skuid`: not supported yet
+meta cpu 0 accept ; refused ; expression `meta cpu`: not supported yet
+ct status dnat accept ; refused ; expression `ct status`: not supported yet
+ct mark 5 accept ; refused ; expression `ct mark`: not supported yet
+ct mark set 5 ; refused ; expression `ct set`: not supported yet
+fib daddr type local accept ; refused ; expression `fib daddr type`: not supported yet
+fib saddr . iif oif missing drop ; refused ; expression `fib saddr . iif oif`: not supported yet
+rt type 0 drop ; refused ; expression `extension header or option`: not supported yet
+exthdr frag exists drop ; refused ; expression `extension header or option`: not supported yet
+tcp option maxseg size 5 accept ; refused ; expression `extension header or option`: not supported yet
+ip saddr @timed accept ; refused ; set with timeouts `timed`: not supported yet
+ip saddr @dyn accept ; refused ; dynamic set `dyn`: not supported yet
+ip saddr . tcp dport @pairs accept ; refused ; set of concatenations `pairs`: not supported yet
+ip saddr . tcp dport { 10.0.0.1 . 22 } accept ; refused ; set of concatenations `(anonymous)`: not supported yet
+ip saddr vmap @verdicts ; refused ; verdict map `verdicts`: not supported yet
+ct state vmap { new : drop, established : accept } ; refused ; verdict map `(anonymous)`: not supported yet
+add @dyn { ip saddr } ; refused ; expression `add or update of a set`: not supported yet
+ct count 5 accept ; refused ; expression `ct count`: not supported yet
+numgen inc mod 2 0 accept ; refused ; expression `numgen`: not supported yet
+quota 5 bytes accept ; refused ; expression `quota`: not supported yet
+meta nftrace set 1 ; refused ; expression `meta nftrace set`: not supported yet
+ip ttl set 5 accept ; refused ; expression `payload set`: not supported yet

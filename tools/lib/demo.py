@@ -16,13 +16,14 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-HOOKS = ('input', 'forward', 'output')
 # what no rule fixes: addresses of the two links, by family
 BASE = {'client': {4: '172.31.1.2', 6: 'fd00:31:1::2'}, 'server': {4: '172.31.2.2', 6: 'fd00:31:2::2'},
         'near': {4: '172.31.1.1', 6: 'fd00:31:1::1'}, 'far': {4: '172.31.2.1', 6: 'fd00:31:2::1'}}
 LOOPBACK = {4: '127.0.0.1', 6: '::1'}
 PREFIX = {4: 24, 6: 64}
 HOST = {4: 32, 6: 128}
+# An answer that comes while connect() still holds the socket is forgotten until the SYN is repeated, after a second.
+PATIENCE = 1.4
 
 
 class Failure(Exception):
@@ -67,10 +68,11 @@ class Plan:
         for s in specs:
             for rank, name in ((0, s['iif']), (1, s['oif'])):
                 if name and name != 'lo':
-                    seen.setdefault(name, [0, 0, len(seen)])[rank] += 1
-        by_use = sorted(seen, key=lambda n: (-seen[n][0], seen[n][2]))
-        near = by_use[0] if by_use else 'eth0'
-        rest = [n for n in sorted(seen, key=lambda n: (-sum(seen[n][:2]), seen[n][2])) if n != near]
+                    seen.setdefault(name, [0, 0])[rank] += 1
+        # the first name is the way to the client: eth0 before eth1
+        incoming = sorted(n for n in seen if seen[n][0])
+        near = (incoming or sorted(seen) or ['eth0'])[0]
+        rest = sorted((n for n in seen if n != near), key=lambda n: (-sum(seen[n]), n))
         far = rest[0] if rest else ('eth1' if near != 'eth1' else 'eth0')
         return near, far
 
@@ -263,7 +265,7 @@ def place(file, line, chain, rule):
 def traffic(worlds, plan):
     """All probes in both worlds at once, a few dozen at a time."""
     results = {w.kind: [None] * len(plan.probes) for w in worlds}
-    size = 48
+    size = 96
     for start in range(0, len(plan.probes), size):
         chunk = range(start, min(start + size, len(plan.probes)))
         asked = []
@@ -271,7 +273,7 @@ def traffic(worlds, plan):
             for host in w.ns:
                 mine = [i for i in chunk if plan.probes[i]['from'] == host]
                 if mine:
-                    w.tell(host, {'probe': [plan.probes[i] for i in mine], 'timeout': 0.8})
+                    w.tell(host, {'probe': [plan.probes[i] for i in mine], 'timeout': PATIENCE})
                     asked.append((w, host, mine))
         for w, host, mine in asked:
             for i, result in zip(mine, w.hear(host)['results']):

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/service/event.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+const char *merlon_event_address(const struct merlon_event *e, const __be32 *from, char *ret)
+{
+	return inet_ntop(e->family == MERLON_IPV4 ? AF_INET : AF_INET6, from, ret, INET6_ADDRSTRLEN);
+}
+
+const char *merlon_event_interface(const struct merlon_daemon *d, uint32_t index, char *ret)
+{
+	const char *name = index ? merlon_links_name(d, index) : "";
+
+	if (name)
+		return name;
+	sprintf(ret, "%u", index);
+	return ret;
+}
+
+/* Events of a generation that is gone by now have lost their rule. */
+struct merlon_event_origin merlon_event_origin(const struct merlon_daemon *d, const struct merlon_event *e)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	struct merlon_event_origin o = { 0 };
+
+	if (!p || e->generation != p->generation || e->hook >= MERLON_HOOKS || e->family >= MERLON_FAMILIES)
+		return o;
+	if (e->rule < p->list[e->hook][e->family].n) {
+		const struct merlon_flat_origin *flat = &p->list[e->hook][e->family].origin[e->rule];
+
+		o.rule = flat->rule;
+		if (flat->chain < d->enforced.ruleset->n_chains)
+			o.chain = &d->enforced.ruleset->chain[flat->chain];
+	}
+	if (e->kind == MERLON_EVENT_LOG && e->log < p->n_logs)
+		o.log = p->log[e->log];
+	return o;
+}
+
+const char *merlon_event_verdict(const struct merlon_event *e)
+{
+	if (e->kind == MERLON_EVENT_LOG)
+		return "log";
+	return e->verdict == MERLON_REJECT ? "reject" : e->verdict == MERLON_DROP ? "drop" : "accept";
+}
+
+const char *merlon_event_hook(const struct merlon_event *e)
+{
+	static const char *const name[MERLON_HOOKS] = { "input", "forward", "output" };
+
+	return e->hook < MERLON_HOOKS ? name[e->hook] : "?";
+}
+
+const char *merlon_event_state(const struct merlon_event *e)
+{
+	static const char *const name[MERLON_CT_STATES] = { "invalid", "established", "related", "new", "untracked" };
+
+	return e->ct_state < MERLON_CT_STATES ? name[e->ct_state] : "?";
+}
+
+const char *merlon_protocol_name(uint8_t number, char ret[8])
+{
+	switch (number) {
+	case IPPROTO_TCP: return "tcp";
+	case IPPROTO_UDP: return "udp";
+	case IPPROTO_ICMP: return "icmp";
+	case IPPROTO_ICMPV6: return "icmpv6";
+	case IPPROTO_SCTP: return "sctp";
+	case IPPROTO_GRE: return "gre";
+	}
+	snprintf(ret, 8, "%u", number);
+	return ret;
+}
+
+static void add_rule(json_t *json, const struct merlon_event_origin *o)
+{
+	if (o->chain)
+		json_object_set_new(json, "chain", json_string(o->chain->name));
+	if (o->rule)
+		json_object_set_new(json, "rule", json_string(o->rule->text ? o->rule->text : ""));
+	if (o->rule && o->rule->place.file && o->rule->place.line) {
+		json_object_set_new(json, "file", json_string(o->rule->place.file));
+		json_object_set_new(json, "line", json_integer(o->rule->place.line));
+	}
+	if (o->log)
+		json_object_set_new(json, "prefix", json_string(o->log->prefix));
+}
+
+json_t *merlon_event_json(const struct merlon_daemon *d, const struct merlon_event *e,
+			  const struct merlon_event_origin *o)
+{
+	char src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN], iif[16], oif[16], proto[8];
+	bool icmp = e->l4proto == IPPROTO_ICMP || e->l4proto == IPPROTO_ICMPV6;
+	json_t *json;
+
+	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:b}",
+			 "verdict", merlon_event_verdict(e), "hook", merlon_event_hook(e),
+			 "proto", merlon_protocol_name(e->l4proto, proto),
+			 "src", merlon_event_address(e, e->saddr, src), "dst", merlon_event_address(e, e->daddr, dst),
+			 icmp ? "icmp_type" : "sport", icmp ? ntohs(e->sport) >> 8 : ntohs(e->sport),
+			 icmp ? "icmp_code" : "dport", icmp ? ntohs(e->sport) & 255 : ntohs(e->dport),
+			 "iif", merlon_event_interface(d, e->iif, iif), "oif", merlon_event_interface(d, e->oif, oif),
+			 "state", merlon_event_state(e), "bytes", (json_int_t)e->bytes,
+			 "generation", (json_int_t)e->generation, "audit", e->audit);
+	if (json)
+		add_rule(json, o);
+	return json;
+}
