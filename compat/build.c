@@ -2,6 +2,8 @@
 #include "compat/build.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <linux/netfilter_ipv4.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,6 +199,42 @@ static void reach(const struct merlon_ruleset *ruleset, uint32_t start, bool *se
 	}
 }
 
+static bool asks_tracking(const struct merlon_rule *rule)
+{
+	size_t i;
+
+	for (i = 0; i < rule->n; i++)
+		if (rule->statement[i].kind == MERLON_S_MATCH &&
+		    (rule->statement[i].match.field == MERLON_F_CT_STATE ||
+		     rule->statement[i].match.field == MERLON_F_CT_DIRECTION))
+			return true;
+	return false;
+}
+
+/*
+ * An output chain at the priority of connection tracking or before sees no connection yet: there every packet is
+ * `ct state invalid` (NF_IP_PRI_CONNTRACK of linux/netfilter_ipv4.h).
+ */
+static int refuse_early_tracking(struct merlon_ruleset *ruleset)
+{
+	_cleanup_free_ bool *early = calloc(ruleset->n_chains + 1, sizeof(*early));
+	_cleanup_free_ uint32_t *stack = calloc(ruleset->n_chains + 1, sizeof(*stack));
+	size_t i, j;
+
+	if (!early || !stack)
+		return -ENOMEM;
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].base && !ruleset->chain[i].kept && ruleset->chain[i].hook == MERLON_OUTPUT &&
+		    ruleset->chain[i].priority <= NF_IP_PRI_CONNTRACK)
+			reach(ruleset, i, early, stack);
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; early[i] && j < ruleset->chain[i].n; j++)
+			if (asks_tracking(&ruleset->chain[i].rule[j]))
+				merlon_build_refuse(&ruleset->chain[i].rule[j],
+						    "`ct` in an output chain before connection tracking: not supported yet");
+	return 0;
+}
+
 /*
  * A chain that only kept base chains lead to is kept as well. One that nothing leads to is not: its rules are
  * reported as what they are.
@@ -242,6 +280,8 @@ int merlon_build_settle(struct merlon_ruleset *ruleset)
 
 	if (r == 0)
 		r = settle_chains(ruleset);
+	if (r == 0)
+		r = refuse_early_tracking(ruleset);
 	for (i = 0; i < ruleset->n_chains && r == 0; i++)
 		for (j = 0; j < ruleset->chain[i].n && r == 0; j++) {
 			struct merlon_rule *rule = &ruleset->chain[i].rule[j];

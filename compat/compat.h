@@ -30,7 +30,8 @@ int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag);
 /*
  * Loads sources, in order, into nf_tables of the namespace and reads the result back. All or nothing: on an error the
  * namespace may hold anything and should be closed. A syntax error gives -EINVAL and nft's or iptables-restore's own
- * message with file and line. Rules that merlon refuses are no error here: they are in the ruleset as MERLON_REFUSED.
+ * message with file and line; -EMSGSIZE if there are more rules than a user without privileges may load at once. Rules
+ * that merlon refuses are no error here: they are in the ruleset as MERLON_REFUSED.
  * Names in `iif` and `oif` are looked up in the namespace of the caller.
  */
 int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sources,
@@ -46,5 +47,12 @@ int merlon_read_live(struct merlon_ruleset **ret_ruleset, struct merlon_diag *di
 /* Reads nf_tables of the namespace that `netlink` (an mnl_socket of NETLINK_NETFILTER) was opened in. */
 struct mnl_socket;
 int merlon_read_netlink(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag);
+
+/*
+ * What of these nft files, or with n_sources 0 of the caller's own nf_tables, merlon leaves to netfilter: nft text of the
+ * kept chains with their tables and sets. *ret_text is NULL if there is nothing of that kind, else the caller's to free.
+ * Tables that iptables-nft manages are not among them: their rules need not have an nft form.
+ */
+int merlon_remainder(const struct merlon_source *sources, size_t n_sources, char **ret_text, struct merlon_diag *diag);
 
 #endif

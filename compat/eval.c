@@ -113,6 +113,9 @@ static int compare_number(struct merlon_eval *eval, const struct merlon_operand 
 	unsigned bits = operand->len * 8;
 	uint32_t mask = ~0U;
 
+	/* what matches then is not what the set holds */
+	if (operand->masked)
+		c->set = NULL;
 	if (operand->masked && keeps_mask(field) && operand->xor == 0) {
 		if (operand->mask != merlon_value_max(field_bits))
 			mask = (uint32_t)operand->mask;

@@ -160,7 +160,7 @@ int merlon_iptables_load(int netns, const struct merlon_text *text, int family, 
 		return r < 0 ? r : -EPERM;
 	}
 	report(text->name, output, diag);
-	return -EINVAL;
+	return merlon_is_too_long(output, diag) ? -EMSGSIZE : -EINVAL;
 }
 
 /* The rules of one chain in the order that they will have. */

@@ -65,6 +65,15 @@ static int read_text(const char *file, struct merlon_text *text, struct merlon_d
 	return 0;
 }
 
+bool merlon_is_too_long(const char *message, struct merlon_diag *diag)
+{
+	if (!strstr(message, strerror(EMSGSIZE)) && !strstr(message, "Message too long"))
+		return false;
+	merlon_diag_cure(diag, "so many rules at once need root: without privileges a netlink socket takes what the sysctl "
+			 "net.core.wmem_max allows");
+	return true;
+}
+
 struct loaded {
 	struct merlon_text text;
 	bool iptables;

@@ -12,6 +12,9 @@ struct merlon_text {
 	size_t size;
 };
 
+/* Whether a tool failed because its transaction is too large for an unprivileged socket: adds the cure. */
+bool merlon_is_too_long(const char *message, struct merlon_diag *diag);
+
 /* Whether it is iptables-save output rather than nft's language. */
 bool merlon_is_iptables(const struct merlon_text *text);
 /* AF_INET, AF_INET6, or -EINVAL and a diagnostic that asks for --family. */
@@ -39,5 +42,9 @@ int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *
  * Best effort: a rule may stay without.
  */
 void merlon_nft_texts(int netns, struct merlon_ruleset *ruleset);
+
+/* nft.c: a context of libnftables that works on another namespace, -1: on the caller's; NULL: it can't. For children only. */
+struct nft_ctx;
+struct nft_ctx *merlon_nft_context(int netns);
 
 #endif

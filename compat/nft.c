@@ -33,7 +33,7 @@ static bool is_netfilter_socket(int fd)
  * (nftables 1.0.6 src/libnftables.c, nft_ctx_new). A user without privileges may put a descriptor of another namespace
  * in its place but cannot enter that namespace and return, so this is how it is done for all.
  */
-static struct nft_ctx *context_in(int netns)
+struct nft_ctx *merlon_nft_context(int netns)
 {
 	int ours = netns < 0 ? -1 : merlon_netns_socket(netns, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	struct nft_ctx *ctx;
@@ -67,7 +67,7 @@ struct load {
 static int run_load(void *context)
 {
 	const struct load *load = context;
-	struct nft_ctx *ctx = context_in(load->netns);
+	struct nft_ctx *ctx = merlon_nft_context(load->netns);
 	int r;
 
 	if (!ctx)
@@ -165,12 +165,12 @@ int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, s
 		return r < 0 ? r : -EIO;
 	}
 	report(text, output, diag);
-	return -EINVAL;
+	return merlon_is_too_long(output, diag) ? -EMSGSIZE : -EINVAL;
 }
 
 static int run_list(void *context)
 {
-	struct nft_ctx *ctx = context_in(*(int *)context);
+	struct nft_ctx *ctx = merlon_nft_context(*(int *)context);
 
 	if (!ctx)
 		return FAILED;
@@ -183,6 +183,7 @@ struct listing {
 	struct merlon_ruleset *ruleset;
 	uint32_t table;
 	struct merlon_chain *chain;
+	size_t next;	/* rule of the chain that is looked at first */
 };
 
 static uint8_t family_of(const char *word)
@@ -216,6 +217,7 @@ static void enter(struct listing *at, const char *line)
 				at->table = i;
 	} else if (sscanf(line, "\tchain %255s", name) == 1) {
 		at->chain = NULL;
+		at->next = 0;
 		for (i = 0; i < rs->n_chains; i++)
 			if (rs->chain[i].table == at->table && strcmp(rs->chain[i].name, name) == 0)
 				at->chain = &rs->chain[i];
@@ -234,9 +236,17 @@ static void take_text(struct listing *at, char *line)
 		return;
 	handle = strtoull(tag + strlen(" # handle "), NULL, 10);
 	*tag = '\0';
-	for (i = 0; i < at->chain->n; i++)
-		if (at->chain->rule[i].handle == handle && !at->chain->rule[i].text)
-			at->chain->rule[i].text = strdup(line + strspn(line, "\t"));
+	/* the listing has the order of the dump: each is right behind the one before */
+	for (i = 0; i < at->chain->n; i++) {
+		struct merlon_rule *rule = &at->chain->rule[(at->next + i) % at->chain->n];
+
+		if (rule->handle != handle)
+			continue;
+		if (!rule->text)
+			rule->text = strdup(line + strspn(line, "\t"));
+		at->next = (at->next + i + 1) % at->chain->n;
+		return;
+	}
 }
 
 void merlon_nft_texts(int netns, struct merlon_ruleset *ruleset)

@@ -13,24 +13,21 @@
 #define COMMENT_MAX 127
 #define PREFIX_MAX 126
 
-/* Words of nft's grammar (nftables 1.0.6 src/scanner.l) that an iptables chain might be called. */
+/* What nft (1.0.6, by trial) does not take as the name of a chain. */
 static bool is_keyword(const char *name)
 {
 	static const char words[] =
-		" accept add ah all and arp auto-merge bridge bypass bytes chain chains cgroup classid comment comp concat "
-		"constant continue counter counters cpu create ct cwr daddr day dccp define delete describe destination "
-		"device devices dnat drop dscp dst dup dynamic ecn element elements end esp eol ether exists expires export "
-		"fanout fib flags flow flowtable flowtables flush fragment frag fully-random fwd gc-interval ge goto gt handle "
-		"hash hbh helper helpers hoplimit hook hour ibridgename icmp icmpv6 id iif iifgroup iifname iiftype import "
-		"in include index inet insert integer interval ip ip6 ipsec jhash jump key label last le length level limit "
-		"list log lt map maps mark masquerade mark match mbytes meta meter meters metainfo missing mod monitor mh mss "
-		"name nat ne netdev never nexthdr nfproto nftrace nop noop notrack numgen oif oifgroup oifname oiftype options "
-		"or order original osf over packets parity persistent performance pkttype policy position prefix priority "
-		"protocol proto queue quota random raw redefine redirect reject rename replace reply reset return rpl rshift "
-		"rt rule ruleset sack saddr sctp seconds secmark secpath sequence set sets sport dport size skgid skuid "
-		"snaplen snat socket spi state stateless status stop symhash synproxy table tables tcp th time timeout timestamp "
-		"to tproxy tproxy transparent ttl tunnel type typeof udp udplite undefine unknown until update using version "
-		"via vlan vmap vxlan wildcard window wscale xml xor year zone lshift not eq ";
+		" accept add ah all and arp auto-merge bridge cgroup chain comment comp constant continue counter"
+		" cpu create ct day dccp define delete describe device devices dnat drop dst dup dynamic ecn"
+		" element elements eq esp ether exists expires export exthdr fib flags flow flowtable flush frag"
+		" fwd gc-interval ge get goto gt handle hbh hook hour ibriport ibrname icmp icmpv6 igmp iif"
+		" iifgroup iifname iiftype import include index inet insert interval ip ip6 ipsec jhash jump le"
+		" limit list log lshift lt map mark masquerade meta meter mh missing monitor ne netdev nftrace"
+		" not notrack numgen obriport obrname offload oif oifgroup oifname oiftype or osf pkttype policy"
+		" position priority queue quota random redefine redirect reject rename replace reset return"
+		" rshift rt rt0 rt2 rtclassid rule ruleset sctp secmark set size skgid skuid snat socket srh"
+		" symhash synproxy table tcp th time timeout tproxy type typeof udp udplite undefine update vlan"
+		" vmap xor xt ";
 	char word[64];
 
 	if (strlen(name) > sizeof(word) - 3)
@@ -57,10 +54,8 @@ static void print_chain_name(FILE *out, const struct merlon_ruleset *ruleset, co
 		changed |= !fits;
 	}
 	/* the chain's number keeps two of them apart */
-	if (changed)
+	if (changed || is_keyword(name))
 		fprintf(out, "_%zu", (size_t)(chain - ruleset->chain));
-	else if (is_keyword(name))
-		fputc('_', out);
 }
 
 static void print_interface(const struct merlon_printing *p, const struct merlon_statement *s)

@@ -13,6 +13,8 @@ enum merlon_notation {
 	MERLON_AS_IPV4,
 	MERLON_AS_IPV6,
 	MERLON_AS_PROTOCOL,
+	MERLON_AS_PACKET_TYPE,
+	MERLON_AS_DIRECTION,
 };
 
 /* "7", "7-9", "10.0.0.0/8" */

@@ -39,6 +39,18 @@ static const char *protocol_name(merlon_value v)
 	}
 }
 
+static const char *name_of(enum merlon_notation notation, merlon_value v)
+{
+	static const char *const type[] = { "host", "broadcast", "multicast", "other" };	/* linux/if_packet.h */
+	static const char *const direction[] = { "original", "reply" };
+
+	if (notation == MERLON_AS_PROTOCOL)
+		return protocol_name(v);
+	if (notation == MERLON_AS_PACKET_TYPE && v < ARRAY_SIZE(type))
+		return type[v];
+	return notation == MERLON_AS_DIRECTION && v < ARRAY_SIZE(direction) ? direction[v] : NULL;
+}
+
 static void print_value(FILE *out, enum merlon_notation notation, merlon_value v)
 {
 	switch (notation) {
@@ -50,13 +62,13 @@ static void print_value(FILE *out, enum merlon_notation notation, merlon_value v
 		fprintf(out, "0x%llx", (unsigned long long)v);
 		break;
 	case MERLON_AS_PROTOCOL:
-		if (protocol_name(v)) {
-			fputs(protocol_name(v), out);
-			break;
-		}
-		/* fall through */
+	case MERLON_AS_PACKET_TYPE:
+	case MERLON_AS_DIRECTION:
 	case MERLON_AS_NUMBER:
-		fprintf(out, "%llu", (unsigned long long)v);
+		if (name_of(notation, v))
+			fputs(name_of(notation, v), out);
+		else
+			fprintf(out, "%llu", (unsigned long long)v);
 		break;
 	}
 }
@@ -257,9 +269,9 @@ static struct look look_of(const struct merlon_printing *p, const struct merlon_
 	case MERLON_F_MARK:
 		return (struct look){ "meta mark", MERLON_AS_HEX, false };
 	case MERLON_F_PKTTYPE:
-		return (struct look){ "meta pkttype", MERLON_AS_NUMBER, false };
+		return (struct look){ "meta pkttype", MERLON_AS_PACKET_TYPE, false };
 	case MERLON_F_CT_DIRECTION:
-		return (struct look){ "ct direction", MERLON_AS_NUMBER, false };
+		return (struct look){ "ct direction", MERLON_AS_DIRECTION, false };
 	default:
 		return (struct look){ NULL, MERLON_AS_NUMBER, false };
 	}

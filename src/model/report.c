@@ -138,6 +138,43 @@ void merlon_report_print(const json_t *report, FILE *out)
 	fputc('\n', out);
 }
 
+static size_t digits(const char *text)
+{
+	return strspn(text, "0123456789");
+}
+
+/* Length of " packets N bytes N" at the start of the text, 0: it is not there. */
+static size_t counter_values(const char *text)
+{
+	const char *p = text;
+
+	if (strncmp(p, " packets ", 9) || !digits(p + 9))
+		return 0;
+	p += 9 + digits(p + 9);
+	if (strncmp(p, " bytes ", 7) || !digits(p + 7))
+		return 0;
+	return p + 7 + digits(p + 7) - text;
+}
+
+char *merlon_rule_brief(const struct merlon_rule *rule)
+{
+	char *brief = strdup(rule->text ? rule->text : ""), *to = brief;
+	const char *from = rule->text ? rule->text : "";
+	bool quoted = false;
+
+	if (!brief)
+		return NULL;
+	while (*from) {
+		quoted ^= *from == '"';
+		if (!quoted && to - brief >= 7 && !memcmp(to - 7, "counter", 7))
+			from += counter_values(from);
+		if (*from)
+			*to++ = *from++;
+	}
+	*to = 0;
+	return brief;
+}
+
 /* Whether the text ends in this word, which is not part of a longer one. */
 static bool ends_in(const char *text, const char *word)
 {

@@ -14,6 +14,12 @@ json_t *merlon_report(const struct merlon_ruleset *ruleset);
 json_t *merlon_report_messages(const struct merlon_diag *diag);
 void merlon_report_read_messages(const json_t *messages, struct merlon_diag *diag);
 
+/*
+ * A rule's text for reports: without the values that its counters had in the input, which look like counts. NULL without memory;
+ * the caller frees it.
+ */
+char *merlon_rule_brief(const struct merlon_rule *rule);
+
 /* The report for people: totals, then each refused rule with place and reason; `left_out`: rules of --allow-partial. */
 void merlon_report_print(const json_t *report, FILE *out);
 

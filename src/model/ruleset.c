@@ -86,12 +86,15 @@ size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hoo
 		const struct merlon_chain *chain = &ruleset->chain[i];
 
 		if (!chain->base || chain->kept || chain->hook != hook ||
-		    !merlon_table_has_family(&ruleset->table[chain->table], family) || n == max)
+		    !merlon_table_has_family(&ruleset->table[chain->table], family))
 			continue;
-		/* insertion sort: stable, and base chains are few */
-		for (j = n++; j > 0 && ruleset->chain[ret_chains[j - 1]].priority > chain->priority; j--)
-			ret_chains[j] = ret_chains[j - 1];
-		ret_chains[j] = i;
+		/* a hook of the same priority goes before those that are there (net/netfilter/core.c, nf_hook_entries_grow) */
+		for (j = n; j > 0 && ruleset->chain[ret_chains[j - 1]].priority >= chain->priority; j--)
+			if (j < max)
+				ret_chains[j] = ret_chains[j - 1];
+		if (j < max)
+			ret_chains[j] = i;
+		n += n < max;
 	}
 	return n;
 }

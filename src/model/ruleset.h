@@ -168,8 +168,9 @@ static inline void merlon_ruleset_freep(struct merlon_ruleset **ruleset)
 void merlon_statement_clear(struct merlon_statement *statement);
 
 /*
- * The enforced base chains of a hook and family in the order in which a packet meets them (priority, then the order
- * of the dump), as indexes into ruleset->chain. Returns their number, at most `max`.
+ * The enforced base chains of a hook and family in the order in which a packet meets them, as indexes into
+ * ruleset->chain: by priority; of equal priority the one created last comes first, which within a table is the last of
+ * the dump. Returns their number, at most `max`.
  */
 size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hook hook, enum merlon_family family,
 			   uint32_t *ret_chains, size_t max);

@@ -30,7 +30,7 @@
 -m conntrack ! --ctstate NEW -j ACCEPT ; ok ; ct state invalid,established,related,untracked counter packets 0 bytes 0 accept
 -m conntrack --ctstate INVALID,UNTRACKED -j DROP ; ok ; ct state invalid,untracked counter packets 0 bytes 0 drop
 -m conntrack --ctstate DNAT -j ACCEPT ; refused ; match `conntrack` --ctstate SNAT or DNAT: not supported yet
--m conntrack --ctdir REPLY -j ACCEPT ; ok ; ct direction 1 counter packets 0 bytes 0 accept
+-m conntrack --ctdir REPLY -j ACCEPT ; ok ; ct direction reply counter packets 0 bytes 0 accept
 -m conntrack --ctstatus SEEN_REPLY -j ACCEPT ; refused ; match `conntrack` --ctstatus: not supported yet
 -m conntrack --ctproto 6 -j ACCEPT ; refused ; match `conntrack` --ctproto: not supported yet
 -m state --state NEW,ESTABLISHED -j ACCEPT ; ok ; ct state established,new counter packets 0 bytes 0 accept
@@ -64,7 +64,7 @@
 -m ttl --ttl-gt 64 -j DROP ; ok ; ip ttl 65-255 counter packets 0 bytes 0 drop
 -m tos --tos 0x10/0x3f -j ACCEPT ; ok ; @nh,8,8 & 0x3f == 0x10 counter packets 0 bytes 0 accept
 -m dscp --dscp 0x08 -j ACCEPT ; ok ; ip dscp 0x8 counter packets 0 bytes 0 accept
--m pkttype --pkt-type broadcast -j DROP ; ok ; meta pkttype 1 counter packets 0 bytes 0 drop
+-m pkttype --pkt-type broadcast -j DROP ; ok ; meta pkttype broadcast counter packets 0 bytes 0 drop
 -f -j DROP ; refused ; expression `ip frag-off`: not supported yet
 -m addrtype --dst-type LOCAL -j ACCEPT ; refused ; match `addrtype`: not supported yet
 -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT ; refused ; match `mac`: not supported yet

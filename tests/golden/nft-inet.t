@@ -38,6 +38,8 @@ ip saddr & 0.0.0.255 != 1 accept ; refused ; expression `ip saddr` with a mask o
 ip saddr & 85.85.85.85 == 0 accept ; refused ; expression `ip saddr` with a mask of more than 4096 intervals
 ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept ; ok ; ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept
 ip saddr 10.0.0.0/8 ip daddr 10.0.0.2 ip protocol tcp accept ; ok ; ip saddr 10.0.0.0/8 ip daddr 10.0.0.2 meta l4proto tcp accept
+ip saddr & 255.255.255.254 @hosts accept ; ok ; ip saddr 10.0.0.2/31 accept
+meta mark & 0xff @marks accept ; ok ; meta mark & 0xff == 0x1-0x2 accept
 ip6 saddr 2001:db8::1 accept ; ok ; ip6 saddr 2001:db8::1 accept
 ip6 saddr 2001:db8::/32 ip6 daddr ::1 accept ; ok ; ip6 saddr 2001:db8::/32 ip6 daddr ::1 accept
 ip6 saddr 2001:db8::/33 accept ; ok ; ip6 saddr 2001:db8::/33 accept
@@ -91,8 +93,8 @@ ct state established,related accept ; ok ; ct state established,related accept
 ct state != new accept ; ok ; ct state invalid,established,related,untracked accept
 ct state { invalid, untracked } drop ; ok ; ct state invalid,untracked drop
 ct state new ct state established accept ; ok ; ct state new ct state established accept
-ct direction original accept ; ok ; ct direction 0 accept
-ct direction reply accept ; ok ; ct direction 1 accept
+ct direction original accept ; ok ; ct direction original accept
+ct direction reply accept ; ok ; ct direction reply accept
 iif lo accept ; ok ; iif "lo" accept
 iif != lo accept ; ok ; iif != "lo" accept
 oif { lo } accept ; ok ; oif "lo" accept
@@ -123,9 +125,9 @@ ip dscp cs1 accept ; ok ; ip dscp 0x8 accept
 ip dscp != cs1 accept ; ok ; ip dscp != 0x8 accept
 ip dscp { cs1, cs2 } accept ; ok ; ip dscp { 0x8, 0x10 } accept
 ip6 dscp cs1 accept ; ok ; ip6 dscp 0x8 accept
-meta pkttype broadcast drop ; ok ; meta pkttype 1 drop
-meta pkttype { broadcast, multicast } drop ; ok ; meta pkttype { 1, 2 } drop
-meta pkttype != host drop ; ok ; meta pkttype != 0 drop
+meta pkttype broadcast drop ; ok ; meta pkttype broadcast drop
+meta pkttype { broadcast, multicast } drop ; ok ; meta pkttype { broadcast, multicast } drop
+meta pkttype != host drop ; ok ; meta pkttype != host drop
 counter ; ok ; counter packets 0 bytes 0
 counter packets 5 bytes 600 accept ; ok ; counter packets 5 bytes 600 accept
 limit rate 5/second accept ; ok ; limit rate 5/second burst 5 packets accept

@@ -107,10 +107,31 @@ static void test_messages(void **state)
 	merlon_diag_clear(&to);
 }
 
+static void brief(const char *text, const char *expected)
+{
+	struct merlon_rule rule = { .text = (char *)(uintptr_t)text };
+	char *got = merlon_rule_brief(&rule);
+
+	assert_string_equal(got, expected);
+	free(got);
+}
+
+static void test_brief(void **state)
+{
+	(void)state;
+	brief("tcp dport 22 counter packets 0 bytes 0 accept", "tcp dport 22 counter accept");
+	brief("counter packets 12 bytes 345", "counter");
+	brief("counter accept", "counter accept");
+	brief("log prefix \"counter packets 1 bytes 2\" counter packets 1 bytes 2 drop",
+	      "log prefix \"counter packets 1 bytes 2\" counter drop");
+	brief("limit rate 5/minute burst 5 packets accept", "limit rate 5/minute burst 5 packets accept");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leave_out), cmocka_unit_test(test_order_kept), cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_brief),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,6 +107,7 @@ static unsigned golden_write(const struct golden *g, FILE *out)
 	return first;
 }
 
+/* Loads a file and removes it, whatever comes. */
 static struct merlon_ruleset *load(const char *file, int family)
 {
 	struct merlon_source source = { .file = file, .family = family };
@@ -114,6 +115,7 @@ static struct merlon_ruleset *load(const char *file, int family)
 	struct merlon_diag diag = { 0 };
 	int r = merlon_read_files(&source, 1, &ruleset, &diag);
 
+	unlink(file);
 	merlon_diag_print(&diag, stderr);
 	merlon_diag_clear(&diag);
 	assert_int_equal(r, 0);
@@ -141,7 +143,6 @@ static void round_trip(struct merlon_ruleset *ruleset)
 	merlon_ruleset_print(ruleset, out);
 	fclose(out);
 	again = load(file, AF_UNSPEC);
-	unlink(file);
 	difference = ruleset_difference(ruleset, again);
 	merlon_ruleset_free(again);
 	if (difference)
@@ -186,7 +187,6 @@ static void golden(void **state)
 	first = golden_write(&g, out);
 	fclose(out);
 	ruleset = load(file, strcmp(g.mode, "iptables") == 0 ? AF_INET : strcmp(g.mode, "ip6tables") == 0 ? AF_INET6 : 0);
-	unlink(file);
 	chain = forward_chain(ruleset);
 	assert_int_equal(chain->n, g.n);
 	for (i = 0; i < g.n; i++)
@@ -384,19 +384,107 @@ static void kept(void **state)
 	merlon_diag_clear(&diag);
 }
 
+/* Lower priorities first; of equal ones the chain that was made last. Before tracking, nothing is known of a connection. */
+static void base_chains(void **state)
+{
+	static const char text[] =
+		"table inet t {\n chain a { type filter hook output priority 0; accept; }\n"
+		" chain b { type filter hook output priority 0; accept; }\n"
+		" chain c { type filter hook output priority -300; ct state new jump d; }\n"
+		" chain d { ct direction reply drop; }\n"
+		" chain e { type filter hook output priority -100; ct state new accept; }\n"
+		" chain f { type filter hook input priority -300; ct state new accept; }\n}\n";
+	struct merlon_ruleset *ruleset = NULL;
+	struct merlon_diag diag = { 0 };
+	uint32_t chain[8];
+
+	(void)state;
+	if (!can_unshare())
+		skip();
+	assert_int_equal(try_load(text, AF_UNSPEC, &ruleset, &diag), 0);
+	assert_int_equal(merlon_ruleset_base(ruleset, MERLON_OUTPUT, MERLON_IPV6, chain, 8), 4);
+	assert_string_equal(ruleset->chain[chain[0]].name, "c");
+	assert_string_equal(ruleset->chain[chain[1]].name, "e");
+	assert_string_equal(ruleset->chain[chain[2]].name, "b");
+	assert_string_equal(ruleset->chain[chain[3]].name, "a");
+	assert_int_equal(merlon_ruleset_base(ruleset, MERLON_OUTPUT, MERLON_IPV6, chain, 2), 2);
+	assert_string_equal(ruleset->chain[chain[0]].name, "c");
+	assert_int_equal(ruleset->chain[2].rule[0].status, MERLON_REFUSED);
+	assert_int_equal(ruleset->chain[3].rule[0].status, MERLON_REFUSED);
+	assert_int_equal(merlon_ruleset_totals(ruleset).refused, 2);
+	assert_int_equal(merlon_ruleset_totals(ruleset).exact, 4);
+	merlon_ruleset_free(ruleset);
+	merlon_diag_clear(&diag);
+}
+
+/* In a namespace of its own: 0 if what runs there is read, whatever brought it in. */
+static int read_live(void *context)
+{
+	static const char setup[] =
+		"PATH=$PATH:/usr/sbin:/sbin; nft add table inet t && "
+		"nft 'add chain inet t c { type filter hook input priority 0; }' && nft add rule inet t c fib daddr type local accept && "
+		"iptables-nft -A INPUT -p tcp -m multiport --dports 1,3 -j DROP && "
+		"iptables-legacy -A INPUT -p udp --dport 53 -j ACCEPT";
+	struct merlon_ruleset *ruleset = NULL;
+	struct merlon_diag diag = { 0 };
+	struct merlon_totals totals;
+	int r = 0;
+
+	if (merlon_netns_enter(*(int *)context) < 0 || system(setup) != 0)
+		return 77;
+	if (merlon_read_live(&ruleset, &diag) < 0) {
+		merlon_diag_print(&diag, stderr);
+		return 1;
+	}
+	totals = merlon_ruleset_totals(ruleset);
+	if (totals.rules != 3 || totals.exact != 2 || totals.refused != 1)
+		r = 2;
+	if (ruleset->n_tables != 3 || strcmp(ruleset->table[2].name, "filter_legacy") != 0)
+		r = 3;
+	if (strcmp(ruleset->chain[0].rule[0].text, "fib daddr type local accept") != 0)
+		r = 4;
+	merlon_ruleset_print(ruleset, stdout);
+	merlon_ruleset_free(ruleset);
+	merlon_diag_clear(&diag);
+	return r;
+}
+
+static void live(void **state)
+{
+	char *output = NULL;
+	int netns, r;
+	size_t size;
+
+	(void)state;
+	if (merlon_netns_new(&netns) < 0)
+		skip();
+	r = merlon_child(read_live, &netns, &output, &size);
+	close(netns);
+	if (r == 77) {
+		free(output);
+		skip();
+	}
+	if (r != 0 || !strstr(output, "udp dport 53"))
+		fail_msg("%d: %s", r, output);
+	free(output);
+}
+
 int main(void)
 {
+	static char inet[] = "nft-inet.t", ip[] = "nft-ip.t", ip6[] = "nft-ip6.t", v4[] = "iptables.t", v6[] = "ip6tables.t";
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_prestate(golden, "nft-inet.t"),
-		cmocka_unit_test_prestate(golden, "nft-ip.t"),
-		cmocka_unit_test_prestate(golden, "nft-ip6.t"),
-		cmocka_unit_test_prestate(golden, "iptables.t"),
-		cmocka_unit_test_prestate(golden, "ip6tables.t"),
+		{ inet, golden, NULL, NULL, inet },
+		{ ip, golden, NULL, NULL, ip },
+		{ ip6, golden, NULL, NULL, ip6 },
+		{ v4, golden, NULL, NULL, v4 },
+		{ v6, golden, NULL, NULL, v6 },
 		cmocka_unit_test(errors),
 		cmocka_unit_test(unreadable),
 		cmocka_unit_test(iptables_lines),
 		cmocka_unit_test(nft_lines),
 		cmocka_unit_test(kept),
+		cmocka_unit_test(base_chains),
+		cmocka_unit_test(live),
 	};
 
 	return cmocka_run_group_tests_name("reader", tests, NULL, NULL);

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The kept chains as nft text: loaded once more, all that merlon enforces taken out, the rest listed. */
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <nftables/libnftables.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compat/compat.h"
+#include "compat/load.h"
+#include "src/util/cleanup.h"
+#include "src/util/netns.h"
+
+struct work {
+	int netns;		/* -1: list the caller's own tables as they are */
+	const struct merlon_ruleset *ruleset;
+};
+
+static const char *family_name(uint8_t family)
+{
+	switch (family) {
+	case NFPROTO_INET: return "inet";
+	case NFPROTO_IPV4: return "ip";
+	case NFPROTO_IPV6: return "ip6";
+	case NFPROTO_ARP: return "arp";
+	case NFPROTO_BRIDGE: return "bridge";
+	case NFPROTO_NETDEV: return "netdev";
+	}
+	return NULL;
+}
+
+static bool is_kept_in(const struct merlon_ruleset *ruleset, uint32_t table)
+{
+	size_t i;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].table == table && ruleset->chain[i].kept)
+			return !ruleset->table[table].iptables && family_name(ruleset->table[table].family);
+	return false;
+}
+
+static bool run(struct nft_ctx *ctx, const char *verb, const struct merlon_table *table, const char *chain)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "%s %s %s%s%s", verb, family_name(table->family), table->name, chain ? " " : "",
+		 chain ? chain : "");
+	return !nft_run_cmd_from_buffer(ctx, command);
+}
+
+/* A chain that a kept one leads to as well stays: then its deletion fails. */
+static void take_out(struct nft_ctx *ctx, const struct merlon_ruleset *ruleset)
+{
+	static const char *const verb[] = { "flush chain", "delete chain" };
+	size_t pass, i;
+
+	for (pass = 0; pass < ARRAY_SIZE(verb); pass++)
+		for (i = 0; i < ruleset->n_chains; i++) {
+			const struct merlon_chain *chain = &ruleset->chain[i];
+
+			if (!chain->kept && is_kept_in(ruleset, chain->table))
+				run(ctx, verb[pass], &ruleset->table[chain->table], chain->name);
+		}
+}
+
+static int list_kept(void *context)
+{
+	const struct work *work = context;
+	struct nft_ctx *ctx = merlon_nft_context(work->netns);
+	bool good = true;
+	size_t i;
+
+	if (!ctx)
+		return 1;
+	nft_ctx_buffer_error(ctx);
+	if (work->netns >= 0) {
+		nft_ctx_buffer_output(ctx);
+		take_out(ctx, work->ruleset);
+		nft_ctx_unbuffer_output(ctx);
+	}
+	nft_ctx_set_output(ctx, stdout);
+	for (i = 0; i < work->ruleset->n_tables; i++)
+		if (is_kept_in(work->ruleset, i))
+			good &= run(ctx, "list table", &work->ruleset->table[i], NULL);
+	fflush(stdout);
+	return good ? 0 : 1;
+}
+
+static int list(const struct work *work, char **ret_text, struct merlon_diag *diag)
+{
+	struct merlon_place nowhere = { 0 };
+	bool any = false;
+	size_t i, bytes;
+	int r;
+
+	for (i = 0; i < work->ruleset->n_tables; i++)
+		any |= is_kept_in(work->ruleset, i);
+	if (!any) {
+		*ret_text = NULL;
+		return 0;
+	}
+	r = merlon_child(list_kept, (void *)(uintptr_t)work, ret_text, &bytes);
+	if (!r)
+		return 0;
+	if (r > 0)
+		free(*ret_text);
+	merlon_diag_add(diag, MERLON_ERROR, nowhere, "cannot list the tables that stay with netfilter");
+	return r < 0 ? r : -EIO;
+}
+
+static int remainder_of(const struct merlon_source *sources, size_t n, char **ret_text, struct merlon_diag *diag)
+{
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
+	_cleanup_close_ int netns = -1;
+	struct work work;
+	int r = merlon_policyns_new(&netns, diag);
+
+	if (!r)
+		r = merlon_load(netns, sources, n, &ruleset, diag);
+	if (r < 0)
+		return r;
+	work = (struct work){ netns, ruleset };
+	return list(&work, ret_text, diag);
+}
+
+/* The live tables are copied first: nothing may be taken out of them. */
+static int remainder_live(char **ret_text, struct merlon_diag *diag)
+{
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
+	_cleanup_free_ char *all = NULL;
+	char path[] = "/tmp/merlon-live-XXXXXX";
+	struct merlon_source source = { .file = path, .format = MERLON_FORMAT_NFT };
+	struct work work;
+	int r = merlon_read_live(&ruleset, diag), fd;
+
+	if (r < 0)
+		return r;
+	work = (struct work){ -1, ruleset };
+	r = list(&work, &all, diag);
+	if (r < 0 || !all) {
+		*ret_text = NULL;
+		return r;
+	}
+	fd = mkstemp(path);
+	if (fd < 0)
+		return -errno;
+	r = write(fd, all, strlen(all)) == (ssize_t)strlen(all) ? remainder_of(&source, 1, ret_text, diag) : -EIO;
+	close(fd);
+	unlink(path);
+	return r;
+}
+
+int merlon_remainder(const struct merlon_source *sources, size_t n_sources, char **ret_text, struct merlon_diag *diag)
+{
+	return n_sources ? remainder_of(sources, n_sources, ret_text, diag) : remainder_live(ret_text, diag);
+}

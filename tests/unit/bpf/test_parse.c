@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "bpf/parse.h"
+#include "tests/bpf/packet.h"
+
+static const struct flow v4 = { "192.0.2.9", "192.0.2.1", 1000, 53 };
+static const struct flow v6 = { "2001:db8::9", "2001:db8::1", 1000, 53 };
+
+/* From an exact allocation, so that the sanitizers see a read behind it. */
+static int parse_bytes(const uint8_t *data, size_t bytes, uint8_t family, struct merlon_headers *h)
+{
+	uint8_t *copy = malloc(bytes ? bytes : 1);
+	struct merlon_buffer buffer = { copy, bytes };
+	int r;
+
+	assert_non_null(copy);
+	memcpy(copy, data, bytes);
+	r = merlon_parse(&buffer, family, bytes, h);
+	free(copy);
+	return r;
+}
+
+static int parse(const struct frame *f, struct merlon_headers *h)
+{
+	return parse_bytes(f->data + ETH, f->bytes - ETH, f->v6 ? MERLON_IPV6 : MERLON_IPV4, h);
+}
+
+static struct merlon_packet view(const struct frame *f)
+{
+	struct merlon_packet packet = { 0 };
+	struct merlon_headers h;
+
+	assert_int_equal(parse(f, &h), 0);
+	merlon_fill_packet(&packet, &h);
+	return packet;
+}
+
+#define HAS(packet, name) (!!((packet).present & MERLON_BIT(MERLON_F_##name)))
+
+static void tcp_fields(void **state)
+{
+	struct frame f = frame_tcp(&v4, F_SYN | F_ACK, 10);
+	struct merlon_headers h;
+	struct merlon_packet packet;
+
+	(void)state;
+	f.data[ETH + 1] = 0xb8;
+	put32(f.data + f.l4 + 4, 0x01020304);
+	put32(f.data + f.l4 + 8, 0x05060708);
+	frame_checksum(&f);
+	assert_int_equal(parse(&f, &h), 0);
+	assert_int_equal(h.seq, 0x01020304);
+	assert_int_equal(h.ack, 0x05060708);
+	assert_int_equal(h.tcp_header, 20);
+	assert_int_equal(h.ct_bytes, 30);
+	assert_false(h.flags);
+	packet = view(&f);
+	assert_int_equal(packet.field[MERLON_F_SADDR], 0xc0000209);
+	assert_int_equal(packet.field[MERLON_F_DADDR], 0xc0000201);
+	assert_int_equal(packet.field[MERLON_F_TH0], 1000);
+	assert_int_equal(packet.field[MERLON_F_TH2], 53);
+	assert_int_equal(packet.field[MERLON_F_L4PROTO], 6);
+	assert_int_equal(packet.field[MERLON_F_NEXTHDR], 6);
+	assert_int_equal(packet.field[MERLON_F_TCP_FLAGS], F_SYN | F_ACK);
+	assert_int_equal(packet.field[MERLON_F_TTL], 64);
+	assert_int_equal(packet.field[MERLON_F_TOS], 0xb8);
+	assert_int_equal(packet.field[MERLON_F_LENGTH], 50);
+	assert_int_equal(packet.bytes, 50);
+	assert_int_equal(packet.l4_offset, 20);
+	assert_false(HAS(packet, ICMP_TYPE));
+}
+
+static void ipv6_fields(void **state)
+{
+	struct frame f = frame_udp(&v6, 4);
+	struct merlon_packet packet;
+
+	(void)state;
+	f.data[ETH] = 0x6a;
+	f.data[ETH + 1] = 0x50;
+	packet = view(&f);
+	assert_true(packet.addr6[0][0] == 0x20010db800000000ULL && packet.addr6[0][1] == 9);
+	assert_true(packet.addr6[1][0] == 0x20010db800000000ULL && packet.addr6[1][1] == 1);
+	assert_int_equal(packet.field[MERLON_F_TOS], 0xa5);
+	assert_int_equal(packet.field[MERLON_F_LENGTH], 52);
+	assert_int_equal(packet.field[MERLON_F_TH2], 53);
+	assert_false(HAS(packet, TCP_FLAGS));
+}
+
+static void icmp_fields(void **state)
+{
+	struct frame f = frame_icmp(&v4, 3, 13, 20);
+	struct merlon_packet packet = view(&f);
+
+	(void)state;
+	assert_int_equal(packet.field[MERLON_F_TH0], 3 << 8 | 13);
+	assert_int_equal(packet.field[MERLON_F_ICMP_TYPE], 3);
+	assert_int_equal(packet.field[MERLON_F_ICMP_CODE], 13);
+}
+
+/* A field is there as soon as its own bytes are. */
+static void fields_of_short_headers(void **state)
+{
+	(void)state;
+	for (size_t bytes = 0; bytes <= 20; bytes++) {
+		struct frame f = frame_tcp(&v4, F_SYN, 0);
+		struct merlon_packet packet;
+
+		frame_length(&f, f.l4 + bytes);
+		packet = view(&f);
+		assert_true(HAS(packet, L4PROTO));
+		assert_int_equal(HAS(packet, TH0), bytes >= 2);
+		assert_int_equal(HAS(packet, TH2), bytes >= 4);
+		assert_int_equal(HAS(packet, TCP_FLAGS), bytes >= 14);
+		if (bytes >= 14)
+			assert_int_equal(packet.field[MERLON_F_TCP_FLAGS], F_SYN);
+	}
+}
+
+static void every_cut_is_refused(void **state)
+{
+	const struct frame frames[] = { frame_tcp(&v4, F_SYN, 5), frame_tcp(&v6, F_SYN, 5) };
+	struct merlon_headers h;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++)
+		for (size_t bytes = 0; bytes < frames[i].bytes - ETH; bytes++)
+			assert_int_equal(parse_bytes(frames[i].data + ETH, bytes, frames[i].v6, &h), -1);
+}
+
+static void later_fragments_have_no_ports(void **state)
+{
+	struct frame f = frame_udp(&v4, 40);
+	struct merlon_headers h;
+	struct merlon_packet packet;
+
+	(void)state;
+	put16(f.data + ETH + 6, 5);
+	frame_checksum(&f);
+	assert_int_equal(parse(&f, &h), 0);
+	assert_int_equal(h.flags, MERLON_H_LATER | MERLON_H_UNTRACKABLE);
+	packet = view(&f);
+	assert_true(HAS(packet, L4PROTO));
+	assert_false(HAS(packet, TH0) || HAS(packet, TH2));
+}
+
+static void extend(struct frame *f, uint8_t type, uint8_t second, size_t bytes)
+{
+	uint8_t header[64] = { f->data[ETH + 6], second };
+	size_t l4 = f->l4;
+
+	f->data[ETH + 6] = type;
+	f->l4 = ETH + 40;
+	frame_insert(f, header, bytes);
+	f->l4 = l4 + bytes;
+}
+
+static void chains(void **state)
+{
+	struct frame f = frame_udp(&v6, 4);
+	struct merlon_headers h;
+	struct merlon_packet packet;
+
+	(void)state;
+	extend(&f, 60, 1, 16);
+	extend(&f, 43, 0, 8);
+	extend(&f, 0, 0, 8);
+	packet = view(&f);
+	assert_int_equal(packet.field[MERLON_F_L4PROTO], 17);
+	assert_int_equal(packet.field[MERLON_F_NEXTHDR], 0);
+	assert_int_equal(packet.l4_offset, 40 + 32);
+	/* authentication: rules stop there, the tracker goes on */
+	f = frame_udp(&v6, 4);
+	extend(&f, 51, 4, 24);
+	assert_int_equal(parse(&f, &h), 0);
+	assert_int_equal(h.l4proto, 51);
+	assert_int_equal(h.l4_offset, 40);
+	assert_int_equal(h.th0, 17 << 8 | 4);
+	assert_int_equal(h.ct_proto, 17);
+	assert_int_equal(h.ct_offset, 64);
+	assert_int_equal(ntohs(h.dport), 53);
+	/* a later fragment says what it is a fragment of, unless that is an extension header */
+	f = frame_udp(&v6, 40);
+	extend(&f, 44, 0, 8);
+	put16(f.data + ETH + 42, 10 << 3);
+	packet = view(&f);
+	assert_int_equal(packet.field[MERLON_F_L4PROTO], 17);
+	assert_false(HAS(packet, TH0));
+	f = frame_ip(&v6, 60, 40);
+	extend(&f, 44, 0, 8);
+	put16(f.data + ETH + 42, 10 << 3);
+	packet = view(&f);
+	assert_false(HAS(packet, L4PROTO));
+	/* no next header, endless chains */
+	f = frame_ip(&v6, 59, 8);
+	assert_int_equal(parse(&f, &h), 0);
+	assert_int_equal(h.flags, MERLON_H_UNTRACKABLE);
+	f = frame_udp(&v6, 4);
+	for (int i = 0; i < 9; i++)
+		extend(&f, 60, 0, 8);
+	assert_int_equal(parse(&f, &h), 0);
+	assert_int_equal(h.flags, MERLON_H_NO_L4 | MERLON_H_UNTRACKABLE);
+}
+
+/* Any bytes at all: nothing is read that is not there (under the sanitizers), and what is said is inside the packet. */
+static void noise(void **state)
+{
+	uint8_t data[128];
+	unsigned seed = 1;
+
+	(void)state;
+	for (int i = 0; i < 20000; i++) {
+		size_t bytes = rand_r(&seed) % sizeof(data);
+		struct merlon_headers h;
+		uint8_t family = i & 1;
+
+		for (size_t j = 0; j < sizeof(data); j++)
+			data[j] = rand_r(&seed) % 4 ? rand_r(&seed) : (rand_r(&seed) % 2 ? 0 : 60);
+		data[0] = family == MERLON_IPV4 ? 0x45 + rand_r(&seed) % 3 : 0x60;
+		data[family == MERLON_IPV4 ? 2 : 4] = 0;
+		if (parse_bytes(data, bytes, family, &h))
+			continue;
+		assert_true(h.bytes <= bytes);
+		assert_true(!h.l4_bytes || h.l4_offset + h.l4_bytes == h.bytes);
+		assert_true(h.th_bytes <= h.l4_bytes);
+		parse_bytes(data, bytes, family, &h);
+		struct merlon_buffer buffer = { data, bytes };
+		merlon_parse_inner(&buffer, rand_r(&seed) % 64, family, &h);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tcp_fields), cmocka_unit_test(ipv6_fields), cmocka_unit_test(icmp_fields),
+		cmocka_unit_test(fields_of_short_headers), cmocka_unit_test(every_cut_is_refused),
+		cmocka_unit_test(later_fragments_have_no_ports), cmocka_unit_test(chains), cmocka_unit_test(noise),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "bpf/session.h"
+#include "tests/bpf/packet.h"
+
+static const struct flow flows[] = {
+	{ "192.0.2.9", "192.0.2.1", 1000, 53 },
+	{ "192.0.2.1", "192.0.2.9", 53, 1000 },
+	{ "127.0.0.1", "127.0.0.1", 2, 1 },
+	{ "2001:db8::9", "2001:db8::1", 1000, 53 },
+	{ "2001:db8:0:1::1", "2001:db8::ffff", 1, 2 },
+	{ "::1", "::1", 5, 6 },
+};
+#define N_FLOWS (sizeof(flows) / sizeof(flows[0]))
+
+static struct merlon_timeouts timeouts;
+
+static struct merlon_headers headers(const struct frame *f)
+{
+	struct merlon_buffer buffer = { f->data + ETH, f->bytes - ETH };
+	struct merlon_headers h;
+
+	assert_int_equal(merlon_parse(&buffer, f->v6 ? MERLON_IPV6 : MERLON_IPV4, buffer.bytes, &h), 0);
+	return h;
+}
+
+static void both_directions_have_one_tuple(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_FLOWS; i++) {
+		struct flow back = reversed(&flows[i]);
+		struct frame there = frame_udp(&flows[i], 0), here = frame_udp(&back, 0);
+		struct merlon_headers h = headers(&there), g = headers(&here);
+		union merlon_tuple a, b;
+		int first, second;
+
+		memset(&a, 0, sizeof(a));
+		memset(&b, 0, sizeof(b));
+		first = merlon_tuple_make(&a, &h);
+		second = merlon_tuple_make(&b, &g);
+		assert_memory_equal(&a, &b, sizeof(a));
+		assert_int_equal(first + second, 1);
+		assert_int_equal(merlon_direction_of(first ? MERLON_S_ORIG_IS_A : 0, first), MERLON_ORIGINAL);
+		assert_int_equal(merlon_direction_of(first ? MERLON_S_ORIG_IS_A : 0, second), MERLON_REPLY);
+	}
+}
+
+/* The lower end is `a`, in the order of the bytes on the wire. */
+static void ends_are_in_order(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_FLOWS; i++) {
+		struct frame f = frame_udp(&flows[i], 0);
+		struct merlon_headers h = headers(&f);
+		union merlon_tuple tuple;
+		int order;
+
+		merlon_tuple_make(&tuple, &h);
+		if (f.v6) {
+			order = memcmp(tuple.v6.a, tuple.v6.b, 16);
+			order = order ? order : memcmp(&tuple.v6.a_port, &tuple.v6.b_port, 2);
+		} else {
+			order = memcmp(&tuple.v4.a, &tuple.v4.b, 4);
+			order = order ? order : memcmp(&tuple.v4.a_port, &tuple.v4.b_port, 2);
+		}
+		assert_true(order < 0);
+	}
+}
+
+static void flows_differ(void **state)
+{
+	union merlon_tuple tuples[N_FLOWS];
+
+	(void)state;
+	memset(tuples, 0, sizeof(tuples));
+	for (size_t i = 0; i < N_FLOWS; i++) {
+		struct frame f = frame_udp(&flows[i], 0);
+		struct merlon_headers h = headers(&f);
+
+		merlon_tuple_make(&tuples[i], &h);
+		for (size_t j = 0; j < i; j++)
+			assert_int_equal(!memcmp(&tuples[i], &tuples[j], sizeof(tuples[i])), i == 1 && j == 0);
+	}
+}
+
+static void echo_and_its_answer(void **state)
+{
+	struct flow back = reversed(&flows[0]);
+	struct frame request, reply;
+	struct merlon_headers h, g;
+	union merlon_tuple a = { 0 }, b = { 0 };
+	struct merlon_session session = { 0 };
+
+	(void)state;
+	back.sport = flows[0].sport;
+	request = frame_icmp(&flows[0], 8, 0, 0);
+	reply = frame_icmp(&back, 0, 0, 0);
+	h = headers(&request);
+	g = headers(&reply);
+	assert_int_equal(merlon_tuple_make(&a, &h) + merlon_tuple_make(&b, &g), 1);
+	assert_memory_equal(&a, &b, sizeof(a));
+	assert_int_equal(merlon_session_start(&session, &h, 1, 1), 0);
+	assert_int_equal(merlon_session_start(&session, &g, 1, 1), -1);
+	/* another code is another question */
+	reply.data[reply.l4 + 1] = 1;
+	g = headers(&reply);
+	merlon_tuple_make(&b, &g);
+	assert_memory_not_equal(&a, &b, sizeof(a));
+}
+
+static void udp_timeouts(void **state)
+{
+	struct frame f = frame_udp(&flows[0], 4);
+	struct merlon_headers h = headers(&f);
+	struct merlon_session session = { 0 };
+	uint64_t second = 1000000000;
+
+	(void)state;
+	timeouts.ns[MERLON_T_UDP] = 30 * second;
+	timeouts.ns[MERLON_T_UDP_STREAM] = 120 * second;
+	assert_int_equal(merlon_session_start(&session, &h, 1, 1), 0);
+	merlon_session_open(&session, &h, 100 * second, &timeouts);
+	assert_true(session.expires_ns == 130 * second);
+	assert_int_equal(merlon_state_of(session.flags, MERLON_ORIGINAL), MERLON_CT_NEW);
+	merlon_session_step(&session, &h, MERLON_ORIGINAL, 110 * second, &timeouts);
+	assert_true(session.expires_ns == 140 * second);
+	assert_int_equal(merlon_state_of(session.flags, MERLON_REPLY), MERLON_CT_ESTABLISHED);
+	merlon_session_step(&session, &h, MERLON_REPLY, 111 * second, &timeouts);
+	assert_true(session.expires_ns == 141 * second);
+	assert_false(session.flags & MERLON_S_ASSURED);
+	assert_int_equal(merlon_state_of(session.flags, MERLON_ORIGINAL), MERLON_CT_ESTABLISHED);
+	merlon_session_step(&session, &h, MERLON_ORIGINAL, 112 * second, &timeouts);
+	assert_true(session.expires_ns == 232 * second);
+	assert_true(session.flags & MERLON_S_ASSURED);
+	assert_int_equal(session.stats[0].packets, 3);
+	assert_int_equal(session.stats[1].packets, 1);
+}
+
+static void picked_up_connections_are_brief(void **state)
+{
+	struct frame f = frame_tcp(&flows[0], F_ACK, 4);
+	struct merlon_headers h = headers(&f);
+	struct merlon_session session = { 0 };
+
+	(void)state;
+	timeouts.ns[MERLON_T_TCP + MERLON_TCP_ESTABLISHED] = 432000;
+	timeouts.ns[MERLON_T_TCP_UNACK] = 300;
+	assert_int_equal(merlon_session_start(&session, &h, 1, 0), -1);
+	assert_int_equal(merlon_session_start(&session, &h, 1, 1), 0);
+	merlon_session_open(&session, &h, 0, &timeouts);
+	assert_true(session.expires_ns == 300);
+	merlon_session_step(&session, &h, MERLON_REPLY, 0, &timeouts);
+	merlon_session_step(&session, &h, MERLON_ORIGINAL, 0, &timeouts);
+	assert_true(session.expires_ns == 432000);
+}
+
+static void every_dependency_of_a_decision(void **state)
+{
+	const struct merlon_decision d = { .generation = 1, .routes = 2, .iif = 3, .oif = 4, .hook = MERLON_INPUT,
+					   .ct_state = MERLON_CT_NEW, .verdict = MERLON_ACCEPT, .tcp_mask = 0x0f,
+					   .tcp_flags = 0x32 };
+	const struct merlon_context same = { .generation = 1, .routes = 2, .iif = 3, .oif = 4, .hook = MERLON_INPUT,
+					     .ct_state = MERLON_CT_NEW, .tcp_flags = 0x12 };
+	struct merlon_context c;
+
+	(void)state;
+	assert_true(merlon_decision_holds(&d, &same));
+#define OTHER(member) \
+	c = same; \
+	c.member++; \
+	assert_false(merlon_decision_holds(&d, &c))
+	OTHER(generation);
+	OTHER(routes);
+	OTHER(iif);
+	OTHER(oif);
+	OTHER(hook);
+	OTHER(ct_state);
+	OTHER(tcp_flags);
+	c = same;
+	c.tcp_flags = 0xf2;
+	assert_true(merlon_decision_holds(&d, &c));
+}
+
+static void forwarding_is_trusted_for_a_second(void **state)
+{
+	uint64_t now = 77ULL << 29;
+	struct merlon_decision d = { .generation = 1, .routes = 2, .iif = 3, .verdict = MERLON_ELSEWHERE,
+				     .checked_s = merlon_route_time(now) };
+	struct merlon_context c = { .generation = 1, .routes = 2, .iif = 3 };
+
+	(void)state;
+	assert_true(merlon_forward_holds(&d, &c, now));
+	assert_true(merlon_forward_holds(&d, &c, now + 500000000));
+	assert_false(merlon_forward_holds(&d, &c, now + 1100000000));
+	assert_false(merlon_forward_holds(&d, &c, now + (1ULL << 44)));
+	c.routes++;
+	assert_false(merlon_forward_holds(&d, &c, now));
+}
+
+static void state_travels(void **state)
+{
+	(void)state;
+	assert_false(merlon_is_carried(0));
+	assert_false(merlon_is_carried(0xffff));
+	for (unsigned s = 0; s < MERLON_CT_STATES; s++)
+		for (unsigned d = 0; d < MERLON_DIRECTIONS; d++) {
+			uint16_t carried = merlon_carry(s, d);
+
+			assert_true(merlon_is_carried(carried));
+			assert_int_equal(carried >> 1 & 7, s);
+			assert_int_equal(carried & 1, d);
+		}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(both_directions_have_one_tuple), cmocka_unit_test(ends_are_in_order),
+		cmocka_unit_test(flows_differ), cmocka_unit_test(echo_and_its_answer), cmocka_unit_test(udp_timeouts),
+		cmocka_unit_test(picked_up_connections_are_brief), cmocka_unit_test(every_dependency_of_a_decision),
+		cmocka_unit_test(forwarding_is_trusted_for_a_second), cmocka_unit_test(state_travels),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Blobs of x_tables that no iptables of today would write: other revisions, cut short, odd contents. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <netinet/in.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/xt_conntrack.h>
+#include <linux/netfilter/xt_limit.h>
+#include <linux/netfilter/xt_multiport.h>
+#include <linux/netfilter/xt_state.h>
+#include <linux/netfilter_ipv4/ipt_REJECT.h>
+
+#include "compat/reader.h"
+
+static struct merlon_rule decode(const char *name, uint32_t revision, const void *info, uint32_t len)
+{
+	struct merlon_rule rule = { 0 };
+	struct merlon_eval eval = { .rule = &rule, .nfproto = NFPROTO_IPV4, .family = MERLON_IPV4, .proto = IPPROTO_TCP };
+	/* a copy of exactly this size: reading beyond it is seen by the sanitizer */
+	void *copy = len ? malloc(len) : NULL;
+
+	if (len)
+		memcpy(copy, info, len);
+	assert_int_equal(merlon_xt_match(&eval, name, revision, copy, len), 0);
+	free(copy);
+	return rule;
+}
+
+static void drop(struct merlon_rule *rule)
+{
+	while (rule->n)
+		merlon_statement_clear(&rule->statement[--rule->n]);
+	free(rule->statement);
+	free(rule->reason);
+}
+
+static void expect_refused(struct merlon_rule rule, const char *part)
+{
+	assert_int_equal(rule.status, MERLON_REFUSED);
+	assert_non_null(rule.reason);
+	if (!strstr(rule.reason, part))
+		fail_msg("`%s` is not in `%s`", part, rule.reason);
+	assert_int_equal(rule.n, 0);
+	drop(&rule);
+}
+
+static void malformed(void **state)
+{
+	static const char *const names[] = { "conntrack", "state", "multiport", "limit", "icmp", "icmp6", "tcp", "udp",
+					     "comment", "mark", "iprange", "length", "ttl", "hl", "tos", "dscp", "pkttype" };
+	unsigned char zero[64] = { 0 };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		expect_refused(decode(names[i], 0, NULL, 0), names[i]);
+		expect_refused(decode(names[i], 1, zero, 1), names[i]);
+		expect_refused(decode(names[i], 77, zero, sizeof(zero)), "revision 77");
+	}
+	expect_refused(decode("unheard-of", 0, zero, sizeof(zero)), "match `unheard-of`: not supported yet");
+}
+
+static void states(void **state)
+{
+	struct xt_state_info info = { .statemask = XT_STATE_BIT(IP_CT_NEW) | XT_STATE_UNTRACKED };
+	struct xt_conntrack_mtinfo1 one = { .match_flags = XT_CONNTRACK_STATE, .invert_flags = XT_CONNTRACK_STATE,
+					    .state_mask = XT_CONNTRACK_STATE_INVALID };
+	struct merlon_rule rule = decode("state", 0, &info, sizeof(info));
+
+	(void)state;
+	assert_int_equal(rule.n, 1);
+	assert_int_equal(rule.statement[0].match.in.n, 1);
+	assert_true(rule.statement[0].match.in.v[0].lo == MERLON_CT_NEW);
+	assert_true(rule.statement[0].match.in.v[0].hi == MERLON_CT_UNTRACKED);
+	drop(&rule);
+	/* of a reply, the bit is that of the state */
+	assert_int_equal(XT_STATE_BIT(IP_CT_ESTABLISHED_REPLY), XT_STATE_BIT(IP_CT_ESTABLISHED));
+	rule = decode("conntrack", 1, &one, sizeof(one));
+	assert_int_equal(rule.n, 1);
+	assert_true(rule.statement[0].match.in.v[0].lo == MERLON_CT_ESTABLISHED);
+	assert_true(rule.statement[0].match.in.v[0].hi == MERLON_CT_UNTRACKED);
+	drop(&rule);
+	one.match_flags |= XT_CONNTRACK_STATUS;
+	expect_refused(decode("conntrack", 1, &one, sizeof(one)), "--ctstatus");
+	one.match_flags = XT_CONNTRACK_STATE | XT_CONNTRACK_DIRECTION;
+	expect_refused(decode("conntrack", 1, &one, sizeof(one)), "--ctdir with --ctstate");
+}
+
+static void ports(void **state)
+{
+	struct xt_multiport old = { .flags = XT_MULTIPORT_DESTINATION, .count = 2, .ports = { 80, 22 } };
+	struct xt_multiport_v1 new = { .flags = XT_MULTIPORT_SOURCE, .count = 3, .ports = { 5, 9, 7 }, .pflags = { 1 },
+				       .invert = 1 };
+	struct merlon_rule rule = decode("multiport", 0, &old, sizeof(old));
+
+	(void)state;
+	assert_int_equal(rule.n, 1);
+	assert_int_equal(rule.statement[0].match.field, MERLON_F_TH2);
+	assert_int_equal(rule.statement[0].match.in.n, 2);
+	assert_true(rule.statement[0].match.in.v[0].lo == 22);
+	drop(&rule);
+	rule = decode("multiport", 1, &new, sizeof(new));
+	assert_int_equal(rule.n, 1);
+	assert_int_equal(rule.statement[0].match.field, MERLON_F_TH0);
+	assert_int_equal(rule.statement[0].match.in.n, 2);
+	assert_true(rule.statement[0].match.in.v[0].hi == 4 && rule.statement[0].match.in.v[1].lo == 10);
+	drop(&rule);
+	/* a range that ends where the list does, and a count beyond the array */
+	new.pflags[2] = 1;
+	rule = decode("multiport", 1, &new, sizeof(new));
+	assert_int_equal(rule.status, MERLON_EXACT);
+	drop(&rule);
+	new.count = XT_MULTI_PORTS + 1;
+	expect_refused(decode("multiport", 1, &new, sizeof(new)), "multiport");
+}
+
+static void limits(void **state)
+{
+	static const struct {
+		uint32_t average;
+		uint64_t rate, per_s;
+	} c[] = { { 3333, 3, 1 }, { 200000, 3, 60 }, { 10000, 1, 1 }, { 864000000, 1, 86400 }, { 3, 3333, 1 },
+		  { 9999, 86408, 86400 } };
+	struct merlon_rule rule;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(c) / sizeof(*c); i++) {
+		struct xt_rateinfo info = { .avg = c[i].average, .burst = 5 };
+
+		rule = decode("limit", 0, &info, sizeof(info));
+		assert_int_equal(rule.n, 1);
+		assert_int_equal(rule.statement[0].limit.rate, c[i].rate);
+		assert_int_equal(rule.statement[0].limit.per_s, c[i].per_s);
+		assert_int_equal(rule.statement[0].limit.burst, 5);
+		drop(&rule);
+	}
+	expect_refused(decode("limit", 0, &(struct xt_rateinfo){ 0 }, sizeof(struct xt_rateinfo)), "limit");
+}
+
+static void rejects(void **state)
+{
+	struct ipt_reject_info info = { .with = IPT_ICMP_ECHOREPLY };
+	struct merlon_rule rule = { 0 };
+	struct merlon_eval eval = { .rule = &rule, .nfproto = NFPROTO_IPV4, .family = MERLON_IPV4, .proto = -1 };
+
+	(void)state;
+	assert_int_equal(merlon_xt_target(&eval, "REJECT", 0, &info, sizeof(info)), 0);
+	expect_refused(rule, "REJECT");
+	rule = (struct merlon_rule){ 0 };
+	info.with = 1000;
+	assert_int_equal(merlon_xt_target(&eval, "REJECT", 0, &info, sizeof(info)), 0);
+	expect_refused(rule, "REJECT");
+	rule = (struct merlon_rule){ 0 };
+	assert_int_equal(merlon_xt_target(&eval, "REJECT", 0, &info, 1), 0);
+	expect_refused(rule, "REJECT");
+	rule = (struct merlon_rule){ 0 };
+	assert_int_equal(merlon_xt_target(&eval, NULL, 0, NULL, 0), 0);
+	expect_refused(rule, "target");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(malformed), cmocka_unit_test(states), cmocka_unit_test(ports), cmocka_unit_test(limits),
+		cmocka_unit_test(rejects),
+	};
+
+	return cmocka_run_group_tests_name("xt", tests, NULL, NULL);
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/compile/maker.h"
+
+static void image_is_a_power_of_two(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	struct merlon_policy *policy;
+	const struct merlon_image *image;
+
+	(void)state;
+	make_base(ruleset, MERLON_INPUT, 0, false);
+	policy = compile(ruleset);
+	image = (const struct merlon_image *)policy->image;
+	assert_int_equal(policy->room & (policy->room - 1), 0);
+	assert_true(policy->words <= policy->room);
+	assert_int_equal(image->words, policy->words);
+	assert_true(image->magic == MERLON_IMAGE_MAGIC);
+	assert_int_equal(image->generation, 5);
+	assert_int_equal(image->uses_ct, 0);
+	merlon_policy_free(policy);
+	make_match(make_rule(ruleset, 0), MERLON_F_CT_STATE, MERLON_CT_NEW, MERLON_CT_NEW);
+	make_verdict(&ruleset->chain[0].rule[0], MERLON_V_DROP);
+	policy = compile(ruleset);
+	assert_int_equal(((const struct merlon_image *)policy->image)->uses_ct, 1);
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
+static void bounds_are_diagnostics(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, false);
+	struct merlon_compile_options few = make_options;
+	struct merlon_rule *rule;
+
+	(void)state;
+	make_statement(make_rule(ruleset, base), MERLON_S_COUNTER);
+	make_limit(make_rule(ruleset, base), 1, 1, false);
+	few.max_counters = 0;
+	assert_string_equal(compile_error(ruleset, &few),
+			    "this is counter number 1, the data plane has room for 0");
+	few.max_counters = 1;
+	few.max_limits = 0;
+	assert_string_equal(compile_error(ruleset, &few), "this is limit number 1, the data plane has room for 0");
+	rule = make_rule(ruleset, base);
+	for (int i = 0; i < 256; i++)
+		make_statement(rule, MERLON_S_MARK);
+	assert_string_equal(compile_error(ruleset, NULL), "the rule has 256 steps, at most 255 can be taken");
+	merlon_ruleset_free(ruleset);
+}
+
+/* All rules let packets go on; if all of them may meet in one packet that is too many. */
+static void rules_that_meet_are_bounded(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, false);
+	struct merlon_packet p = make_packet();
+	struct merlon_policy *policy;
+	struct merlon_rule *rule;
+
+	(void)state;
+	for (unsigned i = 0; i < MERLON_MAX_VISITS + 100; i++) {
+		rule = make_rule(ruleset, base);
+		make_match(rule, MERLON_F_TH0, i & 1 ? 0 : 1024, 1024);
+		make_statement(rule, MERLON_S_MARK);
+		rule->statement[1].mark.mask = ~0U;
+		rule->statement[1].mark.xor = i;
+	}
+	assert_string_equal(compile_error(ruleset, NULL),
+			    "hook input, ip: up to 4196 rules without a final verdict may meet in one packet, the data "
+			    "plane follows 4095");
+	/* disjoint ones never meet */
+	for (unsigned i = 0; i < MERLON_MAX_VISITS + 100; i++)
+		ruleset->chain[base].rule[i].statement[0].match.in.v[0] = (struct merlon_interval){ i, i };
+	policy = compile(ruleset);
+	assert_int_equal(judge_both(policy, &p).mark, 1024);
+	assert_int_equal(judge_both(policy, &p).steps, 2);
+	merlon_policy_free(policy);
+	/* as many as are allowed do work */
+	for (unsigned i = 0; i < MERLON_MAX_VISITS + 100; i++)
+		ruleset->chain[base].rule[i].statement[0].match.in.v[0] =
+			(struct merlon_interval){ i < 4095 ? 0 : 1025 + i, i < 4095 ? 1024 : 1025 + i };
+	policy = compile(ruleset);
+	assert_int_equal(judge_both(policy, &p).steps, MERLON_MAX_VISITS);
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
+/* Each of the 256 combinations of dimensions, and several of each. */
+static void planes_are_joined(void **state)
+{
+	static const merlon_value value[MERLON_DIMS] = { 0x0a000001, 0x0a000002, 1024, 80, 6, 0, 0, MERLON_CT_NEW };
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, true);
+	struct merlon_packet p = make_packet();
+	struct merlon_policy *policy;
+
+	(void)state;
+	for (unsigned i = 0; i < 256 * 20; i++) {
+		struct merlon_rule *rule = make_rule(ruleset, base);
+
+		for (unsigned d = 0; d < MERLON_DIMS; d++) {
+			if (!(i & 1U << d) || d == MERLON_F_IIF || d == MERLON_F_OIF)
+				continue;
+			make_match(rule, d, value[d] + i / 256 * !!(i % 256), value[d] + i / 256 * 2);
+		}
+		make_match(rule, MERLON_F_TH2, i == 4000 ? 80 : 7, i == 4000 ? 80 : 7);
+		make_verdict(rule, MERLON_V_ACCEPT);
+	}
+	ruleset->chain[base].rule[4000].n = 0;
+	make_match(&ruleset->chain[base].rule[4000], MERLON_F_TH2, 80, 80);
+	make_verdict(&ruleset->chain[base].rule[4000], MERLON_V_ACCEPT);
+	policy = compile(ruleset);
+	assert_in_range(policy->n_planes, 2, MERLON_PLANES);
+	assert_int_equal(judge_both(policy, &p).verdict, MERLON_ACCEPT);
+	p.field[MERLON_F_TH2] = 81;
+	assert_int_equal(judge_both(policy, &p).verdict, MERLON_DROP);
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
+static uint32_t bound_class(const struct merlon_policy *policy, unsigned index)
+{
+	struct merlon_env env = { .image = (const __u64 *)policy->image, .mask = policy->room - 1 };
+
+	return merlon_iface_class_in(&env, index);
+}
+
+static void interfaces_have_classes(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, false);
+	struct merlon_policy *policy;
+	uint32_t eth0, eth, other;
+
+	(void)state;
+	make_interface(make_rule(ruleset, base), MERLON_F_IIF, "eth0", false);
+	make_interface(make_rule(ruleset, base), MERLON_F_OIF, "eth", true);
+	make_iif(make_rule(ruleset, base), 7);
+	policy = compile(ruleset);
+	eth0 = merlon_policy_iface_class(policy, 2, "eth0");
+	eth = merlon_policy_iface_class(policy, 3, "eth1");
+	other = merlon_policy_iface_class(policy, 7, "wlan0");
+	assert_true(eth0 != eth && eth0 != other && eth != other);
+	assert_int_equal(merlon_policy_iface_class(policy, 0, ""), MERLON_IFACE_NONE);
+	assert_int_equal(merlon_policy_iface_class(policy, 8, "wlan1"), MERLON_IFACE_OTHER);
+	assert_int_not_equal(merlon_policy_iface_class(policy, 7, "eth0"), eth0);	/* renamed: both apply */
+	assert_int_equal(bound_class(policy, 2), eth0);
+	assert_int_equal(bound_class(policy, 3), eth);
+	assert_int_equal(bound_class(policy, 0), MERLON_IFACE_NONE);
+	assert_int_equal(bound_class(policy, 99), MERLON_IFACE_OTHER);
+	/* one appears, is renamed, and vanishes */
+	assert_int_equal(merlon_policy_bind(policy, policy->image, 99, "eth5"), 0);
+	assert_int_equal(bound_class(policy, 99), eth);
+	assert_int_equal(merlon_policy_bind(policy, policy->image, 99, "tap0"), 0);
+	assert_int_equal(bound_class(policy, 99), MERLON_IFACE_OTHER);
+	assert_int_equal(merlon_policy_bind(policy, policy->image, 2, NULL), 0);
+	assert_int_equal(bound_class(policy, 2), MERLON_IFACE_OTHER);
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
+/* Interfaces come and go for long: slots are used again, and a full table says so. */
+static void interface_slots_are_reused(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	struct merlon_policy *policy;
+	unsigned bound = 0;
+	int r = 0;
+
+	(void)state;
+	make_interface(make_rule(ruleset, make_base(ruleset, MERLON_INPUT, 0, false)), MERLON_F_IIF, "veth", true);
+	policy = compile(ruleset);
+	for (unsigned i = 100; i < 5000; i++) {
+		assert_int_equal(merlon_policy_bind(policy, policy->image, i, "veth"), 0);
+		assert_int_not_equal(bound_class(policy, i), MERLON_IFACE_OTHER);
+		assert_int_equal(merlon_policy_bind(policy, policy->image, i, NULL), 0);
+		assert_int_equal(bound_class(policy, i), MERLON_IFACE_OTHER);
+	}
+	for (; !r && bound < 100; bound++)
+		r = merlon_policy_bind(policy, policy->image, 10000 + bound, "veth");
+	assert_int_equal(r, -ENOSPC);
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(image_is_a_power_of_two),
+		cmocka_unit_test(bounds_are_diagnostics),
+		cmocka_unit_test(rules_that_meet_are_bounded),
+		cmocka_unit_test(planes_are_joined),
+		cmocka_unit_test(interfaces_have_classes),
+		cmocka_unit_test(interface_slots_are_reused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
