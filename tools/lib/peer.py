@@ -116,8 +116,10 @@ class Probe:
     def failed(self, error):
         if error in REJECTED:
             self.finish('reject', REJECTED[error])
+        elif error == errno.EPERM and self.kind != 'tcp':
+            # nft's drop and reject in OUTPUT: the ICMP error of a reject is still to come
+            self.detail = 'EPERM'
         elif error in (errno.EPERM, errno.ETIMEDOUT):
-            # nft's drop in OUTPUT is EPERM for UDP and ICMP
             self.finish('drop', errno.errorcode[error])
         elif error not in (errno.EINPROGRESS, errno.EAGAIN):
             self.finish('error', errno.errorcode.get(error, str(error)))
