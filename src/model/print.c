@@ -268,8 +268,10 @@ static void print_statement(struct merlon_printing *p, size_t i)
 			fprintf(p->out, "meta protocol %s", s->family == MERLON_IPV4 ? "ip" : "ip6");
 		break;
 	case MERLON_S_COUNTER:
-		fprintf(p->out, "counter packets %llu bytes %llu", (unsigned long long)s->counter.packets,
-			(unsigned long long)s->counter.bytes);
+		fputs("counter", p->out);
+		if (s->counter.packets || s->counter.bytes)
+			fprintf(p->out, " packets %llu bytes %llu", (unsigned long long)s->counter.packets,
+				(unsigned long long)s->counter.bytes);
 		break;
 	case MERLON_S_LIMIT:
 		print_limit(p->out, &s->limit);

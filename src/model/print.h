@@ -15,6 +15,9 @@ enum merlon_notation {
 	MERLON_AS_PROTOCOL,
 	MERLON_AS_PACKET_TYPE,
 	MERLON_AS_DIRECTION,
+	MERLON_AS_TCP_FLAGS,	/* "syn|ack" */
+	MERLON_AS_ICMP_TYPE,
+	MERLON_AS_ICMPV6_TYPE,
 };
 
 /* "7", "7-9", "10.0.0.0/8" */

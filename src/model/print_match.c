@@ -39,6 +39,49 @@ static const char *protocol_name(merlon_value v)
 	}
 }
 
+/* As `nft describe icmp type` and `nft describe icmpv6 type` list them. */
+static const char *icmp_type_name(merlon_value v)
+{
+	static const char *const name[] = {
+		[0] = "echo-reply", [3] = "destination-unreachable", [4] = "source-quench", [5] = "redirect",
+		[8] = "echo-request", [9] = "router-advertisement", [10] = "router-solicitation", [11] = "time-exceeded",
+		[12] = "parameter-problem", [13] = "timestamp-request", [14] = "timestamp-reply", [15] = "info-request",
+		[16] = "info-reply", [17] = "address-mask-request", [18] = "address-mask-reply",
+	};
+
+	return v < ARRAY_SIZE(name) ? name[v] : NULL;
+}
+
+static const char *icmpv6_type_name(merlon_value v)
+{
+	static const char *const error[] = {
+		[1] = "destination-unreachable", [2] = "packet-too-big", [3] = "time-exceeded", [4] = "parameter-problem",
+	};
+	static const char *const query[] = {
+		"echo-request", "echo-reply", "mld-listener-query", "mld-listener-report", "mld-listener-done",
+		"nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect",
+		"router-renumbering",
+	};
+
+	if (v < ARRAY_SIZE(error))
+		return error[v];
+	return v >= 128 && v < 128 + ARRAY_SIZE(query) ? query[v - 128] : NULL;
+}
+
+static void print_tcp_flags(FILE *out, unsigned flags)
+{
+	static const char *const name[] = { "fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr" };
+	const char *bar = "";
+
+	for (unsigned i = 0; i < ARRAY_SIZE(name); i++)
+		if (flags >> i & 1) {
+			fprintf(out, "%s%s", bar, name[i]);
+			bar = "|";
+		}
+	if (!*bar)
+		fputs("0x0", out);
+}
+
 static const char *name_of(enum merlon_notation notation, merlon_value v)
 {
 	static const char *const type[] = { "host", "broadcast", "multicast", "other" };	/* linux/if_packet.h */
@@ -46,6 +89,10 @@ static const char *name_of(enum merlon_notation notation, merlon_value v)
 
 	if (notation == MERLON_AS_PROTOCOL)
 		return protocol_name(v);
+	if (notation == MERLON_AS_ICMP_TYPE)
+		return icmp_type_name(v);
+	if (notation == MERLON_AS_ICMPV6_TYPE)
+		return icmpv6_type_name(v);
 	if (notation == MERLON_AS_PACKET_TYPE && v < ARRAY_SIZE(type))
 		return type[v];
 	return notation == MERLON_AS_DIRECTION && v < ARRAY_SIZE(direction) ? direction[v] : NULL;
@@ -61,8 +108,13 @@ static void print_value(FILE *out, enum merlon_notation notation, merlon_value v
 	case MERLON_AS_HEX:
 		fprintf(out, "0x%llx", (unsigned long long)v);
 		break;
+	case MERLON_AS_TCP_FLAGS:
+		print_tcp_flags(out, v);
+		break;
 	case MERLON_AS_PROTOCOL:
 	case MERLON_AS_PACKET_TYPE:
+	case MERLON_AS_ICMP_TYPE:
+	case MERLON_AS_ICMPV6_TYPE:
 	case MERLON_AS_DIRECTION:
 	case MERLON_AS_NUMBER:
 		if (name_of(notation, v))
@@ -90,6 +142,9 @@ void merlon_print_interval(FILE *out, enum merlon_notation notation, const struc
 {
 	int length = -1;
 
+	/* names with a dash in them make no ranges */
+	if (interval->lo != interval->hi && (notation == MERLON_AS_ICMP_TYPE || notation == MERLON_AS_ICMPV6_TYPE))
+		notation = MERLON_AS_NUMBER;
 	print_value(out, notation, interval->lo);
 	if (interval->lo == interval->hi)
 		return;
@@ -249,10 +304,12 @@ static struct look look_of(const struct merlon_printing *p, const struct merlon_
 	case MERLON_F_L4PROTO:
 		return (struct look){ "meta l4proto", MERLON_AS_PROTOCOL, false };
 	case MERLON_F_TCP_FLAGS:
-		return (struct look){ "tcp flags", MERLON_AS_HEX, true };
+		return (struct look){ "tcp flags", MERLON_AS_TCP_FLAGS, true };
 	case MERLON_F_ICMP_TYPE:
-		return (struct look){ !is_icmp(p) ? "@th,0,8" : p->proto == IPPROTO_ICMP ? "icmp type" : "icmpv6 type",
-				      MERLON_AS_NUMBER, false };
+		if (!is_icmp(p))
+			return (struct look){ "@th,0,8", MERLON_AS_NUMBER, false };
+		return p->proto == IPPROTO_ICMP ? (struct look){ "icmp type", MERLON_AS_ICMP_TYPE, false } :
+						  (struct look){ "icmpv6 type", MERLON_AS_ICMPV6_TYPE, false };
 	case MERLON_F_ICMP_CODE:
 		return (struct look){ !is_icmp(p) ? "@th,8,8" : p->proto == IPPROTO_ICMP ? "icmp code" : "icmpv6 code",
 				      MERLON_AS_NUMBER, false };
@@ -319,8 +376,13 @@ static void print_in(struct merlon_printing *p, const struct merlon_statement *s
 		      s->match.field == MERLON_F_PKTTYPE || s->match.field == MERLON_F_CT_DIRECTION;
 	struct merlon_intervals one_by_one = { 0 };
 
-	if (masked)
+	if (masked && s->match.field == MERLON_F_TCP_FLAGS) {
+		fputs(" & (", p->out);
+		print_tcp_flags(p->out, s->match.mask);
+		fputc(')', p->out);
+	} else if (masked) {
 		fprintf(p->out, " & 0x%x", s->match.mask);
+	}
 	if (negated)
 		fputs(" != ", p->out);
 	else

@@ -1,70 +1,70 @@
 # Rules as iptables-save writes them, in a chain of the filter table of IPv4.
 = iptables
--j ACCEPT ; ok ; counter packets 0 bytes 0 accept
--j DROP ; ok ; counter packets 0 bytes 0 drop
--j RETURN ; ok ; counter packets 0 bytes 0 return
--j OTHER ; ok ; counter packets 0 bytes 0 jump OTHER
--g OTHER ; ok ; counter packets 0 bytes 0 goto OTHER
--s 10.0.0.1/32 -j ACCEPT ; ok ; ip saddr 10.0.0.1 counter packets 0 bytes 0 accept
-! -s 10.0.0.0/8 -d 192.168.0.0/255.255.0.0 -j ACCEPT ; ok ; ip saddr != 10.0.0.0/8 ip daddr 192.168.0.0/16 counter packets 0 bytes 0 accept
--s 10.0.0.0/255.255.255.250 -j ACCEPT ; ok ; ip saddr { 10.0.0.0/31, 10.0.0.4/31 } counter packets 0 bytes 0 accept
--i lo -j ACCEPT ; ok ; iifname "lo" counter packets 0 bytes 0 accept
-! -i eth+ -o eth0 -j ACCEPT ; ok ; iifname != "eth*" oifname "eth0" counter packets 0 bytes 0 accept
--p tcp -j ACCEPT ; ok ; meta l4proto tcp counter packets 0 bytes 0 accept
-! -p tcp -j ACCEPT ; ok ; meta l4proto != tcp counter packets 0 bytes 0 accept
--p tcp -m tcp --dport 22 -j ACCEPT ; ok ; tcp dport 22 counter packets 0 bytes 0 accept
--p tcp -m tcp ! --dport 22 -j ACCEPT ; ok ; tcp dport != 22 counter packets 0 bytes 0 accept
--p tcp -m tcp --sport 1024:65535 --dport 22:25 -j ACCEPT ; ok ; tcp sport 1024-65535 tcp dport 22-25 counter packets 0 bytes 0 accept
--p udp -m udp --sport 53 -j ACCEPT ; ok ; udp sport 53 counter packets 0 bytes 0 accept
--p udp -m udp --dport 0 -j ACCEPT ; ok ; udp dport 0 counter packets 0 bytes 0 accept
--p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT ; ok ; tcp flags & 0x17 == 0x2 counter packets 0 bytes 0 accept
--p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT ; ok ; tcp flags & 0x17 != 0x2 counter packets 0 bytes 0 accept
--p tcp -m tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP ; ok ; tcp flags & 0x3f == 0x0 counter packets 0 bytes 0 drop
+-j ACCEPT ; ok ; counter accept
+-j DROP ; ok ; counter drop
+-j RETURN ; ok ; counter return
+-j OTHER ; ok ; counter jump OTHER
+-g OTHER ; ok ; counter goto OTHER
+-s 10.0.0.1/32 -j ACCEPT ; ok ; ip saddr 10.0.0.1 counter accept
+! -s 10.0.0.0/8 -d 192.168.0.0/255.255.0.0 -j ACCEPT ; ok ; ip saddr != 10.0.0.0/8 ip daddr 192.168.0.0/16 counter accept
+-s 10.0.0.0/255.255.255.250 -j ACCEPT ; ok ; ip saddr { 10.0.0.0/31, 10.0.0.4/31 } counter accept
+-i lo -j ACCEPT ; ok ; iifname "lo" counter accept
+! -i eth+ -o eth0 -j ACCEPT ; ok ; iifname != "eth*" oifname "eth0" counter accept
+-p tcp -j ACCEPT ; ok ; meta l4proto tcp counter accept
+! -p tcp -j ACCEPT ; ok ; meta l4proto != tcp counter accept
+-p tcp -m tcp --dport 22 -j ACCEPT ; ok ; tcp dport 22 counter accept
+-p tcp -m tcp ! --dport 22 -j ACCEPT ; ok ; tcp dport != 22 counter accept
+-p tcp -m tcp --sport 1024:65535 --dport 22:25 -j ACCEPT ; ok ; tcp sport 1024-65535 tcp dport 22-25 counter accept
+-p udp -m udp --sport 53 -j ACCEPT ; ok ; udp sport 53 counter accept
+-p udp -m udp --dport 0 -j ACCEPT ; ok ; udp dport 0 counter accept
+-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT ; ok ; tcp flags & (fin|syn|rst|ack) == syn counter accept
+-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT ; ok ; tcp flags & (fin|syn|rst|ack) != syn counter accept
+-p tcp -m tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP ; ok ; tcp flags & (fin|syn|rst|psh|ack|urg) == 0x0 counter drop
 -p tcp -m tcp --tcp-option 4 -j DROP ; refused ; match `tcp` --tcp-option: not supported yet
--p tcp -m multiport --dports 22,80,8000:8010 -j ACCEPT ; ok ; tcp dport { 22, 80, 8000-8010 } counter packets 0 bytes 0 accept
--p tcp -m multiport ! --dports 22,80 -j ACCEPT ; ok ; tcp dport != { 22, 80 } counter packets 0 bytes 0 accept
--p udp -m multiport --sports 53,123 -j ACCEPT ; ok ; udp sport { 53, 123 } counter packets 0 bytes 0 accept
+-p tcp -m multiport --dports 22,80,8000:8010 -j ACCEPT ; ok ; tcp dport { 22, 80, 8000-8010 } counter accept
+-p tcp -m multiport ! --dports 22,80 -j ACCEPT ; ok ; tcp dport != { 22, 80 } counter accept
+-p udp -m multiport --sports 53,123 -j ACCEPT ; ok ; udp sport { 53, 123 } counter accept
 -p tcp -m multiport --ports 22,80 -j ACCEPT ; refused ; match `multiport` --ports: not supported yet
--p tcp -m multiport ! --ports 22,80 -j ACCEPT ; ok ; tcp sport != { 22, 80 } tcp dport != { 22, 80 } counter packets 0 bytes 0 accept
--m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT ; ok ; ct state established,related counter packets 0 bytes 0 accept
--m conntrack ! --ctstate NEW -j ACCEPT ; ok ; ct state invalid,established,related,untracked counter packets 0 bytes 0 accept
--m conntrack --ctstate INVALID,UNTRACKED -j DROP ; ok ; ct state invalid,untracked counter packets 0 bytes 0 drop
+-p tcp -m multiport ! --ports 22,80 -j ACCEPT ; ok ; tcp sport != { 22, 80 } tcp dport != { 22, 80 } counter accept
+-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT ; ok ; ct state established,related counter accept
+-m conntrack ! --ctstate NEW -j ACCEPT ; ok ; ct state invalid,established,related,untracked counter accept
+-m conntrack --ctstate INVALID,UNTRACKED -j DROP ; ok ; ct state invalid,untracked counter drop
 -m conntrack --ctstate DNAT -j ACCEPT ; refused ; match `conntrack` --ctstate SNAT or DNAT: not supported yet
--m conntrack --ctdir REPLY -j ACCEPT ; ok ; ct direction reply counter packets 0 bytes 0 accept
+-m conntrack --ctdir REPLY -j ACCEPT ; ok ; ct direction reply counter accept
 -m conntrack --ctstatus SEEN_REPLY -j ACCEPT ; refused ; match `conntrack` --ctstatus: not supported yet
 -m conntrack --ctproto 6 -j ACCEPT ; refused ; match `conntrack` --ctproto: not supported yet
--m state --state NEW,ESTABLISHED -j ACCEPT ; ok ; ct state established,new counter packets 0 bytes 0 accept
--p icmp -j ACCEPT ; ok ; meta l4proto icmp counter packets 0 bytes 0 accept
--p icmp -m icmp --icmp-type 8 -j ACCEPT ; ok ; icmp type 8 counter packets 0 bytes 0 accept
--p icmp -m icmp --icmp-type 3/4 -j ACCEPT ; ok ; icmp type 3 icmp code 4 counter packets 0 bytes 0 accept
--p icmp -m icmp ! --icmp-type 8 -j ACCEPT ; ok ; meta l4proto icmp @th,0,16 != 0x800-0x8ff counter packets 0 bytes 0 accept
--p icmp -m icmp ! --icmp-type 3/4 -j ACCEPT ; ok ; meta l4proto icmp @th,0,16 != 0x304 counter packets 0 bytes 0 accept
--p icmp -m icmp --icmp-type any -j ACCEPT ; ok ; icmp type 0-255 counter packets 0 bytes 0 accept
--m limit --limit 3/min --limit-burst 10 -j ACCEPT ; ok ; limit rate 3/minute burst 10 packets counter packets 0 bytes 0 accept
--m limit --limit 3/sec -j ACCEPT ; ok ; limit rate 3/second burst 5 packets counter packets 0 bytes 0 accept
--m limit --limit 7/hour -j ACCEPT ; ok ; limit rate 7/hour burst 5 packets counter packets 0 bytes 0 accept
--m comment --comment "what it is" -j ACCEPT ; ok ; counter packets 0 bytes 0 accept comment "what it is"
--j LOG ; ok ; counter packets 0 bytes 0 log level warn
--j LOG --log-prefix "dropped: " --log-level 6 --log-uid ; ok ; counter packets 0 bytes 0 log prefix "dropped: " level info flags skuid
--j LOG --log-tcp-sequence --log-tcp-options --log-ip-options ; ok ; counter packets 0 bytes 0 log level warn flags tcp sequence flags tcp options flags ip options
--j NFLOG --nflog-group 3 --nflog-prefix "x" ; ok ; counter packets 0 bytes 0 log prefix "x" group 3
--j REJECT ; ok ; counter packets 0 bytes 0 reject with icmp port-unreachable
--j REJECT --reject-with icmp-port-unreachable ; ok ; counter packets 0 bytes 0 reject with icmp port-unreachable
--j REJECT --reject-with icmp-host-prohibited ; ok ; counter packets 0 bytes 0 reject with icmp host-prohibited
--j REJECT --reject-with icmp-admin-prohibited ; ok ; counter packets 0 bytes 0 reject with icmp admin-prohibited
--j REJECT --reject-with icmp-proto-unreachable ; ok ; counter packets 0 bytes 0 reject with icmp prot-unreachable
--p tcp -j REJECT --reject-with tcp-reset ; ok ; meta l4proto tcp counter packets 0 bytes 0 reject with tcp reset
--m mark --mark 0x1/0xff -j ACCEPT ; ok ; meta mark & 0xff == 0x1 counter packets 0 bytes 0 accept
--m mark ! --mark 0x1 -j ACCEPT ; ok ; meta mark != 0x1 counter packets 0 bytes 0 accept
--m iprange --src-range 10.0.0.1-10.0.0.9 -j ACCEPT ; ok ; ip saddr 10.0.0.1-10.0.0.9 counter packets 0 bytes 0 accept
--m iprange ! --dst-range 10.0.0.1-10.0.0.9 -j ACCEPT ; ok ; ip daddr != 10.0.0.1-10.0.0.9 counter packets 0 bytes 0 accept
--m length --length 40:100 -j ACCEPT ; ok ; meta length 40-100 counter packets 0 bytes 0 accept
--m ttl --ttl-eq 1 -j DROP ; ok ; ip ttl 1 counter packets 0 bytes 0 drop
--m ttl --ttl-lt 5 -j DROP ; ok ; ip ttl 0-4 counter packets 0 bytes 0 drop
--m ttl --ttl-gt 64 -j DROP ; ok ; ip ttl 65-255 counter packets 0 bytes 0 drop
--m tos --tos 0x10/0x3f -j ACCEPT ; ok ; @nh,8,8 & 0x3f == 0x10 counter packets 0 bytes 0 accept
--m dscp --dscp 0x08 -j ACCEPT ; ok ; ip dscp 0x8 counter packets 0 bytes 0 accept
--m pkttype --pkt-type broadcast -j DROP ; ok ; meta pkttype broadcast counter packets 0 bytes 0 drop
+-m state --state NEW,ESTABLISHED -j ACCEPT ; ok ; ct state established,new counter accept
+-p icmp -j ACCEPT ; ok ; meta l4proto icmp counter accept
+-p icmp -m icmp --icmp-type 8 -j ACCEPT ; ok ; icmp type echo-request counter accept
+-p icmp -m icmp --icmp-type 3/4 -j ACCEPT ; ok ; icmp type destination-unreachable icmp code 4 counter accept
+-p icmp -m icmp ! --icmp-type 8 -j ACCEPT ; ok ; meta l4proto icmp @th,0,16 != 0x800-0x8ff counter accept
+-p icmp -m icmp ! --icmp-type 3/4 -j ACCEPT ; ok ; meta l4proto icmp @th,0,16 != 0x304 counter accept
+-p icmp -m icmp --icmp-type any -j ACCEPT ; ok ; icmp type 0-255 counter accept
+-m limit --limit 3/min --limit-burst 10 -j ACCEPT ; ok ; limit rate 3/minute burst 10 packets counter accept
+-m limit --limit 3/sec -j ACCEPT ; ok ; limit rate 3/second burst 5 packets counter accept
+-m limit --limit 7/hour -j ACCEPT ; ok ; limit rate 7/hour burst 5 packets counter accept
+-m comment --comment "what it is" -j ACCEPT ; ok ; counter accept comment "what it is"
+-j LOG ; ok ; counter log level warn
+-j LOG --log-prefix "dropped: " --log-level 6 --log-uid ; ok ; counter log prefix "dropped: " level info flags skuid
+-j LOG --log-tcp-sequence --log-tcp-options --log-ip-options ; ok ; counter log level warn flags tcp sequence flags tcp options flags ip options
+-j NFLOG --nflog-group 3 --nflog-prefix "x" ; ok ; counter log prefix "x" group 3
+-j REJECT ; ok ; counter reject with icmp port-unreachable
+-j REJECT --reject-with icmp-port-unreachable ; ok ; counter reject with icmp port-unreachable
+-j REJECT --reject-with icmp-host-prohibited ; ok ; counter reject with icmp host-prohibited
+-j REJECT --reject-with icmp-admin-prohibited ; ok ; counter reject with icmp admin-prohibited
+-j REJECT --reject-with icmp-proto-unreachable ; ok ; counter reject with icmp prot-unreachable
+-p tcp -j REJECT --reject-with tcp-reset ; ok ; meta l4proto tcp counter reject with tcp reset
+-m mark --mark 0x1/0xff -j ACCEPT ; ok ; meta mark & 0xff == 0x1 counter accept
+-m mark ! --mark 0x1 -j ACCEPT ; ok ; meta mark != 0x1 counter accept
+-m iprange --src-range 10.0.0.1-10.0.0.9 -j ACCEPT ; ok ; ip saddr 10.0.0.1-10.0.0.9 counter accept
+-m iprange ! --dst-range 10.0.0.1-10.0.0.9 -j ACCEPT ; ok ; ip daddr != 10.0.0.1-10.0.0.9 counter accept
+-m length --length 40:100 -j ACCEPT ; ok ; meta length 40-100 counter accept
+-m ttl --ttl-eq 1 -j DROP ; ok ; ip ttl 1 counter drop
+-m ttl --ttl-lt 5 -j DROP ; ok ; ip ttl 0-4 counter drop
+-m ttl --ttl-gt 64 -j DROP ; ok ; ip ttl 65-255 counter drop
+-m tos --tos 0x10/0x3f -j ACCEPT ; ok ; @nh,8,8 & 0x3f == 0x10 counter accept
+-m dscp --dscp 0x08 -j ACCEPT ; ok ; ip dscp 0x8 counter accept
+-m pkttype --pkt-type broadcast -j DROP ; ok ; meta pkttype broadcast counter drop
 -f -j DROP ; refused ; expression `ip frag-off`: not supported yet
 -m addrtype --dst-type LOCAL -j ACCEPT ; refused ; match `addrtype`: not supported yet
 -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT ; refused ; match `mac`: not supported yet
@@ -72,6 +72,6 @@
 -m connlimit --connlimit-above 5 -j REJECT ; refused ; match `connlimit`: not supported yet
 -m statistic --mode random --probability 0.5 -j DROP ; refused ; match `statistic`: not supported yet
 -m set --match-set blocked src -j DROP ; refused ; match or target `set` (ipset): not supported yet
--j MARK --set-xmark 0x1/0xff ; ok ; counter packets 0 bytes 0 meta mark set meta mark & 0xffffff00 ^ 0x1
+-j MARK --set-xmark 0x1/0xff ; ok ; counter meta mark set meta mark & 0xffffff00 ^ 0x1
 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu ; refused ; target `TCPMSS`: not supported yet
--m tcp --dport 22 -p tcp -m conntrack --ctstate NEW -m limit --limit 5/min -j LOG --log-prefix "ssh " ; ok ; tcp dport 22 ct state new limit rate 5/minute burst 5 packets counter packets 0 bytes 0 log prefix "ssh " level warn
+-m tcp --dport 22 -p tcp -m conntrack --ctstate NEW -m limit --limit 5/min -j LOG --log-prefix "ssh " ; ok ; tcp dport 22 ct state new limit rate 5/minute burst 5 packets counter log prefix "ssh " level warn

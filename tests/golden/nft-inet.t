@@ -74,20 +74,20 @@ sctp dport 7 accept ; ok ; sctp dport 7 accept
 dccp sport 7 accept ; ok ; dccp sport 7 accept
 th dport 53 accept ; ok ; th dport 53 accept
 th sport 53 th dport 53 accept ; ok ; th sport 53 th dport 53 accept
-tcp flags syn accept ; ok ; tcp flags & 0x2 != 0x0 accept
-tcp flags & (fin|syn|rst|ack) == syn accept ; ok ; tcp flags & 0x17 == 0x2 accept
-tcp flags & (fin|syn|rst|ack) != syn accept ; ok ; tcp flags & 0x17 != 0x2 accept
-tcp flags == syn accept ; ok ; tcp flags == 0x2 accept
-tcp flags != syn accept ; ok ; tcp flags != 0x2 accept
-tcp flags { syn, syn|ack } accept ; ok ; tcp flags == { 0x2, 0x12 } accept
-tcp flags & (syn|ack) == { syn, ack } accept ; ok ; tcp flags & 0x12 == { 0x2, 0x10 } accept
-icmp type echo-request accept ; ok ; icmp type 8 accept
-icmp type { 0, 3, 8-12 } accept ; ok ; icmp type { 0, 3, 8-12 } accept
-icmp type != 8 accept ; ok ; icmp type != 8 accept
-icmp type 3 icmp code 4 accept ; ok ; icmp type 3 icmp code 4 accept
+tcp flags syn accept ; ok ; tcp flags & (syn) != 0x0 accept
+tcp flags & (fin|syn|rst|ack) == syn accept ; ok ; tcp flags & (fin|syn|rst|ack) == syn accept
+tcp flags & (fin|syn|rst|ack) != syn accept ; ok ; tcp flags & (fin|syn|rst|ack) != syn accept
+tcp flags == syn accept ; ok ; tcp flags == syn accept
+tcp flags != syn accept ; ok ; tcp flags != syn accept
+tcp flags { syn, syn|ack } accept ; ok ; tcp flags == { syn, syn|ack } accept
+tcp flags & (syn|ack) == { syn, ack } accept ; ok ; tcp flags & (syn|ack) == { syn, ack } accept
+icmp type echo-request accept ; ok ; icmp type echo-request accept
+icmp type { 0, 3, 8-12 } accept ; ok ; icmp type { echo-reply, destination-unreachable, 8-12 } accept
+icmp type != 8 accept ; ok ; icmp type != echo-request accept
+icmp type 3 icmp code 4 accept ; ok ; icmp type destination-unreachable icmp code 4 accept
 icmp code 4 accept ; ok ; icmp code 4 accept
-icmpv6 type nd-neighbor-solicit accept ; ok ; icmpv6 type 135 accept
-icmpv6 type 1 icmpv6 code { 0, 3 } accept ; ok ; icmpv6 type 1 icmpv6 code { 0, 3 } accept
+icmpv6 type nd-neighbor-solicit accept ; ok ; icmpv6 type nd-neighbor-solicit accept
+icmpv6 type 1 icmpv6 code { 0, 3 } accept ; ok ; icmpv6 type destination-unreachable icmpv6 code { 0, 3 } accept
 ct state new accept ; ok ; ct state new accept
 ct state established,related accept ; ok ; ct state established,related accept
 ct state != new accept ; ok ; ct state invalid,established,related,untracked accept
@@ -128,14 +128,14 @@ ip6 dscp cs1 accept ; ok ; ip6 dscp 0x8 accept
 meta pkttype broadcast drop ; ok ; meta pkttype broadcast drop
 meta pkttype { broadcast, multicast } drop ; ok ; meta pkttype { broadcast, multicast } drop
 meta pkttype != host drop ; ok ; meta pkttype != host drop
-counter ; ok ; counter packets 0 bytes 0
+counter ; ok ; counter
 counter packets 5 bytes 600 accept ; ok ; counter packets 5 bytes 600 accept
 limit rate 5/second accept ; ok ; limit rate 5/second burst 5 packets accept
 limit rate 3/minute burst 7 packets accept ; ok ; limit rate 3/minute burst 7 packets accept
 limit rate over 10/hour drop ; ok ; limit rate over 10/hour burst 5 packets drop
 limit rate 1000 bytes/second accept ; ok ; limit rate 1000 bytes/second accept
 limit rate over 10 mbytes/second burst 9000 bytes drop ; ok ; limit rate over 10485760 bytes/second burst 9000 bytes drop
-tcp dport 22 limit rate 1/day counter accept ; ok ; tcp dport 22 limit rate 1/day burst 5 packets counter packets 0 bytes 0 accept
+tcp dport 22 limit rate 1/day counter accept ; ok ; tcp dport 22 limit rate 1/day burst 5 packets counter accept
 log ; ok ; log level warn
 log prefix "hello: " level info ; ok ; log prefix "hello: " level info
 log prefix "x" flags all ; ok ; log prefix "x" level warn flags tcp sequence flags tcp options flags ip options flags skuid flags ether
@@ -156,7 +156,7 @@ ip6 saddr ::1 reject with icmpv6 no-route ; ok ; ip6 saddr ::1 reject with icmpv
 accept comment "a comment" ; ok ; accept comment "a comment"
 tcp dport 22 accept comment "with 'quotes'" ; ok ; tcp dport 22 accept comment "with 'quotes'"
 @th,0,16 53 accept ; ok ; th sport 53 accept
-meta l4proto icmp meta nfproto ipv4 @th,0,16 0x0800 accept ; ok ; meta l4proto icmp meta nfproto ipv4 icmp type 8 icmp code 0 accept
+meta l4proto icmp meta nfproto ipv4 @th,0,16 0x0800 accept ; ok ; meta l4proto icmp meta nfproto ipv4 icmp type echo-request icmp code 0 accept
 @th,0,8 5 accept ; refused ; expression `raw payload @th,0,8`: not supported yet
 @nh,8,8 5 accept ; refused ; expression `raw payload @nh,8,8`: not supported yet
 meta nfproto ipv4 @nh,8,8 0x10 accept ; ok ; meta nfproto ipv4 @nh,8,8 0x10 accept

@@ -5,7 +5,7 @@ ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept ; ok ; ip saddr 10.0.0.1 ip daddr 10.
 ip protocol tcp accept ; ok ; meta l4proto tcp accept
 ip ttl 1 ip protocol icmp accept ; ok ; ip ttl 1 meta l4proto icmp accept
 tcp dport 22 accept ; ok ; tcp dport 22 accept
-icmp type echo-request accept ; ok ; icmp type 8 accept
+icmp type echo-request accept ; ok ; icmp type echo-request accept
 meta protocol ip accept ; ok ; accept
 reject ; ok ; reject with icmp port-unreachable
 reject with icmp host-unreachable ; ok ; reject with icmp host-unreachable

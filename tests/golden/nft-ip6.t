@@ -3,8 +3,8 @@
 ip6 saddr 2001:db8::1 accept ; ok ; ip6 saddr 2001:db8::1 accept
 ip6 saddr 2001:db8::1 ip6 daddr 2001:db8::2 accept ; ok ; ip6 saddr 2001:db8::1 ip6 daddr 2001:db8::2 accept
 tcp dport 22 accept ; ok ; tcp dport 22 accept
-icmpv6 type echo-request accept ; ok ; icmpv6 type 128 accept
-icmpv6 type 1 icmpv6 code 4 accept ; ok ; icmpv6 type 1 icmpv6 code 4 accept
+icmpv6 type echo-request accept ; ok ; icmpv6 type echo-request accept
+icmpv6 type 1 icmpv6 code 4 accept ; ok ; icmpv6 type destination-unreachable icmpv6 code 4 accept
 meta protocol ip6 accept ; ok ; accept
 ip6 nexthdr tcp accept ; ok ; ip6 nexthdr tcp accept
 ip6 hoplimit 1 accept ; ok ; ip6 hoplimit 1 accept
