@@ -114,7 +114,7 @@ static int to_dimension(struct flattener *f, const struct draft *d, struct merlo
 		return 0;
 	if (c->field == MERLON_F_ICMP_CODE && d->inner[MERLON_F_TH0] == MERLON_ANY)
 		return 0;
-	c->field = c->field == MERLON_F_ICMP_TYPE || c->field == MERLON_F_ICMP_CODE ? MERLON_F_TH0 : c->field;
+	c->field = MERLON_F_TH0;
 	return 1;
 }
 

@@ -23,7 +23,7 @@ uint64_t merlon_hash_words(const uint64_t *word, size_t n)
 	return mix(hash);
 }
 
-static struct merlon_table_slot *find(const struct merlon_hash *table, uint64_t a, uint64_t b)
+static struct merlon_hash_slot *find(const struct merlon_hash *table, uint64_t a, uint64_t b)
 {
 	size_t i = mix(a ^ mix(b)) & (table->room - 1);
 
@@ -34,7 +34,7 @@ static struct merlon_table_slot *find(const struct merlon_hash *table, uint64_t 
 
 bool merlon_hash_get(const struct merlon_hash *table, uint64_t a, uint64_t b, uint32_t *ret)
 {
-	const struct merlon_table_slot *slot;
+	const struct merlon_hash_slot *slot;
 
 	if (!table->room)
 		return false;
@@ -63,7 +63,7 @@ int merlon_hash_put(struct merlon_hash *table, uint64_t a, uint64_t b, uint32_t 
 {
 	if (table->n * 4 >= table->room * 3 && enlarge(table) < 0)
 		return -ENOMEM;
-	*find(table, a, b) = (struct merlon_table_slot){ .a = a, .b = b, .value = value, .used = true };
+	*find(table, a, b) = (struct merlon_hash_slot){ .a = a, .b = b, .value = value, .used = true };
 	table->n++;
 	return 0;
 }

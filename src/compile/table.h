@@ -7,14 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct merlon_table_slot {
+struct merlon_hash_slot {
 	uint64_t a, b;
 	uint32_t value;
 	bool used;
 };
 
 struct merlon_hash {
-	struct merlon_table_slot *slot;
+	struct merlon_hash_slot *slot;
 	size_t n, room;		/* room: a power of two, or 0 */
 };
 

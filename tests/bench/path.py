@@ -3,7 +3,7 @@
 """What a forwarded packet pays for a firewall, on the way that users have: frames go through a router's namespace that
 has no firewall, merlon, nftables or iptables, in turns, round by round. Prints each system's median above no firewall.
 
-  established   one flow, judged long ago
+  established   one flow that was answered, judged long ago
   new_flow      100,000 distinct flows in random order, one pass, over 10,000 rules
 """
 import argparse
@@ -46,8 +46,10 @@ def rules(n, seed):
                'low': low, 'high': high}
 
 
-def as_iptables(policy):
+def as_iptables(policy, established=False):
     lines = ['*filter', ':INPUT ACCEPT [0:0]', ':FORWARD DROP [0:0]', ':OUTPUT ACCEPT [0:0]']
+    if established:
+        lines.append('-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT')
     for p in policy:
         ports = str(p['low']) if p['low'] == p['high'] else f"{p['low']}:{p['high']}"
         lines.append(f"-A FORWARD -s {dotted(p['saddr'])}/{p['slen']} -d {dotted(p['daddr'])}/{p['dlen']} "
@@ -103,11 +105,19 @@ class Router:
         self.inside('router', 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward; '
                     'for f in all default in0; do echo 0 > /proc/sys/net/ipv4/conf/$f/rp_filter; done; '
                     'echo 1000000 > /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null; true')
-        link = json.loads(run('ip', '-n', r, '-j', 'link', 'show', 'in0'))[0]
-        self.mac = link['address']
+        self.mac = {host: json.loads(run('ip', '-n', r, '-j', 'link', 'show', device))[0]['address']
+                    for host, device in (('from', 'in0'), ('to', 'out0'))}
+        run('ip', '-n', r, 'neigh', 'add', '192.0.2.6', 'lladdr', '02:00:00:00:00:02', 'dev', 'in0')
 
-    def send(self, file, count):
-        return float(self.inside('from', f'{self.build}/tests/bench/send', 'up0', self.mac, file, str(count)))
+    def send(self, file, count, host='from'):
+        return float(self.inside(host, f'{self.build}/tests/bench/send', 'up0', self.mac[host], file, str(count)))
+
+    def establish(self, flow, answer, saddr):
+        """Question, answer, question: established for nf_conntrack, assured for merlon."""
+        run('ip', '-n', self.ns['router'], 'route', 'replace', f'{saddr}/32', 'via', '192.0.2.6', 'dev', 'in0', 'onlink')
+        self.send(flow, 1)
+        self.send(answer, 1, 'to')
+        self.send(flow, 1000)
 
     def merlon(self, *argv):
         return self.inside('router', f'{self.build}/src/merlon', argv[0], '--socket', f'{self.work}/sock', *argv[1:])
@@ -154,21 +164,23 @@ def measure(router, rounds, files):
     def nothing(): return None
     flows, one = files['flows'], files['one']
     systems = {
-        # name: (prepare, file, packets, packets before)
-        'none_new': (nothing, flows, FLOWS, 0),
-        'none_established': (nothing, one, 500000, 1000),
-        'merlon_new': (lambda: router.start_merlon(files['iptables']), flows, FLOWS, 0),
-        'merlon_established': (lambda: router.start_merlon(files['iptables']), one, 500000, 1000),
-        'nft_established': (lambda: router.inside('router', 'nft', '-f', files['nft-established']), one, 500000, 1000),
-        'nft_new': (lambda: router.inside('router', 'nft', '-f', files['nft']), flows, 5000, 0),
-        'iptables_legacy_new': (lambda: router.inside('router', 'iptables-legacy-restore', files['iptables']), flows, 5000, 0),
+        # name: (prepare, file, packets)
+        'none_new': (nothing, flows, FLOWS),
+        'none_established': (nothing, one, 500000),
+        'merlon_new': (lambda: router.start_merlon(files['iptables']), flows, FLOWS),
+        'merlon_established': (lambda: router.start_merlon(files['iptables-established']), one, 500000),
+        'nft_established': (lambda: router.inside('router', 'nft', '-f', files['nft-established']), one, 500000),
+        'iptables_legacy_established':
+            (lambda: router.inside('router', 'iptables-legacy-restore', files['iptables-established']), one, 500000),
+        'nft_new': (lambda: router.inside('router', 'nft', '-f', files['nft']), flows, 5000),
+        'iptables_legacy_new': (lambda: router.inside('router', 'iptables-legacy-restore', files['iptables']), flows, 5000),
     }
     taken = {name: [] for name in systems}
     for i in range(rounds):
-        for name, (prepare, file, count, before) in systems.items():
+        for name, (prepare, file, count) in systems.items():
             prepare()
-            if before:
-                router.send(file, before)
+            if file == one:
+                router.establish(one, files['answer'], files['saddr'])
             taken[name].append(router.send(file, count))
             router.stop_merlon()
             router.clean()
@@ -185,10 +197,13 @@ def main():
     args = parser.parse_args()
     policy = list(rules(RULES, 1))
     with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work:
-        texts = {'iptables': as_iptables(policy), 'nft': as_nft(policy), 'nft-established': as_nft(policy[-10:], True),
-                 'flows': packets(policy, FLOWS, 2)}
-        texts['one'] = texts['flows'].split('\n', 1)[0] + '\n'
-        files = {}
+        few = policy[:10]
+        texts = {'iptables': as_iptables(policy), 'nft': as_nft(policy), 'nft-established': as_nft(few, True),
+                 'iptables-established': as_iptables(few, True), 'flows': packets(policy, FLOWS, 2),
+                 'one': packets(few, 1, 3)}
+        proto, saddr, sport, daddr, dport = texts['one'].split()
+        texts['answer'] = f'{proto} {daddr} {dport} {saddr} {sport}\n'
+        files = {'saddr': saddr}
         for name, text in texts.items():
             files[name] = f'{work}/{name}'
             with open(files[name], 'w', encoding='utf-8') as f:
@@ -204,6 +219,7 @@ def main():
                'new_flow_10k_rules_iptables_legacy_ns': ns['iptables_legacy_new'] - ns['none_new'],
                'established_forward_ns': ns['merlon_established'] - ns['none_established'],
                'established_forward_nft_ns': ns['nft_established'] - ns['none_established'],
+               'established_forward_iptables_legacy_ns': ns['iptables_legacy_established'] - ns['none_established'],
                'no_firewall_forward_ns': ns['none_established']}
     for figure, value in figures.items():
         if args.json:
