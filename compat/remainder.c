@@ -12,7 +12,7 @@
 #include "src/util/netns.h"
 
 struct work {
-	int netns;		/* -1: list the caller's own tables as they are */
+	int netns;		/* -1: list the caller's own tables as they are, but for those of iptables-nft */
 	const struct merlon_ruleset *ruleset;
 };
 
@@ -29,14 +29,36 @@ static const char *family_name(uint8_t family)
 	return NULL;
 }
 
-static bool is_kept_in(const struct merlon_ruleset *ruleset, uint32_t table)
+/* The tables that iptables-nft makes have these names and base chains in capitals (iptables/nft.c, xtables_ipv4). */
+static bool is_of_iptables(const struct merlon_table *table, const struct merlon_chain *chain)
 {
+	static const char *const name[] = { "filter", "nat", "mangle", "raw", "security" };
 	size_t i;
 
-	for (i = 0; i < ruleset->n_chains; i++)
-		if (ruleset->chain[i].table == table && ruleset->chain[i].kept)
-			return !ruleset->table[table].iptables && family_name(ruleset->table[table].family);
+	if (table->family != NFPROTO_IPV4 && table->family != NFPROTO_IPV6)
+		return false;
+	for (i = 0; i < ARRAY_SIZE(name); i++)
+		if (!strcmp(table->name, name[i]))
+			return chain->base && !chain->name[strcspn(chain->name, "abcdefghijklmnopqrstuvwxyz")];
 	return false;
+}
+
+static bool is_kept_in(const struct work *work, uint32_t table)
+{
+	const struct merlon_ruleset *ruleset = work->ruleset;
+	bool kept = false;
+	size_t i;
+
+	if (ruleset->table[table].iptables || !family_name(ruleset->table[table].family))
+		return false;
+	for (i = 0; i < ruleset->n_chains; i++) {
+		if (ruleset->chain[i].table != table)
+			continue;
+		if (work->netns < 0 && is_of_iptables(&ruleset->table[table], &ruleset->chain[i]))
+			return false;
+		kept |= ruleset->chain[i].kept;
+	}
+	return kept;
 }
 
 static bool run(struct nft_ctx *ctx, const char *verb, const struct merlon_table *table, const char *chain)
@@ -49,8 +71,9 @@ static bool run(struct nft_ctx *ctx, const char *verb, const struct merlon_table
 }
 
 /* A chain that a kept one leads to as well stays: then its deletion fails. */
-static void take_out(struct nft_ctx *ctx, const struct merlon_ruleset *ruleset)
+static void take_out(struct nft_ctx *ctx, const struct work *work)
 {
+	const struct merlon_ruleset *ruleset = work->ruleset;
 	static const char *const verb[] = { "flush chain", "delete chain" };
 	size_t pass, i;
 
@@ -58,7 +81,7 @@ static void take_out(struct nft_ctx *ctx, const struct merlon_ruleset *ruleset)
 		for (i = 0; i < ruleset->n_chains; i++) {
 			const struct merlon_chain *chain = &ruleset->chain[i];
 
-			if (!chain->kept && is_kept_in(ruleset, chain->table))
+			if (!chain->kept && is_kept_in(work, chain->table))
 				run(ctx, verb[pass], &ruleset->table[chain->table], chain->name);
 		}
 }
@@ -75,12 +98,12 @@ static int list_kept(void *context)
 	nft_ctx_buffer_error(ctx);
 	if (work->netns >= 0) {
 		nft_ctx_buffer_output(ctx);
-		take_out(ctx, work->ruleset);
+		take_out(ctx, work);
 		nft_ctx_unbuffer_output(ctx);
 	}
 	nft_ctx_set_output(ctx, stdout);
 	for (i = 0; i < work->ruleset->n_tables; i++)
-		if (is_kept_in(work->ruleset, i))
+		if (is_kept_in(work, i))
 			good &= run(ctx, "list table", &work->ruleset->table[i], NULL);
 	fflush(stdout);
 	return good ? 0 : 1;
@@ -94,7 +117,7 @@ static int list(const struct work *work, char **ret_text, struct merlon_diag *di
 	int r;
 
 	for (i = 0; i < work->ruleset->n_tables; i++)
-		any |= is_kept_in(work->ruleset, i);
+		any |= is_kept_in(work, i);
 	if (!any) {
 		*ret_text = NULL;
 		return 0;

@@ -49,6 +49,9 @@ struct merlon_loaded {
 int merlon_load_local(const struct merlon_options *options, bool compile, struct merlon_loaded *ret);
 void merlon_loaded_clear(struct merlon_loaded *loaded);
 
+/* remainder.c: beside -o; 0 or an error that is already on stderr. */
+int merlon_write_remainder(const struct merlon_options *options, const struct merlon_ruleset *ruleset);
+
 /* client.c */
 struct merlon_call {
 	int status;		/* what the method answered, where it does */

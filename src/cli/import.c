@@ -34,6 +34,9 @@ static int run(const struct merlon_options *options)
 
 	if (loaded.ruleset && write_policy(options, loaded.ruleset) < 0)
 		status = MERLON_EXIT_FAILED;
+	else if (loaded.ruleset && options->out && json_integer_value(json_object_get(loaded.report, "kept")) &&
+		 merlon_write_remainder(options, loaded.ruleset) < 0)
+		status = MERLON_EXIT_FAILED;
 	/* With --json the report goes to standard output, so the policy must go to a file. */
 	if (options->json && (options->out || !loaded.ruleset))
 		merlon_print_json(loaded.report);

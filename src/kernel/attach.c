@@ -9,10 +9,14 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <limits.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "src/util/cleanup.h"
@@ -136,15 +140,56 @@ int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struc
 	return r;
 }
 
+static int count(const struct nlmsghdr *header, void *data)
+{
+	if (header->nlmsg_type == RTM_NEWTFILTER)
+		++*(int *)data;
+	return MNL_CB_OK;
+}
+
+/* Filters at one side of an interface's clsact; an error when that cannot be said. */
+static int count_filters(unsigned ifindex, uint32_t minor)
+{
+	struct mnl_socket *rtnl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	char buffer[32768];
+	struct nlmsghdr *header = mnl_nlmsg_put_header(buffer);
+	struct tcmsg *tc = mnl_nlmsg_put_extra_header(header, sizeof(*tc));
+	ssize_t bytes = -1;
+	int n = 0, more = MNL_CB_OK;
+
+	header->nlmsg_type = RTM_GETTFILTER;
+	header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	tc->tcm_family = AF_UNSPEC;
+	tc->tcm_ifindex = ifindex;
+	tc->tcm_parent = TC_H_MAKE(TC_H_CLSACT, minor);
+	if (rtnl && mnl_socket_bind(rtnl, 0, MNL_SOCKET_AUTOPID) == 0)
+		bytes = mnl_socket_sendto(rtnl, header, header->nlmsg_len);
+	while (bytes >= 0 && more == MNL_CB_OK) {
+		bytes = mnl_socket_recvfrom(rtnl, buffer, sizeof(buffer));
+		if (bytes >= 0)
+			more = mnl_cb_run(buffer, bytes, 0, 0, count, &n);
+	}
+	if (rtnl)
+		mnl_socket_close(rtnl);
+	return bytes < 0 || more == MNL_CB_ERROR ? -EIO : n;
+}
+
 static int detach_clsact(const struct merlon_dataplane *dp, unsigned ifindex, int side)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = tc_point[side]);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
 
+	int r;
+
 	if (filter_prog(ifindex, side) != prog_id(dp->entry_prog[side]))
 		return 0;
-	/* The qdisc stays: it may hold filters of others. */
-	return bpf_tc_detach(&hook, &opts);
+	r = bpf_tc_detach(&hook, &opts);
+	/* The qdisc stays while it holds filters of others. */
+	if (!r && !count_filters(ifindex, TC_H_MIN_INGRESS) && !count_filters(ifindex, TC_H_MIN_EGRESS)) {
+		hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+		bpf_tc_hook_destroy(&hook);
+	}
+	return r;
 }
 
 int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)

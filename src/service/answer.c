@@ -22,17 +22,20 @@
 
 #define PEERS 1024
 #define PEER_BURST 6
-#define ALL_PER_S 1000
 #define RESETS_PER_S 20000
+#define KINDS 3			/* enum merlon_answer_kind */
 
 struct bucket {
 	uint64_t empty_ns;	/* when it was empty, as far as the burst goes back */
 };
 
 struct merlon_answers {
-	int fd[3];		/* by enum merlon_answer_kind */
+	int related[KINDS];	/* sockets that the data path knows: what they send belongs to the rejected packet */
+	int plain[KINDS];	/* for packets that belong to nothing: tracked as any other, mostly invalid (nf_ct_attach()) */
 	struct merlon_reject_limits limits;
 	uint64_t peer_cost_ns[MERLON_FAMILIES];
+	uint64_t all_cost_ns;
+	unsigned all_burst;
 	struct bucket peer[PEERS], all, resets;
 };
 
@@ -78,17 +81,17 @@ static bool within_limits(struct merlon_answers *a, const struct merlon_reject_e
 	if (event->hook == MERLON_OUTPUT || event->iif == 1)
 		return true;
 	return take(&a->peer[peer_of(answer, event->family)], now, cost, PEER_BURST) &&
-	       take(&a->all, now, 1000000000 / ALL_PER_S, 50);
+	       take(&a->all, now, a->all_cost_ns, a->all_burst);
 }
 
-static void send_answer(const struct merlon_answers *a, const struct merlon_answer *answer)
+static void send_answer(int fd, const struct merlon_answer *answer)
 {
 	struct sockaddr_in to4 = { .sin_family = AF_INET, .sin_addr = answer->to4 };
 	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_addr = answer->to6, .sin6_scope_id = answer->scope };
 	bool v4 = answer->kind == MERLON_ANSWER_IPV4;
 
 	/* What can't be sent now is lost, as the kernel's own would be. */
-	if (sendto(a->fd[answer->kind], answer->packet, answer->bytes, MSG_DONTWAIT,
+	if (sendto(fd, answer->packet, answer->bytes, MSG_DONTWAIT,
 		   v4 ? (struct sockaddr *)&to4 : (struct sockaddr *)&to6, v4 ? sizeof(to4) : sizeof(to6)) < 0)
 		return;
 }
@@ -96,11 +99,13 @@ static void send_answer(const struct merlon_answers *a, const struct merlon_answ
 void merlon_answers_reject(struct merlon_daemon *d, const struct merlon_reject_event *event)
 {
 	struct merlon_answer answer;
+	int fd;
 
 	if (merlon_reject_build(event, &d->answers->limits, &answer) < 0)
 		return;
-	if (d->answers->fd[answer.kind] >= 0 && within_limits(d->answers, event, &answer))
-		send_answer(d->answers, &answer);
+	fd = (event->ct_state == MERLON_CT_INVALID ? d->answers->plain : d->answers->related)[answer.kind];
+	if (fd >= 0 && within_limits(d->answers, event, &answer))
+		send_answer(fd, &answer);
 }
 
 static unsigned sysctl_number(const char *path, unsigned otherwise)
@@ -111,6 +116,11 @@ static unsigned sysctl_number(const char *path, unsigned otherwise)
 	return f && fscanf(f, "%u", &value) == 1 ? value : otherwise;
 }
 
+static unsigned within(unsigned value, unsigned least, unsigned most)
+{
+	return value < least ? least : value > most ? most : value;
+}
+
 static void block_input(int fd)
 {
 	struct icmp6_filter none;
@@ -119,26 +129,26 @@ static void block_input(int fd)
 	setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &none, sizeof(none));
 }
 
-static void open_sockets(struct merlon_answers *a)
+static void open_sockets(int fd[KINDS])
 {
-	a->fd[MERLON_ANSWER_IPV4] = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	fd[MERLON_ANSWER_IPV4] = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
 	/* IPPROTO_RAW implies IPV6_HDRINCL (net/ipv6/raw.c, rawv6_init_sk()). */
-	a->fd[MERLON_ANSWER_IPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
-	a->fd[MERLON_ANSWER_ICMPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
-	if (a->fd[MERLON_ANSWER_ICMPV6] >= 0)
-		block_input(a->fd[MERLON_ANSWER_ICMPV6]);
+	fd[MERLON_ANSWER_IPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	fd[MERLON_ANSWER_ICMPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
+	if (fd[MERLON_ANSWER_ICMPV6] >= 0)
+		block_input(fd[MERLON_ANSWER_ICMPV6]);
 }
 
 static int register_sockets(struct merlon_daemon *d)
 {
-	uint64_t cookie[ARRAY_SIZE(d->answers->fd)];
+	uint64_t cookie[KINDS];
 	size_t i, n = 0;
 
-	for (i = 0; i < ARRAY_SIZE(d->answers->fd); i++) {
+	for (i = 0; i < KINDS; i++) {
 		socklen_t size = sizeof(cookie[n]);
 
-		if (d->answers->fd[i] >= 0 &&
-		    !getsockopt(d->answers->fd[i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
+		if (d->answers->related[i] >= 0 &&
+		    !getsockopt(d->answers->related[i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
 			n++;
 	}
 	return merlon_dataplane_reject_sockets(d->dp, cookie, n);
@@ -151,8 +161,9 @@ int merlon_answers_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	if (!a)
 		return -ENOMEM;
 	d->answers = a;
-	open_sockets(a);
-	if (a->fd[MERLON_ANSWER_IPV4] < 0) {
+	open_sockets(a->related);
+	open_sockets(a->plain);
+	if (a->related[MERLON_ANSWER_IPV4] < 0) {
 		int error = -errno;
 
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot open a raw socket for rejects: %s",
@@ -163,6 +174,8 @@ int merlon_answers_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	a->limits.ttl = sysctl_number("/proc/sys/net/ipv4/ip_default_ttl", 64);
 	a->limits.hop_limit = sysctl_number("/proc/sys/net/ipv6/conf/default/hop_limit", 64);
 	a->peer_cost_ns[MERLON_IPV4] = sysctl_number("/proc/sys/net/ipv4/icmp_ratelimit", 1000) * 1000000ULL;
+	a->all_cost_ns = 1000000000ULL / within(sysctl_number("/proc/sys/net/ipv4/icmp_msgs_per_sec", 1000), 1, 1000000000);
+	a->all_burst = sysctl_number("/proc/sys/net/ipv4/icmp_msgs_burst", 50);
 	a->peer_cost_ns[MERLON_IPV6] = sysctl_number("/proc/sys/net/ipv6/icmp/ratelimit", 1000) * 1000000ULL;
 	return register_sockets(d);
 }
@@ -173,8 +186,10 @@ void merlon_answers_close(struct merlon_daemon *d)
 
 	if (!d->answers)
 		return;
-	for (i = 0; i < ARRAY_SIZE(d->answers->fd); i++)
-		merlon_closep(&d->answers->fd[i]);
+	for (i = 0; i < KINDS; i++) {
+		merlon_closep(&d->answers->related[i]);
+		merlon_closep(&d->answers->plain[i]);
+	}
 	free(d->answers);
 	d->answers = NULL;
 }

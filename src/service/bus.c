@@ -194,16 +194,36 @@ static int on_connection(sd_event_source *source, int listener, uint32_t events,
 	return 0;
 }
 
+/* Whether somebody listens. The children of a daemon that was killed hold its socket until they are gone, too. */
+static bool is_served(const struct sockaddr_un *address)
+{
+	int tries;
+
+	for (tries = 0; tries < 10; tries++) {
+		_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+		if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno != EAGAIN)
+			return false;
+		usleep(50000);
+	}
+	return true;
+}
+
 /* Another daemon may serve there; a socket that nobody listens on is the rest of one that was killed. */
 static int clear_stale(const struct sockaddr_un *address, struct merlon_diag *diag)
 {
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct merlon_place nowhere = { 0 };
+	struct stat st;
 
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno != EAGAIN)
-		return errno == ECONNREFUSED && unlink(address->sun_path) < 0 ? -errno : 0;
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "another merlond listens on %s", address->sun_path);
+	if (lstat(address->sun_path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode)) {
+		merlon_diag_add(diag, MERLON_ERROR, nowhere, "%s is there and is no socket", address->sun_path);
+		return -EEXIST;
+	}
+	if (!is_served(address))
+		return unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+	merlon_diag_add(diag, MERLON_ERROR, nowhere, "another merlond listens on %s", address->sun_path);
 	merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
 	return -EADDRINUSE;
 }

@@ -73,38 +73,3 @@ const char *merlon_protocol_name(uint8_t number, char ret[8])
 	snprintf(ret, 8, "%u", number);
 	return ret;
 }
-
-static void add_rule(json_t *json, const struct merlon_event_origin *o)
-{
-	if (o->chain)
-		json_object_set_new(json, "chain", json_string(o->chain->name));
-	if (o->rule)
-		json_object_set_new(json, "rule", json_string(o->rule->text ? o->rule->text : ""));
-	if (o->rule && o->rule->place.file && o->rule->place.line) {
-		json_object_set_new(json, "file", json_string(o->rule->place.file));
-		json_object_set_new(json, "line", json_integer(o->rule->place.line));
-	}
-	if (o->log)
-		json_object_set_new(json, "prefix", json_string(o->log->prefix));
-}
-
-json_t *merlon_event_json(const struct merlon_daemon *d, const struct merlon_event *e,
-			  const struct merlon_event_origin *o)
-{
-	char src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN], iif[16], oif[16], proto[8];
-	bool icmp = e->l4proto == IPPROTO_ICMP || e->l4proto == IPPROTO_ICMPV6;
-	json_t *json;
-
-	json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:b}",
-			 "verdict", merlon_event_verdict(e), "hook", merlon_event_hook(e),
-			 "proto", merlon_protocol_name(e->l4proto, proto),
-			 "src", merlon_event_address(e, e->saddr, src), "dst", merlon_event_address(e, e->daddr, dst),
-			 icmp ? "icmp_type" : "sport", icmp ? ntohs(e->sport) >> 8 : ntohs(e->sport),
-			 icmp ? "icmp_code" : "dport", icmp ? ntohs(e->sport) & 255 : ntohs(e->dport),
-			 "iif", merlon_event_interface(d, e->iif, iif), "oif", merlon_event_interface(d, e->oif, oif),
-			 "state", merlon_event_state(e), "bytes", (json_int_t)e->bytes,
-			 "generation", (json_int_t)e->generation, "audit", e->audit);
-	if (json)
-		add_rule(json, o);
-	return json;
-}

@@ -21,8 +21,4 @@ const char *merlon_event_hook(const struct merlon_event *e);
 const char *merlon_event_state(const struct merlon_event *e);
 const char *merlon_protocol_name(uint8_t number, char ret[8]);
 
-/* A new reference, NULL: no memory. */
-json_t *merlon_event_json(const struct merlon_daemon *d, const struct merlon_event *e,
-			  const struct merlon_event_origin *o);
-
 #endif

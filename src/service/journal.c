@@ -13,6 +13,7 @@
 #include <systemd/sd-journal.h>
 #include <time.h>
 
+#include "src/model/report.h"
 #include "src/service/daemon.h"
 #include "src/service/event.h"
 #include "src/util/cleanup.h"
@@ -28,7 +29,6 @@ struct merlon_journal {
 		uint64_t empty_ns;
 		uint64_t suppressed;
 	} rule[RULES];
-	FILE *events;		/* --events: every event as a line of JSON, without limits; NULL: not asked for */
 };
 
 static bool have_journal(void)
@@ -111,10 +111,12 @@ static void add_message(const struct merlon_daemon *d, struct entry *entry, cons
 
 static void add_rule(struct entry *entry, const struct merlon_event_origin *o)
 {
+	_cleanup_free_ char *brief = NULL;
+
 	if (o->chain)
 		add(entry, "MERLON_CHAIN=%s", o->chain->name);
-	if (o->rule && o->rule->text)
-		add(entry, "MERLON_RULE=%s", o->rule->text);
+	if (o->rule && (brief = merlon_rule_brief(o->rule)))
+		add(entry, "MERLON_RULE=%s", brief);
 	if (o->rule && o->rule->place.file && o->rule->place.line) {
 		add(entry, "MERLON_RULE_FILE=%s", o->rule->place.file);
 		add(entry, "MERLON_RULE_LINE=%u", o->rule->place.line);
@@ -194,17 +196,6 @@ static bool within_rate(struct merlon_journal *j, const struct merlon_event *e, 
 	return true;
 }
 
-static void write_line(const struct merlon_daemon *d, const struct merlon_event *e, const struct merlon_event_origin *o)
-{
-	json_t *json = merlon_event_json(d, e, o);
-
-	if (!json)
-		return;
-	json_dumpf(json, d->journal->events, JSON_COMPACT);
-	fputc('\n', d->journal->events);
-	json_decref(json);
-}
-
 void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *event)
 {
 	struct merlon_event_origin o = merlon_event_origin(d, event);
@@ -274,8 +265,6 @@ int merlon_journal_open(struct merlon_daemon *d, struct merlon_diag *diag)
 
 void merlon_journal_close(struct merlon_daemon *d)
 {
-	if (d->journal && d->journal->events)
-		fclose(d->journal->events);
 	if (d->journal && d->journal->events)
 		fclose(d->journal->events);
 	free(d->journal);

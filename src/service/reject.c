@@ -42,7 +42,7 @@ static bool read_tcp(const struct merlon_reject_event *event, struct tcphdr *ret
 	if (event->l4proto != IPPROTO_TCP || event->l4_offset + sizeof(*ret) > event->snap_bytes)
 		return false;
 	memcpy(ret, event->packet + event->l4_offset, sizeof(*ret));
-	return !ret->rst && ret->doff >= 5;
+	return !ret->rst;
 }
 
 /*

@@ -102,29 +102,84 @@ json_t *merlon_status(struct merlon_daemon *d)
 	return status;
 }
 
+static json_t *brief(const struct merlon_rule *rule)
+{
+	_cleanup_free_ char *text = merlon_rule_brief(rule);
+
+	return json_string(text ? text : "");
+}
+
+static json_t *counter_json(const struct merlon_rule *rule, const struct merlon_counter *counted)
+{
+	return json_pack("{s:o, s:s?, s:i, s:I, s:I, s:I}", "rule", brief(rule), "file", rule->place.file,
+			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle,
+			 "packets", (json_int_t)counted->packets, "bytes", (json_int_t)counted->bytes);
+}
+
+struct by_rule {
+	const struct merlon_rule *rule;
+	uint32_t index;
+};
+
+static int compare(const void *a, const void *b)
+{
+	const struct by_rule *x = a, *y = b;
+
+	if (x->rule != y->rule)
+		return x->rule < y->rule ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* The first of a rule's counters. */
+static size_t find(const struct by_rule *sorted, size_t n, const struct merlon_rule *rule)
+{
+	size_t low = 0;
+
+	while (n > low) {
+		size_t middle = low + (n - low) / 2;
+
+		if (sorted[middle].rule < rule)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low;
+}
+
+/* The compiler numbers counters as it meets them; people read them in the order of their rules. */
+static int add_in_order(const struct merlon_daemon *d, const struct merlon_counter *counted, json_t *list)
+{
+	const struct merlon_ruleset *ruleset = d->enforced.ruleset;
+	const struct merlon_policy *p = d->enforced.policy;
+	_cleanup_free_ struct by_rule *sorted = calloc(p->n_counters, sizeof(*sorted));
+	size_t i, j, at;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (i = 0; i < p->n_counters; i++)
+		sorted[i] = (struct by_rule){ p->counter[i].rule, i };
+	qsort(sorted, p->n_counters, sizeof(*sorted), compare);
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n; j++) {
+			const struct merlon_rule *rule = &ruleset->chain[i].rule[j];
+
+			for (at = find(sorted, p->n_counters, rule); at < p->n_counters && sorted[at].rule == rule; at++)
+				json_array_append_new(list, counter_json(rule, &counted[sorted[at].index]));
+		}
+	return 0;
+}
+
 static json_t *rule_counters(struct merlon_daemon *d)
 {
 	const struct merlon_policy *p = d->enforced.policy;
 	_cleanup_free_ struct merlon_counter *counted = NULL;
 	json_t *list = json_array();
-	uint32_t i;
 
 	if (!p || !p->n_counters)
 		return list;
 	counted = calloc(p->n_counters, sizeof(*counted));
-	if (!counted || merlon_dataplane_counters(d->dp, p->first_counter, p->n_counters, counted) < 0)
-		return list;
-	for (i = 0; i < p->n_counters; i++) {
-		const struct merlon_rule *rule = p->counter[i].rule;
-
-		if (!rule)
-			continue;
-		json_array_append_new(list, json_pack("{s:s, s:s?, s:i, s:I, s:I, s:I}", "rule", rule->text ? rule->text : "",
-						      "file", rule->place.file, "line", (int)rule->place.line,
-						      "handle", (json_int_t)rule->handle,
-						      "packets", (json_int_t)counted[i].packets,
-						      "bytes", (json_int_t)counted[i].bytes));
-	}
+	if (counted && merlon_dataplane_counters(d->dp, p->first_counter, p->n_counters, counted) >= 0)
+		add_in_order(d, counted, list);
 	return list;
 }
 
@@ -212,7 +267,7 @@ static json_t *rule_of(const struct merlon_daemon *d, const struct merlon_decisi
 		return json_null();
 	origin = &p->list[decision->hook][family].origin[decision->rule];
 	if (origin->rule)
-		return json_string(origin->rule->text ? origin->rule->text : "");
+		return brief(origin->rule);
 	chain = &d->enforced.ruleset->chain[origin->chain];
 	snprintf(text, sizeof(text), "chain %s policy %s", chain->name, chain->drop ? "drop" : "accept");
 	return json_string(text);

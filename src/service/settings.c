@@ -25,7 +25,6 @@ static const char usage[] =
 	"  --config FILE        configuration file\n"
 	"  --state-dir DIR      where the policy in force is kept for a restart (default /run/merlon)\n"
 	"  --events FILE        also write every report there, a JSON object a line with the journal's fields, without its limits\n"
-	"  --events FILE        write every event there, too, as lines of JSON\n"
 	"  --help, --version\n";
 
 static int set_string(char **to, const char *value)
@@ -96,7 +95,6 @@ static const struct option options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "state-dir", required_argument, NULL, OPT_STATE_DIR },
 	{ "events", required_argument, NULL, OPT_EVENTS },
-	{ "events", required_argument, NULL, OPT_EVENTS },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -116,8 +114,6 @@ static int take_option(struct merlon_settings *s, int option, struct merlon_diag
 		return set_string(&s->state_dir, optarg);
 	case OPT_CONFIG:
 		return set_string(&s->config, optarg);
-	case OPT_EVENTS:
-		return set_string(&s->events, optarg);
 	case OPT_EVENTS:
 		return set_string(&s->events, optarg);
 	case OPT_INTERFACES:
@@ -184,7 +180,6 @@ void merlon_settings_clear(struct merlon_settings *settings)
 	free(settings->pin_dir);
 	free(settings->state_dir);
 	free(settings->config);
-	free(settings->events);
 	free(settings->events);
 	free(settings->interfaces);
 	merlon_ifpattern_free(settings->pattern);

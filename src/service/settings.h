@@ -11,7 +11,6 @@
 
 struct merlon_settings {
 	char *socket, *pin_dir, *state_dir, *config, *events;	/* owned */
-	char *events;					/* owned; NULL: no file of events */
 	char *interfaces;				/* owned; as it was written */
 	struct merlon_ifpattern *pattern;		/* owned; of `interfaces` */
 	uint32_t max_sessions, max_embryonic;

@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <linux/nsfs.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -215,16 +217,21 @@ int merlon_child(int (*run)(void *context), void *context, char **ret_output, si
 	/* a file in memory, not a pipe: the child never waits for a reader */
 	_cleanup_close_ int out = memfd_create("merlon-output", MFD_CLOEXEC);
 	int status, r;
-	pid_t pid;
+	pid_t pid, parent;
 
 	if (out < 0)
 		return -errno;
 	/* what the parent has not written yet must not be written twice */
 	fflush(NULL);
+	parent = getpid();
 	pid = fork();
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
+		/* It holds the caller's descriptors, a daemon's socket among them: it must not outlive it. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(127);
 		if (dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
 			_exit(127);
 		r = run(context);

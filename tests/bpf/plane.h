@@ -29,6 +29,7 @@ struct plane_rule {
 	unsigned counter[3];
 	int log;		/* > 0: log statement log - 1 */
 	uint8_t verdict, reject, code;
+	uint8_t direction;	/* > 0: ct direction is direction - 1; such a decision is not remembered */
 };
 
 struct plane {

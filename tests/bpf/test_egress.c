@@ -21,12 +21,12 @@ static struct plane plane;
 
 /* A host that may ask anything and answers nothing; port 80 may be forwarded. */
 static const struct plane_rule client[] = {
-	{ HOOK(OUTPUT), -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(OUTPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(INPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(FORWARD), 6, 80, STATES(NEW), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(FORWARD), 6, -1, STATES(ESTABLISHED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(FORWARD), 6, 80, STATES(NEW), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(FORWARD), 6, -1, STATES(ESTABLISHED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 };
 
 static const struct flow out4 = { "192.0.2.1", "192.0.2.200", 40000, 443 };

@@ -18,19 +18,19 @@ static struct plane plane;
 
 /* One counter per ct state; everything is accepted. */
 static const struct plane_rule by_state[] = {
-	{ 0, -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, -1, -1, STATES(RELATED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, -1, -1, STATES(INVALID), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, -1, -1, STATES(UNTRACKED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ 0, -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(RELATED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(INVALID), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(UNTRACKED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 };
 
 /* The usual host: what is known passes, new connections to port 22 and pings, too. */
 static const struct plane_rule host[] = {
-	{ 0, -1, -1, STATES(ESTABLISHED) | STATES(RELATED), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, 6, 22, STATES(NEW), 0, 0, { 2, 3 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, 1, -1, STATES(NEW), 0, 0, { 0 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, 58, -1, STATES(NEW), 0, 0, { 0 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ 0, -1, -1, STATES(ESTABLISHED) | STATES(RELATED), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, 6, 22, STATES(NEW), 0, 0, { 2, 3 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, 1, -1, STATES(NEW), 0, 0, { 0 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, 58, -1, STATES(NEW), 0, 0, { 0 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 };
 #define RULES(rules, policy) plane_rules(&plane, rules, sizeof(rules) / sizeof((rules)[0]), policy)
 
@@ -490,9 +490,9 @@ static void paths_count_every_counter(void **state)
 static void flags_are_part_of_a_decision(void **state)
 {
 	static const struct plane_rule rules[] = {
-		{ 0, 6, -1, 0, F_PSH | F_URG, F_URG, { 1 }, 0, MERLON_DROP, 0, 0 },
-		{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
-		{ 0, 6, 22, STATES(NEW), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0 },
+		{ 0, 6, -1, 0, F_PSH | F_URG, F_URG, { 1 }, 0, MERLON_DROP, 0, 0, 0 },
+		{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+		{ 0, 6, 22, STATES(NEW), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	};
 	const struct flow *flow = &flows[0];
 	struct flow back = reversed(flow);
@@ -515,8 +515,8 @@ static void flags_are_part_of_a_decision(void **state)
 static void logged_packets_are_reported(void **state)
 {
 	static const struct plane_rule rules[] = {
-		{ 0, 17, -1, 0, 0, 0, { 1 }, 7, MERLON_CONTINUE, 0, 0 },
-		{ 0, 17, -1, 0, 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
+		{ 0, 17, -1, 0, 0, 0, { 1 }, 7, MERLON_CONTINUE, 0, 0, 0 },
+		{ 0, 17, -1, 0, 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	};
 	struct frame f = frame_udp(&flows[2], 10);
 	struct merlon_event event;
@@ -535,8 +535,8 @@ static void logged_packets_are_reported(void **state)
 }
 
 static const struct plane_rule rejecting[] = {
-	{ 0, 6, -1, 0, 0, 0, { 1 }, 0, MERLON_REJECT, MERLON_REJECT_TCP_RST, 0 },
-	{ 0, -1, -1, 0, 0, 0, { 2 }, 0, MERLON_REJECT, MERLON_REJECT_ICMP, 3 },
+	{ 0, 6, -1, 0, 0, 0, { 1 }, 0, MERLON_REJECT, MERLON_REJECT_TCP_RST, 0, 0 },
+	{ 0, -1, -1, 0, 0, 0, { 2 }, 0, MERLON_REJECT, MERLON_REJECT_ICMP, 3, 0 },
 };
 
 static void rejects_are_handed_over(void **state)

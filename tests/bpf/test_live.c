@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Real traffic over loopback and a veth pair, through attached entry programs. */
+/*
+ * Real traffic over loopback and a veth pair, through attached entry programs. Built twice: with what kernels tell from
+ * 6.2 on, and as on 6.1 (PLANE_KERN_CTX 0).
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,6 +25,9 @@
 #include "tests/bpf/packet.h"
 #include "tests/bpf/plane.h"
 
+#ifndef PLANE_KERN_CTX
+#define PLANE_KERN_CTX 1
+#endif
 #define HOOK(h) MERLON_BIT(MERLON_##h)
 #define STATES(a) MERLON_BIT(MERLON_CT_##a)
 
@@ -29,14 +35,14 @@ static struct plane plane;
 
 /* Counters by hook and state; port 9 is closed going out, port 10 coming in. */
 static const struct plane_rule rules[] = {
-	{ HOOK(OUTPUT), -1, 9, 0, 0, 0, { 9 }, 0, MERLON_DROP, 0, 0 },
-	{ HOOK(INPUT), -1, 10, 0, 0, 0, { 10 }, 0, MERLON_DROP, 0, 0 },
-	{ HOOK(OUTPUT), -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(OUTPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(OUTPUT), -1, -1, STATES(RELATED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(INPUT), -1, -1, STATES(NEW), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(INPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ HOOK(OUTPUT), -1, 9, 0, 0, 0, { 9 }, 0, MERLON_DROP, 0, 0, 0 },
+	{ HOOK(INPUT), -1, 10, 0, 0, 0, { 10 }, 0, MERLON_DROP, 0, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(RELATED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(NEW), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 };
 
 static void attach(int ifindex)
@@ -196,6 +202,35 @@ static void tcp_over_loopback(void **state)
 	}
 }
 
+/* What TCP sends is not in one piece: headers and the quote for an answer are read all the same. */
+static void packets_in_pieces(void **state)
+{
+	static const struct plane_rule reject = { 0, 6, -1, 0, 0, 0, { 0 }, 0, MERLON_REJECT, MERLON_REJECT_ICMP, 3, 0 };
+	socklen_t bytes;
+	struct sockaddr_storage to = address("127.0.0.1", 5003, &bytes);
+	int listener = bound("127.0.0.1", SOCK_STREAM, 5003), client = socket(AF_INET, SOCK_STREAM, 0);
+	uint64_t malformed = plane_stat(&plane, MERLON_STAT_MALFORMED);
+	struct merlon_reject_event event;
+	char data[2000];
+
+	(void)state;
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&to, bytes), 0);
+	plane_rejects(&plane, &event);
+	plane_rules(&plane, &reject, 1, MERLON_DROP);
+	memset(data, 'q', sizeof(data));
+	assert_int_equal(write(client, data, sizeof(data)), (ssize_t)sizeof(data));
+	assert_true(plane_rejects(&plane, &event) > 0);
+	assert_int_equal(event.snap_bytes, 576);
+	assert_int_equal(event.packet[0], 0x45);
+	for (size_t i = 60; i < 576; i++)
+		assert_int_equal(event.packet[i], 'q');
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_MALFORMED), malformed);
+	plane_rules(&plane, rules, sizeof(rules) / sizeof(rules[0]), MERLON_DROP);
+	close(client);
+	close(listener);
+}
+
 static void unreachable_over_loopback(void **state)
 {
 	int asker = bound("127.0.0.1", SOCK_DGRAM, 5001);
@@ -333,7 +368,7 @@ static void elsewhere_everything_passes(void **state)
 
 static int group_set_up(void **state)
 {
-	int r = plane_open(&plane, true);
+	int r = plane_open(&plane, PLANE_KERN_CTX);
 
 	(void)state;
 	if (r)
@@ -356,8 +391,8 @@ static int group_tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(udp_over_loopback), TEST(tcp_over_loopback), TEST(unreachable_over_loopback), TEST(denied_is_silent),
-		TEST(packet_sockets_are_not_judged), TEST(short_frames), TEST(answers_of_the_daemon_are_related),
+		TEST(udp_over_loopback), TEST(tcp_over_loopback), TEST(packets_in_pieces), TEST(unreachable_over_loopback),
+		TEST(denied_is_silent), TEST(packet_sockets_are_not_judged), TEST(short_frames), TEST(answers_of_the_daemon_are_related),
 		TEST(tcx_drops_alike), TEST(elsewhere_everything_passes),
 	};
 

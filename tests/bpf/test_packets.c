@@ -18,10 +18,10 @@ static const struct flow v6 = { "2001:db8::9", "2001:db8::1", 1000, 53 };
 
 /* UDP and TCP to port 53, and pings; everything else is dropped. */
 static const struct plane_rule dns[] = {
-	{ 0, 17, 53, 0, 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, 6, 53, 0, 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, 1, -1, 0, 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0 },
-	{ 0, 51, -1, 0, 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0 },
+	{ 0, 17, 53, 0, 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, 6, 53, 0, 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, 1, -1, 0, 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, 51, -1, 0, 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 };
 
 static int set_up(void **state)

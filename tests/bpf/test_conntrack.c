@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Random sequences of packets over a few flows, forwarded by the kernel, whose nf_conntrack state and direction nft
+ * writes into the DSCP field, and given to merlon's egress program: both must see the same in every packet. Sequence
+ * numbers are in order and windows not compared (be_liberal); whether the kernel believes a reset depends on numbers,
+ * so it is a flow's last packet. MERLON_PACKETS and MERLON_SEED choose length and seed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/bpf/packet.h"
+#include "tests/bpf/plane.h"
+
+#define FLOWS 6
+
+#define STATES(a) MERLON_BIT(MERLON_CT_##a)
+
+static struct plane plane;
+static int near_fd, far_fd;
+static unsigned seed;
+
+/* Counter i + 1 says what nft's DSCP value i + 1 says. */
+static const char *const meaning[] = { "nothing", "new original", "established original", "established reply",
+				       "related original", "related reply", "invalid", "untracked", "new reply" };
+static const char ruleset[] =
+	"table inet t { chain f { type filter hook forward priority 0;"
+	" ct state new ct direction original jump s1; ct state established ct direction original jump s2;"
+	" ct state established ct direction reply jump s3; ct state related ct direction original jump s4;"
+	" ct state related ct direction reply jump s5; ct state invalid jump s6; ct state untracked jump s7;"
+	" ct state new ct direction reply jump s8; }";
+
+static const struct plane_rule by_direction[] = {
+	{ 0, -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_ORIGINAL },
+	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_ORIGINAL },
+	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_REPLY },
+	{ 0, -1, -1, STATES(RELATED), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_ORIGINAL },
+	{ 0, -1, -1, STATES(RELATED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_REPLY },
+	{ 0, -1, -1, STATES(INVALID), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(UNTRACKED), 0, 0, { 7 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+};
+/* The same without directions: decisions are remembered. Established packets of both directions count as 2. */
+static const struct plane_rule by_state[] = {
+	{ 0, -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(RELATED), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(INVALID), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ 0, -1, -1, STATES(UNTRACKED), 0, 0, { 7 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+};
+
+/* What one end of a flow has sent and heard. */
+struct end {
+	uint32_t next;
+	uint32_t acked;		/* the highest number that it acknowledged */
+	int has_acked;
+};
+
+static struct talk {
+	struct flow flow;
+	uint8_t proto;
+	struct end end[2];
+	struct frame last[2];
+	int has_last[2];
+	int over;
+	char story[32768];	/* what happened so far, for the report of a difference */
+} talks[FLOWS];
+
+static int packet_socket(const char *interface)
+{
+	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(0x0003) };
+	int fd = socket(AF_PACKET, SOCK_RAW, htons(0x0003));
+
+	at.sll_ifindex = if_nametoindex(interface);
+	assert_true(fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof(at)));
+	return fd;
+}
+
+static void run_command(const char *command)
+{
+	if (system(command)) {
+		fprintf(stderr, "failed: %s\n", command);
+		abort();
+	}
+}
+
+static int load_ruleset(void)
+{
+	FILE *nft = popen("nft -f -", "w");
+
+	if (!nft)
+		return -1;
+	fprintf(nft, "table inet t {\n");
+	for (int i = 1; i <= 8; i++)
+		fprintf(nft, "chain s%d { meta nfproto ipv4 ip dscp set %d accept; ip6 dscp set %d accept; }\n", i, i, i);
+	fprintf(nft, "}\n%s\n}\n", ruleset);
+	return pclose(nft);
+}
+
+static void drain(int fd)
+{
+	char data[FRAME_MAX];
+
+	while (recv(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* What nf_conntrack saw in a frame that is sent at one side: the DSCP it has on the other. 0: it did not come. */
+static int kernel_sees(const struct frame *f, int from_far)
+{
+	int in = from_far ? far_fd : near_fd, out = from_far ? near_fd : far_fd;
+	struct pollfd wait = { .fd = out, .events = POLLIN };
+	struct frame got;
+
+	drain(out);
+	assert_int_equal(send(in, f->data, f->bytes, 0), (ssize_t)f->bytes);
+	while (poll(&wait, 1, 500) == 1) {
+		const uint8_t *ip = got.data + ETH;
+		ssize_t n = recv(out, got.data, sizeof(got.data), 0);
+
+		if (n != (ssize_t)f->bytes || memcmp(got.data + 12, f->data + 12, 2))
+			continue;
+		if (f->v6 ? memcmp(ip + 8, f->data + ETH + 8, 32) : memcmp(ip + 12, f->data + ETH + 12, 8))
+			continue;
+		return f->v6 ? (ip[0] << 4 | ip[1] >> 4) >> 2 & 0x3f : ip[1] >> 2;
+	}
+	return 0;
+}
+
+static int merlon_sees(const struct frame *f, int from_far)
+{
+	uint64_t before[9];
+	int found = 0, r;
+
+	for (unsigned i = 1; i <= 8; i++)
+		before[i] = plane_counter(&plane, i);
+	r = plane_egress(&plane, from_far ? plane.far : plane.veth, from_far ? plane.veth : plane.far, f->data, f->bytes);
+	assert_int_equal(r, PLANE_PASS);
+	for (unsigned i = 1; i <= 8; i++)
+		if (plane_counter(&plane, i) != before[i])
+			found = found ? -1 : (int)i;
+	return found;
+}
+
+static unsigned any(unsigned n)
+{
+	return rand_r(&seed) % n;
+}
+
+/* Flags that are likely to get somewhere, and now and then any. */
+static uint8_t some_flags(void)
+{
+	static const uint8_t likely[] = { F_SYN, F_SYN, F_SYN | F_ACK, F_SYN | F_ACK, F_ACK, F_ACK, F_ACK, F_ACK | F_PSH,
+					  F_FIN | F_ACK, F_FIN | F_ACK, F_RST, F_RST | F_ACK };
+
+	return any(40) ? likely[any(sizeof(likely))] : any(64);
+}
+
+static struct frame some_tcp(struct talk *talk, int from, const struct flow *flow)
+{
+	struct end *me = &talk->end[from], *peer = &talk->end[!from];
+	uint8_t flags = some_flags();
+	size_t payload = flags & (F_SYN | F_RST) ? 0 : any(3) * 10;
+	struct frame f = frame_tcp(flow, flags, payload);
+
+	/* a reset is believed where it was asked for: at the number that the other end expects */
+	put32(f.data + f.l4 + 4, flags & F_RST && peer->has_acked ? peer->acked : me->next);
+	put32(f.data + f.l4 + 8, flags & F_ACK ? peer->next : 0);
+	put16(f.data + f.l4 + 14, 60000);
+	talk->over = !!(flags & F_RST);
+	if (!talk->over) {
+		me->next += payload + !!(flags & F_SYN) + !!(flags & F_FIN);
+		if (flags & F_ACK) {
+			me->acked = peer->next;
+			me->has_acked = 1;
+		}
+	}
+	return f;
+}
+
+static struct frame some_icmp(const struct talk *talk, const struct flow *flow)
+{
+	static const uint8_t v4[] = { 8, 8, 8, 0, 0, 0, 13, 14, 15, 17, 9, 42 }, v6[] = { 128, 128, 128, 129, 129, 129, 139, 140, 144 };
+	struct flow asked = *flow;
+
+	asked.sport = talk->flow.sport;
+	return strchr(flow->saddr, ':') ? frame_icmp(&asked, v6[any(sizeof(v6))], !any(10), 8) :
+					  frame_icmp(&asked, v4[any(sizeof(v4))], !any(10), 8);
+}
+
+/* About a packet that went the other way. */
+static struct frame some_error(const struct talk *talk, int from, const struct flow *flow)
+{
+	static const uint8_t v4[] = { 3, 11, 12 }, v6[] = { 1, 2, 3, 4 };
+	const struct frame *inner = &talk->last[!from];
+	uint8_t type = inner->v6 ? v6[any(sizeof(v6))] : v4[any(sizeof(v4))];
+	size_t most = inner->bytes - ETH, header = inner->l4 - ETH;
+	size_t quoted = any(4) ? (most < header + 8 ? most : header + 8) : most;
+
+	return frame_error(flow, type, inner, quoted);
+}
+
+static struct frame some_packet(struct talk *talk, int from)
+{
+	struct flow flow = from ? reversed(&talk->flow) : talk->flow;
+	struct frame f;
+
+	if (talk->has_last[!from] && !any(8))
+		return some_error(talk, from, &flow);
+	if (talk->proto == 6)
+		f = some_tcp(talk, from, &flow);
+	else if (talk->proto == 17)
+		f = frame_udp(&flow, any(30));
+	else
+		f = some_icmp(talk, &flow);
+	talk->last[from] = f;
+	talk->has_last[from] = 1;
+	return f;
+}
+
+static void reset_talk(int i)
+{
+	static const char *const ends[2][2] = { { "192.0.2.200", "198.51.100.9" }, { "2001:db8::200", "2001:db8:1::9" } };
+	static const uint8_t protos[] = { 6, 6, 17, 1 };
+	static uint16_t port = 1024;
+	struct talk *talk = &talks[i];
+
+	memset(talk, 0, sizeof(*talk));
+	talk->flow = (struct flow){ ends[i & 1][0], ends[i & 1][1], ++port, 80 + i };
+	talk->proto = protos[any(4)];
+	talk->end[0].next = rand_r(&seed);
+	talk->end[1].next = rand_r(&seed);
+}
+
+/* The Ethernet destination is the router. */
+static void to_router(struct frame *f, int from_far)
+{
+	f->data[5] = from_far ? 2 : 1;
+}
+
+static int same(int kernel, int merlon, int cached)
+{
+	if (cached && (kernel == 3 || kernel == 5))
+		kernel--;
+	return kernel == merlon;
+}
+
+static void tell(struct talk *talk, const struct frame *f, int from, int kernel, int merlon)
+{
+	size_t n = strlen(talk->story);
+	const uint8_t *p = f->data + f->l4;
+
+	if (n > sizeof(talk->story) - 200)
+		n = 0;
+	snprintf(talk->story + n, sizeof(talk->story) - n, "  %s proto %d bytes %02x%02x flags %02x seq %u ack %u: %s | %s\n",
+		 from ? "<" : ">", f->v6 ? f->data[ETH + 6] : f->data[ETH + 9], p[0], p[1], p[13],
+		 p[4] << 24 | p[5] << 16 | p[6] << 8 | p[7], p[8] << 24 | p[9] << 16 | p[10] << 8 | p[11], meaning[kernel],
+		 merlon < 0 ? "several" : meaning[merlon]);
+}
+
+static void compare(int packets, int cached)
+{
+	for (int i = 0; i < FLOWS; i++)
+		reset_talk(i);
+	for (int i = 0; i < packets; i++) {
+		int which = any(FLOWS), from = any(2), kernel, merlon;
+		struct frame f;
+
+		if (!any(60) || talks[which].over)
+			reset_talk(which);
+		f = some_packet(&talks[which], from);
+		to_router(&f, from);
+		kernel = kernel_sees(&f, from);
+		merlon = merlon_sees(&f, from);
+		tell(&talks[which], &f, from, kernel, merlon);
+		if (same(kernel, merlon, cached))
+			continue;
+		fprintf(stderr, "%s", talks[which].story);
+		fail_msg("packet %d: the kernel says %s, merlon %s", i, meaning[kernel], meaning[merlon < 0 ? 0 : merlon]);
+	}
+}
+
+static int length(void)
+{
+	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : 3000;
+}
+
+static void states_and_directions(void **state)
+{
+	(void)state;
+	plane_rules(&plane, by_direction, sizeof(by_direction) / sizeof(by_direction[0]), MERLON_DROP);
+	compare(length(), 0);
+}
+
+static void states_with_decisions_remembered(void **state)
+{
+	(void)state;
+	plane_rules(&plane, by_state, sizeof(by_state) / sizeof(by_state[0]), MERLON_DROP);
+	compare(length(), 1);
+}
+
+static int group_set_up(void **state)
+{
+	static const char *const commands[] = {
+		"ip neigh add 198.51.100.9 lladdr 02:00:00:00:00:99 dev m1", "ip neigh add 192.0.2.200 lladdr 02:00:00:00:00:98 dev m0",
+		"ip neigh add 2001:db8:1::9 lladdr 02:00:00:00:00:99 dev m1",
+		"ip neigh add 2001:db8::200 lladdr 02:00:00:00:00:98 dev m0",
+		"echo 1 >/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal",
+		"echo 0 >/proc/sys/net/netfilter/nf_conntrack_checksum",
+	};
+	int r = plane_open(&plane, false);
+
+	(void)state;
+	if (r)
+		return r;
+	run_command(commands[0]);
+	if (load_ruleset()) {
+		print_message("nft cannot load the rules that ask nf_conntrack here\n");
+		exit(77);
+	}
+	for (size_t i = 1; i < sizeof(commands) / sizeof(commands[0]); i++)
+		run_command(commands[i]);
+	for (unsigned t = 0; t < MERLON_TIMEOUTS; t++)
+		plane_timeout(&plane, t, 30000000000ULL);
+	near_fd = packet_socket("m0p");
+	far_fd = packet_socket("m1p");
+	return 0;
+}
+
+static int group_tear_down(void **state)
+{
+	(void)state;
+	close(near_fd);
+	close(far_fd);
+	plane_close(&plane);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(states_and_directions), cmocka_unit_test(states_with_decisions_remembered),
+	};
+
+	if (geteuid())
+		return 77;
+	seed = getenv("MERLON_SEED") ? strtoul(getenv("MERLON_SEED"), NULL, 0) : 20260;
+	print_message("# seed %u\n", seed);
+	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+}

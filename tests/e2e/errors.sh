@@ -1,0 +1,120 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Bad input at every door: one clear line, the right exit status, and the policy in force stays in force.
+set -u
+# shellcheck source=tests/lib/service.sh
+. "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
+
+cd "$dir" || exit 99
+cat >good.nft <<'END'
+table inet t {
+	chain in {
+		type filter hook input priority filter; policy accept;
+		udp dport 4000 counter drop
+	}
+}
+END
+printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 acept\n\t}\n}\n' >syntax.nft
+printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -p tcp --dport 22 -j ACCEPT\n-A INPUT -p tcp --dprot 23 -j ACCEPT\nCOMMIT\n' >syntax.v4
+printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j DROP\nCOMMIT\n' >refused.v4
+printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j ACCEPT\n-A INPUT -s 10.0.0.3 -j ACCEPT\nCOMMIT\n' >partial.v4
+printf '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n' >family
+mkdir directory
+touch unreadable.nft && chmod 000 unreadable.nft
+as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all "$@"; }
+chmod 755 "$dir"
+
+# Without a daemon.
+ok "no daemon: says so and how to start it" fails 1 'merlond is not running' "$merlon" status
+ok "apply without a daemon" fails 1 'merlond is not running' "$merlon" apply good.nft
+ok "unknown command" fails 2 'no command "frobnicate"' "$merlon" frobnicate good.nft
+ok "no command" fails 2 'usage: merlon' "$merlon"
+ok "unknown option" fails 2 'option' "$merlon" check --frobnicate good.nft
+ok "an option of another command" fails 2 'no such option' "$merlon" status --family ip
+ok "no file" fails 2 'needs a file' "$merlon" check
+ok "files where none belong" fails 2 'takes no files' "$merlon" status good.nft
+ok "no such family" fails 2 'ip or ip6' "$merlon" check --family arp good.nft
+ok "check: syntax of nft, with file and line" fails 1 'syntax\.nft:4' "$merlon" check syntax.nft
+ok "check: syntax of iptables, with file and line" fails 1 'syntax\.v4:4' "$merlon" check syntax.v4
+ok "check: no such file" fails 1 'missing\.nft.*No such file' "$merlon" check missing.nft
+ok "check: a directory" fails 1 'directory' "$merlon" check directory
+ok "check: an unreadable file" fails 1 'Permission denied' as_nobody "$merlon" check unreadable.nft
+ok "check: a family that cannot be told is asked for" fails 1 '--family' "$merlon" check family
+ok "check: a refused rule, its place and reason" sh -c "'$merlon' check refused.v4 | grep -A1 'refused.v4:4: refused: .*recent' | grep -q recent"
+ok "check: exit status 3 then" fails 3 '' "$merlon" check refused.v4
+ok "check --json names it" sh -c "'$merlon' check --json refused.v4 | jq -e '.refused[0].line == 4 and (.refused[0].reason | length) > 0 and .exact == 1'"
+ok "import: exit status 3, the rule is a comment" sh -c "'$merlon' import refused.v4 -o out.nft 2>/dev/null; [ \$? = 3 ] && grep -q '^[[:space:]]*#.*recent' out.nft"
+ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
+
+# A daemon that cannot start.
+make_network
+daemon_fails() { # status, pattern, command...
+	local status=$1 pattern=$2
+	shift 2
+	fails "$status" "$pattern" in_host timeout 10 "$@" --foreground --socket "$dir/other" --state-dir "$dir/other-state"
+}
+ok "merlond: no bpffs" daemon_fails 1 'mount -t bpf' "$merlond" --pin-dir "$dir/nowhere"
+ok "merlond: no privileges" daemon_fails 1 'run as root, or give CAP_BPF' setpriv --bounding-set=-all --inh-caps=-all "$merlond" --pin-dir "$dir/bpf/merlon"
+ok "merlond: kernel too old" daemon_fails 1 'Linux 6.1 or newer' setarch --uname-2.6 "$merlond" --pin-dir "$dir/bpf/merlon"
+ok "merlond: unknown option" daemon_fails 2 'frobnicate' "$merlond" --frobnicate
+ok "merlond: bad interface pattern" daemon_fails 2 'no list of interface patterns' "$merlond" --interfaces 'eth0,,'
+printf '[Sessions]\nMax=lots\n' >bad.conf
+printf '[Sessions]\nMaximum=1000\n[Network]\nInterfaces=up*\n' >odd.conf
+ok "merlond: bad value, with file and line" daemon_fails 2 'bad\.conf:2: error' "$merlond" --config bad.conf
+ok "merlond: no such configuration" daemon_fails 1 'none\.conf' "$merlond" --config none.conf
+ok "merlond: socket name too long" fails 1 'too long' in_host timeout 10 "$merlond" --foreground --socket "/tmp/$(printf '%0120d' 0)" --pin-dir "$dir/bpf/merlon"
+
+# A daemon with a policy.
+: >log
+start_daemon --config odd.conf || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "the warning is there" grep -q 'odd\.conf:2: warning: unknown key Maximum' log
+ok "apply" "$merlon" apply good.nft
+kept() { # status, pattern, arguments of apply...
+	local status=$1 pattern=$2
+	shift 2
+	fails "$status" "$pattern" "$merlon" apply "$@" || return 1
+	status_is .generation 1
+}
+ok "apply: syntax error, generation stays" kept 1 'syntax\.nft:4' syntax.nft
+ok "apply: iptables syntax error" kept 1 'syntax\.v4:4' syntax.v4
+ok "apply: no such file" kept 1 'No such file' missing.nft
+ok "apply: a directory" kept 1 'directory' directory
+ok "apply: one bad file of two" kept 1 'syntax\.v4:4' good.nft syntax.v4
+ok "apply: refused rule" kept 3 'refused\.v4:4: refused' refused.v4
+ok "apply: it says that nothing changed" kept 3 'generation 1 stays in force' refused.v4
+ok "apply --allow-partial: not where more could pass" kept 3 'more traffic could pass' --allow-partial refused.v4
+ok "the policy still drops" sh -c "'$merlon' stats --json | jq -e '.generation == 1'"
+ok "a second daemon on the same socket" fails 1 'another merlond' in_host timeout 10 "$merlond" --foreground --socket "$MERLON_SOCKET" --pin-dir "$dir/bpf/two" --state-dir "$dir/two"
+ok "the first one goes on" status_is .generation 1
+ok "a second namespace on the same pins" fails 1 'another network namespace' in_client timeout 10 "$merlond" --foreground --socket "$dir/other" --pin-dir "$dir/bpf/merlon" --state-dir "$dir/other-state"
+ok "not root: cannot connect" fails 1 'root' as_nobody "$merlon" status
+chmod 666 "$MERLON_SOCKET"
+ok "not root: reading where the socket lets one" as_nobody "$merlon" status
+ok "not root: changing is denied" fails 1 'only root' as_nobody "$merlon" apply good.nft
+ok "not root: stopping is denied" fails 1 'only root' as_nobody "$merlon" stop
+garbage() {
+	head -c 4096 /dev/urandom | timeout 2 nc -U -N "$MERLON_SOCKET" >/dev/null 2>&1
+	printf '\0AUTH ANONYMOUS\r\nBEGIN\r\nl\1' | timeout 2 nc -U -N "$MERLON_SOCKET" >/dev/null 2>&1
+	status_is .generation 1
+}
+ok "garbage on the socket" garbage
+ok "apply --allow-partial where less passes" sh -c "'$merlon' apply --allow-partial partial.v4 | grep -q 'partial.v4:3: left out'"
+ok "generation 2" status_is .generation 2
+
+# Pins that are not ours to take.
+stop_daemon TERM
+pin=$dir/bpf/merlon/maps/control
+other_version() {
+	local value
+	value=$(bpftool -j map dump pinned "$pin" | jq -r '.[0].value // .[0].formatted.value | if type == "array" then .[] else empty end' | sed 's/^0x//' | tr '\n' ' ')
+	# shellcheck disable=SC2086
+	set -- $value
+	shift
+	bpftool map update pinned "$pin" key hex 00 00 00 00 value hex 63 "$@"
+}
+ok "pins of another version: made" other_version
+ok "pins of another version: refused with the cure" daemon_fails 1 'layout 99.*' "$merlond" --pin-dir "$dir/bpf/merlon"
+rm "$dir/bpf/merlon/policy/ledger"
+ok "half of the pins" daemon_fails 1 'error' "$merlond" --pin-dir "$dir/bpf/merlon"
+rm -rf "$dir/bpf/merlon"
+finish

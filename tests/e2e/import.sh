@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# merlon import: the policy loads again with nft and means the same; what stays with netfilter is written beside it.
+set -u
+# shellcheck source=tests/lib/service.sh
+. "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
+
+cd "$dir" || exit 99
+make_network
+cat >mixed.nft <<'END'
+table ip n {
+	set hosts { type ipv4_addr; elements = { 10.0.0.1 } ; }
+	chain helper {
+		tcp dport 80 dnat to 10.1.1.1
+	}
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		ip saddr @hosts jump helper
+	}
+	chain in {
+		type filter hook input priority filter; policy drop;
+		tcp dport 22 counter accept
+		jump more
+	}
+	chain more {
+		udp dport 53 accept
+	}
+}
+table inet f {
+	chain x {
+		type filter hook input priority 0; policy accept;
+		tcp dport { 1, 5-9 } drop
+	}
+}
+END
+cat >mixed.v4 <<'END'
+*nat
+:POSTROUTING ACCEPT [0:0]
+-A POSTROUTING -o eth0 -j MASQUERADE
+COMMIT
+*filter
+:INPUT DROP [0:0]
+-A INPUT -s 10.0.0.1/32 -j ACCEPT
+COMMIT
+END
+loads() { unshare -n nft -c -f "$1"; }
+ok "a file with filter and NAT rules" "$merlon" import mixed.nft -o out.nft
+ok "the policy loads again" loads out.nft
+ok "... without the NAT" not grep -qE 'dnat|type nat' out.nft
+ok "... and with all of the filter" sh -c 'grep -q "tcp dport 22" out.nft && grep -q "udp dport 53" out.nft && grep -q "5-9" out.nft'
+ok "the remainder loads" loads out.nft.remainder.nft
+ok "... has the NAT with its set and its helper chain" sh -c 'grep -q dnat out.nft.remainder.nft && grep -q "set hosts" out.nft.remainder.nft && grep -q "type nat" out.nft.remainder.nft'
+ok "... and nothing of the filter" not grep -qE 'type filter|dport 22|dport 53' out.nft.remainder.nft
+ok "the imported policy is enforced whole" sh -c "'$merlon' check --json out.nft | jq -e '.kept == 0 and (.refused | length) == 0 and .exact == 4'"
+ok "the report adds up" sh -c "'$merlon' import --json mixed.nft -o again.nft 2>/dev/null | jq -e '.rules == .exact + .kept + (.refused | length) and .kept == 2'"
+ok "iptables-save" "$merlon" import mixed.v4 -o v4.nft
+ok "the policy loads" loads v4.nft
+ok "the remainder is in its own language" sh -c 'grep -q MASQUERADE v4.nft.remainder.v4 && ! grep -q filter v4.nft.remainder.v4'
+ok "... and loads" in_client iptables-nft-restore --test v4.nft.remainder.v4
+ok "to standard output" sh -c "'$merlon' import mixed.v4 2>/dev/null | grep -q 'saddr 10.0.0.1'"
+in_host nft -f mixed.nft
+in_host iptables-nft-restore --noflush mixed.v4
+ok "the live ruleset" in_host "$merlon" import --live -o live.nft
+ok "... loads" loads live.nft
+ok "... has both" sh -c 'grep -q "tcp dport 22" live.nft && grep -q "saddr 10.0.0.1" live.nft'
+ok "... its nft remainder loads" loads live.nft.remainder.nft
+ok "... without what iptables manages" not grep -q POSTROUTING live.nft.remainder.nft
+ok "... which is beside it" grep -q MASQUERADE live.nft.remainder.v4
+ok "the live ruleset was left alone" sh -c "nsenter --net=/run/netns/$host nft list chain ip n more | grep -q 'udp dport 53'"
+ok "nothing is left in /tmp" [ -z "$(find /tmp -maxdepth 1 -name 'merlon-live-*')" ]
+finish
