@@ -161,7 +161,6 @@ enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 #define MERLON_S_ORIG_IS_A	0x01	/* the originator is end `a` of the tuple */
 #define MERLON_S_SEEN_REPLY	0x02
 #define MERLON_S_ASSURED	0x04	/* both ends have proved themselves; kept in the table of established flows */
-#define MERLON_S_DYING		0x08	/* closed; the next packet of the tuple starts anew */
 #define MERLON_S_CLOSE_INIT	0x10	/* TCP: an end has sent its FIN */
 #define MERLON_S_SIMULTANEOUS	0x20	/* TCP: both ends sent a SYN */
 #define MERLON_S_CHALLENGE	0x40	/* TCP: a challenge ACK (RFC 5961) may follow */
@@ -301,7 +300,7 @@ struct merlon_reject_event {
 	__u8 code;
 	__u16 l4_offset;
 	__u8 l4proto;
-	__u8 pad;
+	__u8 ct_state;		/* enum merlon_ct_state, of the rejected packet */
 	__u8 packet[MERLON_REJECT_SNAP];
 };
 _Static_assert(sizeof(struct merlon_reject_event) == 24 + MERLON_REJECT_SNAP, "merlon_reject_event");

@@ -125,11 +125,11 @@ merlon_inline int merlon_may_answer(struct __sk_buff *skb, const struct merlon_s
 {
 	const struct merlon_headers *h = &s->headers;
 
-	if (h->flags & (MERLON_H_LATER | MERLON_H_NO_L4) || skb->pkt_type != PACKET_HOST || merlon_is_group(h))
+	if (h->flags & (MERLON_H_LATER | MERLON_H_NO_L4) || merlon_is_group(h))
 		return 0;
-	if (h->ct_proto == MERLON_PROTO_TCP)
-		return h->ct_bytes >= MERLON_TCP_BYTES && !(h->tcp_flags & MERLON_TCP_RST);
 	if (type == MERLON_REJECT_TCP_RST)
+		return h->ct_proto == MERLON_PROTO_TCP && h->ct_bytes >= MERLON_TCP_BYTES && !(h->tcp_flags & MERLON_TCP_RST);
+	if (skb->pkt_type != PACKET_HOST)
 		return 0;
 	return !merlon_is_icmp(h->ct_proto) || merlon_icmp_class(h) != MERLON_ICMP_ERROR;
 }
@@ -158,7 +158,7 @@ __noinline int merlon_reject(struct __sk_buff *skb)
 	event->code = w->reject_code;
 	event->l4_offset = s->headers.ct_offset;
 	event->l4proto = s->headers.ct_proto;
-	event->pad = 0;
+	event->ct_state = s->context.ct_state;
 	n = s->headers.bytes;
 	if (n > MERLON_QUOTE4 && s->headers.family == MERLON_IPV4)
 		n = MERLON_QUOTE4;

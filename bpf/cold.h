@@ -29,7 +29,10 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	struct merlon_control *c = merlon_only(control);
 	__u8 family = skb->protocol == bpf_htons(ETH_P_IP) ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!s || !c || merlon_parse(skb, family, merlon_available(skb), &s->headers))
+	if (!s || !c)
+		return -1;
+	s->network = merlon_network_offset(skb);
+	if (merlon_parse(skb, family, skb->len - s->network, &s->headers))
 		return -1;
 	/* the stack checks what comes in; what goes out it has made, or the card will */
 	if (side == MERLON_INGRESS && s->headers.flags & MERLON_H_CHECKSUM)

@@ -26,6 +26,12 @@ struct merlon_glance {
 	__u8 tcp_flags;
 };
 
+/* From the network header on, as far as it is in the linear part of the skb. */
+merlon_inline long merlon_glance(struct __sk_buff *skb, __u8 *raw, __u32 n)
+{
+	return bpf_skb_load_bytes_relative(skb, 0, raw, n, BPF_HDR_START_NET);
+}
+
 /* A segment that changes nothing in an established connection, a datagram that is whole. `raw`: transport header. */
 merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *raw, __u32 l4_bytes)
 {
@@ -112,12 +118,12 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	__be32 saddr, daddr;
 
 	/* a datagram may be shorter than a segment's headers */
-	if (merlon_read(skb, 0, raw, sizeof(raw)) && merlon_read(skb, 0, raw, MERLON_IPV4_BYTES + MERLON_UDP_BYTES))
+	if (merlon_glance(skb, raw, sizeof(raw)) && merlon_glance(skb, raw, MERLON_IPV4_BYTES + MERLON_UDP_BYTES))
 		return MERLON_COLD;
 	g.l4proto = raw[9];
 	g.bytes = merlon_be16(raw + 2);
 	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
-	    g.bytes < MERLON_IPV4_BYTES || g.bytes > merlon_available(skb) ||
+	    g.bytes < MERLON_IPV4_BYTES || !merlon_has_bytes(skb, g.bytes) ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, g.bytes - MERLON_IPV4_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(&saddr, raw + 12, 4);
@@ -141,11 +147,11 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
 
-	if (merlon_read(skb, 0, raw, sizeof(raw)) && merlon_read(skb, 0, raw, MERLON_IPV6_BYTES + MERLON_UDP_BYTES))
+	if (merlon_glance(skb, raw, sizeof(raw)) && merlon_glance(skb, raw, MERLON_IPV6_BYTES + MERLON_UDP_BYTES))
 		return MERLON_COLD;
 	g.l4proto = raw[6];
 	g.bytes = merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
-	if (raw[0] >> 4 != 6 || g.bytes > merlon_available(skb) ||
+	if (raw[0] >> 4 != 6 || !merlon_has_bytes(skb, g.bytes) ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, g.bytes - MERLON_IPV6_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(saddr, raw + 8, 16);

@@ -11,6 +11,13 @@
 
 #include "bpf/abi.h"
 
+/* The entry of a map that has but one. */
+#define merlon_only(map) \
+	({ \
+		__u32 zero_ = 0; \
+		bpf_map_lookup_elem(&(map), &zero_); \
+	})
+
 /* Words of the image - 1; set by the loader together with the value size of the map `image`. */
 const volatile __u32 merlon_image_mask = (1U << 17) - 1;
 /*
@@ -177,6 +184,7 @@ struct merlon_scratch {
 	union merlon_tuple tuple, inner_tuple;
 	struct merlon_context context;
 	__u64 now;
+	__u32 network;			/* offset of the network header in the skb */
 	__u32 carried;			/* skb->tc_index as it came over loopback, 0: nothing */
 	__u8 side;
 	__u8 direction;
@@ -192,11 +200,12 @@ struct {
 	__type(value, struct merlon_scratch);
 } scratch SEC(".maps");
 
-/* The entry of a map that has but one. */
-#define merlon_only(map) \
-	({ \
-		__u32 zero_ = 0; \
-		bpf_map_lookup_elem(&(map), &zero_); \
-	})
+
+static __always_inline int merlon_read(struct __sk_buff *skb, __u32 offset, void *to, __u32 n)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+
+	return s ? bpf_skb_load_bytes(skb, s->network + offset, to, n) : -1;
+}
 
 #endif

@@ -9,6 +9,7 @@
 #define MERLON_OURS_H
 
 #include <bpf/bpf_core_read.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 
 #include "bpf/maps.h"
@@ -44,25 +45,36 @@ extern void *bpf_rdonly_cast(const void *, __u32) __ksym __weak;
 
 #define MERLON_DST_PTRMASK (~1UL)	/* SKB_DST_PTRMASK of linux/skbuff.h */
 
-/* Bytes from the network header on, Ethernet padding included. */
-merlon_inline __u32 merlon_available(struct __sk_buff *skb)
+/*
+ * Where the IP header is. Without the kernel's word for it: where the bytes at the header are found. One that is
+ * wrong by an accident of the bytes makes the packet too short, and it is dropped.
+ */
+merlon_inline __u32 merlon_network_offset(struct __sk_buff *skb)
 {
-	__u8 raw[8];
-	__u32 bytes;
+	__u64 header[2] = { 0 }, there[2] = { 0 };
 
 	if (merlon_have_kern_ctx) {
 		struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
 		__u64 at = kernel->data - kernel->head;
 
-		return kernel->len + (__u32)at - kernel->network_header;
+		return kernel->network_header - (__u32)at;
 	}
-	/* The length in the header is right if there is a last byte. */
-	if (merlon_read(skb, 0, raw, sizeof(raw)))
+	if (bpf_skb_load_bytes_relative(skb, 0, header, sizeof(header), BPF_HDR_START_NET) ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, there, sizeof(there)))
 		return 0;
-	bytes = raw[0] >> 4 == 4 ? merlon_be16(raw + 2) : merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
-	if (!bytes || (bytes == MERLON_IPV6_BYTES && raw[6] == MERLON_PROTO_HOPOPTS))
-		return skb->len;
-	return merlon_read(skb, bytes - 1, raw, 1) ? 0 : bytes;
+	return header[0] == there[0] && header[1] == there[1] ? ETH_HLEN : 0;
+}
+
+/* Whether `bytes` from the network header on are there; on 6.1 it is not sure of it where devices have no Ethernet. */
+merlon_inline int merlon_has_bytes(struct __sk_buff *skb, __u32 bytes)
+{
+	if (merlon_have_kern_ctx) {
+		struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+		__u64 at = kernel->data - kernel->head;
+
+		return bytes <= kernel->len + (__u32)at - kernel->network_header;
+	}
+	return bytes + ETH_HLEN <= skb->len;
 }
 
 /* The programs travel with a device that is moved to another namespace; that one's packets are not ours. */

@@ -69,16 +69,20 @@ struct merlon_headers {
 #ifdef __bpf__
 /* Kernel 6.1 refuses some loops that contain calls ("back-edge"), by their layout: such loops are unrolled. */
 #define MERLON_UNROLLED _Pragma("clang loop unroll(full)")
+/* A function that the verifier looks at once, with any arguments, and not at each call. */
+#define merlon_global __attribute__((noinline))
 typedef struct __sk_buff merlon_source;
 
-merlon_inline int merlon_read(merlon_source *skb, __u32 offset, void *to, __u32 n)
-{
-	return bpf_skb_load_bytes_relative(skb, offset, to, n, BPF_HDR_START_NET);
-}
+/*
+ * Defined by the program: reads what need not be in the linear part of the skb. The relative load of hot.h is quicker,
+ * but fails there.
+ */
+static int merlon_read(merlon_source *skb, __u32 offset, void *to, __u32 n);
 #else
 #include <string.h>
 
 #define MERLON_UNROLLED
+#define merlon_global static __attribute__((unused))
 typedef const struct merlon_buffer {
 	const __u8 *data;
 	__u32 bytes;
@@ -159,13 +163,15 @@ merlon_inline int merlon_fragment_header(struct merlon_chain *chain, const __u8 
 
 /*
  * Walks the chain that starts with header `next` at `offset`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
- * an authentication header as the transport, the tracker looks behind it.
+ * an authentication header as the transport, the tracker looks behind it. Returns 0.
  */
-merlon_noinline void merlon_walk_chain(merlon_source *source, __u32 offset, __u8 next, struct merlon_chain *chain)
+merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 next, struct merlon_chain *chain)
 {
 	int ah = 0, broken = 1;
 	__u8 raw[8];
 
+	if (!chain)
+		return -1;
 	chain->flags = 0;
 	chain->fragment_id = 0;
 	chain->l4proto = 0;
@@ -186,7 +192,7 @@ merlon_noinline void merlon_walk_chain(merlon_source *source, __u32 offset, __u8
 				chain->ct_offset = offset;
 				if (!ah)
 					chain->l4_offset = offset;
-				return;
+				return 0;
 			}
 			bytes = 8;
 		} else if (next == MERLON_PROTO_AH) {
@@ -205,11 +211,12 @@ merlon_noinline void merlon_walk_chain(merlon_source *source, __u32 offset, __u8
 	if (broken || next == MERLON_PROTO_NONE)
 		chain->flags |= MERLON_H_UNTRACKABLE;
 	if (ah)
-		return;
+		return 0;
 	chain->l4proto = next;
 	chain->l4_offset = offset;
 	if (broken)
 		chain->flags |= MERLON_H_NO_L4;
+	return 0;
 }
 
 /* Fills what the first bytes of the transport header say. `raw` holds `n` of them. */
@@ -317,7 +324,7 @@ merlon_inline int merlon_parse4(merlon_source *source, __u32 available, struct m
 
 merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct merlon_headers *h)
 {
-	struct merlon_chain chain;
+	struct merlon_chain chain = { 0 };
 	__u8 raw[MERLON_IPV6_BYTES];
 
 	if (merlon_read(source, 0, raw, sizeof(raw)))
@@ -374,7 +381,7 @@ merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 f
 		h->ct_proto = raw[9];
 		h->ct_offset = offset + (raw[0] & 15) * 4;
 	} else {
-		struct merlon_chain chain;
+		struct merlon_chain chain = { 0 };
 
 		if (merlon_read(source, offset, raw, MERLON_IPV6_BYTES))
 			return -1;

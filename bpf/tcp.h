@@ -188,6 +188,8 @@ static inline __attribute__((always_inline)) int merlon_tcp_step(struct merlon_s
 	if (state == MERLON_TCP_IGNORE) {
 		if (!merlon_tcp_resumes(session, segment, kind))
 			return merlon_tcp_ignore(session, segment);
+		/* what was known of the old connection goes */
+		session->flags &= ~(MERLON_S_CLOSE_INIT | MERLON_S_SIMULTANEOUS | MERLON_S_CHALLENGE);
 		old = MERLON_TCP_SYN_SENT;
 		state = MERLON_TCP_SYN_RECV;
 	}

@@ -75,26 +75,45 @@ merlon_inline void merlon_promote(struct merlon_scratch *s, const struct merlon_
 }
 
 /* An ICMP error: related, if it goes back to the sender of the packet inside and that one's session is known. */
-merlon_inline void merlon_track_inner(struct __sk_buff *skb, struct merlon_scratch *s)
+__noinline int merlon_track_inner(struct __sk_buff *skb)
 {
-	__u8 family = s->headers.family & 1;
+	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_session *session;
 	int sender_is_a, embryonic;
+	__u8 family;
 
+	if (!s)
+		return 0;
+	family = s->headers.family & 1;
 	if (merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, family, &s->inner))
-		return;
+		return 0;
 	for (int i = 0; i < 4; i++)
 		if (s->inner.saddr[i] != s->headers.daddr[i])
-			return;
+			return 0;
 	sender_is_a = merlon_tuple_make(&s->inner_tuple, &s->inner);
 	if (sender_is_a < 0)
-		return;
+		return 0;
 	session = merlon_find(family, &s->inner_tuple, s->now, &embryonic);
 	if (!session)
-		return;
+		return 0;
 	s->context.ct_state = MERLON_CT_RELATED;
 	s->direction = merlon_direction_of(session->flags, !sender_is_a);
 	s->has_direction = 1;
+	return 0;
+}
+
+/* What no route is asked for: multicast and the limited broadcast, which a default route would seem to lead away. */
+merlon_inline int merlon_is_for_all(const struct merlon_headers *h)
+{
+	__u8 first = *(const __u8 *)h->daddr;
+
+	return h->family == MERLON_IPV4 ? (first & 0xf0) == 0xe0 || h->daddr[0] == 0xffffffff : first == 0xff;
+}
+
+/* Rules see an authentication header where the tracker sees what is behind: no decision of a session is for both. */
+merlon_inline int merlon_is_authenticated(const struct merlon_headers *h)
+{
+	return h->l4_offset != h->ct_offset;
 }
 
 /*
@@ -107,7 +126,7 @@ __noinline int merlon_is_forwarded(struct __sk_buff *skb)
 	struct bpf_fib_lookup *fib;
 	long r;
 
-	if (!s)
+	if (!s || merlon_is_for_all(&s->headers))
 		return 0;
 	fib = &s->fib;
 	__builtin_memset(fib, 0, sizeof(*fib));
@@ -185,16 +204,23 @@ merlon_inline void merlon_track_new(struct merlon_scratch *s, const struct merlo
 	s->starts_session = 1;
 }
 
+/* merlon_session_step(), verified apart from what leads to it. */
+__noinline int merlon_advance(struct merlon_session *session, const struct merlon_headers *h, __u32 direction, __u64 now)
+{
+	struct merlon_timeouts *t = merlon_only(timeouts);
+
+	if (!session || !h || !t)
+		return MERLON_STEP_INVALID;
+	return merlon_session_step(session, h, direction, now, t);
+}
+
 /* A packet of a session: changes it. */
 merlon_inline void merlon_track_known(struct merlon_scratch *s, const struct merlon_control *c,
 				      struct merlon_session *session, int embryonic)
 {
-	struct merlon_timeouts *t = merlon_only(timeouts);
 	__u8 state = merlon_state_of(session->flags, s->direction);
 
-	if (!t)
-		return;
-	switch (merlon_session_step(session, &s->headers, s->direction, s->now, t)) {
+	switch (merlon_advance(session, &s->headers, s->direction, s->now)) {
 	case MERLON_STEP_INVALID:
 		return;
 	case MERLON_STEP_REOPEN:
@@ -264,13 +290,13 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	} else if (how == MERLON_TRACK_NONE) {
 		s->context.ct_state = MERLON_CT_UNTRACKED;
 	} else if (how == MERLON_TRACK_INNER) {
-		merlon_track_inner(skb, s);
+		merlon_track_inner(skb);
 	} else if (session) {
 		merlon_track_known(s, c, session, embryonic);
 	} else if (sender_is_a >= 0) {
 		merlon_track_new(s, c);
 	}
-	if (!s->has_session)
+	if (!s->has_session || merlon_is_authenticated(&s->headers))
 		return MERLON_TRACKED_JUDGE;
 	return merlon_recall(s);
 }
@@ -301,7 +327,7 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 	__u8 direction = s->direction & 1, side = s->side & 1;
 	struct merlon_timeouts *t = merlon_only(timeouts);
 	struct merlon_session *session;
-	long path = w->cacheable ? merlon_path_of(s, w) : -1;
+	long path = w->cacheable && !merlon_is_authenticated(&s->headers) ? merlon_path_of(s, w) : -1;
 
 	if (s->starts_session && t) {
 		merlon_session_open(&s->session, &s->headers, s->now, t);

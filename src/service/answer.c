@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -33,6 +35,7 @@ struct merlon_answers {
 	int related[KINDS];	/* sockets that the data path knows: what they send belongs to the rejected packet */
 	int plain[KINDS];	/* for packets that belong to nothing: tracked as any other, mostly invalid (nf_ct_attach()) */
 	struct merlon_reject_limits limits;
+	int router;			/* asks the kernel about addresses, sends nothing */
 	uint64_t peer_cost_ns[MERLON_FAMILIES];
 	uint64_t all_cost_ns;
 	unsigned all_burst;
@@ -96,6 +99,17 @@ static void send_answer(int fd, const struct merlon_answer *answer)
 		return;
 }
 
+/* A packet to the broadcast address of a net is not answered. Only the routes tell: connect() refuses such an address. */
+static bool is_broadcast(const struct merlon_answers *a, const struct merlon_reject_event *event)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
+
+	if (event->family != MERLON_IPV4 || event->hook != MERLON_INPUT || a->router < 0)
+		return false;
+	memcpy(&to.sin_addr, event->packet + offsetof(struct iphdr, daddr), sizeof(to.sin_addr));
+	return connect(a->router, (struct sockaddr *)&to, sizeof(to)) < 0 && errno == EACCES;
+}
+
 void merlon_answers_reject(struct merlon_daemon *d, const struct merlon_reject_event *event)
 {
 	struct merlon_answer answer;
@@ -104,7 +118,7 @@ void merlon_answers_reject(struct merlon_daemon *d, const struct merlon_reject_e
 	if (merlon_reject_build(event, &d->answers->limits, &answer) < 0)
 		return;
 	fd = (event->ct_state == MERLON_CT_INVALID ? d->answers->plain : d->answers->related)[answer.kind];
-	if (fd >= 0 && within_limits(d->answers, event, &answer))
+	if (fd >= 0 && !is_broadcast(d->answers, event) && within_limits(d->answers, event, &answer))
 		send_answer(fd, &answer);
 }
 
@@ -163,6 +177,7 @@ int merlon_answers_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	d->answers = a;
 	open_sockets(a->related);
 	open_sockets(a->plain);
+	a->router = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (a->related[MERLON_ANSWER_IPV4] < 0) {
 		int error = -errno;
 
@@ -186,6 +201,7 @@ void merlon_answers_close(struct merlon_daemon *d)
 
 	if (!d->answers)
 		return;
+	merlon_closep(&d->answers->router);
 	for (i = 0; i < KINDS; i++) {
 		merlon_closep(&d->answers->related[i]);
 		merlon_closep(&d->answers->plain[i]);

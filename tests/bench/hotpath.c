@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * hotpath [--json] [ROUNDS]: what a packet of an established connection costs at TC ingress above an empty program,
+ * hotpath [--json] [--rounds N]: what a packet of an established connection costs at TC ingress above an empty program,
  * its verdict being remembered. Both run through BPF_PROG_TEST_RUN on the same frame, in turns; medians over rounds.
  * The programs are those of the skeleton that merlond embeds, entered where interfaces enter them.
  */
@@ -104,16 +104,24 @@ int main(int argc, char **argv)
 {
 	static const struct plane_rule rules[] = {
 		{ 0, -1, -1, MERLON_BIT(MERLON_CT_ESTABLISHED) | MERLON_BIT(MERLON_CT_RELATED), 0, 0, { 1 }, 0,
-		  MERLON_ACCEPT, 0, 0 },
-		{ 0, 6, 22, MERLON_BIT(MERLON_CT_NEW), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0 },
+		  MERLON_ACCEPT, 0, 0, 0 },
+		{ 0, 6, 22, MERLON_BIT(MERLON_CT_NEW), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	};
 	static const struct flow v4 = { "192.0.2.9", "192.0.2.1", 40000, 22 }, v6 = { "2001:db8::9", "2001:db8::1", 40000, 22 };
 	static struct figure figures[] = { { .name = "hot_path_v4_warm_ns" }, { .name = "hot_path_v6_warm_ns" } };
-	int json = argc > 1 && !strcmp(argv[1], "--json"), rounds = argc > 1 + json ? atoi(argv[1 + json]) : 21;
+	int json = 0, rounds = 21;
 	struct plane plane;
 
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json"))
+			json = 1;
+		else if (!strcmp(argv[i], "--rounds") && i + 1 < argc)
+			rounds = atoi(argv[++i]);
+		else
+			rounds = 0;
+	}
 	if (rounds < 1 || rounds > MAX_ROUNDS) {
-		fprintf(stderr, "usage: hotpath [--json] [ROUNDS]\n");
+		fprintf(stderr, "usage: hotpath [--json] [--rounds N]\n");
 		return 2;
 	}
 	if (plane_open(&plane, true)) {
