@@ -177,10 +177,13 @@ struct merlon_session {
 	__u8 tcp_last_index;	/* kind and direction of the last packet, as the TCP tracker needs them */
 	__u8 tcp_last_dir;
 	__u32 tcp_last_end;	/* sequence number behind the last segment that was let through without a step */
-	__u64 pad;
+	/* for reports: the rule that let the first packet in */
+	__u32 admitted_generation;
+	__u32 admitted;		/* MERLON_ADMITTED() */
 	/* what the policy said */
 	struct merlon_decision decision[MERLON_DIRECTIONS][MERLON_SIDES];
 };
+#define MERLON_ADMITTED(hook, rule) ((__u32)(hook) << 30 | ((rule) & 0x3fffffff))
 _Static_assert(sizeof(struct merlon_session) == 64 + 128, "one cache line of state, two of decisions");
 
 /* One counter of packets and IP bytes, per CPU. */

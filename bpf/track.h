@@ -330,6 +330,8 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 	long path = w->cacheable && !merlon_is_authenticated(&s->headers) ? merlon_path_of(s, w) : -1;
 
 	if (s->starts_session && t) {
+		s->session.admitted_generation = w->generation;
+		s->session.admitted = MERLON_ADMITTED(s->context.hook, w->rule);
 		merlon_session_open(&s->session, &s->headers, s->now, t);
 		if (path >= 0)
 			merlon_decide(&s->session.decision[direction][side], s, w, path);

@@ -26,25 +26,6 @@ static int read_sources(const struct merlon_options *options, struct merlon_rule
 	return merlon_read_files(source, options->n_files, ret, diag);
 }
 
-static size_t list_interfaces(struct merlon_interface **ret)
-{
-	struct if_nameindex *all = if_nameindex(), *i;
-	size_t n = 0;
-
-	*ret = NULL;
-	for (i = all; i && i->if_index; i++)
-		n++;
-	if (n)
-		*ret = calloc(n, sizeof(**ret));
-	for (n = 0, i = all; *ret && i->if_index; i++, n++) {
-		(*ret)[n].index = i->if_index;
-		snprintf((*ret)[n].name, sizeof((*ret)[n].name), "%s", i->if_name);
-	}
-	if (all)
-		if_freenameindex(all);
-	return n;
-}
-
 static int compile(const struct merlon_ruleset *ruleset, json_t *report, struct merlon_diag *diag)
 {
 	_cleanup_free_ struct merlon_interface *interface = NULL;
@@ -54,7 +35,9 @@ static int compile(const struct merlon_ruleset *ruleset, json_t *report, struct 
 	struct merlon_policy *policy = NULL;
 	int r;
 
-	options.n_interfaces = list_interfaces(&interface);
+	r = merlon_interfaces(&interface, &options.n_interfaces);
+	if (r < 0)
+		return r;
 	options.interface = interface;
 	r = merlon_compile(ruleset, &options, &policy, diag);
 	if (r < 0)

@@ -8,11 +8,7 @@
 
 #include "bpf/image.h"
 #include "src/model/ruleset.h"
-
-struct merlon_interface {
-	unsigned index;
-	char name[IFNAMSIZ];
-};
+#include "src/util/interfaces.h"
 
 struct merlon_compile_options {
 	uint32_t generation;

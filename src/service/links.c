@@ -11,37 +11,27 @@
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
 
-const char *merlon_links_name(const struct merlon_daemon *d, unsigned index)
+static const struct merlon_interface *known(const struct merlon_daemon *d, unsigned index)
 {
 	size_t i;
 
 	for (i = 0; i < d->n_interfaces; i++)
 		if (d->interface[i].index == index)
-			return d->interface[i].name;
+			return &d->interface[i];
 	return NULL;
 }
 
-static int list_interfaces(struct merlon_interface **ret, size_t *ret_n)
+const char *merlon_links_name(const struct merlon_daemon *d, unsigned index)
 {
-	struct if_nameindex *all = if_nameindex(), *i;
-	struct merlon_interface *list;
-	size_t n = 0;
+	const struct merlon_interface *interface = known(d, index);
 
-	if (!all)
-		return -errno;
-	for (i = all; i->if_index; i++)
-		n++;
-	list = calloc(n + 1, sizeof(*list));
-	for (i = all, n = 0; list && i->if_index; i++, n++) {
-		list[n].index = i->if_index;
-		snprintf(list[n].name, sizeof(list[n].name), "%s", i->if_name);
-	}
-	if_freenameindex(all);
-	if (!list)
-		return -ENOMEM;
-	*ret = list;
-	*ret_n = n;
-	return 0;
+	return interface ? interface->name : NULL;
+}
+
+/* A port's packets are judged at its bridge, bond or team; nf_tables does not see them at the port either. */
+static bool is_chosen(const struct merlon_daemon *d, const struct merlon_interface *interface)
+{
+	return interface && !interface->port && merlon_ifpattern_match(d->settings.pattern, interface->name);
 }
 
 static bool is_listed(const struct merlon_interface *list, size_t n, unsigned index)
@@ -84,15 +74,13 @@ static void attach_all(struct merlon_daemon *d)
 		return;
 	n = merlon_dataplane_attached(d->dp, attached, ARRAY_SIZE(attached));
 	for (i = 0; i < n; i++) {
-		const char *name = merlon_links_name(d, attached[i]);
-
-		if (!name || !merlon_ifpattern_match(d->settings.pattern, name))
+		if (!is_chosen(d, known(d, attached[i])))
 			merlon_dataplane_detach(d->dp, attached[i]);
 	}
 	for (i = 0; i < d->n_interfaces; i++) {
 		struct merlon_diag diag = { 0 };
 
-		if (merlon_ifpattern_match(d->settings.pattern, d->interface[i].name) &&
+		if (is_chosen(d, &d->interface[i]) &&
 		    merlon_dataplane_attach(d->dp, d->interface[i].index, &diag) < 0)
 			merlon_journal_diag(&diag);
 		merlon_diag_clear(&diag);
@@ -104,7 +92,7 @@ void merlon_links_sync(struct merlon_daemon *d)
 	_cleanup_free_ struct merlon_interface *old = d->interface;
 	struct merlon_diag diag = { 0 };
 	size_t n_old = d->n_interfaces;
-	int r = list_interfaces(&d->interface, &d->n_interfaces);
+	int r = merlon_interfaces(&d->interface, &d->n_interfaces);
 
 	if (r < 0) {
 		old = NULL;
@@ -126,17 +114,11 @@ struct batch {
 	bool links, routes;
 };
 
-static int on_name(const struct nlattr *attribute, void *data)
-{
-	if (mnl_attr_get_type(attribute) == IFLA_IFNAME)
-		*(const char **)data = mnl_attr_get_str(attribute);
-	return MNL_CB_OK;
-}
-
 static void on_link(struct batch *batch, const struct nlmsghdr *header)
 {
 	const struct ifinfomsg *info = mnl_nlmsg_get_payload(header);
-	const char *name = NULL, *known = merlon_links_name(batch->d, info->ifi_index);
+	const struct merlon_interface *before = known(batch->d, info->ifi_index);
+	struct merlon_interface now;
 
 	/* Bridges report their ports' changes in messages of their own family: those are no interfaces. */
 	if (info->ifi_family != AF_UNSPEC)
@@ -147,8 +129,8 @@ static void on_link(struct batch *batch, const struct nlmsghdr *header)
 		batch->links = true;
 		return;
 	}
-	mnl_attr_parse(header, sizeof(*info), on_name, &name);
-	if (!known || (name && strcmp(known, name)))
+	if (merlon_interface_read(header, &now) < 0 || !before || before->port != now.port ||
+	    strcmp(before->name, now.name))
 		batch->links = true;
 }
 
@@ -222,7 +204,7 @@ int merlon_links_open(struct merlon_daemon *d, struct merlon_diag *diag)
 		r = join_groups(d->rtnl);
 	/* Listed after joining: nothing can come in between. */
 	if (!r)
-		r = list_interfaces(&d->interface, &d->n_interfaces);
+		r = merlon_interfaces(&d->interface, &d->n_interfaces);
 	if (!r)
 		r = sd_event_add_io(d->event, NULL, mnl_socket_get_fd(d->rtnl), EPOLLIN, on_readable, d);
 	if (r < 0)

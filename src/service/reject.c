@@ -125,7 +125,7 @@ static bool is_unicast4(in_addr_t address)
 {
 	uint32_t host = ntohl(address);
 
-	return host && host < 0xe0000000U;
+	return host && (host & 0xf0000000U) != 0xe0000000U && host != 0xffffffffU;
 }
 
 static int build4(const struct merlon_reject_event *event, const struct merlon_reject_limits *limits,

@@ -244,44 +244,50 @@ static const char *state_of(const struct merlon_session_view *v, uint8_t l4proto
 	return v->session.flags & MERLON_S_SEEN_REPLY ? "replied" : "unreplied";
 }
 
-/* The originator's first verdict that still holds says what the flow is to this host. */
-static const struct merlon_decision *decision_of(const struct merlon_session *s)
-{
-	const struct merlon_decision *d = &s->decision[MERLON_ORIGINAL][MERLON_INGRESS];
+/* A place in the flattened rules. */
+struct spot {
+	uint32_t generation, hook, index;
+};
 
-	if (d->generation && d->verdict == MERLON_ACCEPT)
-		return d;
-	d = &s->decision[MERLON_ORIGINAL][MERLON_EGRESS];
-	return d->generation ? d : NULL;
+/*
+ * What let the flow in. After a change of the policy: what lets it go on, of which only the originator's verdict says
+ * what the flow is to this host.
+ */
+static struct spot spot_of(const struct merlon_daemon *d, const struct merlon_session *s)
+{
+	const struct merlon_decision *ingress = &s->decision[MERLON_ORIGINAL][MERLON_INGRESS];
+	const struct merlon_decision *decision = &s->decision[MERLON_ORIGINAL][MERLON_EGRESS];
+
+	if (d->enforced.policy && s->admitted_generation == d->enforced.policy->generation)
+		return (struct spot){ s->admitted_generation, s->admitted >> 30, s->admitted & 0x3fffffff };
+	if (ingress->generation && ingress->verdict == MERLON_ACCEPT)
+		decision = ingress;
+	return (struct spot){ decision->generation, decision->hook, decision->rule };
 }
 
-static json_t *rule_of(const struct merlon_daemon *d, const struct merlon_decision *decision, uint8_t family)
+/* NULL: of a generation that is gone, or there is no chain. */
+static const struct merlon_flat_origin *origin_of(const struct merlon_daemon *d, const struct spot *spot, uint8_t family)
 {
 	const struct merlon_policy *p = d->enforced.policy;
-	const struct merlon_flat_origin *origin;
+
+	if (!p || spot->generation != p->generation || spot->hook >= MERLON_HOOKS ||
+	    spot->index >= p->list[spot->hook][family].n)
+		return NULL;
+	return &p->list[spot->hook][family].origin[spot->index];
+}
+
+static json_t *rule_of(const struct merlon_daemon *d, const struct merlon_flat_origin *origin)
+{
 	const struct merlon_chain *chain;
 	char text[128];
 
-	if (!p || !decision || decision->generation != p->generation || decision->hook >= MERLON_HOOKS ||
-	    decision->rule >= p->list[decision->hook][family].n)
+	if (!origin)
 		return json_null();
-	origin = &p->list[decision->hook][family].origin[decision->rule];
 	if (origin->rule)
 		return brief(origin->rule);
 	chain = &d->enforced.ruleset->chain[origin->chain];
 	snprintf(text, sizeof(text), "chain %s policy %s", chain->name, chain->drop ? "drop" : "accept");
 	return json_string(text);
-}
-
-static const struct merlon_rule *place_of(const struct merlon_daemon *d, const struct merlon_decision *decision,
-					  uint8_t family)
-{
-	const struct merlon_policy *p = d->enforced.policy;
-
-	if (!p || !decision || decision->generation != p->generation || decision->hook >= MERLON_HOOKS ||
-	    decision->rule >= p->list[decision->hook][family].n)
-		return NULL;
-	return p->list[decision->hook][family].origin[decision->rule].rule;
 }
 
 struct ends {
@@ -314,8 +320,9 @@ static json_t *session_json(const struct list *list, const struct merlon_session
 {
 	static const char *const direction[MERLON_HOOKS] = { "in", "forward", "out" };
 	const struct merlon_session *s = &v->session;
-	const struct merlon_decision *decision = decision_of(s);
-	const struct merlon_rule *rule = place_of(list->d, decision, v->family);
+	struct spot spot = spot_of(list->d, s);
+	const struct merlon_flat_origin *origin = origin_of(list->d, &spot, v->family);
+	const struct merlon_rule *rule = origin ? origin->rule : NULL;
 	struct ends ends;
 	char number[8];
 
@@ -324,7 +331,7 @@ static json_t *session_json(const struct list *list, const struct merlon_session
 			 "proto", merlon_protocol_name(ends.l4proto, number),
 			 "src", ends.src, "sport", ends.sport, "dst", ends.dst, "dport", ends.dport,
 			 "state", state_of(v, ends.l4proto),
-			 "direction", decision && decision->hook < MERLON_HOOKS ? direction[decision->hook] : NULL,
+			 "direction", spot.generation && spot.hook < MERLON_HOOKS ? direction[spot.hook] : NULL,
 			 "packets", (json_int_t)(s->stats[0].packets + s->stats[1].packets),
 			 "bytes", (json_int_t)(s->stats[0].bytes + s->stats[1].bytes),
 			 "packets_original", (json_int_t)s->stats[0].packets, "bytes_original", (json_int_t)s->stats[0].bytes,
@@ -332,7 +339,7 @@ static json_t *session_json(const struct list *list, const struct merlon_session
 			 "age_s", (json_int_t)(list->now_ns > s->created_ns ? (list->now_ns - s->created_ns) / 1000000000 : 0),
 			 "expires_s", (json_int_t)((s->expires_ns - list->now_ns) / 1000000000),
 			 "verdict", "accept",
-			 "rule", rule_of(list->d, decision, v->family),
+			 "rule", rule_of(list->d, origin),
 			 "file", rule ? rule->place.file : NULL, "line", rule ? (int)rule->place.line : 0,
 			 "embryonic", v->embryonic);
 }
