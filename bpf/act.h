@@ -117,7 +117,7 @@ merlon_inline int merlon_is_group(const struct merlon_headers *h)
 {
 	__u8 first = *(const __u8 *)h->daddr;
 
-	return h->family == MERLON_IPV4 ? first >= 224 : first == 0xff;
+	return h->family == MERLON_IPV4 ? (first & 0xf0) == 0xe0 || h->daddr[0] == 0xffffffff : first == 0xff;
 }
 
 /* RFC 1122 3.2.2, RFC 4443 2.4 (e): what must never be answered. */

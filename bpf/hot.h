@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The short way of a packet: TCP and UDP without IP options, of an established session that remembers what the rules
- * said. Nothing is changed before it is certain that the packet goes this way; in doubt it goes the long one.
+ * The short way of a packet: TCP and UDP without IP options, of an established session (or a datagram of a flow that
+ * nobody answers) that remembers what the rules said. Nothing is changed before it is certain that the packet goes this way; in doubt it goes the long one.
  * Functions of their own for the two families: so their stacks are not added to those of the long way.
  */
 #ifndef MERLON_HOT_H
@@ -30,6 +30,17 @@ struct merlon_glance {
 merlon_inline long merlon_glance(struct __sk_buff *skb, __u8 *raw, __u32 n)
 {
 	return bpf_skb_load_bytes_relative(skb, 0, raw, n, BPF_HDR_START_NET);
+}
+
+/* RFC 1071: the ones' complement sum of a header without options, its checksum included; `header` is aligned. */
+merlon_inline int merlon_ipv4_sum_ok(const __u8 *header)
+{
+	const __u32 *word = (const __u32 *)header;
+	__u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
+
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
 }
 
 /* A segment that changes nothing in an established connection, a datagram that is whole. `raw`: transport header. */
@@ -88,11 +99,17 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 
 	here->tcp_flags = g->tcp_flags;
 	g->now = bpf_ktime_get_coarse_ns();
-	if (session->expires_ns < g->now || (session->flags & MERLON_S_HOT) != MERLON_S_HOT ||
+	if (session->expires_ns < g->now ||
 	    (g->l4proto == MERLON_PROTO_TCP && session->tcp_state != MERLON_TCP_ESTABLISHED))
 		return MERLON_COLD;
 	direction = merlon_direction_of(session->flags, g->sender_is_a);
-	if (carried && carried != merlon_carry(MERLON_CT_ESTABLISHED, direction))
+	if ((session->flags & MERLON_S_HOT) != MERLON_S_HOT) {
+		/* one more datagram without an answer changes nothing either */
+		if (g->l4proto != MERLON_PROTO_UDP || session->flags & MERLON_S_SEEN_REPLY || direction != MERLON_ORIGINAL)
+			return MERLON_COLD;
+		here->ct_state = MERLON_CT_NEW;
+	}
+	if (carried && carried != merlon_carry(here->ct_state, direction))
 		return MERLON_COLD;
 	d = &session->decision[direction & 1][side];
 	if (side == MERLON_INGRESS && merlon_forward_holds(d, here, g->now))
@@ -102,7 +119,7 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 	if (!carried)
 		merlon_hot_touch(session, g, direction);
 	if (side == MERLON_EGRESS && here->oif == MERLON_LOOPBACK)
-		skb->tc_index = merlon_carry(MERLON_CT_ESTABLISHED, direction);
+		skb->tc_index = merlon_carry(here->ct_state, direction);
 	merlon_count_at(d->path, g->bytes);
 	merlon_stat_hit(g->bytes);
 	return MERLON_PASS;
@@ -124,6 +141,7 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	g.bytes = merlon_be16(raw + 2);
 	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
 	    g.bytes < MERLON_IPV4_BYTES || !merlon_has_bytes(skb, g.bytes) ||
+	    (here->hook == MERLON_INPUT && !merlon_ipv4_sum_ok(raw)) ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, g.bytes - MERLON_IPV4_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(&saddr, raw + 12, 4);
@@ -135,6 +153,8 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	tuple.pad = 0;
 	g.sender_is_a = merlon_tuple4_set(&tuple, saddr, daddr, sport, dport);
 	session = bpf_map_lookup_elem(&sessions4, &tuple);
+	if (!session && g.l4proto == MERLON_PROTO_UDP)
+		session = bpf_map_lookup_elem(&embryonic4, &tuple);
 	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD;
 }
 
@@ -163,6 +183,8 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	tuple.pad = 0;
 	g.sender_is_a = merlon_tuple6_set(&tuple, saddr, daddr, sport, dport);
 	session = bpf_map_lookup_elem(&sessions6, &tuple);
+	if (!session && g.l4proto == MERLON_PROTO_UDP)
+		session = bpf_map_lookup_elem(&embryonic6, &tuple);
 	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD;
 }
 

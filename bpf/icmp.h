@@ -37,8 +37,8 @@ merlon_inline __u8 merlon_icmp6_class(__u8 type)
 {
 	if (type < 128)
 		return MERLON_ICMP_ERROR;
-	/* 151 to 153, multicast router discovery (RFC 4286): of later kernels than 6.1 */
-	if ((type >= 130 && type <= 136) || type == 143 || (type >= 151 && type <= 153))
+	/* 151 and 152, multicast router discovery (RFC 4286): of later kernels than 6.1 */
+	if ((type >= 130 && type <= 136) || type == 143 || type == 151 || type == 152)
 		return MERLON_ICMP_UNTRACKED;
 	if (type == 128 || type == 139)
 		return MERLON_ICMP_REQUEST;

@@ -43,20 +43,23 @@ merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, co
 }
 
 /* An expired session is none, whether or not its memory was given back. */
-merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon_tuple *tuple, __u64 now, int *embryonic)
+merlon_inline struct merlon_session *merlon_find_in(__u8 family, const union merlon_tuple *tuple, __u64 now,
+						    int embryonic)
 {
-	struct merlon_session *session = merlon_lookup(family, tuple, 0);
+	struct merlon_session *session = merlon_lookup(family, tuple, embryonic);
 
-	*embryonic = 0;
-	if (!session) {
-		*embryonic = 1;
-		session = merlon_lookup(family, tuple, 1);
-	}
 	if (session && session->expires_ns < now) {
 		merlon_forget(family, tuple);
 		return NULL;
 	}
 	return session;
+}
+
+merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon_tuple *tuple, __u64 now)
+{
+	struct merlon_session *session = merlon_find_in(family, tuple, now, 0);
+
+	return session ? session : merlon_find_in(family, tuple, now, 1);
 }
 
 /* A flow that has proved itself moves to where no flood reaches it. If there is no room, it stays. */
@@ -79,7 +82,7 @@ __noinline int merlon_track_inner(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_session *session;
-	int sender_is_a, embryonic;
+	int sender_is_a;
 	__u8 family;
 
 	if (!s)
@@ -93,7 +96,7 @@ __noinline int merlon_track_inner(struct __sk_buff *skb)
 	sender_is_a = merlon_tuple_make(&s->inner_tuple, &s->inner);
 	if (sender_is_a < 0)
 		return 0;
-	session = merlon_find(family, &s->inner_tuple, s->now, &embryonic);
+	session = merlon_find(family, &s->inner_tuple, s->now);
 	if (!session)
 		return 0;
 	s->context.ct_state = MERLON_CT_RELATED;
@@ -180,6 +183,7 @@ merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s,
 
 	if (!session)
 		return merlon_is_forwarded(skb);
+	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
 	d = &session->decision[s->direction & 1][MERLON_INGRESS];
 	if (merlon_forward_holds(d, &s->context, s->now))
 		return 1;
@@ -273,13 +277,22 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		sender_is_a = merlon_tuple_make(&s->tuple, &s->headers);
 		if (sender_is_a >= 0) {
 			s->sender_is_a = sender_is_a;
-			session = merlon_find(s->headers.family, &s->tuple, s->now, &embryonic);
+			session = merlon_find_in(s->headers.family, &s->tuple, s->now, 0);
+			embryonic = !session;
 		}
 	}
-	if (session)
-		s->direction = merlon_direction_of(session->flags, sender_is_a);
+	/*
+	 * Packets that leave are tracked at egress. A flow that is just beginning is not looked for before that is known:
+	 * its route is cheaper to find. Datagrams that nobody answers are the exception, they come this way for long.
+	 */
+	if (embryonic && s->headers.ct_proto == MERLON_PROTO_UDP)
+		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
 	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session))
 		return MERLON_TRACKED_FORWARD;
+	if (embryonic && !session)
+		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
+	if (session)
+		s->direction = merlon_direction_of(session->flags, sender_is_a);
 	s->context.ct_state = MERLON_CT_INVALID;
 	if (s->carried) {
 		s->context.ct_state = s->carried >> 1 & 7;

@@ -26,7 +26,7 @@ struct merlon_dataplane_options merlon_dataplane_defaults(void)
 	return (struct merlon_dataplane_options){
 		.pin_dir = "/sys/fs/bpf/merlon",
 		.max_sessions = 1U << 18,
-		.max_embryonic = 1U << 14,
+		.max_embryonic = 1U << 16,
 		.events_bytes = 1U << 20,
 		.create = true,
 	};

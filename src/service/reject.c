@@ -89,6 +89,12 @@ static size_t least(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
+/* LOOPBACK_IFINDEX: what leaves by it stays. */
+static bool is_to_this_host(const struct merlon_reject_event *event)
+{
+	return event->hook == MERLON_INPUT || event->oif == 1;
+}
+
 static int build_unreachable4(const struct merlon_reject_event *event, const struct iphdr *old, uint8_t ttl,
 			      struct merlon_answer *ret)
 {
@@ -96,7 +102,7 @@ static int build_unreachable4(const struct merlon_reject_event *event, const str
 	/* net/ipv4/icmp.c: the original's precedence is replaced by internetwork control; not ours: the route's source */
 	struct iphdr ip = { .version = 4, .ihl = 5, .tos = (old->tos & IPTOS_TOS_MASK) | IPTOS_PREC_INTERNETCONTROL,
 			    .ttl = ttl, .protocol = IPPROTO_ICMP,
-			    .saddr = event->hook == MERLON_INPUT ? old->daddr : 0, .daddr = old->saddr };
+			    .saddr = is_to_this_host(event) ? old->daddr : 0, .daddr = old->saddr };
 	size_t quote = least(event->snap_bytes, ICMP_MOST - sizeof(ip) - sizeof(icmp));
 	uint8_t *at = ret->packet + sizeof(ip);
 
@@ -182,7 +188,7 @@ static int build_unreachable6(const struct merlon_reject_event *event, const str
 	struct ip6_hdr ip;
 
 	/* Of addresses that are not this host's only the kernel can choose the answer's source. */
-	ret->kind = event->hook == MERLON_INPUT ? MERLON_ANSWER_IPV6 : MERLON_ANSWER_ICMPV6;
+	ret->kind = is_to_this_host(event) ? MERLON_ANSWER_IPV6 : MERLON_ANSWER_ICMPV6;
 	begin6(old, IPPROTO_ICMPV6, payload, hop_limit, &ip);
 	if (ret->kind == MERLON_ANSWER_IPV6) {
 		memcpy(ret->packet, &ip, sizeof(ip));

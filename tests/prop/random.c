@@ -8,7 +8,7 @@
 #define MAX_STATEMENTS 12
 
 const struct merlon_interface random_interface[] = {
-	{ 1, "lo" }, { 2, "eth0" }, { 3, "eth1" }, { 4, "veth12" }, { 5, "veth1" }, { 9, "wlan0" }, { 300, "eth10" },
+	{ 1, "lo", false }, { 2, "eth0", false }, { 3, "eth1", false }, { 4, "veth12", false }, { 5, "veth1", false }, { 9, "wlan0", false }, { 300, "eth10", false },
 };
 const size_t random_interfaces = sizeof(random_interface) / sizeof(random_interface[0]);
 

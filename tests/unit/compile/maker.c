@@ -9,7 +9,7 @@
 
 #define ROOM 8192
 
-static const struct merlon_interface interfaces[] = { { 2, "eth0" }, { 3, "eth1" }, { 7, "wlan0" } };
+static const struct merlon_interface interfaces[] = { { 2, "eth0", false }, { 3, "eth1", false }, { 7, "wlan0", false } };
 const struct merlon_compile_options make_options = {
 	.generation = 5, .interface = interfaces, .n_interfaces = 3, .first_counter = 10, .max_counters = 100,
 	.first_limit = 4, .max_limits = 100,
