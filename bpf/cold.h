@@ -249,9 +249,11 @@ merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scr
 	return merlon_conclude(skb);
 }
 
-__noinline int merlon_cold(struct __sk_buff *skb, __u32 side, __u32 carried)
+/* `where`: enum merlon_side, and what came over loopback << 1. */
+__noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
+	__u32 side = where & 1;
 	int r;
 
 	if (!s)
@@ -260,7 +262,8 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 side, __u32 carried)
 		merlon_debug("malformed packet on %u", skb->ifindex);
 		return merlon_discard(s, side, MERLON_STAT_MALFORMED);
 	}
-	s->carried = carried;
+	s->carried = where >> 1;
+	s->reason = reason;
 	if (s->headers.flags & MERLON_H_LATER)
 		return merlon_later_fragment(skb, s);
 	if (merlon_is_own_answer(skb, s)) {

@@ -14,7 +14,6 @@
 #include "bpf/ours.h"
 #include "bpf/track.h"
 
-#define MERLON_COLD (-2)	/* no return code of TC */
 #define MERLON_S_HOT (MERLON_S_SEEN_REPLY | MERLON_S_ASSURED)
 
 /* As much of a packet as the short way looks at. */
@@ -153,9 +152,12 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	tuple.pad = 0;
 	g.sender_is_a = merlon_tuple4_set(&tuple, saddr, daddr, sport, dport);
 	session = bpf_map_lookup_elem(&sessions4, &tuple);
-	if (!session && g.l4proto == MERLON_PROTO_UDP)
-		session = bpf_map_lookup_elem(&embryonic4, &tuple);
-	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD;
+	if (session)
+		return merlon_hot_session(skb, here, session, &g, carried);
+	if (g.l4proto != MERLON_PROTO_UDP)
+		return MERLON_COLD_NOT_ESTABLISHED;
+	session = bpf_map_lookup_elem(&embryonic4, &tuple);
+	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD_NO_SESSION;
 }
 
 merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
@@ -183,12 +185,15 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	tuple.pad = 0;
 	g.sender_is_a = merlon_tuple6_set(&tuple, saddr, daddr, sport, dport);
 	session = bpf_map_lookup_elem(&sessions6, &tuple);
-	if (!session && g.l4proto == MERLON_PROTO_UDP)
-		session = bpf_map_lookup_elem(&embryonic6, &tuple);
-	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD;
+	if (session)
+		return merlon_hot_session(skb, here, session, &g, carried);
+	if (g.l4proto != MERLON_PROTO_UDP)
+		return MERLON_COLD_NOT_ESTABLISHED;
+	session = bpf_map_lookup_elem(&embryonic6, &tuple);
+	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD_NO_SESSION;
 }
 
-/* MERLON_PASS, or MERLON_COLD: the long way. */
+/* MERLON_PASS, or an enum merlon_cold_reason: the long way. */
 merlon_inline int merlon_hot(struct __sk_buff *skb, const struct merlon_control *c, __u32 side, __u32 carried)
 {
 	struct merlon_context here = merlon_here(skb, c, side);

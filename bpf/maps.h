@@ -174,6 +174,13 @@ struct {
 	__uint(max_entries, 1 << 20);
 } rejects SEC(".maps");
 
+/* Why a packet goes the long way; no return codes of TC. */
+enum merlon_cold_reason {
+	MERLON_COLD = 0x100,
+	MERLON_COLD_NOT_ESTABLISHED,	/* it has no session in the table of established flows */
+	MERLON_COLD_NO_SESSION,		/* it has no session at all */
+};
+
 /* Where the cold path keeps what does not fit on its stack. */
 struct merlon_scratch {
 	struct merlon_headers headers, inner;
@@ -186,6 +193,7 @@ struct merlon_scratch {
 	__u64 now;
 	__u32 network;			/* offset of the network header in the skb */
 	__u32 carried;			/* skb->tc_index as it came over loopback, 0: nothing */
+	__u32 reason;			/* enum merlon_cold_reason */
 	__u8 side;
 	__u8 direction;
 	__u8 has_direction;

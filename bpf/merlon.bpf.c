@@ -33,7 +33,7 @@ int ingress(struct __sk_buff *skb)
 	if (!merlon_ours_ingress(skb, c))
 		return merlon_not_judged();
 	r = merlon_hot(skb, c, MERLON_INGRESS, carried);
-	return r == MERLON_COLD ? merlon_cold(skb, MERLON_INGRESS, carried) : r;
+	return r >= MERLON_COLD ? merlon_cold(skb, MERLON_INGRESS | carried << 1, r) : r;
 }
 
 SEC("tc")
@@ -51,7 +51,7 @@ int egress(struct __sk_buff *skb)
 	if (!merlon_ours_egress(skb, c))
 		return merlon_not_judged();
 	r = merlon_hot(skb, c, MERLON_EGRESS, 0);
-	return r == MERLON_COLD ? merlon_cold(skb, MERLON_EGRESS, 0) : r;
+	return r >= MERLON_COLD ? merlon_cold(skb, MERLON_EGRESS, r) : r;
 }
 
 /* An empty slot lets everything pass: nothing is in force. */

@@ -277,8 +277,9 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		sender_is_a = merlon_tuple_make(&s->tuple, &s->headers);
 		if (sender_is_a >= 0) {
 			s->sender_is_a = sender_is_a;
-			session = merlon_find_in(s->headers.family, &s->tuple, s->now, 0);
-			embryonic = !session;
+			if (s->reason == MERLON_COLD)
+				session = merlon_find_in(s->headers.family, &s->tuple, s->now, 0);
+			embryonic = !session && s->reason != MERLON_COLD_NO_SESSION;
 		}
 	}
 	/*
