@@ -9,7 +9,7 @@ figures() { # what, output, figure...
 	shift 2
 	for figure; do
 		n=$((n + 1))
-		if jq -e --arg figure "$figure" 'select(.figure == $figure) | .value | numbers' <<<"$output" >/dev/null; then
+		if jq -es --arg figure "$figure" 'any(.figure == $figure and (.value | type) == "number")' <<<"$output" >/dev/null; then
 			echo "ok $n - $what: $figure"
 		else
 			status=1
