@@ -62,16 +62,18 @@ class Ends:
         """`back`: sent again, so many bytes back."""
         other = OTHER[side]
         seq = self.seq[side] - back
+        sensible = pkt.sensible(flags)
         frame = self.g.say(side, self.address[side], self.address[other], TCP,
                            tcp(self.port[side], self.port[other], flags, seq, self.heard[side] if flags & ACK else 0, data,
                                options=b'\x02\x04\x05\xb4' if flags & SYN else b''), note, limit)
-        if not back:
+        if not back and sensible:
             self.seq[side] = (seq + len(data) + bool(flags & SYN) + bool(flags & FIN)) & 0xffffffff
         self.heard[other] = self.seq[side]
         return frame
 
 
 A, B = 0, 1
+AGAIN = -1		# with the sequence number of the one before
 OPEN = ((A, SYN), (B, SYN | ACK), (A, ACK))
 TALK = ((A, PSH | ACK, 20), (B, ACK), (B, PSH | ACK, 300), (A, ACK))
 CLOSE = ((A, FIN | ACK), (B, ACK), (B, FIN | ACK), (A, ACK))
@@ -87,11 +89,11 @@ SCRIPTS = {
     'picked up at its end': ((A, FIN | ACK), (B, ACK), (A, ACK)),
     'an answer to nothing': ((B, SYN | ACK), (A, ACK), (B, ACK)),
     'SYN and silence': ((A, SYN), (A, ACK), (A, PSH | ACK, 5), (B, ACK)),
-    'simultaneous open': ((A, SYN), (B, SYN), (A, SYN | ACK), (B, SYN | ACK), (A, ACK), (B, ACK)) + TALK,
+    'simultaneous open': ((A, SYN), (B, SYN), (A, SYN | ACK, AGAIN), (B, SYN | ACK, AGAIN), (A, ACK), (B, ACK)) + TALK,
     'half closed': OPEN + ((A, FIN | ACK), (B, ACK)) + TALK[2:] + TALK[2:] + ((B, FIN | ACK), (A, ACK)),
     'flags that make no sense': OPEN + ((A, 0), (B, SYN | FIN), (A, FIN), (A, FIN | PSH | URG), (A, SYN | RST)) + TALK,
-    'SYN in an open connection': OPEN + TALK + ((A, SYN), (B, ACK), (A, RST)) + TALK,
-    'SYN of the other end': OPEN + TALK + ((B, SYN), (A, ACK)) + TALK,
+    'SYN in an open connection': OPEN + TALK + ((A, SYN, AGAIN), (B, ACK), (A, ACK)) + TALK,
+    'SYN of the other end': OPEN + TALK + ((B, SYN, AGAIN), (A, ACK)) + TALK,
     'urgent and explicit congestion': OPEN + ((A, ACK | URG | PSH, 3), (B, ACK | ECE), (A, ACK | CWR, 2), (B, ACK)),
 }
 
@@ -109,7 +111,8 @@ def tcp_flows(g):
                 entry = g.rng.choice(running[:12])
                 ends, name, script = entry
                 who, flags, *size = script.pop(0)
-                yield ends.segment(ends.b if who else ends.a, flags, b'x' * (size[0] if size else 0), name)
+                again = size == [AGAIN]
+                yield ends.segment(ends.b if who else ends.a, flags, b'' if again else b'x' * sum(size), name, back=int(again))
                 if not script:
                     running.remove(entry)
 
@@ -246,12 +249,12 @@ def icmp_errors(g):
 
 
 def protocols(g):
-    """Other protocols, to and fro."""
+    """Other protocols, there and back."""
     for family, side, hook in ways():
         for proto in PROTOS:
             src, dst = g.peer(side, family), g.target(side, family, hook)
             back = OTHER[side] if hook == 'forward' else 'host'
-            limit = 'protocol-state' if proto in (33, 47, 132) else None
+            limit = 'protocol-state' if proto in (33, 47, 132, 136) else None
             body = {47: bytes(4) + BODY, 51: b'\x3b\x04' + BODY, 136: udp(g.port(), 53, BODY, length=0)}.get(proto, BODY)
             if proto == 51 and family == 6:
                 continue	# an extension header there

@@ -35,7 +35,8 @@ class Ground:
         self.addresses = {4: self.find(text, r'(?<![\d.:])((?:\d+\.){3}\d+)(/\d+)?(?:-((?:\d+\.){3}\d+))?', 4),
                           6: self.find(text, r'(?<![\w:])([0-9a-f]{1,4}:[0-9a-f:]*[0-9a-f:])(/\d+)?(?:-([0-9a-f:]+))?', 6)}
         self.next_port = 20000
-        self.used = {}		# address -> the end that it lies behind
+        # address -> the end that it lies behind; first the gateways
+        self.used = {NETS[side][f].format(254): side for side in SIDES for f in (4, 6)}
 
     @staticmethod
     def find(text, pattern, family):
@@ -110,7 +111,7 @@ class Ground:
             if not raw:
                 continue
             a = ipaddress.ip_address(raw)
-            if not (a.is_multicast or a.is_loopback or a.is_unspecified or (a.version == 4 and a.is_reserved)):
+            if not (a.is_multicast or a.is_loopback or a.is_unspecified or a == ipaddress.ip_address('255.255.255.255')):
                 self.used.setdefault(str(a), self.behind(str(a)))
 
     def say(self, side, src, dst, proto, segment, note='', limit=None, pad=b'', **kw):
@@ -123,7 +124,7 @@ class Ground:
         self.note_addresses(pkt.packet(src, dst, pkt.TCP, pkt.tcp(sport, dport, flags)))
         return Frame(side, note=note, flow=(pkt.pack(src), sport, dport), ether=(MAC[DEVICE[side]], MAC[side],
                      pkt.ETH_IPV6 if ':' in dst else pkt.ETH_IP),
-                     build=lambda isn: pkt.packet(src, dst, pkt.TCP, pkt.tcp(sport, dport, flags, seq, isn + ack, data)))
+                     build=lambda isn: pkt.packet(src, dst, pkt.TCP, pkt.tcp(sport, dport, flags, seq, isn + ack if flags & pkt.ACK else 0, data)))
 
     def listener(self):
         return self.rng.choice(LISTEN)

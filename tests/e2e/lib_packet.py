@@ -58,6 +58,12 @@ def tcp(sport, dport, flags, seq=1000, ack=0, data=b'', options=b'', offset=None
                        flags & 255, 29200, 0, urgent) + options + data
 
 
+def sensible(flags):
+    """Whether a segment with these flags can be part of a connection."""
+    core = flags & (FIN | SYN | RST | ACK)
+    return core in (SYN, SYN | ACK, RST, RST | ACK, ACK, FIN | ACK)
+
+
 def udp(sport, dport, data=b'merlon', length=None):
     return struct.pack('!HHHH', sport, dport, 8 + len(data) if length is None else length, 0) + data
 

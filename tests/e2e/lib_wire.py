@@ -266,16 +266,15 @@ def normal(frame, wire, kind, raw):
         return raw
     v, sent = pkt.View(raw), pkt.View(frame.ip)
     out = bytearray(raw)
-    flow = None
-    if v.proto == pkt.TCP and len(v.l4) >= 14 and not v.fragment:
-        sport, dport, seq, ack = struct.unpack('!HHII', v.l4[:12])
-        for key, field, at in (((v.dst, dport, sport), seq, 4), ((v.src, sport, dport), ack, 8)):
-            if key in wire.isn and (frame.flow == key or at == 4):
-                flow = key
-                if at == 4 or v.l4[13] & pkt.ACK:
-                    out[v.at + at:v.at + at + 4] = struct.pack('!I', (field - wire.isn[key]) & 0xffffffff)
-    if (v.src, v.dst) == (sent.src, sent.dst) and not flow:
+    flow = relative(frame, wire, v, out)
+    if (v.src, v.dst, v.l4[:4]) == (sent.src, sent.dst, sent.l4[:4]) and not flow:
         return bytes(out)
+    if frame.flow and v.proto in (pkt.ICMP, pkt.ICMPV6) and len(v.l4) > 28:
+        inner = bytearray(v.l4[8:])
+        if relative(frame, wire, pkt.View(bytes(inner)), inner):
+            out[v.at + 8:] = inner
+    if v.proto == pkt.ICMP and v.l4[:1] == b'\x0e':
+        out[v.at + 12:v.at + 20] = bytes(len(out[v.at + 12:v.at + 20]))	# the time of day
     if v.family == 4 and len(out) >= 20:
         out[4:6] = out[10:12] = b'\0\0'
     elif v.family == 6 and len(out) >= 40:
@@ -285,6 +284,22 @@ def normal(frame, wire, kind, raw):
     if at is not None and len(v.l4) >= at + 2:
         out[v.at + at:v.at + at + 2] = b'\0\0'
     return bytes(out)
+
+
+def relative(frame, wire, v, out):
+    """In `out`, the bytes of `v`: sequence numbers of the host counted from its first one; the checksum goes."""
+    found = False
+    if v.proto != pkt.TCP or len(v.l4) < 18 or v.fragment:
+        return False
+    sport, dport, seq, ack = struct.unpack('!HHII', v.l4[:12])
+    for key, field, at in (((v.dst, dport, sport), seq, 4), ((v.src, sport, dport), ack, 8)):
+        if key not in wire.isn or (at == 8 and frame.flow != key):
+            continue
+        found = True
+        out[v.at + 16:v.at + 18] = b'\0\0'
+        if at == 4 or v.l4[13] & pkt.ACK:
+            out[v.at + at:v.at + at + 4] = struct.pack('!I', (field - wire.isn[key]) & 0xffffffff)
+    return found
 
 
 def checksum_wrong(raw):
