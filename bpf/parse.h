@@ -163,7 +163,8 @@ merlon_inline int merlon_fragment_header(struct merlon_chain *chain, const __u8 
 
 /*
  * Walks the chain that starts with header `next` at `offset`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
- * an authentication header as the transport, the tracker looks behind it. Returns 0.
+ * an authentication header as the transport, the tracker looks behind it. Returns 0, or -1: there are more
+ * headers than are walked, and what a rule would see behind them is unknown.
  */
 merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 next, struct merlon_chain *chain)
 {
@@ -184,7 +185,9 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 ne
 			broken = 0;
 			break;
 		}
-		if (i == MERLON_EXTENSIONS || merlon_read(source, offset, raw, sizeof(raw)))
+		if (i == MERLON_EXTENSIONS)
+			return -1;
+		if (merlon_read(source, offset, raw, sizeof(raw)))
 			break;
 		bytes = (raw[1] + 1) * 8;
 		if (next == MERLON_PROTO_FRAGMENT) {
@@ -340,7 +343,8 @@ merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct m
 	__builtin_memcpy(h->daddr, raw + 24, 16);
 	h->tos = raw[0] << 4 | raw[1] >> 4;
 	h->ttl = raw[7];
-	merlon_walk_chain(source, MERLON_IPV6_BYTES, h->nexthdr, &chain);
+	if (merlon_walk_chain(source, MERLON_IPV6_BYTES, h->nexthdr, &chain))
+		return -1;
 	h->fragment_id = chain.fragment_id;
 	h->flags |= chain.flags;
 	h->l4proto = chain.l4proto;
@@ -387,8 +391,7 @@ merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 f
 			return -1;
 		__builtin_memcpy(h->saddr, raw + 8, 16);
 		__builtin_memcpy(h->daddr, raw + 24, 16);
-		merlon_walk_chain(source, offset + MERLON_IPV6_BYTES, raw[6], &chain);
-		if (chain.flags & MERLON_H_UNTRACKABLE)
+		if (merlon_walk_chain(source, offset + MERLON_IPV6_BYTES, raw[6], &chain) || chain.flags & MERLON_H_UNTRACKABLE)
 			return -1;
 		h->ct_proto = chain.ct_proto;
 		h->ct_offset = chain.ct_offset;

@@ -191,10 +191,9 @@ static void test_never_answered(void **state)
 	(void)state;
 	e.type = MERLON_REJECT_TCP_RST;
 	refused(e);				/* a reset */
-	tcp = (struct tcphdr){ .syn = 1, .doff = 4 };
+	tcp = (struct tcphdr){ .syn = 1, .doff = 5 };
 	e = event4(IPPROTO_TCP, &tcp, sizeof(tcp), 0);
 	e.type = MERLON_REJECT_TCP_RST;
-	refused(e);				/* no header */
 	e.snap_bytes = 39;
 	refused(e);				/* cut off */
 	e = event4(IPPROTO_UDP, udp, sizeof(udp), 0);
