@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/cli/cli.h"
+#include "src/model/limits.h"
 #include "src/model/report.h"
 
 static int run(const struct merlon_options *options)
@@ -16,6 +17,7 @@ static int run(const struct merlon_options *options)
 		if (memory)
 			printf("image %s, about %lld ns for a new flow\n", merlon_bytes(json_integer_value(memory), text),
 			       (long long)json_integer_value(json_object_get(loaded.report, "ns_estimate")));
+		merlon_limits_print(json_object_get(loaded.report, "limits"), stdout);
 	}
 	merlon_loaded_clear(&loaded);
 	return status;

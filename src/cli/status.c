@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "src/cli/cli.h"
+#include "src/model/limits.h"
 
 static long long number(const json_t *json, const char *key)
 {
@@ -57,6 +58,7 @@ static void print(const json_t *s)
 	printf("memory      %s in maps\n", merlon_bytes(number(s, "memory_bytes"), a));
 	printf("events      %s lost\n", merlon_thousands(number(s, "events_lost"), a));
 	printf("pins        %s\n", json_string_value(json_object_get(s, "pin_dir")));
+	merlon_limits_print(json_object_get(s, "limits"), stdout);
 }
 
 static int run(const struct merlon_options *options)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/model/limits.h"
 #include "src/util/cleanup.h"
 
 /* Comments and prefixes are bytes of the user's; what is no UTF-8 must not lose the whole report. */
@@ -53,8 +54,8 @@ json_t *merlon_report(const struct merlon_ruleset *ruleset)
 		json_decref(refused);
 		return NULL;
 	}
-	return json_pack("{s:i, s:i, s:i, s:o}", "rules", (int)totals.rules, "exact", (int)totals.exact,
-			 "kept", (int)totals.kept, "refused", refused);
+	return json_pack("{s:i, s:i, s:i, s:o, s:o}", "rules", (int)totals.rules, "exact", (int)totals.exact,
+			 "kept", (int)totals.kept, "refused", refused, "limits", merlon_limits(ruleset));
 }
 
 static const char *const severity_name[] = { "error", "warning", "note" };

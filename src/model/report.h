@@ -7,7 +7,7 @@
 
 #include "src/model/ruleset.h"
 
-/* {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason"}]}; a new reference, NULL: no memory. */
+/* {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason"}],"limits"}; a new reference, NULL: no memory. */
 json_t *merlon_report(const struct merlon_ruleset *ruleset);
 
 /* [{"severity","file","line","text","cure"}], and back. */

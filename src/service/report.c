@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bpf/tcp.h"
+#include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
 #include "src/service/event.h"
@@ -71,6 +72,7 @@ static void add_policy(const struct merlon_daemon *d, json_t *status)
 	json_object_set_new(status, "planes", json_integer(p->n_planes));
 	json_object_set_new(status, "image_bytes", json_integer(p->words * 8LL));
 	json_object_set_new(status, "ns_estimate", json_integer(p->ns_estimate));
+	json_object_set_new(status, "limits", merlon_limits(d->enforced.ruleset));
 	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
 }
 

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/model/limits.h"
+
+#include "src/util/cleanup.h"
+
+/* What a ruleset has that makes a limit its concern. */
+enum {
+	HAS_STATE = 1,		/* asks for ct state or direction */
+	HAS_REJECT = 2,
+	HAS_OUTPUT = 4,
+	HAS_FORWARD = 8,
+	HAS_ANY = 16,
+};
+
+static const struct {
+	const char *name, *text;
+	unsigned concerns;	/* any of these */
+} limits[] = {
+	{ "tcp-window", "TCP windows are not tracked: a segment or RST outside of the window is established, not invalid",
+	  HAS_STATE },
+	{ "l4-checksum", "checksums of TCP, UDP and ICMP are not verified (as with nf_conntrack_checksum=0)", HAS_STATE },
+	{ "protocol-state", "SCTP, DCCP and GRE are tracked by addresses and ports alone, without their own states", HAS_STATE },
+	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "
+	  "for ct state", HAS_ANY },
+	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
+	{ "reject-checksum", "a packet with a wrong checksum is answered, too", HAS_REJECT },
+	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
+	{ "forward-route", "a packet is routed before forward judges it: the next hop's address may be asked for, a dead one "
+	  "reported", HAS_FORWARD },
+};
+
+static unsigned concerns_of_rule(const struct merlon_rule *rule)
+{
+	unsigned has = 0;
+
+	for (size_t i = 0; i < rule->n; i++) {
+		const struct merlon_statement *s = &rule->statement[i];
+
+		if (s->kind == MERLON_S_MATCH &&
+		    (s->match.field == MERLON_F_CT_STATE || s->match.field == MERLON_F_CT_DIRECTION))
+			has |= HAS_STATE;
+		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)
+			has |= HAS_REJECT;
+	}
+	return has;
+}
+
+static unsigned concerns(const struct merlon_ruleset *ruleset)
+{
+	unsigned has = 0;
+
+	for (size_t c = 0; c < ruleset->n_chains; c++) {
+		const struct merlon_chain *chain = &ruleset->chain[c];
+
+		if (!chain->reached)
+			continue;
+		has |= HAS_ANY;
+		if (chain->base && chain->hook == MERLON_OUTPUT)
+			has |= HAS_OUTPUT;
+		if (chain->base && chain->hook == MERLON_FORWARD)
+			has |= HAS_FORWARD;
+		for (size_t r = 0; r < chain->n; r++)
+			has |= concerns_of_rule(&chain->rule[r]);
+	}
+	return has;
+}
+
+json_t *merlon_limits(const struct merlon_ruleset *ruleset)
+{
+	unsigned has = concerns(ruleset);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+		if (limits[i].concerns & has)
+			json_array_append_new(list, json_pack("{s:s, s:s}", "limit", limits[i].name, "text", limits[i].text));
+	return list;
+}
+
+void merlon_limits_print(const json_t *list, FILE *out)
+{
+	const json_t *one;
+	size_t i;
+
+	if (json_array_size(list))
+		fputs("not yet as nf_tables does it:\n", out);
+	json_array_foreach(list, i, one)
+		fprintf(out, "  %-16s %s\n", json_string_value(json_object_get(one, "limit")),
+			json_string_value(json_object_get(one, "text")));
+}

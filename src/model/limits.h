@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where the data plane, as it is now, does not do what nf_tables does with the same ruleset: named, so that nobody has to
+ * find out by himself. Only what concerns the ruleset is listed.
+ */
+#ifndef MERLON_MODEL_LIMITS_H
+#define MERLON_MODEL_LIMITS_H
+
+#include <jansson.h>
+
+#include "src/model/ruleset.h"
+
+/* [{"limit","text"}]; a new reference, NULL: no memory. */
+json_t *merlon_limits(const struct merlon_ruleset *ruleset);
+
+/* A line each. */
+void merlon_limits_print(const json_t *limits, FILE *out);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "src/model/limits.h"
+
+/* A ruleset of one chain with one rule of one statement, on the stack. */
+struct one {
+	struct merlon_ruleset ruleset;
+	struct merlon_table table;
+	struct merlon_chain chain;
+	struct merlon_rule rule;
+	struct merlon_statement statement;
+};
+
+static struct one *one(struct one *o, enum merlon_hook hook, struct merlon_statement statement)
+{
+	*o = (struct one){ .statement = statement };
+	o->rule = (struct merlon_rule){ .statement = &o->statement, .n = 1 };
+	o->chain = (struct merlon_chain){ .base = true, .reached = true, .hook = hook, .rule = &o->rule, .n = 1 };
+	o->ruleset = (struct merlon_ruleset){ .table = &o->table, .n_tables = 1, .chain = &o->chain, .n_chains = 1 };
+	return o;
+}
+
+static bool names(const struct one *o, const char *limit)
+{
+	json_t *list = merlon_limits(&o->ruleset), *item;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(list, i, item)
+		found |= !strcmp(json_string_value(json_object_get(item, "limit")), limit);
+	json_decref(list);
+	return found;
+}
+
+static void test_only_what_concerns(void **state)
+{
+	const struct merlon_statement ct = { .kind = MERLON_S_MATCH, .match = { .field = MERLON_F_CT_STATE } };
+	const struct merlon_statement port = { .kind = MERLON_S_MATCH, .match = { .field = MERLON_F_TH2 } };
+	const struct merlon_statement reject = { .kind = MERLON_S_VERDICT, .verdict = { .verdict = MERLON_V_REJECT } };
+	struct one o;
+
+	(void)state;
+	assert_true(names(one(&o, MERLON_INPUT, ct), "tcp-window"));
+	assert_false(names(one(&o, MERLON_INPUT, port), "tcp-window"));
+	assert_true(names(one(&o, MERLON_INPUT, port), "fragments"));
+	assert_true(names(one(&o, MERLON_INPUT, reject), "reject-daemon"));
+	assert_false(names(one(&o, MERLON_INPUT, ct), "reject-daemon"));
+	assert_true(names(one(&o, MERLON_OUTPUT, port), "output-errno"));
+	assert_false(names(one(&o, MERLON_FORWARD, port), "output-errno"));
+	assert_true(names(one(&o, MERLON_FORWARD, port), "forward-route"));
+	o.chain.reached = false;
+	assert_false(names(&o, "forward-route"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_only_what_concerns) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
