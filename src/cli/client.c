@@ -107,3 +107,18 @@ int merlon_call(const struct merlon_options *options, const char *method, const 
 	sd_bus_flush_close_unref(bus);
 	return r;
 }
+
+int merlon_show(const struct merlon_options *options, const char *method, void (*print)(const json_t *answer))
+{
+	struct merlon_call call;
+	int r = merlon_call(options, method, NULL, &call);
+
+	if (r)
+		return r;
+	if (options->json)
+		merlon_print_json(call.answer);
+	else
+		print(call.answer);
+	json_decref(call.answer);
+	return MERLON_EXIT_DONE;
+}

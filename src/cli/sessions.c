@@ -59,17 +59,7 @@ static void print(const json_t *list)
 
 static int run(const struct merlon_options *options)
 {
-	struct merlon_call call;
-	int r = merlon_call(options, "Sessions", NULL, &call);
-
-	if (r)
-		return r;
-	if (options->json)
-		merlon_print_json(call.answer);
-	else
-		print(call.answer);
-	json_decref(call.answer);
-	return MERLON_EXIT_DONE;
+	return merlon_show(options, "Sessions", print);
 }
 
 const struct merlon_command merlon_sessions = {

@@ -211,18 +211,6 @@ static bool only_accepts(const struct merlon_rule *rule)
 	return !strncmp(jump + 4, "ACCEPT", 6) && (!jump[10] || jump[10] == ' ' || jump[10] == '\n');
 }
 
-static void rule_clear(struct merlon_rule *rule)
-{
-	size_t i;
-
-	for (i = 0; i < rule->n; i++)
-		merlon_statement_clear(&rule->statement[i]);
-	free(rule->statement);
-	free(rule->comment);
-	free(rule->text);
-	free(rule->reason);
-}
-
 static int leave_out_of(struct merlon_chain *chain, json_t *left_out, struct merlon_diag *diag)
 {
 	size_t from, to = 0;
@@ -233,7 +221,7 @@ static int leave_out_of(struct merlon_chain *chain, json_t *left_out, struct mer
 
 		if (rule->status == MERLON_REFUSED && only_accepts(rule)) {
 			json_array_append_new(left_out, describe(chain, rule));
-			rule_clear(rule);
+			merlon_rule_clear(rule);
 			continue;
 		}
 		if (rule->status == MERLON_REFUSED) {

@@ -33,7 +33,7 @@ void merlon_statement_clear(struct merlon_statement *statement)
 	}
 }
 
-static void rule_clear(struct merlon_rule *rule)
+void merlon_rule_clear(struct merlon_rule *rule)
 {
 	size_t i;
 
@@ -55,7 +55,7 @@ void merlon_ruleset_free(struct merlon_ruleset *ruleset)
 		free(ruleset->table[i].name);
 	for (i = 0; i < ruleset->n_chains; i++) {
 		for (j = 0; j < ruleset->chain[i].n; j++)
-			rule_clear(&ruleset->chain[i].rule[j]);
+			merlon_rule_clear(&ruleset->chain[i].rule[j]);
 		free(ruleset->chain[i].rule);
 		free(ruleset->chain[i].name);
 	}

@@ -166,6 +166,8 @@ static inline void merlon_ruleset_freep(struct merlon_ruleset **ruleset)
 }
 /* Clears a statement's own storage, not the struct. */
 void merlon_statement_clear(struct merlon_statement *statement);
+/* Clears all that a rule owns, not the struct. */
+void merlon_rule_clear(struct merlon_rule *rule);
 
 /*
  * The enforced base chains of a hook and family in the order in which a packet meets them, as indexes into
