@@ -32,6 +32,7 @@ struct merlon_walk {
 		__u32 rule, log;
 	} logs[MERLON_WALK_LOGS];	/* further ones are lost, and counted in logs_lost */
 	__u32 logs_lost;
+	__u32 bare_ports;	/* as in the image */
 	__u32 mark;		/* packet's mark after the walk */
 	__u32 counter[MERLON_PATH_COUNTERS + 1];	/* touched counters in order; more: not cacheable, counted at once */
 	/* work area */
@@ -552,6 +553,7 @@ merlon_inline void merlon_walk_reset(const struct merlon_env *env)
 	walk->failed = 1;
 	walk->steps = 0;
 	walk->logs_lost = 0;
+	walk->bare_ports = merlon_member(env, 0, merlon_image, bare_ports);
 	walk->mark = walk->packet.field[MERLON_F_MARK];
 	walk->known = 0;
 	walk->from = 0;

@@ -174,11 +174,13 @@ __noinline int merlon_fragment_verdict(void)
 
 	if (!s)
 		return MERLON_DROP;
+	if (s->context.hook == MERLON_FORWARD && !merlon_image_uses_ct())
+		return MERLON_CONTINUE;
 	merlon_fragment_key(s);
 	first = bpf_map_lookup_elem(&fragments, &s->fragment);
 	if (first && s->now - first->time_ns < MERLON_FRAGMENT_NS)
 		return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
-	return s->context.hook == MERLON_FORWARD && !merlon_image_uses_ct() ? MERLON_CONTINUE : MERLON_DROP;
+	return MERLON_DROP;
 }
 
 /* Dropped before the rules were asked. */
@@ -275,6 +277,8 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 		if (r == MERLON_TRACKED_FORWARD)
 			return MERLON_PASS;
 		if (r == MERLON_TRACKED_ACCEPT) {
+			if (s->headers.flags & MERLON_H_FIRST)
+				merlon_fragment_note(s, MERLON_ACCEPT);
 			merlon_send_state(skb, s);
 			return MERLON_PASS;
 		}

@@ -315,6 +315,15 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	return merlon_recall(s);
 }
 
+/*
+ * Rules may look at the first bytes of a transport header that are no ports; the tuple does not have those, and a
+ * session's next packet may differ in them.
+ */
+merlon_inline int merlon_tuple_says_all(const struct merlon_scratch *s, const struct merlon_walk *w)
+{
+	return !merlon_is_authenticated(&s->headers) && (merlon_has_ports(s->headers.ct_proto) || !w->bare_ports);
+}
+
 /* Fills a decision from the walk that just ended. The generation comes last: a reader sees all of it or none. */
 merlon_inline void merlon_decide(struct merlon_decision *d, const struct merlon_scratch *s, const struct merlon_walk *w,
 				 __u32 path)
@@ -341,7 +350,7 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 	__u8 direction = s->direction & 1, side = s->side & 1;
 	struct merlon_timeouts *t = merlon_only(timeouts);
 	struct merlon_session *session;
-	long path = w->cacheable && !merlon_is_authenticated(&s->headers) ? merlon_path_of(s, w) : -1;
+	long path = w->cacheable && merlon_tuple_says_all(s, w) ? merlon_path_of(s, w) : -1;
 
 	if (s->starts_session && t) {
 		s->session.admitted_generation = w->generation;

@@ -2,6 +2,7 @@
 #include "src/compile/compile.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +111,50 @@ static bool asks_ct(const struct merlon_flat *flat)
 	return false;
 }
 
+/* What session tuples have of a transport header: ports of TCP and its like, type and code of ICMP. */
+static bool is_in_tuple(const struct merlon_intervals *l4proto, bool th2)
+{
+	for (size_t i = 0; i < l4proto->n; i++) {
+		for (merlon_value proto = l4proto->v[i].lo; proto <= l4proto->v[i].hi; proto++) {
+			switch ((uint32_t)proto) {
+			case IPPROTO_TCP:
+			case IPPROTO_UDP:
+			case IPPROTO_UDPLITE:
+			case IPPROTO_SCTP:
+			case IPPROTO_DCCP:
+				break;
+			case IPPROTO_ICMP:
+			case IPPROTO_ICMPV6:
+				if (!th2)
+					break;
+				return false;
+			default:
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
+static bool asks_bare_ports(const struct merlon_compiler *compiler, const struct merlon_flat *flat)
+{
+	for (uint32_t i = 0; i < flat->n; i++) {
+		const struct merlon_flat_rule *rule = &flat->rule[i];
+		bool th0 = rule->dim[MERLON_F_TH0] != MERLON_ANY, th2 = rule->dim[MERLON_F_TH2] != MERLON_ANY;
+
+		for (uint32_t j = rule->op; j < rule->op + rule->n_ops; j++) {
+			bool match = flat->op[j].kind == MERLON_OP_MATCH;
+
+			th0 |= match && flat->op[j].field == MERLON_F_TH0;
+			th2 |= match && flat->op[j].field == MERLON_F_TH2;
+		}
+		if ((th0 || th2) && (rule->dim[MERLON_F_L4PROTO] == MERLON_ANY ||
+				     !is_in_tuple(&compiler->sets.set[rule->dim[MERLON_F_L4PROTO]], th2)))
+			return true;
+	}
+	return false;
+}
+
 static int flatten_list(struct merlon_compiler *compiler, struct merlon_flat *flat)
 {
 	uint32_t visits;
@@ -184,6 +229,7 @@ static int compile(struct merlon_compiler *compiler)
 		f->family = i % MERLON_FAMILIES;
 		r = flatten_list(compiler, f);
 		image.uses_ct |= asks_ct(f);
+		image.bare_ports |= asks_bare_ports(compiler, f);
 	}
 	if (!r) {
 		merlon_builder_put(&compiler->builder, &image, sizeof(image) / 8, 1);

@@ -246,6 +246,11 @@ static int set_generation(struct merlon_dataplane *dp, uint32_t generation, bool
 	return r;
 }
 
+int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit)
+{
+	return set_generation(dp, dp->control.generation, audit);
+}
+
 static void take_image(struct merlon_dataplane *dp, uint64_t *image, size_t bytes)
 {
 	if (dp->image)

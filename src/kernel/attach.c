@@ -25,6 +25,9 @@
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
 
+#define TCX_BEFORE (1U << 3)	/* BPF_F_BEFORE */
+#define TCX_PROGS 64		/* on one side of an interface, at most: BPF_MPROG_MAX of linux/bpf_mprog.h */
+
 #define FILTER_HANDLE 0x6d6c
 #define FILTER_PRIORITY 1
 
@@ -46,18 +49,34 @@ static int link_path(const struct merlon_dataplane *dp, char *ret, unsigned ifin
 	return merlon_pin_path(dp, ret, "links/%u-%s", ifindex, merlon_prog_name[side]);
 }
 
-/* A link outlives its interface, with index 0. */
-static bool link_is_on(int fd, unsigned ifindex)
+static uint32_t prog_id(int fd)
 {
-	struct bpf_link_info info = { 0 };
+	struct bpf_prog_info info = { 0 };
 	uint32_t size = sizeof(info);
 
-	/* tcx.ifindex is where xdp.ifindex is */
-	return !bpf_obj_get_info_by_fd(fd, &info, &size) && info.xdp.ifindex == ifindex;
+	return bpf_obj_get_info_by_fd(fd, &info, &size) < 0 ? 0 : info.id;
 }
 
+/*
+ * A link outlives its interface. One whose interface was moved to another namespace may even name the index of a new
+ * interface here: only the interface itself can tell.
+ */
+static bool is_on(const struct merlon_dataplane *dp, unsigned ifindex, int side)
+{
+	uint32_t id[TCX_PROGS], n = TCX_PROGS, ours = prog_id(dp->entry_prog[side]), i;
+
+	if (!ours || bpf_prog_query(ifindex, tcx_type[side], 0, NULL, id, &n) < 0)
+		return false;
+	for (i = 0; i < n; i++)
+		if (id[i] == ours)
+			return true;
+	return false;
+}
+
+/* At the head: a program in front that answers TC_ACT_OK would let packets by unseen. */
 static int attach_tcx(const struct merlon_dataplane *dp, unsigned ifindex, int side)
 {
+	LIBBPF_OPTS(bpf_link_create_opts, first, .flags = TCX_BEFORE);
 	_cleanup_close_ int link = -1;
 	char path[PATH_MAX];
 	int r = link_path(dp, path, ifindex, side);
@@ -66,24 +85,16 @@ static int attach_tcx(const struct merlon_dataplane *dp, unsigned ifindex, int s
 		return r;
 	link = bpf_obj_get(path);
 	if (link >= 0) {
-		if (link_is_on(link, ifindex))
+		if (is_on(dp, ifindex, side))
 			return 0;
 		close(link);
 		if (unlink(path) < 0)
 			return -errno;
 	}
-	link = bpf_link_create(dp->entry_prog[side], ifindex, tcx_type[side], NULL);
+	link = bpf_link_create(dp->entry_prog[side], ifindex, tcx_type[side], &first);
 	if (link < 0)
 		return link;
 	return bpf_obj_pin(link, path);
-}
-
-static uint32_t prog_id(int fd)
-{
-	struct bpf_prog_info info = { 0 };
-	uint32_t size = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &size) < 0 ? 0 : info.id;
 }
 
 static uint32_t filter_prog(unsigned ifindex, int side)

@@ -14,6 +14,7 @@
 
 #include "src/kernel/internal.h"
 #include "src/util/cleanup.h"
+#include "src/util/lock.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -94,12 +95,32 @@ static int create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 	return r;
 }
 
+/* Two writers would each undo what the other knows: the generation in force is one of the things. */
+static int lock_pins(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	int r;
+
+	do {
+		r = merlon_pins_prepare(dp->pin_dir, diag);
+		if (!r)
+			dp->lock = r = merlon_lock_dir(dp->pin_dir);
+	} while (r == -ESTALE || r == -ENOENT);
+	if (r == -EBUSY) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+				"another merlond has the data plane pinned in %s", dp->pin_dir);
+		merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
+	} else if (r < 0 && !diag->n) {
+		merlon_diag_errno(diag, r, "cannot lock the data plane's pins");
+	}
+	return r < 0 ? r : 0;
+}
+
 static int open_or_create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	int r = check_kernel(diag);
 
 	if (!r)
-		r = merlon_pins_prepare(dp->pin_dir, diag);
+		r = lock_pins(dp, diag);
 	if (!r)
 		r = adopt(dp, diag);
 	if (r != -ENOENT)
@@ -123,6 +144,7 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 
 	if (!dp)
 		return -ENOMEM;
+	dp->lock = -1;
 	memset(dp->fd, 0xff, sizeof(dp->fd));
 	memset(dp->entry_prog, 0xff, sizeof(dp->entry_prog));
 	memset(dp->policy.fd, 0xff, sizeof(dp->policy.fd));
@@ -153,6 +175,7 @@ void merlon_dataplane_close(struct merlon_dataplane *dp)
 	for (i = 0; i < MERLON_PROGS; i++)
 		merlon_closep(&dp->entry_prog[i]);
 	merlon_policy_maps_close(&dp->policy);
+	merlon_closep(&dp->lock);
 	free(dp->pin_dir);
 	free(dp);
 }

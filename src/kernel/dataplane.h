@@ -50,6 +50,8 @@ int merlon_dataplane_in_force(const struct merlon_dataplane *dp, struct merlon_c
 /* Puts a policy in force, as one step; on an error the old one stays. */
 int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
 			   struct merlon_diag *diag);
+/* Whether the policy in force denies, or only says what it would deny. */
+int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit);
 /* The image in force, writable (for merlon_policy_bind()), NULL: none. */
 uint64_t *merlon_dataplane_image(struct merlon_dataplane *dp);
 uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp);

@@ -70,6 +70,7 @@ struct merlon_policy_maps {
 
 struct merlon_dataplane {
 	char *pin_dir;
+	int lock;			/* on pin_dir */
 	struct merlon_dataplane_options options;
 	int fd[MERLON_STATE_MAPS];
 	int entry_prog[MERLON_PROGS];

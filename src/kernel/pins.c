@@ -183,20 +183,32 @@ int merlon_pins_remove_dir(const struct merlon_dataplane *dp, const char *dir)
 	return r;
 }
 
-/* Whether the programs pinned in maps are the ones that the entry slots lead to. */
-static bool in_force(const struct merlon_dataplane *dp, const struct merlon_policy_maps *maps)
+/* How many of the entry slots lead to the programs that are pinned beside these maps. */
+static unsigned slots_of(const struct merlon_dataplane *dp, const struct merlon_policy_maps *maps)
 {
+	unsigned n = 0;
 	uint32_t i;
 
 	for (i = 0; i < MERLON_PROGS; i++) {
 		struct bpf_prog_info info = { 0 };
 		uint32_t size = sizeof(info), id = 0;
 
-		if (bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &i, &id) < 0 ||
-		    bpf_obj_get_info_by_fd(maps->prog[i], &info, &size) < 0 || info.id != id)
-			return false;
+		if (!bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &i, &id) &&
+		    !bpf_obj_get_info_by_fd(maps->prog[i], &info, &size) && info.id == id)
+			n++;
 	}
-	return true;
+	return n;
+}
+
+/* A kill between the two slots leaves each with a policy of its own; the newer one is in `policy` already. */
+static int finish_swap(const struct merlon_dataplane *dp)
+{
+	uint32_t i;
+
+	for (i = 0; i < MERLON_PROGS; i++)
+		if (bpf_map_update_elem(dp->fd[MERLON_MAP_ENTRY], &i, &dp->policy.prog[i], 0) < 0)
+			return -errno;
+	return 0;
 }
 
 /* A kill between the exchange of the directories and of the entry slots leaves them crossed: the slots decide. */
@@ -204,14 +216,17 @@ static int open_policy(struct merlon_dataplane *dp)
 {
 	char policy[PATH_MAX], next[PATH_MAX];
 	int r = merlon_pins_open_policy(dp, "policy", &dp->policy);
+	unsigned slots = r ? 0 : slots_of(dp, &dp->policy);
 
-	if (!r && in_force(dp, &dp->policy))
-		return merlon_pins_remove_dir(dp, "policy-next");
+	if (slots) {
+		r = slots < MERLON_PROGS ? finish_swap(dp) : 0;
+		return r < 0 ? r : merlon_pins_remove_dir(dp, "policy-next");
+	}
 	merlon_policy_maps_close(&dp->policy);
 	r = merlon_pins_open_policy(dp, "policy-next", &dp->policy);
 	if (r < 0)
 		return r;
-	if (!in_force(dp, &dp->policy))
+	if (slots_of(dp, &dp->policy) < MERLON_PROGS)
 		return -EUCLEAN;
 	if (merlon_pin_path(dp, policy, "policy") < 0 || merlon_pin_path(dp, next, "policy-next") < 0)
 		return -ENAMETOOLONG;

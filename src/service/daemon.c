@@ -129,8 +129,9 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 
 	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0)
 		return r;
-	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_journal_open(d, diag)) < 0 ||
-	    (r = open_dataplane(d, diag)) < 0 || (r = merlon_links_open(d, diag)) < 0)
+	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_state_open(d, diag)) < 0 ||
+	    (r = merlon_journal_open(d, diag)) < 0 || (r = open_dataplane(d, diag)) < 0 ||
+	    (r = merlon_links_open(d, diag)) < 0)
 		return r;
 	merlon_policy_resume(d);
 	merlon_dataplane_routes_changed(d->dp);
@@ -154,12 +155,13 @@ static void stop(struct merlon_daemon *d)
 	merlon_journal_close(d);
 	merlon_dataplane_close(d->dp);
 	merlon_enforced_clear(&d->enforced);
+	merlon_closep(&d->state_lock);
 	sd_event_unref(d->event);
 }
 
 int merlon_daemon_run(struct merlon_settings *settings)
 {
-	struct merlon_daemon d = { .settings = *settings, .listener = -1, .started_us = monotonic_us() };
+	struct merlon_daemon d = { .settings = *settings, .listener = -1, .state_lock = -1, .started_us = monotonic_us() };
 	struct merlon_diag diag = { 0 };
 	int r = start(&d, &diag);
 

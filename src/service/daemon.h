@@ -38,6 +38,7 @@ struct merlon_daemon {
 	struct merlon_client *clients;
 	unsigned n_clients;
 	int listener;
+	int state_lock;
 	bool own_socket;			/* made here, to be unlinked here */
 	uint64_t started_us;			/* CLOCK_MONOTONIC */
 };
@@ -54,6 +55,8 @@ void merlon_enforced_clear(struct merlon_enforced *enforced);
 int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag);
 int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret,
 		      struct merlon_diag *diag);
+/* The directory is one daemon's: what is kept there goes by generation alone. -EBUSY with a diagnostic. */
+int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag);
 /* Removes what belongs to other generations; 0: to all. */
 void merlon_state_keep_only(const struct merlon_daemon *d, uint32_t generation);
 

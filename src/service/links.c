@@ -101,9 +101,10 @@ void merlon_links_sync(struct merlon_daemon *d)
 	}
 	/* What a new interface is to the rules must be known before it is judged. */
 	r = bind_all(d, old, n_old);
-	if (r == -ENOSPC)
-		merlon_policy_renew(d, &diag);	/* comes back here */
-	else
+	/* Decisions that were taken while an interface was something else to the rules. */
+	merlon_dataplane_routes_changed(d->dp);
+	/* A renewal comes back here. Without it, an interface that the rules do not know is still better than none. */
+	if (r != -ENOSPC || merlon_policy_renew(d, &diag) < 0)
 		attach_all(d);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);

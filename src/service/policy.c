@@ -158,6 +158,7 @@ static int enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct
 	r = merlon_compile(next->ruleset, &options, &next->policy, diag);
 	if (r < 0)
 		return r;
+	next->since_us = realtime_us();
 	r = merlon_state_save(d, next, diag);
 	if (r < 0)
 		return r;
@@ -167,7 +168,6 @@ static int enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct
 		merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
 		return r;
 	}
-	next->since_us = realtime_us();
 	merlon_enforced_clear(&d->enforced);
 	d->enforced = *next;
 	*next = (struct merlon_enforced){ 0 };
@@ -330,6 +330,12 @@ static int resume(struct merlon_daemon *d, struct merlon_diag *diag)
 		return r;
 	}
 	if (same_image(saved.policy, merlon_dataplane_image(d->dp))) {
+		/* A daemon that was killed while it put the policy in force may have left the one before's mode. */
+		r = merlon_dataplane_set_audit(d->dp, saved.audit);
+		if (r < 0) {
+			merlon_enforced_clear(&saved);
+			return r;
+		}
 		d->enforced = saved;
 		merlon_journal_note(5, "took up generation %u as it is", options.generation);
 		return 0;

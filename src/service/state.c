@@ -16,6 +16,7 @@
 
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
+#include "src/util/lock.h"
 
 static int cannot(struct merlon_diag *diag, int error, const char *what, const char *path)
 {
@@ -96,6 +97,21 @@ static int save_sources(const struct merlon_daemon *d, struct merlon_enforced *e
 		json_object_set_new(s, "copy", json_string(path));
 	}
 	return 0;
+}
+
+int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	const char *dir = d->settings.state_dir;
+
+	/* What else is wrong with it is said when something is to be kept there. */
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return 0;
+	d->state_lock = merlon_lock_dir(dir);
+	if (d->state_lock != -EBUSY)
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "another merlond keeps its policy in %s", dir);
+	merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
+	return -EBUSY;
 }
 
 int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)

@@ -11,6 +11,8 @@
 
 #include "src/util/cleanup.h"
 
+#define TRIES 20
+
 struct list {
 	struct merlon_interface *v;
 	size_t n;
@@ -101,7 +103,7 @@ static int dump(struct mnl_socket *socket, struct list *list)
 	return n < 0 || r < 0 ? -errno : 0;
 }
 
-int merlon_interfaces(struct merlon_interface **ret, size_t *ret_n)
+static int list_once(struct merlon_interface **ret, size_t *ret_n)
 {
 	struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 	struct list list = { 0 };
@@ -120,4 +122,14 @@ int merlon_interfaces(struct merlon_interface **ret, size_t *ret_n)
 	*ret = list.v;
 	*ret_n = list.n;
 	return 0;
+}
+
+int merlon_interfaces(struct merlon_interface **ret, size_t *ret_n)
+{
+	int tries, r = -EINTR;
+
+	/* Interfaces came or went while they were listed (NLM_F_DUMP_INTR). */
+	for (tries = 0; r == -EINTR && tries < TRIES; tries++)
+		r = list_once(ret, ret_n);
+	return r;
 }

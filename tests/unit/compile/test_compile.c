@@ -30,6 +30,39 @@ static void image_is_a_power_of_two(void **state)
 	merlon_ruleset_free(ruleset);
 }
 
+/* Decisions about protocols without ports may not be remembered then. */
+static void ports_without_a_protocol_are_noted(void **state)
+{
+	static const struct {
+		enum merlon_field field;
+		int lo, hi;	/* protocols; -1: any */
+		uint32_t bare;
+	} cases[] = {
+		{ MERLON_F_TH2, 6, 6, 0 }, { MERLON_F_TH0, 17, 17, 0 }, { MERLON_F_TH0, 1, 1, 0 }, { MERLON_F_TH2, 1, 1, 1 },
+		{ MERLON_F_TH2, 50, 50, 1 }, { MERLON_F_TH2, 6, 17, 1 }, { MERLON_F_TH2, -1, -1, 1 }, { MERLON_F_TH0, -1, -1, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (int traced = 0; traced < 2; traced++) {
+			struct merlon_ruleset *ruleset = make_ruleset();
+			struct merlon_rule *rule = make_rule(ruleset, make_base(ruleset, MERLON_INPUT, 0, false));
+			struct merlon_policy *policy;
+
+			if (cases[i].lo >= 0)
+				make_match(rule, MERLON_F_L4PROTO, cases[i].lo, cases[i].hi);
+			if (traced)
+				make_statement(rule, MERLON_S_COUNTER);
+			make_match(rule, cases[i].field, 53, 53);
+			make_verdict(rule, MERLON_V_DROP);
+			policy = compile(ruleset);
+			assert_int_equal(((const struct merlon_image *)policy->image)->bare_ports, cases[i].bare);
+			merlon_policy_free(policy);
+			merlon_ruleset_free(ruleset);
+		}
+	}
+}
+
 static void bounds_are_diagnostics(void **state)
 {
 	struct merlon_ruleset *ruleset = make_ruleset();
@@ -192,6 +225,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(image_is_a_power_of_two),
+		cmocka_unit_test(ports_without_a_protocol_are_noted),
 		cmocka_unit_test(bounds_are_diagnostics),
 		cmocka_unit_test(rules_that_meet_are_bounded),
 		cmocka_unit_test(planes_are_joined),
