@@ -11,7 +11,7 @@ project_files() {
 			[ ! -f "$f" ] || echo "$f"
 		done)
 	else
-		(cd "$1" && find . \( -name build-aux -o -name autom4te.cache -o -name '_*' -o -name 'build*' -type d \) -prune -o \
+		(cd "$1" && find . \( -name .git -o -name build-aux -o -name autom4te.cache -o -name '_*' -o -name 'build*' -type d \) -prune -o \
 			-type f ! -name configure ! -name aclocal.m4 ! -name Makefile.in ! -name config.h.in ! -name '*~' \
 			! -name .tarball-version -print | sed 's|^\./||' | sort)
 	fi
