@@ -351,6 +351,7 @@ static int keep_chain(struct merlon_ruleset *ruleset, uint32_t table, struct cha
 	if (!chain)
 		return -ENOMEM;
 	chain->kept = true;
+	chain->nat = strcmp(lines->section, "nat") == 0;
 	for (i = 0; i < lines->n; i++) {
 		struct merlon_rule *rule = merlon_build_rule(chain);
 

@@ -10,12 +10,16 @@ enum {
 	HAS_OUTPUT = 4,
 	HAS_FORWARD = 8,
 	HAS_ANY = 16,
+	HAS_NAT = 32,
+	HAS_KEPT = 64,		/* rules in chains that are left to netfilter */
 };
 
 static const struct {
 	const char *name, *text;
 	unsigned concerns;	/* any of these */
 } limits[] = {
+	{ "nat", "packets are judged before DNAT and after SNAT, unlike in nf_tables: apply refuses a ruleset with NAT", HAS_NAT },
+	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT },
 	{ "tcp-window", "TCP windows are not tracked: a segment or RST outside of the window is established, not invalid",
 	  HAS_STATE },
 	{ "l4-checksum", "checksums of TCP, UDP and ICMP are not verified (as with nf_conntrack_checksum=0)", HAS_STATE },
@@ -52,6 +56,8 @@ static unsigned concerns(const struct merlon_ruleset *ruleset)
 	for (size_t c = 0; c < ruleset->n_chains; c++) {
 		const struct merlon_chain *chain = &ruleset->chain[c];
 
+		if (chain->kept && chain->n)
+			has |= chain->nat ? HAS_NAT : HAS_KEPT;
 		if (!chain->reached)
 			continue;
 		has |= HAS_ANY;
@@ -63,6 +69,19 @@ static unsigned concerns(const struct merlon_ruleset *ruleset)
 			has |= concerns_of_rule(&chain->rule[r]);
 	}
 	return has;
+}
+
+bool merlon_ruleset_translates(const struct merlon_ruleset *ruleset)
+{
+	return concerns(ruleset) & HAS_NAT;
+}
+
+bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset)
+{
+	for (size_t c = 0; c < ruleset->n_chains; c++)
+		if (ruleset->chain[c].base && !ruleset->chain[c].kept)
+			return true;
+	return false;
 }
 
 json_t *merlon_limits(const struct merlon_ruleset *ruleset)

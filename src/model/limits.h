@@ -13,6 +13,11 @@
 /* [{"limit","text"}]; a new reference, NULL: no memory. */
 json_t *merlon_limits(const struct merlon_ruleset *ruleset);
 
+/* Whether some rule may rewrite addresses, which TC sees on the wrong side: before DNAT, after SNAT. */
+bool merlon_ruleset_translates(const struct merlon_ruleset *ruleset);
+/* Whether there is a filter chain at input, forward or output at all. */
+bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset);
+
 /* A line each. */
 void merlon_limits_print(const json_t *limits, FILE *out);
 

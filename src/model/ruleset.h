@@ -128,6 +128,7 @@ struct merlon_chain {
 	enum merlon_hook hook;		/* base chains that are enforced */
 	int priority;
 	bool drop;			/* policy */
+	bool nat;			/* kept: it rewrites addresses */
 	bool kept;			/* a base chain of another type or hook, or only reached from such: left to netfilter */
 	bool reached;			/* some enforced base chain reaches it */
 	struct merlon_rule *rule;	/* owned */

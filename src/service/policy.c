@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "compat/compat.h"
+#include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/service/bus.h"
 #include "src/service/daemon.h"
@@ -126,6 +127,24 @@ static int settle_refusals(struct merlon_ruleset *ruleset, bool allow_partial, j
 	return 0;
 }
 
+/* What must not be enforced as it is. 0, or an enum merlon_exit. */
+static int settle_scope(const struct merlon_enforced *next, struct merlon_diag *diag)
+{
+	const struct merlon_place nowhere = { 0 };
+
+	if (!merlon_ruleset_filters(next->ruleset)) {
+		merlon_diag_add(diag, MERLON_ERROR, nowhere, "nothing to enforce: there is no filter chain at input, forward or output");
+		merlon_diag_cure(diag, "everything would pass; `merlon stop` is the way to that");
+		return MERLON_EXIT_FAILED;
+	}
+	if (!merlon_ruleset_translates(next->ruleset) || next->audit)
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, nowhere, "the ruleset rewrites addresses (NAT): merlon would judge packets before DNAT and "
+			"after SNAT, and could pass what nf_tables drops");
+	merlon_diag_cure(diag, "merlon is not for hosts with NAT yet; --audit judges without dropping");
+	return MERLON_EXIT_REFUSED;
+}
+
 static struct merlon_compile_options compile_options(const struct merlon_daemon *d)
 {
 	return (struct merlon_compile_options){ .interface = d->interface, .n_interfaces = d->n_interfaces };
@@ -209,6 +228,8 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	json_decref(*report);
 	*report = merlon_report(next.ruleset);
 	r = settle_refusals(next.ruleset, json_is_true(json_object_get(request, "allow_partial")), *report, diag);
+	if (!r)
+		r = settle_scope(&next, diag);
 	if (!r)
 		r = enforce(d, &next, diag) < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	merlon_enforced_clear(&next);

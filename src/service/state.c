@@ -114,7 +114,7 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	return -EBUSY;
 }
 
-int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
+static int save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
 {
 	char path[PATH_MAX];
 	json_t *state;
@@ -131,6 +131,16 @@ int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced,
 	r = state && !json_dump_file(state, path, JSON_INDENT(1)) ? 0 : -EIO;
 	json_decref(state);
 	return r < 0 ? cannot(diag, r, "write", path) : 0;
+}
+
+/* A ruleset is for its owner's eyes. */
+int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
+{
+	mode_t mask = umask(0077);
+	int r = save(d, enforced, diag);
+
+	umask(mask);
+	return r;
 }
 
 int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret,

@@ -19,6 +19,8 @@ printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -p tcp --dport 22 -j 
 printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j DROP\nCOMMIT\n' >refused.v4
 printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j ACCEPT\n-A INPUT -s 10.0.0.3 -j ACCEPT\nCOMMIT\n' >partial.v4
 printf '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n' >family
+printf 'table ip n { chain p { type nat hook prerouting priority dstnat; tcp dport 80 redirect to :8080; }\nchain i { type filter hook input priority filter; tcp dport 8080 drop; }\n}\n' >nat.nft
+printf '# nothing\n' >empty.nft
 mkdir directory
 touch unreadable.nft && chmod 000 unreadable.nft
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all "$@"; }
@@ -83,6 +85,10 @@ ok "apply: one bad file of two" kept 1 'syntax\.v4:4' good.nft syntax.v4
 ok "apply: refused rule" kept 3 'refused\.v4:4: refused' refused.v4
 ok "apply: it says that nothing changed" kept 3 'generation 1 stays in force' refused.v4
 ok "apply --allow-partial: not where more could pass" kept 3 'more traffic could pass' --allow-partial refused.v4
+ok "apply: NAT in the ruleset" kept 3 'rewrites addresses' nat.nft
+ok "apply: nothing to enforce" kept 1 'nothing to enforce' empty.nft
+ok "check: names the limit that NAT is" sh -c "'$merlon' check --json nat.nft | jq -e '[.limits[].limit] | index(\"nat\")'"
+ok "the kept ruleset is nobody's business" [ -z "$(find "$dir/state" -type f -perm /077)" ]
 ok "the policy still drops" sh -c "'$merlon' stats --json | jq -e '.generation == 1'"
 ok "a second daemon on the same socket" fails 1 'another merlond' in_host timeout 10 "$merlond" --foreground --socket "$MERLON_SOCKET" --pin-dir "$dir/bpf/two" --state-dir "$dir/two"
 ok "the first one goes on" status_is .generation 1
