@@ -236,7 +236,7 @@ merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scr
 {
 	__u32 verdict;
 
-	if (s->side == MERLON_INGRESS && merlon_is_forwarded(skb))
+	if (s->side == MERLON_INGRESS && merlon_way(skb) == MERLON_WAY_EGRESS)
 		return MERLON_PASS;
 	verdict = merlon_fragment_verdict();
 	if (verdict == MERLON_DROP)

@@ -164,6 +164,15 @@ struct {
 	__type(value, struct merlon_fragment);
 } fragments SEC(".maps");
 
+/* Interfaces whose egress is filtered. What is routed to another one is judged where it comes in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 16);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u8);
+} filtered SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);	/* set by the loader, likewise below */

@@ -119,18 +119,26 @@ merlon_inline int merlon_is_authenticated(const struct merlon_headers *h)
 	return h->l4_offset != h->ct_offset;
 }
 
+/* Where a packet that came in is judged. */
+enum merlon_way {
+	MERLON_WAY_INPUT,	/* here: all that is not forwarded for certain, see ARCHITECTURE.md */
+	MERLON_WAY_EGRESS,	/* at the interface where it leaves */
+	MERLON_WAY_FORWARD,	/* here, as FORWARD: it leaves by an interface that is not filtered */
+};
+
 /*
- * Looks at the route of a packet that came in. 1: it is forwarded; 0: everything else is INPUT, see ARCHITECTURE.md.
- * A neighbour that is unknown yet and a packet that is too large are the forwarding path's business.
+ * Looks at the route of a packet that came in. A neighbour that is unknown yet and a packet that is too large are the
+ * forwarding path's business.
  */
-__noinline int merlon_is_forwarded(struct __sk_buff *skb)
+__noinline int merlon_way(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct bpf_fib_lookup *fib;
+	__u32 oif;
 	long r;
 
 	if (!s || merlon_is_for_all(&s->headers))
-		return 0;
+		return MERLON_WAY_INPUT;
 	fib = &s->fib;
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = skb->ifindex;
@@ -150,7 +158,14 @@ __noinline int merlon_is_forwarded(struct __sk_buff *skb)
 		__builtin_memcpy(fib->ipv6_dst, s->headers.daddr, 16);
 	}
 	r = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
-	return r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_NO_NEIGH || r == BPF_FIB_LKUP_RET_FRAG_NEEDED;
+	if (r != BPF_FIB_LKUP_RET_SUCCESS && r != BPF_FIB_LKUP_RET_NO_NEIGH && r != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return MERLON_WAY_INPUT;
+	oif = fib->ifindex;
+	if (bpf_map_lookup_elem(&filtered, &oif))
+		return MERLON_WAY_EGRESS;
+	s->context.hook = MERLON_FORWARD;
+	s->context.oif = oif;
+	return MERLON_WAY_FORWARD;
 }
 
 /* What the cold path goes on with. */
@@ -176,13 +191,13 @@ merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merl
 	d->generation = s->context.generation;
 }
 
-/* At ingress: whether the packet is forwarded. `session` may be NULL. */
+/* At ingress: whether the egress hook judges the packet. `session` may be NULL. */
 merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s, struct merlon_session *session)
 {
 	const struct merlon_decision *d;
 
 	if (!session)
-		return merlon_is_forwarded(skb);
+		return merlon_way(skb) == MERLON_WAY_EGRESS;
 	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
 	d = &session->decision[s->direction & 1][MERLON_INGRESS];
 	if (merlon_forward_holds(d, &s->context, s->now))
@@ -190,7 +205,7 @@ merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s,
 	if (d->verdict == MERLON_ACCEPT && d->hook == MERLON_INPUT && d->generation == s->context.generation &&
 	    d->routes == s->context.routes && d->iif == s->context.iif)
 		return 0;
-	if (!merlon_is_forwarded(skb))
+	if (merlon_way(skb) != MERLON_WAY_EGRESS)
 		return 0;
 	merlon_remember_forward(s, session);
 	return 1;

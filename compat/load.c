@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "compat/build.h"
 #include "src/util/cleanup.h"
@@ -182,7 +183,16 @@ int merlon_read_files(const struct merlon_source *sources, size_t n_sources, str
 		      struct merlon_diag *diag)
 {
 	_cleanup_close_ int policyns = -1;
-	int r = merlon_policyns_new(&policyns, diag);
+	int r;
 
+	/* What is wrong with a file is said also to those who could not have a namespace. */
+	for (size_t i = 0; i < n_sources; i++)
+		if (strcmp(sources[i].file, "-") && access(sources[i].file, R_OK) < 0) {
+			r = -errno;
+			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = sources[i].file },
+					"cannot read: %s", strerror(-r));
+			return r;
+		}
+	r = merlon_policyns_new(&policyns, diag);
 	return r < 0 ? r : merlon_load(policyns, sources, n_sources, ret_ruleset, diag);
 }

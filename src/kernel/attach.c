@@ -146,6 +146,8 @@ int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struc
 	for (side = 0; !r && side < MERLON_PROGS; side++)
 		r = dp->tcx ? attach_tcx(dp, ifindex, side) : attach_clsact(dp, ifindex, side);
 	libbpf_set_print(previous);
+	if (!r && bpf_map_update_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex, &(uint8_t){ 1 }, 0) < 0)
+		r = -errno;
 	if (r < 0)
 		say_why(ifindex, r, diag);
 	return r;
@@ -208,6 +210,7 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	int side, one, r = 0;
 
+	bpf_map_delete_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex);
 	for (side = 0; side < MERLON_PROGS; side++) {
 		char path[PATH_MAX];
 

@@ -27,6 +27,7 @@ static const char *const state_map_name[MERLON_STATE_MAPS] = {
 	[MERLON_MAP_EMBRYONIC6] = "embryonic6",
 	[MERLON_MAP_EVENTS] = "events",
 	[MERLON_MAP_REJECTS] = "rejects",
+	[MERLON_MAP_FILTERED] = "filtered",
 };
 const char *const merlon_policy_map_name[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_IMAGE] = "image",

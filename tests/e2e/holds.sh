@@ -167,5 +167,35 @@ ok "interfaces are attached when the policy cannot be renewed" all_attached
 rm state && mv state.away state
 ok "stop" "$merlon" stop
 wait "$daemon"
+
+# A router of which one interface is filtered: what leaves by the other is judged where it comes in.
+cat >router.nft <<'END'
+table ip t {
+	chain f {
+		type filter hook forward priority filter; policy drop;
+		ip daddr 10.79.0.10 iifname "up0" oifname "up1" accept
+	}
+}
+END
+in_host ip link add up1 type veth peer name down1
+in_host sh -c 'ip link set down1 netns "$1"; ip link set up1 up; ip addr add 10.79.0.1/24 dev up1; echo 1 >/proc/sys/net/ipv4/ip_forward
+	for a in 9 10; do ip neigh add 10.79.0.$a lladdr 02:00:00:00:00:01 dev up1; done' - "$client"
+in_client sh -c 'echo 1 >/proc/sys/net/ipv6/conf/down1/disable_ipv6; ip link set down1 up; ip route add 10.79.0.0/24 via 10.77.0.1'
+start_daemon --interfaces up0 || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "one interface of a router" "$merlon" apply router.nft
+# routed ADDRESS: how many of five datagrams come out at the other side.
+routed() {
+	local before
+	before=$(in_client sh -c "ip -s -j link show down1" | jq '.[0].stats64.rx.packets')
+	for _ in 1 2 3 4 5; do in_client bash -c "echo x >/dev/udp/$1/9"; done
+	echo $(($(in_client sh -c "ip -s -j link show down1" | jq '.[0].stats64.rx.packets') - before))
+}
+ok "... what forward denies does not leave by the other" [ "$(routed 10.79.0.9)" = 0 ]
+ok "... what it accepts does" [ "$(routed 10.79.0.10)" = 5 ]
+stop_daemon TERM
+start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "... and so when both are filtered" [ "$(routed 10.79.0.9) $(routed 10.79.0.10)" = "0 5" ]
+ok "stop" "$merlon" stop
+wait "$daemon"
 daemon=''
 finish
