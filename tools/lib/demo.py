@@ -144,9 +144,9 @@ class World:
                         'echo 1 > ipv6/conf/all/forwarding; echo 1 > ipv4/ip_forward; echo "0 2147483647" > ipv4/ping_group_range; '
                         '{ echo 100000 > ipv4/icmp_msgs_per_sec; echo 10000 > ipv4/icmp_msgs_burst; } 2>/dev/null; true')
         for peer, name, link in (('client', near, 'near'), ('server', far, 'far')):
-            run('ip', '-n', self.ns['host'], 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'up0', 'netns', self.ns[peer])
+            run('ip', '-n', self.ns['host'], 'link', 'add', 'name', name, 'type', 'veth', 'peer', 'name', 'up0', 'netns', self.ns[peer])
             lines = ['link set lo up', 'link set up0 up']
-            host = ['link set lo up', f'link set {name} up']
+            host = ['link set lo up', f'link set dev {name} up']
             for f in (4, 6):
                 nodad = ' nodad' if f == 6 else ''
                 lines += [f'addr add {BASE[peer][f]}/{PREFIX[f]} dev up0{nodad}', f'route add default via {BASE[link][f]}']
