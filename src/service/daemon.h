@@ -65,6 +65,8 @@ int merlon_links_open(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_links_close(struct merlon_daemon *d);
 /* Enters all interfaces into the image in force and attaches to the chosen ones. */
 void merlon_links_sync(struct merlon_daemon *d);
+/* Attaches to the chosen interfaces before there is something to enforce; an error if one of them cannot be filtered. */
+int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag);
 const char *merlon_links_name(const struct merlon_daemon *d, unsigned index);
 
 /* bus.c */

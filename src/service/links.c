@@ -87,6 +87,24 @@ static void attach_all(struct merlon_daemon *d)
 	}
 }
 
+int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_interfaces; i++) {
+		struct merlon_diag one = { 0 };
+		int error = is_chosen(d, &d->interface[i]) ? merlon_dataplane_attach(d->dp, d->interface[i].index, &one) : 0;
+
+		/* one that has just gone is no error */
+		if (error < 0 && error != -ENODEV) {
+			merlon_diag_take(diag, &one);
+			r = error;
+		}
+		merlon_diag_clear(&one);
+	}
+	return r;
+}
+
 void merlon_links_sync(struct merlon_daemon *d)
 {
 	_cleanup_free_ struct merlon_interface *old = d->interface;

@@ -182,7 +182,9 @@ static int enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct
 	if (r < 0)
 		return r;
 	refresh_timeouts(d);
-	r = merlon_dataplane_apply(d->dp, next->policy, next->audit, diag);
+	r = merlon_links_attach(d, diag);
+	if (!r)
+		r = merlon_dataplane_apply(d->dp, next->policy, next->audit, diag);
 	if (r < 0) {
 		merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
 		return r;

@@ -45,6 +45,20 @@ void merlon_diag_cure(struct merlon_diag *diag, const char *format, ...)
 	va_end(args);
 }
 
+void merlon_diag_take(struct merlon_diag *to, struct merlon_diag *from)
+{
+	struct merlon_message *grown = reallocarray(to->message, to->n + from->n + 1, sizeof(*grown));
+
+	if (!grown)
+		return;
+	to->message = grown;
+	if (from->n)
+		memcpy(to->message + to->n, from->message, from->n * sizeof(*grown));
+	to->n += from->n;
+	free(from->message);
+	*from = (struct merlon_diag){ 0 };
+}
+
 void merlon_diag_print(const struct merlon_diag *diag, FILE *out)
 {
 	static const char *const name[] = { "error", "warning", "note" };

@@ -36,6 +36,8 @@ void merlon_diag_add(struct merlon_diag *diag, enum merlon_severity severity, st
 		     const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Gives the last message a cure. */
 void merlon_diag_cure(struct merlon_diag *diag, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Moves all messages of `from` to the end of `to`. */
+void merlon_diag_take(struct merlon_diag *to, struct merlon_diag *from);
 /* "FILE:LINE: error: TEXT" and the cure on a line of its own. */
 void merlon_diag_print(const struct merlon_diag *diag, FILE *out);
 void merlon_diag_clear(struct merlon_diag *diag);

@@ -40,7 +40,7 @@ try:
 except TimeoutError:
     pass
 END
-# first.py INTERFACE: attaches a program that accepts everything (return TC_ACT_OK) at TCX ingress, and stays.
+# first.py INTERFACE [N]: attaches N programs that accept everything (return TC_ACT_OK) at TCX ingress, and stays.
 cat >first.py <<'END'
 import ctypes, os, signal, socket, struct, sys
 bpf_number = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
@@ -50,8 +50,9 @@ def bpf(command, attributes):
     return fd if fd >= 0 else sys.exit(os.strerror(ctypes.get_errno()))
 code = ctypes.create_string_buffer(struct.pack('<BBhiBBhi', 0xb7, 0, 0, 0, 0x95, 0, 0, 0))
 name = ctypes.create_string_buffer(b'GPL')
-program = bpf(5, struct.pack('=IIQQ', 3, 2, ctypes.addressof(code), ctypes.addressof(name)))
-link = bpf(28, struct.pack('=IIII', program, socket.if_nametoindex(sys.argv[1]), 46, 0))
+for _ in range(int((sys.argv + [1])[2])):
+    program = bpf(5, struct.pack('=IIQQ', 3, 2, ctypes.addressof(code), ctypes.addressof(name)))
+    link = bpf(28, struct.pack('=IIII', program, socket.if_nametoindex(sys.argv[1]), 46, 0))
 print('attached', flush=True)
 signal.pause()
 END
@@ -195,6 +196,22 @@ ok "... what it accepts does" [ "$(routed 10.79.0.10)" = 5 ]
 stop_daemon TERM
 start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "... and so when both are filtered" [ "$(routed 10.79.0.9) $(routed 10.79.0.10)" = "0 5" ]
+# An interface that has no place left: not filtering it would be an opening.
+if [ "$("$merlon" status --json | jq -r .attach)" = tcx ]; then
+	stop_daemon TERM
+	in_host ip link add t0 type veth peer name t1
+	(exec nsenter --net="/run/netns/$host" python3 first.py t0 63 >full.out) &
+	other=$!
+	for _ in $(seq 50); do [ -s full.out ] && break; sleep 0.1; done
+	start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+	generation=$("$merlon" status --json | jq .generation)
+	ok "a taken interface: apply says so" fails 1 't0: another program holds the place' "$merlon" apply policy.nft
+	ok "... the policy in force stays" status_is .generation "$generation"
+	kill "$other"
+	wait "$other" 2>/dev/null
+	ok "... until there is room" "$merlon" apply policy.nft
+	ok "... the next generation" status_is .generation $((generation + 1))
+fi
 ok "stop" "$merlon" stop
 wait "$daemon"
 daemon=''
