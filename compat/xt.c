@@ -145,11 +145,21 @@ static int port_set(struct merlon_eval *eval, enum merlon_field field, const str
 	return merlon_eval_field(eval, field, ~0U, &in, invert);
 }
 
+static bool comes_first(const struct merlon_rule *rule)
+{
+	for (size_t i = 0; i < rule->n; i++)
+		if (rule->statement[i].kind == MERLON_S_LIMIT || rule->statement[i].kind == MERLON_S_LOG ||
+		    rule->statement[i].kind == MERLON_S_COUNTER || rule->statement[i].kind == MERLON_S_MARK ||
+		    (rule->statement[i].kind == MERLON_S_MATCH && rule->statement[i].match.either))
+			return false;
+	return true;
+}
+
 static int multiport(const struct blob *blob)
 {
 	const struct xt_multiport_v1 *info = take(blob, 0, 1, blob->revision ? sizeof(*info) : sizeof(struct xt_multiport));
 	struct merlon_intervals ports = { 0 };
-	bool invert;
+	bool invert, either;
 	unsigned i;
 	int r = 0;
 
@@ -158,9 +168,10 @@ static int multiport(const struct blob *blob)
 	invert = blob->revision && info->invert;
 	if (info->count > XT_MULTI_PORTS)
 		return refuse(blob, "of this form");
-	/* (source or destination) is no conjunction; neither of them is */
-	if (info->flags == XT_MULTIPORT_EITHER && !invert)
-		return refuse(blob, "--ports");
+	/* (source or destination) is no conjunction, neither of them is; and it may not count twice */
+	either = info->flags == XT_MULTIPORT_EITHER && !invert;
+	if (either && !comes_first(blob->eval->rule))
+		return refuse(blob, "--ports behind another --ports or a limit");
 	for (i = 0; i < info->count && r == 0; i++) {
 		bool is_range = blob->revision && info->pflags[i] && i + 1 < info->count;
 		uint16_t lo = info->ports[i], hi = info->ports[is_range ? i + 1 : i];
@@ -172,7 +183,9 @@ static int multiport(const struct blob *blob)
 	merlon_intervals_normalise(&ports);
 	if (r == 0 && info->flags != XT_MULTIPORT_DESTINATION)
 		r = port_set(blob->eval, MERLON_F_TH0, &ports, invert);
-	if (r == 0 && info->flags != XT_MULTIPORT_SOURCE)
+	if (r == 0 && either)
+		blob->eval->rule->statement[blob->eval->rule->n - 1].match.either = true;
+	if (r == 0 && info->flags != XT_MULTIPORT_SOURCE && !either)
 		r = port_set(blob->eval, MERLON_F_TH2, &ports, invert);
 	merlon_intervals_clear(&ports);
 	return r;

@@ -53,6 +53,24 @@ int merlon_condition(struct merlon_compiler *compiler, const struct merlon_state
 	return r < 0 ? r : merlon_hash_put(&compiler->seen, (uintptr_t)s, 0, ret->set);
 }
 
+int merlon_condition_not(struct merlon_compiler *compiler, const struct merlon_statement *s,
+			 struct merlon_condition *ret)
+{
+	struct merlon_intervals copy;
+	int r = merlon_intervals_copy(&s->match.in, &copy);
+
+	ret->field = s->match.field;
+	ret->mask = s->match.mask;
+	if (r < 0)
+		return r;
+	r = merlon_intervals_complement(&copy, merlon_value_max(merlon_field_bits(s->match.field, s->match.family)));
+	if (r < 0) {
+		merlon_intervals_clear(&copy);
+		return r;
+	}
+	return merlon_sets_enter(&compiler->sets, &copy, &ret->set);
+}
+
 int merlon_condition_th0(struct merlon_compiler *compiler, const struct merlon_condition *icmp, uint32_t *ret_set)
 {
 	const struct merlon_intervals *in = &compiler->sets.set[icmp->set];

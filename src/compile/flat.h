@@ -62,6 +62,9 @@ struct merlon_condition {
 };
 int merlon_condition(struct merlon_compiler *compiler, const struct merlon_statement *s, enum merlon_family family,
 		     struct merlon_condition *ret);
+/* All that a match on a field that is not an address leaves out. */
+int merlon_condition_not(struct merlon_compiler *compiler, const struct merlon_statement *s,
+			 struct merlon_condition *ret);
 /* The set of TH0 values for a set of ICMP types or codes. */
 int merlon_condition_th0(struct merlon_compiler *compiler, const struct merlon_condition *icmp, uint32_t *ret_set);
 

@@ -39,6 +39,7 @@ struct draft {
 	uint32_t first_op;
 	bool traced;			/* a statement that leaves a trace was met */
 	bool never;			/* no packet gets any further */
+	bool second;			/* of the two ways of a match on either port */
 };
 
 static int new_label(struct flattener *f, uint32_t *ret)
@@ -118,21 +119,16 @@ static int to_dimension(struct flattener *f, const struct draft *d, struct merlo
 	return 1;
 }
 
-static int add_condition(struct flattener *f, struct draft *d, const struct merlon_statement *s)
+static int narrow(struct flattener *f, struct draft *d, struct merlon_condition c)
 {
 	struct merlon_sets *sets = &f->compiler->sets;
-	struct merlon_condition c, plain;
-	int r = merlon_condition(f->compiler, s, f->flat->family, &c);
+	struct merlon_condition plain = c;
+	int r;
 
-	if (r == MERLON_NEVER)
-		d->never = true;
-	if (r || s->kind == MERLON_S_FAMILY)
-		return r < 0 ? r : 0;
 	if (merlon_sets_empty(sets, c.set)) {
 		d->never = true;
 		return 0;
 	}
-	plain = c;
 	if (to_dimension(f, d, &c)) {
 		r = merlon_condition_th0(f->compiler, &plain, &c.set);
 		if (r < 0)
@@ -151,6 +147,25 @@ static int add_condition(struct flattener *f, struct draft *d, const struct merl
 	}
 	return add_op(f, (struct merlon_flat_op){ .kind = MERLON_OP_MATCH, .field = plain.field, .mask = plain.mask,
 						  .arg = plain.set });
+}
+
+static int add_condition(struct flattener *f, struct draft *d, const struct merlon_statement *s)
+{
+	struct merlon_condition c, other;
+	int r = merlon_condition(f->compiler, s, f->flat->family, &c);
+
+	if (r == MERLON_NEVER)
+		d->never = true;
+	if (r || s->kind == MERLON_S_FAMILY)
+		return r < 0 ? r : 0;
+	if (s->kind != MERLON_S_MATCH || !s->match.either || !d->second)
+		return narrow(f, d, c);
+	/* what the first way did not take */
+	r = merlon_condition_not(f->compiler, s, &other);
+	c.field = MERLON_F_TH2;
+	if (!r)
+		r = narrow(f, d, c);
+	return r < 0 || d->never ? r : narrow(f, d, other);
 }
 
 static int add_trace(struct flattener *f, struct draft *d, size_t i)
@@ -246,11 +261,11 @@ static int add_verdict(struct flattener *f, struct draft *d, const struct merlon
 	return add_rule(f, d, &rule);
 }
 
-static int flatten_rule(struct flattener *f, const struct merlon_rule *rule, const uint32_t dim[MERLON_DIMS])
+static int flatten_way(struct flattener *f, const struct merlon_rule *rule, const uint32_t dim[MERLON_DIMS], bool second)
 {
 	static const struct merlon_statement go_on = { .kind = MERLON_S_VERDICT,
 						       .verdict = { .verdict = MERLON_V_CONTINUE } };
-	struct draft d = { .rule = rule, .first_op = f->flat->n_ops };
+	struct draft d = { .rule = rule, .first_op = f->flat->n_ops, .second = second };
 	const struct merlon_statement *verdict = &go_on;
 	int r = 0;
 
@@ -281,6 +296,17 @@ static int flatten_rule(struct flattener *f, const struct merlon_rule *rule, con
 		return 0;
 	}
 	return add_verdict(f, &d, verdict);
+}
+
+/* A rule that looks at either port is two ways to the same end, of which a packet takes one at most. */
+static int flatten_rule(struct flattener *f, const struct merlon_rule *rule, const uint32_t dim[MERLON_DIMS])
+{
+	int r = flatten_way(f, rule, dim, false);
+
+	for (size_t i = 0; i < rule->n && !r; i++)
+		if (rule->statement[i].kind == MERLON_S_MATCH && rule->statement[i].match.either)
+			return flatten_way(f, rule, dim, true);
+	return r;
 }
 
 static int flatten_chain(struct flattener *f, uint32_t chain, const uint32_t dim[MERLON_DIMS], uint32_t on_return)

@@ -33,6 +33,9 @@ static bool match(const struct evaluation *e, const struct merlon_statement *s)
 		return false;
 	if (field > MERLON_F_DADDR)
 		value &= s->match.mask;
+	if (s->match.either && e->input->packet->present & MERLON_BIT(MERLON_F_TH2) &&
+	    merlon_intervals_contain(&s->match.in, value_of(e, MERLON_F_TH2)))
+		return true;
 	return merlon_intervals_contain(&s->match.in, value);
 }
 

@@ -397,6 +397,33 @@ static void print_in(struct merlon_printing *p, const struct merlon_statement *s
 	merlon_intervals_clear(&one_by_one);
 }
 
+/* One rule cannot say "or", but a set of pairs can; pairs that overlap are not taken by nft. */
+static void print_either(struct merlon_printing *p, const struct merlon_intervals *in)
+{
+	struct merlon_intervals out = { 0 };
+	char source[32], destination[32];
+	const char *comma = "";
+
+	if (merlon_intervals_copy(in, &out) < 0 || merlon_intervals_complement(&out, 0xffff) < 0)
+		return;
+	fprintf(p->out, "%s . %s { ", port_name(p, source, sizeof(source), "sport"),
+		port_name(p, destination, sizeof(destination), "dport"));
+	for (size_t i = 0; i < in->n; i++, comma = ", ") {
+		fputs(comma, p->out);
+		merlon_print_interval(p->out, MERLON_AS_NUMBER, &in->v[i]);
+		fputs(" . 0-65535", p->out);
+	}
+	for (size_t o = 0; o < out.n; o++)
+		for (size_t i = 0; i < in->n; i++) {
+			fputs(", ", p->out);
+			merlon_print_interval(p->out, MERLON_AS_NUMBER, &out.v[o]);
+			fputs(" . ", p->out);
+			merlon_print_interval(p->out, MERLON_AS_NUMBER, &in->v[i]);
+		}
+	fputs(" }", p->out);
+	merlon_intervals_clear(&out);
+}
+
 void merlon_print_match(struct merlon_printing *p, const struct merlon_statement *s)
 {
 	merlon_value max = merlon_value_max(merlon_field_bits(s->match.field, s->match.family));
@@ -407,6 +434,10 @@ void merlon_print_match(struct merlon_printing *p, const struct merlon_statement
 
 	if (s->match.field == MERLON_F_CT_STATE) {
 		print_ct_state(p->out, &s->match.in);
+		return;
+	}
+	if (s->match.either) {
+		print_either(p, &s->match.in);
 		return;
 	}
 	look = look_of(p, s, buffer, sizeof(buffer));

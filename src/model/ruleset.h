@@ -77,6 +77,7 @@ struct merlon_statement {
 			struct merlon_intervals in;	/* negation is already complemented */
 			char *set;			/* NULL, or the name of the set the intervals came from */
 			bool negated;			/* how it was written, for printing only */
+			bool either;			/* field is TH0, and TH2 will do as well: either port; nothing counts ahead */
 		} match;
 		struct {
 			enum merlon_field field;	/* MERLON_F_IIF or MERLON_F_OIF */

@@ -24,7 +24,7 @@
 -p tcp -m multiport --dports 22,80,8000:8010 -j ACCEPT ; ok ; tcp dport { 22, 80, 8000-8010 } counter accept
 -p tcp -m multiport ! --dports 22,80 -j ACCEPT ; ok ; tcp dport != { 22, 80 } counter accept
 -p udp -m multiport --sports 53,123 -j ACCEPT ; ok ; udp sport { 53, 123 } counter accept
--p tcp -m multiport --ports 22,80 -j ACCEPT ; refused ; match `multiport` --ports: not supported yet
+-p tcp -m limit --limit 1/s -m multiport --ports 22,80 -j ACCEPT ; refused ; match `multiport` --ports behind another --ports or a limit: not supported yet
 -p tcp -m multiport ! --ports 22,80 -j ACCEPT ; ok ; tcp sport != { 22, 80 } tcp dport != { 22, 80 } counter accept
 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT ; ok ; ct state established,related counter accept
 -m conntrack ! --ctstate NEW -j ACCEPT ; ok ; ct state invalid,established,related,untracked counter accept

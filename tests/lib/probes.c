@@ -97,7 +97,7 @@ static void narrow_match(struct path *path, const struct merlon_statement *s, en
 	case MERLON_F_TH0:
 	case MERLON_F_TH2:
 	case MERLON_F_L4PROTO:
-		narrow(path, s->match.field, &s->match.in);
+		narrow(path, s->match.either ? MERLON_F_TH2 : s->match.field, &s->match.in);
 		break;
 	case MERLON_F_ICMP_TYPE:
 		path->impossible |= !merlon_intervals_contain(&s->match.in, echo);

@@ -35,7 +35,7 @@ static bool same_statement(const struct merlon_statement *a, const struct merlon
 	switch (a->kind) {
 	case MERLON_S_MATCH:
 		return a->match.field == b->match.field && a->match.family == b->match.family &&
-		       a->match.mask == b->match.mask && merlon_intervals_equal(&a->match.in, &b->match.in);
+		       a->match.mask == b->match.mask && a->match.either == b->match.either && merlon_intervals_equal(&a->match.in, &b->match.in);
 	case MERLON_S_INTERFACE:
 		return a->interface.field == b->interface.field && a->interface.negated == b->interface.negated &&
 		       same_names(a, b);

@@ -186,6 +186,17 @@ static void add(struct maker *m, struct merlon_statement s)
 	m->statement[m->n++] = s;
 }
 
+/* Either port, once in a rule and before anything that counts. */
+static bool may_be_either(const struct maker *m, const struct merlon_statement *s)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (m->statement[i].kind == MERLON_S_COUNTER || m->statement[i].kind == MERLON_S_LIMIT ||
+		    m->statement[i].kind == MERLON_S_LOG || m->statement[i].kind == MERLON_S_MARK ||
+		    (m->statement[i].kind == MERLON_S_MATCH && m->statement[i].match.either))
+			return false;
+	return s->match.field == MERLON_F_TH0 && s->match.mask == ~0U;
+}
+
 static void add_match(struct maker *m)
 {
 	static const enum merlon_field residual[] = {
@@ -194,15 +205,18 @@ static void add_match(struct maker *m)
 	};
 	enum merlon_family family = random_percent(m->r, 50);
 	unsigned which = random_below(m->r, 100);
-	struct merlon_statement icmp;
+	struct merlon_statement icmp, plain;
 
 	if (which < 60) {
 		enum merlon_field field = random_below(m->r, MERLON_DIMS);
 
-		if (field == MERLON_F_IIF || field == MERLON_F_OIF)
+		if (field == MERLON_F_IIF || field == MERLON_F_OIF) {
 			add(m, random_interface_match(m->r, field));
-		else
-			add(m, random_match(m->r, field, family));
+			return;
+		}
+		plain = random_match(m->r, field, family);
+		plain.match.either = may_be_either(m, &plain) && random_percent(m->r, 30);
+		add(m, plain);
 	} else if (which < 70) {
 		icmp = random_match(m->r, MERLON_F_L4PROTO, family);
 		merlon_intervals_clear(&icmp.match.in);

@@ -110,6 +110,20 @@ static void ports(void **state)
 	assert_int_equal(rule.statement[0].match.in.n, 2);
 	assert_true(rule.statement[0].match.in.v[0].hi == 4 && rule.statement[0].match.in.v[1].lo == 10);
 	drop(&rule);
+	/* source or destination: one match that says so; neither of them: two */
+	old.flags = XT_MULTIPORT_EITHER;
+	rule = decode("multiport", 0, &old, sizeof(old));
+	assert_int_equal(rule.n, 1);
+	assert_int_equal(rule.statement[0].match.field, MERLON_F_TH0);
+	assert_true(rule.statement[0].match.either);
+	assert_int_equal(rule.statement[0].match.in.n, 2);
+	drop(&rule);
+	new.flags = XT_MULTIPORT_EITHER;
+	rule = decode("multiport", 1, &new, sizeof(new));
+	assert_int_equal(rule.n, 2);
+	assert_false(rule.statement[0].match.either || rule.statement[1].match.either);
+	drop(&rule);
+	new.flags = XT_MULTIPORT_SOURCE;
 	/* a range that ends where the list does, and a count beyond the array */
 	new.pflags[2] = 1;
 	rule = decode("multiport", 1, &new, sizeof(new));
