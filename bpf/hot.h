@@ -31,17 +31,6 @@ merlon_inline long merlon_glance(struct __sk_buff *skb, __u8 *raw, __u32 n)
 	return bpf_skb_load_bytes_relative(skb, 0, raw, n, BPF_HDR_START_NET);
 }
 
-/* RFC 1071: the ones' complement sum of a header without options, its checksum included; `header` is aligned. */
-merlon_inline int merlon_ipv4_sum_ok(const __u8 *header)
-{
-	const __u32 *word = (const __u32 *)header;
-	__u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
-
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
-}
-
 /* A segment that changes nothing in an established connection, a datagram that is whole. `raw`: transport header. */
 merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *raw, __u32 l4_bytes)
 {
@@ -140,7 +129,7 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	g.bytes = merlon_be16(raw + 2);
 	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
 	    g.bytes < MERLON_IPV4_BYTES || !merlon_has_bytes(skb, g.bytes) ||
-	    (here->hook == MERLON_INPUT && !merlon_ipv4_sum_ok(raw)) ||
+	    (here->hook == MERLON_INPUT && !merlon_checksum_ok(raw, MERLON_IPV4_BYTES)) ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, g.bytes - MERLON_IPV4_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(&saddr, raw + 12, 4);

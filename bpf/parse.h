@@ -113,14 +113,18 @@ merlon_inline int merlon_has_ports(__u8 proto)
 	       proto == MERLON_PROTO_DCCP;
 }
 
-/* RFC 791: the one's complement sum over a whole header is all ones. */
+/* RFC 791, RFC 1071: the ones' complement sum over a whole header is all ones; `bytes` is a multiple of 4. */
 merlon_inline int merlon_checksum_ok(const __u8 *header, __u32 bytes)
 {
-	__u32 sum = 0;
+	__u64 sum = 0;
 
-	for (__u32 i = 0; i + 1 < bytes; i += 2)
-		sum += merlon_be16(header + i);
-	sum = (sum & 0xffff) + (sum >> 16);
+	for (__u32 i = 0; i < bytes; i += 4) {
+		__u32 word;
+
+		__builtin_memcpy(&word, header + i, 4);
+		sum += word;
+	}
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return sum == 0xffff;
 }
@@ -291,7 +295,7 @@ merlon_inline int merlon_parse_transport(merlon_source *source, struct merlon_he
 
 merlon_inline int merlon_parse4(merlon_source *source, __u32 available, struct merlon_headers *h)
 {
-	__u8 raw[MERLON_IPV4_MAX_BYTES] = { 0 };
+	__u8 raw[MERLON_IPV4_MAX_BYTES] __attribute__((aligned(8))) = { 0 };
 	__u16 fragment;
 	__u32 header;
 
