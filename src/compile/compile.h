@@ -65,6 +65,16 @@ static inline void merlon_policy_freep(struct merlon_policy **policy)
 	merlon_policy_free(*policy);
 }
 
+/* What stands at an index of a list; NULL: of another generation than this policy's (which may be NULL), or nothing. */
+static inline const struct merlon_flat_origin *merlon_policy_origin(const struct merlon_policy *policy, uint32_t generation,
+								    unsigned hook, unsigned family, uint32_t index)
+{
+	if (!policy || generation != policy->generation || hook >= MERLON_HOOKS || family >= MERLON_FAMILIES ||
+	    index >= policy->list[hook][family].n)
+		return NULL;
+	return &policy->list[hook][family].origin[index];
+}
+
 /* The class by which rules of this policy know an interface; 0 for index 0 (none). */
 uint32_t merlon_policy_iface_class(const struct merlon_policy *policy, unsigned index, const char *name);
 /*

@@ -17,6 +17,7 @@
 #include "src/service/daemon.h"
 #include "src/service/reject.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
 #ifndef SO_COOKIE
 #define SO_COOKIE 57
@@ -41,14 +42,6 @@ struct merlon_answers {
 	unsigned all_burst;
 	struct bucket peer[PEERS], all, resets;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 static bool take(struct bucket *bucket, uint64_t now, uint64_t cost_ns, unsigned burst)
 {
@@ -76,7 +69,7 @@ static unsigned peer_of(const struct merlon_answer *answer, enum merlon_family f
 static bool within_limits(struct merlon_answers *a, const struct merlon_reject_event *event,
 			  const struct merlon_answer *answer)
 {
-	uint64_t now = now_ns(), cost = a->peer_cost_ns[event->family];
+	uint64_t now = merlon_now_ns(), cost = a->peer_cost_ns[event->family];
 
 	if (event->type == MERLON_REJECT_TCP_RST)
 		return take(&a->resets, now, 1000000000 / RESETS_PER_S, RESETS_PER_S);

@@ -9,17 +9,10 @@
 #include <unistd.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
 #define SWEEP_LEAST_US 2000000ULL
 #define SWEEP_MOST_US 60000000ULL
-
-static uint64_t monotonic_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 static void on_event_record(void *context, const struct merlon_event *event)
 {
@@ -46,16 +39,16 @@ static int on_rings(sd_event_source *source, int fd, uint32_t events, void *cont
 static int on_sweep(sd_event_source *source, uint64_t due_us, void *context)
 {
 	struct merlon_daemon *d = context;
-	uint64_t begin = monotonic_us(), pause;
+	uint64_t begin = merlon_now_ns() / 1000, pause;
 
 	(void)due_us;
 	merlon_dataplane_sweep(d->dp);
-	pause = (monotonic_us() - begin) * 100;
+	pause = (merlon_now_ns() / 1000 - begin) * 100;
 	if (pause < SWEEP_LEAST_US)
 		pause = SWEEP_LEAST_US;
 	if (pause > SWEEP_MOST_US)
 		pause = SWEEP_MOST_US;
-	sd_event_source_set_time(source, monotonic_us() + pause);
+	sd_event_source_set_time(source, merlon_now_ns() / 1000 + pause);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -137,7 +130,7 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	merlon_dataplane_routes_changed(d->dp);
 	if (merlon_dataplane_generation(d->dp))
 		merlon_links_sync(d);
-	r = sd_event_add_time(d->event, NULL, CLOCK_MONOTONIC, monotonic_us() + SWEEP_LEAST_US, 0, on_sweep, d);
+	r = sd_event_add_time(d->event, NULL, CLOCK_MONOTONIC, merlon_now_ns() / 1000 + SWEEP_LEAST_US, 0, on_sweep, d);
 	if (r < 0)
 		return r;
 	sd_event_set_watchdog(d->event, 1);
@@ -161,7 +154,7 @@ static void stop(struct merlon_daemon *d)
 
 int merlon_daemon_run(struct merlon_settings *settings)
 {
-	struct merlon_daemon d = { .settings = *settings, .listener = -1, .state_lock = -1, .started_us = monotonic_us() };
+	struct merlon_daemon d = { .settings = *settings, .listener = -1, .state_lock = -1, .started_us = merlon_now_ns() / 1000 };
 	struct merlon_diag diag = { 0 };
 	int r = start(&d, &diag);
 

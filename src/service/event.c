@@ -23,18 +23,15 @@ const char *merlon_event_interface(const struct merlon_daemon *d, uint32_t index
 struct merlon_event_origin merlon_event_origin(const struct merlon_daemon *d, const struct merlon_event *e)
 {
 	const struct merlon_policy *p = d->enforced.policy;
+	const struct merlon_flat_origin *flat = merlon_policy_origin(p, e->generation, e->hook, e->family, e->rule);
 	struct merlon_event_origin o = { 0 };
 
-	if (!p || e->generation != p->generation || e->hook >= MERLON_HOOKS || e->family >= MERLON_FAMILIES)
-		return o;
-	if (e->rule < p->list[e->hook][e->family].n) {
-		const struct merlon_flat_origin *flat = &p->list[e->hook][e->family].origin[e->rule];
-
+	if (flat) {
 		o.rule = flat->rule;
 		if (flat->chain < d->enforced.ruleset->n_chains)
 			o.chain = &d->enforced.ruleset->chain[flat->chain];
 	}
-	if (e->kind == MERLON_EVENT_LOG && e->log < p->n_logs)
+	if (p && e->generation == p->generation && e->kind == MERLON_EVENT_LOG && e->log < p->n_logs)
 		o.log = p->log[e->log];
 	return o;
 }

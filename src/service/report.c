@@ -15,14 +15,7 @@
 #include "src/service/daemon.h"
 #include "src/service/event.h"
 #include "src/util/cleanup.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
+#include "src/util/clock.h"
 
 static json_t *attached_names(const struct merlon_daemon *d)
 {
@@ -86,7 +79,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 		return NULL;
 	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:s}",
 			   "pid", (int)getpid(),
-			   "uptime_s", (json_int_t)((now_ns() / 1000 - d->started_us) / 1000000),
+			   "uptime_s", (json_int_t)((merlon_now_ns() / 1000 - d->started_us) / 1000000),
 			   "generation", (json_int_t)merlon_dataplane_generation(d->dp),
 			   "mode", mode(d, &info),
 			   "attach", info.tcx ? "tcx" : "clsact",
@@ -267,17 +260,6 @@ static struct spot spot_of(const struct merlon_daemon *d, const struct merlon_se
 	return (struct spot){ decision->generation, decision->hook, decision->rule };
 }
 
-/* NULL: of a generation that is gone, or there is no chain. */
-static const struct merlon_flat_origin *origin_of(const struct merlon_daemon *d, const struct spot *spot, uint8_t family)
-{
-	const struct merlon_policy *p = d->enforced.policy;
-
-	if (!p || spot->generation != p->generation || spot->hook >= MERLON_HOOKS ||
-	    spot->index >= p->list[spot->hook][family].n)
-		return NULL;
-	return &p->list[spot->hook][family].origin[spot->index];
-}
-
 static json_t *rule_of(const struct merlon_daemon *d, const struct merlon_flat_origin *origin)
 {
 	const struct merlon_chain *chain;
@@ -323,7 +305,8 @@ static json_t *session_json(const struct list *list, const struct merlon_session
 	static const char *const direction[MERLON_HOOKS] = { "in", "forward", "out" };
 	const struct merlon_session *s = &v->session;
 	struct spot spot = spot_of(list->d, s);
-	const struct merlon_flat_origin *origin = origin_of(list->d, &spot, v->family);
+	const struct merlon_flat_origin *origin = merlon_policy_origin(list->d->enforced.policy, spot.generation, spot.hook,
+							       v->family, spot.index);
 	const struct merlon_rule *rule = origin ? origin->rule : NULL;
 	struct ends ends;
 	char number[8];
@@ -368,7 +351,7 @@ static int list_session(void *context, const struct merlon_session_view *view)
 int merlon_sessions(struct merlon_daemon *d)
 {
 	_cleanup_close_ int fd = memfd_create("merlon-sessions", MFD_CLOEXEC);
-	struct list list = { .d = d, .now_ns = now_ns(), .first = true };
+	struct list list = { .d = d, .now_ns = merlon_now_ns(), .first = true };
 	int r;
 
 	if (fd < 0)
