@@ -64,29 +64,6 @@ static int bind_all(struct merlon_daemon *d, const struct merlon_interface *old,
 	return r;
 }
 
-/* Without a policy there is nothing to judge by: interfaces are left alone. */
-static void attach_all(struct merlon_daemon *d)
-{
-	unsigned attached[4096];
-	size_t i, n;
-
-	if (!merlon_dataplane_generation(d->dp))
-		return;
-	n = merlon_dataplane_attached(d->dp, attached, ARRAY_SIZE(attached));
-	for (i = 0; i < n; i++) {
-		if (!is_chosen(d, known(d, attached[i])))
-			merlon_dataplane_detach(d->dp, attached[i]);
-	}
-	for (i = 0; i < d->n_interfaces; i++) {
-		struct merlon_diag diag = { 0 };
-
-		if (is_chosen(d, &d->interface[i]) &&
-		    merlon_dataplane_attach(d->dp, d->interface[i].index, &diag) < 0)
-			merlon_journal_diag(&diag);
-		merlon_diag_clear(&diag);
-	}
-}
-
 int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	int r = 0;
@@ -103,6 +80,22 @@ int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
 		merlon_diag_clear(&one);
 	}
 	return r;
+}
+
+/* Without a policy there is nothing to judge by: interfaces are left alone. */
+static void attach_all(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	unsigned attached[4096];
+	size_t i, n;
+
+	if (!merlon_dataplane_generation(d->dp))
+		return;
+	n = merlon_dataplane_attached(d->dp, attached, ARRAY_SIZE(attached));
+	for (i = 0; i < n; i++) {
+		if (!is_chosen(d, known(d, attached[i])))
+			merlon_dataplane_detach(d->dp, attached[i]);
+	}
+	merlon_links_attach(d, diag);
 }
 
 void merlon_links_sync(struct merlon_daemon *d)
@@ -123,7 +116,7 @@ void merlon_links_sync(struct merlon_daemon *d)
 	merlon_dataplane_routes_changed(d->dp);
 	/* A renewal comes back here. Without it, an interface that the rules do not know is still better than none. */
 	if (r != -ENOSPC || merlon_policy_renew(d, &diag) < 0)
-		attach_all(d);
+		attach_all(d, &diag);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);
 }
