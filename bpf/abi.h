@@ -84,6 +84,9 @@ enum merlon_field {
 	MERLON_F_MARK,		/* skb->mark */
 	MERLON_F_PKTTYPE,	/* PACKET_HOST, ... of linux/if_packet.h */
 	MERLON_F_CT_DIRECTION,	/* enum merlon_direction; absent where nothing is tracked */
+	MERLON_F_NFPROTO,	/* enum merlon_family; settled by the compiler, never asked of a packet */
+	MERLON_F_ETHER_SADDR_HIGH,	/* first four bytes of the sender's Ethernet address */
+	MERLON_F_ETHER_SADDR_LOW,	/* last two; both absent but at ingress of Ethernet devices */
 	MERLON_FIELDS = 24,	/* room for more without a change of layout */
 };
 

@@ -93,6 +93,7 @@ enum merlon_op_kind {
 	MERLON_OP_LIMIT,	/* token bucket at word `arg`; fails when empty (inverted: when not) */
 	MERLON_OP_LOG,		/* report the packet with log statement `arg` */
 	MERLON_OP_MARK,		/* mark = (mark & mask) ^ arg */
+	MERLON_OP_UNTIL,	/* fails from CLOCK_MONOTONIC nanoseconds arg | arg2 << 32 on; never cached */
 };
 struct merlon_image_op {
 	__u32 what;		/* MERLON_OP() */

@@ -14,7 +14,13 @@ struct merlon_options {
 	const char *out;	/* -o */
 	int family;		/* AF_UNSPEC: not given */
 	bool json, live, audit, allow_partial;
-	char **file;
+	bool host;		/* check: look at the host too */
+	bool each;		/* verify: every file is a ruleset of its own */
+	unsigned long packets;	/* verify: 0: not given */
+	unsigned long long seed;
+	bool has_seed;
+	const char *with;	/* why: --file, the ruleset to ask instead of the one in force */
+	char **file;		/* or other words, MERLON_TAKES_WORDS */
 	int n_files;
 };
 
@@ -27,6 +33,11 @@ enum {
 	MERLON_TAKES_LIVE = 16,
 	MERLON_TAKES_AUDIT = 32,
 	MERLON_TAKES_FILES = 64,
+	MERLON_TAKES_HOST = 128,
+	MERLON_TAKES_PACKETS = 256,	/* and --seed, --each */
+	MERLON_TAKES_WORDS = 512,	/* what follows are no files */
+	MERLON_TAKES_WITH = 1024,
+	MERLON_TAKES_ALL = 2048,	/* what follows belongs to another program, options too */
 };
 
 struct merlon_command {

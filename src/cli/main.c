@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,11 @@ static const struct {
 	{ MERLON_TAKES_FAMILY, "  --family ip|ip6    of iptables-save files that do not say it themselves" },
 	{ MERLON_TAKES_AUDIT, "  --audit            judge and report, but let everything pass" },
 	{ MERLON_TAKES_PARTIAL, "  --allow-partial    leave refused rules out where that lets no more traffic pass" },
+	{ MERLON_TAKES_HOST, "  --host             also what on this host merlon would judge wrong" },
+	{ MERLON_TAKES_PACKETS, "  --packets N        how many to send for each ruleset" },
+	{ MERLON_TAKES_PACKETS, "  --seed S           of the random choices, to repeat a run" },
+	{ MERLON_TAKES_PACKETS, "  --each             every file is a ruleset of its own" },
+	{ MERLON_TAKES_WITH, "  --file FILE        ask this ruleset instead of the one in force" },
 	{ MERLON_TAKES_SOCKET, "  --socket PATH      of merlond (default " MERLON_BUS_SOCKET ", or $MERLON_SOCKET)" },
 };
 
@@ -48,7 +54,8 @@ static void command_help(const struct merlon_command *command)
 	puts("  --json             results as JSON on standard output\n  --help");
 }
 
-enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT };
+enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT, OPT_HOST, OPT_PACKETS,
+       OPT_SEED, OPT_EACH, OPT_WITH };
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -57,6 +64,11 @@ static const struct option long_options[] = {
 	{ "allow-partial", no_argument, NULL, OPT_PARTIAL },
 	{ "live", no_argument, NULL, OPT_LIVE },
 	{ "audit", no_argument, NULL, OPT_AUDIT },
+	{ "host", no_argument, NULL, OPT_HOST },
+	{ "packets", required_argument, NULL, OPT_PACKETS },
+	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "each", no_argument, NULL, OPT_EACH },
+	{ "file", required_argument, NULL, OPT_WITH },
 	{ "output", required_argument, NULL, 'o' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -69,6 +81,9 @@ static unsigned needed_for(int option)
 	case OPT_PARTIAL: return MERLON_TAKES_PARTIAL;
 	case OPT_LIVE: return MERLON_TAKES_LIVE;
 	case OPT_AUDIT: return MERLON_TAKES_AUDIT;
+	case OPT_HOST: return MERLON_TAKES_HOST;
+	case OPT_PACKETS: case OPT_SEED: case OPT_EACH: return MERLON_TAKES_PACKETS;
+	case OPT_WITH: return MERLON_TAKES_WITH;
 	case 'o': return MERLON_TAKES_OUT;
 	}
 	return 0;
@@ -85,6 +100,29 @@ static int take_family(struct merlon_options *options, const char *value)
 	return 0;
 }
 
+static int take_number(const char *option, const char *value, unsigned long long *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoull(value, &end, 0);
+	if (errno || end == value || *end || value[0] == '-')
+		return fprintf(stderr, "error: %s is a number, not \"%s\"\n", option, value), -1;
+	return 0;
+}
+
+static int take_packets(struct merlon_options *options, const char *value)
+{
+	unsigned long long number;
+
+	if (take_number("--packets", value, &number) < 0)
+		return -1;
+	if (!number || number > 1000000000)
+		return fputs("error: --packets is from 1 to 1000000000\n", stderr), -1;
+	options->packets = number;
+	return 0;
+}
+
 static int take(struct merlon_options *options, int option)
 {
 	switch (option) {
@@ -94,6 +132,11 @@ static int take(struct merlon_options *options, int option)
 	case OPT_PARTIAL: options->allow_partial = true; return 0;
 	case OPT_LIVE: options->live = true; return 0;
 	case OPT_AUDIT: options->audit = true; return 0;
+	case OPT_HOST: options->host = true; return 0;
+	case OPT_EACH: options->each = true; return 0;
+	case OPT_PACKETS: return take_packets(options, optarg);
+	case OPT_SEED: options->has_seed = true; return take_number("--seed", optarg, &options->seed);
+	case OPT_WITH: options->with = optarg; return 0;
 	case 'o': options->out = optarg; return 0;
 	}
 	return -1;
@@ -104,6 +147,11 @@ static int read_options(const struct merlon_command *command, int argc, char **a
 {
 	int option;
 
+	if (command->takes & MERLON_TAKES_ALL) {
+		options->file = argv + 1;
+		options->n_files = argc - 1;
+		return 0;
+	}
 	while ((option = getopt_long(argc, argv, "o:", long_options, NULL)) != -1) {
 		if (option == OPT_HELP) {
 			command_help(command);
@@ -127,6 +175,8 @@ static int check_files(const struct merlon_command *command, const struct merlon
 {
 	const char *wrong = NULL;
 
+	if (command->takes & (MERLON_TAKES_WORDS | MERLON_TAKES_ALL))
+		return 0;
 	if (!(command->takes & MERLON_TAKES_FILES) && options->n_files)
 		wrong = "takes no files";
 	else if (options->live && options->n_files)

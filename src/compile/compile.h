@@ -8,6 +8,7 @@
 
 #include "bpf/image.h"
 #include "src/model/ruleset.h"
+#include "src/util/addresses.h"
 #include "src/util/interfaces.h"
 
 struct merlon_compile_options {
@@ -19,6 +20,9 @@ struct merlon_compile_options {
 	uint32_t first_limit;		/* slots of the limits map likewise */
 	uint32_t max_limits;
 	uint32_t max_flat_rules;	/* per list; 0: 1 << 22 */
+	const struct merlon_address *address;	/* of the namespace, as they are now: what address types are told by */
+	size_t n_addresses;
+	uint64_t loaded_ns;		/* CLOCK_MONOTONIC: from when on the elements' times to live count */
 };
 
 /* What stands at one index of a list: a rule, or a chain's policy (rule NULL). */

@@ -92,6 +92,9 @@ static bool pass(const struct evaluation *e, const struct merlon_rule *rule, con
 	case MERLON_S_MARK:
 		e->result->mark = (e->result->mark & s->mark.mask) ^ s->mark.xor;
 		return true;
+	case MERLON_S_ADDRTYPE:
+	case MERLON_S_LOOKUP:
+		return false;
 	case MERLON_S_VERDICT:
 		break;
 	}

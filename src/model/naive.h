@@ -7,6 +7,7 @@
 #define MERLON_MODEL_NAIVE_H
 
 #include "src/model/ruleset.h"
+#include "src/util/addresses.h"
 
 #define MERLON_NAIVE_TOUCHED 4096
 
@@ -28,6 +29,9 @@ struct merlon_naive_input {
 	/* field[MERLON_F_IIF] and [MERLON_F_OIF] are not looked at: interfaces are matched by iif, oif and these names */
 	const struct merlon_packet *packet;
 	const char *iif_name, *oif_name;	/* "" where there is none */
+	const struct merlon_address *address;	/* what address types are told by */
+	size_t n_addresses;
+	uint64_t age_ms;			/* since the ruleset was loaded: elements that expire */
 	/* Called for each limit statement met; its answer is whether the bucket had a token. NULL: it always had. */
 	bool (*take)(void *context, const struct merlon_rule *rule, const struct merlon_statement *limit);
 	void *context;

@@ -282,6 +282,9 @@ static void print_statement(struct merlon_printing *p, size_t i)
 	case MERLON_S_MARK:
 		print_mark(p->out, s->mark.mask, s->mark.xor);
 		break;
+	case MERLON_S_ADDRTYPE:
+	case MERLON_S_LOOKUP:
+		break;
 	case MERLON_S_VERDICT:
 		print_verdict(p, s);
 		break;

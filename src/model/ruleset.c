@@ -9,6 +9,20 @@ struct merlon_ruleset *merlon_ruleset_new(void)
 	return calloc(1, sizeof(struct merlon_ruleset));
 }
 
+static void lookup_free(struct merlon_lookup *lookup)
+{
+	if (!lookup)
+		return;
+	for (size_t i = 0; i < lookup->n; i++)
+		free(lookup->element[i].chain);
+	free(lookup->part);
+	free(lookup->element);
+	free(lookup->range);
+	free(lookup->name);
+	free(lookup->set);
+	free(lookup);
+}
+
 void merlon_statement_clear(struct merlon_statement *statement)
 {
 	switch (statement->kind) {
@@ -23,6 +37,10 @@ void merlon_statement_clear(struct merlon_statement *statement)
 		statement->interface.name = NULL;
 		statement->interface.set = NULL;
 		statement->interface.n = 0;
+		break;
+	case MERLON_S_LOOKUP:
+		lookup_free(statement->lookup);
+		statement->lookup = NULL;
 		break;
 	case MERLON_S_VERDICT:
 		free(statement->verdict.chain);
@@ -130,7 +148,9 @@ unsigned merlon_field_bits(enum merlon_field field, enum merlon_family family)
 		return family == MERLON_IPV4 ? 32 : 128;
 	case MERLON_F_TH0:
 	case MERLON_F_TH2:
+	case MERLON_F_ETHER_SADDR_LOW:
 		return 16;
+	case MERLON_F_ETHER_SADDR_HIGH:
 	case MERLON_F_LENGTH:
 	case MERLON_F_MARK:
 	case MERLON_F_IIF:

@@ -32,6 +32,8 @@ enum merlon_statement_kind {
 	MERLON_S_LIMIT,
 	MERLON_S_LOG,
 	MERLON_S_MARK,
+	MERLON_S_ADDRTYPE,	/* what kind of address the routing tables say it is */
+	MERLON_S_LOOKUP,	/* concatenation, map of verdicts, or set whose elements expire */
 	MERLON_S_VERDICT,
 };
 
@@ -67,6 +69,49 @@ struct merlon_log {
 	int group;		/* nfnetlink_log group, -1: syslog */
 };
 
+/* What one part of a lookup looks at. */
+struct merlon_part {
+	enum merlon_field field;	/* MERLON_F_IIF and MERLON_F_OIF: by name; any other is a number, see merlon_part_range */
+	enum merlon_family family;	/* addresses: the family whose header is looked at */
+};
+
+/*
+ * One part of one element: a closed interval of the field's values. Interfaces: lo == hi, an index into
+ * merlon_lookup.name.
+ */
+struct merlon_part_range {
+	merlon_value lo, hi;
+};
+
+struct merlon_lookup_element {
+	uint64_t expires_ms;		/* after the ruleset was loaded; 0: never */
+	uint64_t timeout_ms;		/* as declared, for printing; 0: none */
+	bool any;			/* the element `*`: taken when no other one is; its ranges do not count */
+	/* maps: */
+	enum merlon_rule_verdict verdict;	/* ACCEPT, DROP, CONTINUE, RETURN, JUMP, GOTO */
+	char *chain;			/* of JUMP and GOTO, owned */
+	uint32_t target;		/* index of that chain in merlon_ruleset.chain */
+};
+
+/*
+ * Parts taken together and looked up among elements, as nft_lookup.c does: a packet that lacks one of the parts ends
+ * the rule, negated or not. `map`: the element found gives the verdict and the statement is the rule's last; none found
+ * ends the rule. Where several elements match, the first one counts; the reader refuses sets where that could matter
+ * and the kernel's order is not known.
+ */
+struct merlon_lookup {
+	struct merlon_part *part;		/* [n_parts], owned */
+	size_t n_parts;				/* at least 1 */
+	struct merlon_lookup_element *element;	/* [n], owned */
+	struct merlon_part_range *range;	/* [n][n_parts], owned */
+	size_t n;
+	struct merlon_ifname *name;		/* [n_names], owned */
+	size_t n_names;
+	char *set;				/* name of the set or map, NULL: anonymous */
+	bool map;
+	bool negated;				/* not with `map` */
+};
+
 struct merlon_statement {
 	enum merlon_statement_kind kind;
 	union {
@@ -95,6 +140,12 @@ struct merlon_statement {
 		struct {
 			uint32_t mask, xor;		/* mark = (mark & mask) ^ xor */
 		} mark;
+		struct {
+			enum merlon_field field;	/* MERLON_F_SADDR or MERLON_F_DADDR, of either family */
+			uint32_t types;			/* 1 << RTN_LOCAL and so on (linux/rtnetlink.h); negation is already complemented */
+			bool negated;			/* how it was written */
+		} addrtype;
+		struct merlon_lookup *lookup;		/* owned */
 		struct {
 			enum merlon_rule_verdict verdict;
 			struct merlon_reject_with reject;

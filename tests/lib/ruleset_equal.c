@@ -50,6 +50,9 @@ static bool same_statement(const struct merlon_statement *a, const struct merlon
 		       a->log.flags == b->log.flags && a->log.group == b->log.group;
 	case MERLON_S_MARK:
 		return a->mark.mask == b->mark.mask && a->mark.xor == b->mark.xor;
+	case MERLON_S_ADDRTYPE:
+	case MERLON_S_LOOKUP:
+		return false;
 	case MERLON_S_VERDICT:
 		return a->verdict.verdict == b->verdict.verdict && a->verdict.reject.type == b->verdict.reject.type &&
 		       memcmp(a->verdict.reject.code, b->verdict.reject.code, sizeof(a->verdict.reject.code)) == 0;
