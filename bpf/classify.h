@@ -468,6 +468,10 @@ static long merlon_op_step(__u32 i, void *context)
 		walk->cacheable = 0;
 		went = merlon_take(env, arg) ^ (what >> 16 & 1);
 		break;
+	case MERLON_OP_UNTIL:
+		walk->cacheable = 0;
+		went = walk->now_ns < (arg | (__u64)merlon_member(env, op, merlon_image_op, arg2) << 32);
+		break;
 	case MERLON_OP_LOG:
 		merlon_log(walk, arg);
 		break;

@@ -52,6 +52,7 @@ struct merlon_policy {
 	uint32_t n_flat;		/* flattened rules in all */
 	uint32_t n_planes;		/* the most in a list */
 	uint32_t ns_estimate;		/* rough cost of a lookup */
+	bool uses_addresses;		/* some rule asks for a type of address: compile anew when they change */
 	/* classes of interfaces: private to the compiler */
 	struct merlon_ifclass *ifclass;
 	uint32_t n_ifclasses;

@@ -4,6 +4,23 @@
 
 #include "src/compile/flat.h"
 #include "src/compile/ifclass.h"
+#include "src/model/addrtype.h"
+
+int merlon_condition_name(struct merlon_compiler *compiler, const struct merlon_ifname *name, uint32_t *ret_set)
+{
+	struct merlon_intervals classes = { 0 };
+	int r = 0;
+
+	for (uint32_t c = 0; c < compiler->policy->n_ifclasses && !r; c++)
+		if (merlon_ifclass_fits(compiler->policy, c, name))
+			r = merlon_intervals_add(&classes, c, c);
+	if (r < 0) {
+		merlon_intervals_clear(&classes);
+		return r;
+	}
+	merlon_intervals_normalise(&classes);
+	return merlon_sets_enter(&compiler->sets, &classes, ret_set);
+}
 
 static int enter_interfaces(struct merlon_compiler *compiler, const struct merlon_statement *s, uint32_t *ret)
 {
@@ -35,6 +52,24 @@ static int enter_match(struct merlon_compiler *compiler, const struct merlon_sta
 	return r < 0 ? r : merlon_sets_enter(&compiler->sets, &copy, ret);
 }
 
+static int addrtype_condition(struct merlon_compiler *compiler, const struct merlon_statement *s,
+			      enum merlon_family family, struct merlon_condition *ret)
+{
+	const struct merlon_compile_options *o = compiler->options;
+	struct merlon_intervals in;
+	int r;
+
+	ret->field = s->addrtype.field;
+	ret->mask = ~0U;
+	compiler->policy->uses_addresses = true;
+	if (merlon_hash_get(&compiler->seen, (uintptr_t)s, family, &ret->set))
+		return 0;
+	r = merlon_addrtype(o->address, o->n_addresses, family, s->addrtype.types, &in);
+	if (!r)
+		r = merlon_sets_enter(&compiler->sets, &in, &ret->set);
+	return r < 0 ? r : merlon_hash_put(&compiler->seen, (uintptr_t)s, family, ret->set);
+}
+
 int merlon_condition(struct merlon_compiler *compiler, const struct merlon_statement *s, enum merlon_family family,
 		     struct merlon_condition *ret)
 {
@@ -43,6 +78,8 @@ int merlon_condition(struct merlon_compiler *compiler, const struct merlon_state
 
 	if (s->kind == MERLON_S_FAMILY)
 		return s->family == family ? 0 : MERLON_NEVER;
+	if (s->kind == MERLON_S_ADDRTYPE)
+		return addrtype_condition(compiler, s, family, ret);
 	ret->field = match ? s->match.field : s->interface.field;
 	ret->mask = match ? s->match.mask : ~0U;
 	if (match && ret->field <= MERLON_F_DADDR && s->match.family != family)

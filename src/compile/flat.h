@@ -7,7 +7,7 @@
 #include "src/compile/compile.h"
 #include "src/compile/sets.h"
 
-/* An op before it is laid out; `arg` of a MATCH is the number of its set. */
+/* An op before it is laid out; `arg` of a MATCH is the number of its set, of an UNTIL the low half, `mask` the high one. */
 struct merlon_flat_op {
 	uint8_t kind, field;
 	bool invert;
@@ -22,6 +22,7 @@ struct merlon_flat_rule {
 	uint32_t dim[MERLON_DIMS];	/* numbers of sets, MERLON_ANY: no condition */
 	uint32_t op;			/* first one in merlon_flat.op */
 	uint32_t next, fail;
+	uint32_t way;		/* of the rules of one such number a packet goes through one at most; 0: on its own */
 	uint8_t n_ops, verdict, reject, reject_code;
 };
 
@@ -53,7 +54,7 @@ void merlon_flat_clear(struct merlon_flat *flat);
 
 /*
  * What a statement looks at: a field, the set of its values and the mask before. 0 and *ret_set, MERLON_NEVER if no
- * packet of this family meets it, or -ENOMEM. The set is empty if nothing meets it.
+ * packet of this family meets it, -ENOMEM, or -ERANGE as merlon_addrtype() has it. The set is empty if nothing meets it.
  */
 #define MERLON_NEVER 1
 struct merlon_condition {
@@ -62,6 +63,8 @@ struct merlon_condition {
 };
 int merlon_condition(struct merlon_compiler *compiler, const struct merlon_statement *s, enum merlon_family family,
 		     struct merlon_condition *ret);
+/* The set of the classes of interfaces that a name fits. 0 or -ENOMEM. */
+int merlon_condition_name(struct merlon_compiler *compiler, const struct merlon_ifname *name, uint32_t *ret_set);
 /* All that a match on a field that is not an address leaves out. */
 int merlon_condition_not(struct merlon_compiler *compiler, const struct merlon_statement *s,
 			 struct merlon_condition *ret);

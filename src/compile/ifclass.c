@@ -38,6 +38,20 @@ static int add_index(struct named *named, unsigned index)
 	return 0;
 }
 
+static int collect_names(struct named *named, const struct merlon_ifname *name, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && !r; i++) {
+		/* the empty name is that of "no interface", class 0 */
+		if (name[i].index)
+			r = add_index(named, name[i].index);
+		else if (name[i].name[0])
+			r = add_name(named, &name[i]);
+	}
+	return r;
+}
+
 static int collect_rule(struct named *named, const struct merlon_rule *rule)
 {
 	int r = 0;
@@ -45,17 +59,10 @@ static int collect_rule(struct named *named, const struct merlon_rule *rule)
 	for (size_t i = 0; i < rule->n && !r; i++) {
 		const struct merlon_statement *s = &rule->statement[i];
 
-		if (s->kind != MERLON_S_INTERFACE)
-			continue;
-		for (size_t j = 0; j < s->interface.n && !r; j++) {
-			const struct merlon_ifname *wanted = &s->interface.name[j];
-
-			/* the empty name is that of "no interface", class 0 */
-			if (wanted->index)
-				r = add_index(named, wanted->index);
-			else if (wanted->name[0])
-				r = add_name(named, wanted);
-		}
+		if (s->kind == MERLON_S_INTERFACE)
+			r = collect_names(named, s->interface.name, s->interface.n);
+		else if (s->kind == MERLON_S_LOOKUP)
+			r = collect_names(named, s->lookup->name, s->lookup->n_names);
 	}
 	return r;
 }

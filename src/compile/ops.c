@@ -82,6 +82,8 @@ uint32_t merlon_emit_ops(struct merlon_compiler *compiler, const struct merlon_f
 		}
 		op[i] = (struct merlon_image_op){ .what = MERLON_OP(from->kind, from->field, from->invert),
 						  .mask = from->mask, .arg = from->arg };
+		if (from->kind == MERLON_OP_UNTIL)
+			op[i].arg2 = from->mask;
 		if (from->kind == MERLON_OP_LIMIT)
 			op[i].arg = head->limits + from->arg * (sizeof(struct merlon_image_limit) / 8);
 	}

@@ -2,7 +2,9 @@
 #include "src/model/naive.h"
 
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MAX_JUMPS 16		/* NFT_JUMP_STACK_SIZE of net/netfilter/nf_tables.h */
 #define MAX_STEPS 10000000U	/* a loop of gotos, which nf_tables does not load */
@@ -39,23 +41,122 @@ static bool match(const struct evaluation *e, const struct merlon_statement *s)
 	return merlon_intervals_contain(&s->match.in, value);
 }
 
+static bool is_named(const struct evaluation *e, enum merlon_field field, const struct merlon_ifname *wanted)
+{
+	bool in = field == MERLON_F_IIF;
+	const char *name = in ? e->input->iif_name : e->input->oif_name;
+
+	if (wanted->index)
+		return wanted->index == (in ? e->input->packet->iif : e->input->packet->oif);
+	if (wanted->prefix)
+		return !strncmp(wanted->name, name, strlen(wanted->name));
+	return !strcmp(wanted->name, name);
+}
+
 static bool match_interface(const struct evaluation *e, const struct merlon_statement *s)
 {
-	bool in = s->interface.field == MERLON_F_IIF, found = false;
-	const char *name = in ? e->input->iif_name : e->input->oif_name;
-	unsigned index = in ? e->input->packet->iif : e->input->packet->oif;
+	bool found = false;
 
-	for (size_t i = 0; i < s->interface.n; i++) {
-		const struct merlon_ifname *wanted = &s->interface.name[i];
-
-		if (wanted->index)
-			found |= wanted->index == index;
-		else if (wanted->prefix)
-			found |= !strncmp(wanted->name, name, strlen(wanted->name));
-		else
-			found |= !strcmp(wanted->name, name);
-	}
+	for (size_t i = 0; i < s->interface.n; i++)
+		found |= is_named(e, s->interface.field, &s->interface.name[i]);
 	return found != s->interface.negated;
+}
+
+static bool is_under(const uint8_t *address, const struct merlon_address *prefix)
+{
+	unsigned bytes = prefix->bits / 8, left = prefix->bits % 8;
+
+	if (memcmp(address, prefix->address, bytes) != 0)
+		return false;
+	return !left || (address[bytes] ^ prefix->address[bytes]) >> (8 - left) == 0;
+}
+
+/* The type of the longest prefix in the routing table `local`, UNICAST if there is none. */
+static unsigned routed_type(const struct evaluation *e, const uint8_t *address, int family, unsigned *ret_bits)
+{
+	unsigned type = RTN_UNICAST;
+
+	*ret_bits = 0;
+	for (size_t i = e->input->n_addresses; i-- > 0;) {
+		const struct merlon_address *a = &e->input->address[i];
+
+		if (a->family != family || a->bits < *ret_bits || !is_under(address, a))
+			continue;
+		type = a->type;
+		*ret_bits = a->bits;
+	}
+	return type;
+}
+
+/* __inet_dev_addr_type() of net/ipv4/fib_frontend.c, nft_fib6_eval_type() of net/ipv6/netfilter/nft_fib_ipv6.c */
+static unsigned address_type(const struct evaluation *e, enum merlon_field field)
+{
+	bool six = e->input->packet->family == MERLON_IPV6;
+	merlon_value value = value_of(e, field);
+	unsigned n = six ? 16 : 4, bits, type;
+	uint8_t address[16], low = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		address[i] = (uint8_t)(value >> (n - 1 - i) * 8);
+	if (!six && (address[0] == 0 || value == 0xffffffff))
+		return RTN_BROADCAST;
+	if (six ? address[0] == 0xff : address[0] >> 4 == 14)
+		return RTN_MULTICAST;
+	type = routed_type(e, address, six ? AF_INET6 : AF_INET, &bits);
+	if (six ? type != RTN_LOCAL : type > RTN_MULTICAST)
+		return RTN_UNICAST;
+	for (unsigned i = bits; i < 8 * n; i++)
+		low |= address[i / 8] & 0x80 >> i % 8;
+	/* the first address of a subnet (ipv6_anycast_destination()) */
+	return six && bits < 127 && !low ? RTN_ANYCAST : type;
+}
+
+static bool is_present(const struct evaluation *e, const struct merlon_part *part)
+{
+	const struct merlon_packet *p = e->input->packet;
+
+	if (part->field == MERLON_F_IIF || part->field == MERLON_F_OIF || part->field == MERLON_F_NFPROTO)
+		return true;
+	if (part->field <= MERLON_F_DADDR && p->family != part->family)
+		return false;
+	return p->present & MERLON_BIT(part->field);
+}
+
+static bool is_in_part(const struct evaluation *e, const struct merlon_lookup *lookup, size_t part,
+		       const struct merlon_part_range *range)
+{
+	enum merlon_field field = lookup->part[part].field;
+	merlon_value value;
+
+	if (field == MERLON_F_IIF || field == MERLON_F_OIF)
+		return is_named(e, field, &lookup->name[range->lo]);
+	value = field == MERLON_F_NFPROTO ? e->input->packet->family : value_of(e, field);
+	return value >= range->lo && value <= range->hi;
+}
+
+/*
+ * nft_lookup_eval() of net/netfilter/nft_lookup.c, and the loads before it: a part that is not there breaks. Returns
+ * whether the rule goes on; *ret_element: what was found, NULL in a set.
+ */
+static bool look_up(const struct evaluation *e, const struct merlon_lookup *lookup,
+		    const struct merlon_lookup_element **ret_element)
+{
+	const struct merlon_lookup_element *found = NULL;
+
+	for (size_t p = 0; p < lookup->n_parts; p++)
+		if (!is_present(e, &lookup->part[p]))
+			return false;
+	for (size_t i = 0; i < lookup->n && (!found || found->any); i++) {
+		const struct merlon_lookup_element *element = &lookup->element[i];
+		bool fits = !element->expires_ms || e->input->age_ms < element->expires_ms;
+
+		for (size_t p = 0; p < lookup->n_parts && fits && !element->any; p++)
+			fits = is_in_part(e, lookup, p, &lookup->range[i * lookup->n_parts + p]);
+		if (fits && (!element->any || !found))
+			found = element;
+	}
+	*ret_element = lookup->map ? found : NULL;
+	return (found != NULL) != lookup->negated;
 }
 
 static bool limit(const struct evaluation *e, const struct merlon_rule *rule, const struct merlon_statement *s)
@@ -93,38 +194,51 @@ static bool pass(const struct evaluation *e, const struct merlon_rule *rule, con
 		e->result->mark = (e->result->mark & s->mark.mask) ^ s->mark.xor;
 		return true;
 	case MERLON_S_ADDRTYPE:
+		return s->addrtype.types >> address_type(e, s->addrtype.field) & 1;
 	case MERLON_S_LOOKUP:
-		return false;
 	case MERLON_S_VERDICT:
 		break;
 	}
 	return true;
 }
 
-/* The rule's verdict statement, NULL: it has none, or a statement before it did not match. */
-static const struct merlon_statement *apply(const struct evaluation *e, const struct merlon_rule *rule)
+/* What a rule says of a packet; CONTINUE also where it has no verdict, or did not match. */
+struct outcome {
+	enum merlon_rule_verdict verdict;
+	uint32_t target;
+	const struct merlon_reject_with *reject;
+};
+
+static struct outcome apply(const struct evaluation *e, const struct merlon_rule *rule)
 {
+	const struct outcome nothing = { .verdict = MERLON_V_CONTINUE };
+	const struct merlon_lookup_element *element = NULL;
+
 	for (size_t i = 0; i < rule->n; i++) {
-		if (rule->statement[i].kind == MERLON_S_VERDICT)
-			return &rule->statement[i];
-		if (!pass(e, rule, &rule->statement[i]))
-			return NULL;
+		const struct merlon_statement *s = &rule->statement[i];
+
+		if (s->kind == MERLON_S_VERDICT)
+			return (struct outcome){ s->verdict.verdict, s->verdict.target, &s->verdict.reject };
+		if (s->kind == MERLON_S_LOOKUP ? !look_up(e, s->lookup, &element) : !pass(e, rule, s))
+			return nothing;
+		if (element)
+			return (struct outcome){ element->verdict, element->target, NULL };
 	}
-	return NULL;
+	return nothing;
 }
 
-static void decide(const struct evaluation *e, const struct merlon_statement *s)
+static void decide(const struct evaluation *e, const struct outcome *outcome)
 {
 	struct merlon_naive_result *result = e->result;
 
-	switch (s->verdict.verdict) {
+	switch (outcome->verdict) {
 	case MERLON_V_ACCEPT:
 		result->verdict = MERLON_ACCEPT;
 		break;
 	case MERLON_V_REJECT:
 		result->verdict = MERLON_REJECT;
-		result->reject = s->verdict.reject.type;
-		result->reject_code = s->verdict.reject.code[e->input->packet->family];
+		result->reject = outcome->reject->type;
+		result->reject_code = outcome->reject->code[e->input->packet->family];
 		break;
 	default:
 		result->verdict = MERLON_DROP;
@@ -145,7 +259,7 @@ static int run(const struct evaluation *e, const struct merlon_chain *base)
 
 	for (unsigned steps = 0; steps < MAX_STEPS; steps++) {
 		const struct merlon_rule *rule;
-		const struct merlon_statement *s;
+		struct outcome o;
 
 		if (at.rule >= at.chain->n) {
 			if (!depth)
@@ -154,22 +268,22 @@ static int run(const struct evaluation *e, const struct merlon_chain *base)
 			continue;
 		}
 		rule = &at.chain->rule[at.rule++];
-		s = apply(e, rule);
-		if (!s || s->verdict.verdict == MERLON_V_CONTINUE)
+		o = apply(e, rule);
+		if (o.verdict == MERLON_V_CONTINUE)
 			continue;
-		if (s->verdict.verdict == MERLON_V_RETURN) {
+		if (o.verdict == MERLON_V_RETURN) {
 			at.rule = at.chain->n;
-		} else if (s->verdict.verdict == MERLON_V_JUMP || s->verdict.verdict == MERLON_V_GOTO) {
-			if (s->verdict.verdict == MERLON_V_JUMP) {
+		} else if (o.verdict == MERLON_V_JUMP || o.verdict == MERLON_V_GOTO) {
+			if (o.verdict == MERLON_V_JUMP) {
 				if (depth == MAX_JUMPS)
 					return -ELOOP;
 				stack[depth++] = at;
 			}
-			at = (struct position){ &e->input->ruleset->chain[s->verdict.target], 0 };
+			at = (struct position){ &e->input->ruleset->chain[o.target], 0 };
 		} else {
 			e->result->chain = at.chain;
 			e->result->rule = rule;
-			decide(e, s);
+			decide(e, &o);
 			return 0;
 		}
 	}

@@ -6,17 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOADED_NS 999999123456ULL	/* so long ago that some elements have expired */
+
 int trial_begin(struct trial *trial, uint64_t seed, unsigned most_rules)
 {
 	struct merlon_compile_options options = { .generation = 7, .interface = random_interface,
 						  .n_interfaces = random_interfaces, .first_counter = 3,
 						  .max_counters = 1 << 20, .first_limit = 2, .max_limits = 1 << 20,
-						  .max_flat_rules = 60000 };
+						  .max_flat_rules = 60000, .address = random_address,
+						  .n_addresses = random_addresses };
 	struct merlon_diag diag = { 0 };
 	struct random_style style = { 0 };
 	int r;
 
 	*trial = (struct trial){ .seed = seed, .random = random_seed(seed), .now_ns = 1000000000000ULL };
+	options.loaded_ns = LOADED_NS;
 	style.rules = 1 + random_below(&trial->random, random_percent(&trial->random, 50) ? 40 : most_rules);
 	style.plain = random_percent(&trial->random, 20);
 	style.uniform = random_percent(&trial->random, seed % 10 ? 5 : 60);
@@ -193,7 +197,8 @@ static const char *check_cacheable(struct trial *trial)
 const char *trial_packet(struct trial *trial)
 {
 	struct random_packet p;
-	struct merlon_naive_input input = { .ruleset = trial->ruleset, .take = take, .context = trial };
+	struct merlon_naive_input input = { .ruleset = trial->ruleset, .take = take, .context = trial,
+					    .address = random_address, .n_addresses = random_addresses };
 	bool wrong = false;
 	const char *differs;
 
@@ -207,6 +212,7 @@ const char *trial_packet(struct trial *trial)
 	trial->walk.packet = p.packet;
 	trial->walk.now_ns = trial->now_ns;
 	input.packet = &p.packet;
+	input.age_ms = (trial->now_ns - LOADED_NS) / 1000000;
 	input.iif_name = p.iif_name;
 	input.oif_name = p.oif_name;
 	if (merlon_naive(&input, &trial->naive) < 0)

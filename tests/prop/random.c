@@ -2,8 +2,10 @@
 #include "tests/prop/random.h"
 
 #include <linux/netfilter.h>
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MAX_STATEMENTS 12
 
@@ -11,6 +13,24 @@ const struct merlon_interface random_interface[] = {
 	{ 1, "lo", false }, { 2, "eth0", false }, { 3, "eth1", false }, { 4, "veth12", false }, { 5, "veth1", false }, { 9, "wlan0", false }, { 300, "eth10", false },
 };
 const size_t random_interfaces = sizeof(random_interface) / sizeof(random_interface[0]);
+
+/* Prefixes in each other, of one length with another type, and of the addresses that packets have. */
+const struct merlon_address random_address[] = {
+	{ AF_INET, 8, RTN_LOCAL, { 127 }, 1 },
+	{ AF_INET, 16, RTN_LOCAL, { 10, 1 }, 2 },
+	{ AF_INET, 24, RTN_UNICAST, { 10, 1, 1 }, 2 },
+	{ AF_INET, 30, RTN_LOCAL, { 192, 168, 0, 4 }, 2 },
+	{ AF_INET, 32, RTN_LOCAL, { 10, 0, 0, 1 }, 2 },
+	{ AF_INET, 32, RTN_BROADCAST, { 10, 0, 0, 1 }, 2 },
+	{ AF_INET, 32, RTN_BROADCAST, { 192, 168, 0, 7 }, 2 },
+	{ AF_INET, 32, RTN_UNREACHABLE, { 192, 168, 0, 6 }, 2 },
+	{ AF_INET6, 64, RTN_LOCAL, { 0x20, 1, 0xd, 0xb8 }, 2 },
+	{ AF_INET6, 127, RTN_LOCAL, { 0xfe, 0x80, [15] = 4 }, 2 },
+	{ AF_INET6, 128, RTN_LOCAL, { 0xfe, 0x80 }, 2 },
+	{ AF_INET6, 128, RTN_ANYCAST, { 0x20, 1, 0xd, 0xb8, [15] = 2 }, 2 },
+	{ AF_INET6, 8, RTN_MULTICAST, { 0xff }, 2 },
+};
+const size_t random_addresses = sizeof(random_address) / sizeof(random_address[0]);
 
 struct random random_seed(uint64_t seed)
 {
@@ -62,17 +82,20 @@ static merlon_value pool_value(struct random *r, enum merlon_field field, enum m
 	case MERLON_F_LENGTH:
 		return 60 + random_below(r, 8) * 100;
 	case MERLON_F_MARK:
+	case MERLON_F_ETHER_SADDR_HIGH:
+	case MERLON_F_ETHER_SADDR_LOW:
 		return random_below(r, 6);
+	case MERLON_F_NFPROTO:
+		return random_below(r, 2);
 	default:
 		return random_below(r, 256);
 	}
 }
 
-static void add_interval(struct random *r, struct merlon_statement *s)
+static struct merlon_interval random_interval(struct random *r, enum merlon_field field, enum merlon_family family)
 {
-	enum merlon_field field = s->match.field;
-	merlon_value max = merlon_value_max(merlon_field_bits(field, s->match.family));
-	merlon_value lo = pool_value(r, field, s->match.family), hi = lo;
+	merlon_value max = merlon_value_max(merlon_field_bits(field, family));
+	merlon_value lo = pool_value(r, field, family), hi = lo;
 
 	if (field <= MERLON_F_DADDR && random_percent(r, 60)) {
 		unsigned bits = random_below(r, 30);
@@ -81,7 +104,7 @@ static void add_interval(struct random *r, struct merlon_statement *s)
 		hi = lo | merlon_value_max(bits ? bits : 1);
 		hi = bits ? hi : lo;
 	} else if (random_percent(r, 40)) {
-		hi = pool_value(r, field, s->match.family);
+		hi = pool_value(r, field, family);
 		if (hi < lo) {
 			merlon_value swap = lo;
 
@@ -93,7 +116,7 @@ static void add_interval(struct random *r, struct merlon_statement *s)
 		lo = 0;
 		hi = max;
 	}
-	merlon_intervals_add(&s->match.in, lo, hi > max ? max : hi);
+	return (struct merlon_interval){ lo, hi > max ? max : hi };
 }
 
 static struct merlon_statement random_match(struct random *r, enum merlon_field field, enum merlon_family family)
@@ -102,8 +125,11 @@ static struct merlon_statement random_match(struct random *r, enum merlon_field 
 				      .match = { .field = field, .family = family, .mask = ~0U } };
 	unsigned n = random_percent(r, 75) ? 1 : 1 + random_below(r, 5);
 
-	for (unsigned i = 0; i < n; i++)
-		add_interval(r, &s);
+	for (unsigned i = 0; i < n; i++) {
+		struct merlon_interval interval = random_interval(r, field, family);
+
+		merlon_intervals_add(&s.match.in, interval.lo, interval.hi);
+	}
 	merlon_intervals_normalise(&s.match.in);
 	if (random_percent(r, 15)) {
 		s.match.negated = true;
@@ -118,25 +144,84 @@ static struct merlon_statement random_match(struct random *r, enum merlon_field 
 	return s;
 }
 
+static struct merlon_ifname random_ifname(struct random *r)
+{
+	static const char *const text[] = { "eth0", "eth1", "veth12", "tun0", "lo", "e", "eth", "veth", "eth1" };
+	struct merlon_ifname name = { 0 };
+	unsigned which = random_below(r, 9);
+
+	strcpy(name.name, text[which]);
+	name.prefix = which >= 5;
+	if (random_percent(r, 10)) {
+		name.prefix = false;
+		name.index = 1 + random_below(r, 5);
+	}
+	return name;
+}
+
 static struct merlon_statement random_interface_match(struct random *r, enum merlon_field field)
 {
-	static const char *const name[] = { "eth0", "eth1", "veth12", "tun0", "lo", "e", "eth", "veth", "eth1" };
 	struct merlon_statement s = { .kind = MERLON_S_INTERFACE, .interface = { .field = field } };
 
 	s.interface.n = 1 + (random_percent(r, 20) ? random_below(r, 3) : 0);
 	s.interface.name = calloc(s.interface.n, sizeof(*s.interface.name));
 	s.interface.negated = random_percent(r, 20);
-	for (size_t i = 0; i < s.interface.n; i++) {
-		unsigned which = random_below(r, 9);
-
-		strcpy(s.interface.name[i].name, name[which]);
-		s.interface.name[i].prefix = which >= 5;
-		if (random_percent(r, 10)) {
-			s.interface.name[i].prefix = false;
-			s.interface.name[i].index = 1 + random_below(r, 5);
-		}
-	}
+	for (size_t i = 0; i < s.interface.n; i++)
+		s.interface.name[i] = random_ifname(r);
 	return s;
+}
+
+static struct merlon_statement random_addrtype(struct random *r)
+{
+	struct merlon_statement s = { .kind = MERLON_S_ADDRTYPE };
+
+	s.addrtype.field = random_below(r, 2);
+	/* what depends on the routes is all in, or all out */
+	s.addrtype.types = random_bits(r) & (1U << RTN_LOCAL | 1U << RTN_MULTICAST | 1U << RTN_BROADCAST);
+	if (random_percent(r, 40))
+		s.addrtype.types |= ~(1U << RTN_LOCAL | 1U << RTN_MULTICAST | 1U << RTN_BROADCAST);
+	return s;
+}
+
+#define NAMES 6
+
+/* Few different values in each part, so that elements agree in some. */
+static struct merlon_statement random_lookup(struct random *r, enum merlon_family family)
+{
+	static const enum merlon_field field[] = {
+		MERLON_F_SADDR, MERLON_F_DADDR, MERLON_F_TH0, MERLON_F_TH2, MERLON_F_TH2, MERLON_F_L4PROTO, MERLON_F_IIF,
+		MERLON_F_OIF, MERLON_F_CT_STATE, MERLON_F_CT_STATE, MERLON_F_MARK, MERLON_F_NFPROTO, MERLON_F_ICMP_TYPE,
+	};
+	struct merlon_lookup *l = calloc(1, sizeof(*l));
+
+	l->n_parts = random_percent(r, 40) ? 1 : 2 + random_below(r, 3);
+	l->n = random_percent(r, 90) ? random_below(r, 12) : random_below(r, 150);
+	l->n_names = NAMES;
+	l->part = calloc(l->n_parts, sizeof(*l->part));
+	l->element = calloc(l->n + 1, sizeof(*l->element));
+	l->range = calloc(l->n * l->n_parts + 1, sizeof(*l->range));
+	l->name = calloc(NAMES, sizeof(*l->name));
+	for (size_t i = 0; i < NAMES; i++)
+		l->name[i] = random_ifname(r);
+	for (size_t p = 0; p < l->n_parts; p++)
+		l->part[p] = (struct merlon_part){ field[random_below(r, sizeof(field) / sizeof(field[0]))], family };
+	for (size_t i = 0; i < l->n * l->n_parts; i++) {
+		struct merlon_part *part = &l->part[i % l->n_parts];
+		struct merlon_interval in = random_interval(r, part->field, part->family);
+
+		l->range[i] = (struct merlon_part_range){ in.lo, in.hi };
+		if (part->field == MERLON_F_IIF || part->field == MERLON_F_OIF)
+			l->range[i].lo = l->range[i].hi = random_below(r, NAMES);
+		else if (i >= l->n_parts && random_percent(r, 30))
+			l->range[i] = l->range[i - l->n_parts];
+	}
+	for (size_t i = 0; i < l->n; i++)
+		if (random_percent(r, 15))
+			l->element[i].expires_ms = 1 + random_below(r, random_percent(r, 50) ? 8 : 60000);
+	if (l->n && random_percent(r, 15))
+		l->element[random_below(r, l->n)].any = true;
+	l->negated = random_percent(r, 30);
+	return (struct merlon_statement){ .kind = MERLON_S_LOOKUP, .lookup = l };
 }
 
 static struct merlon_statement random_trace(struct random *r)
@@ -171,6 +256,7 @@ struct maker {
 	struct merlon_statement statement[MAX_STATEMENTS];
 	size_t n;
 	bool logged, counted;
+	unsigned lookups;	/* of the rule */
 };
 
 static void add(struct maker *m, struct merlon_statement s)
@@ -227,8 +313,13 @@ static void add_match(struct maker *m)
 			add(m, random_match(m->r, MERLON_F_ICMP_TYPE, family));
 		if (random_percent(m->r, 50))
 			add(m, random_match(m->r, MERLON_F_ICMP_CODE, family));
-	} else if (which < 75) {
+	} else if (which < 74) {
 		add(m, (struct merlon_statement){ .kind = MERLON_S_FAMILY, .family = family });
+	} else if (which < 78) {
+		add(m, random_addrtype(m->r));
+	} else if (which < 84 && m->lookups < 2) {
+		m->lookups++;
+		add(m, random_lookup(m->r, family));
 	} else if (!m->style->plain) {
 		add(m, random_match(m->r, residual[random_below(m->r, 9)], family));
 	}
@@ -252,11 +343,36 @@ static bool add_call(struct maker *m, struct merlon_statement *s)
 	return false;
 }
 
+static void add_map(struct maker *m)
+{
+	static const enum merlon_rule_verdict plain[] = { MERLON_V_ACCEPT, MERLON_V_DROP, MERLON_V_CONTINUE,
+							  MERLON_V_RETURN };
+	struct merlon_statement s = random_lookup(m->r, random_percent(m->r, 50)), call = { 0 };
+
+	s.lookup->negated = false;
+	s.lookup->map = true;
+	for (size_t i = 0; i < s.lookup->n; i++) {
+		struct merlon_lookup_element *e = &s.lookup->element[i];
+
+		e->verdict = plain[random_below(m->r, 4)];
+		if (m->style->plain || random_percent(m->r, 60) || !add_call(m, &call))
+			continue;
+		e->verdict = call.verdict.verdict;
+		e->target = call.verdict.target;
+		e->chain = call.verdict.chain;
+	}
+	add(m, s);
+}
+
 static void add_verdict(struct maker *m)
 {
 	struct merlon_statement s = { .kind = MERLON_S_VERDICT };
 	unsigned which = random_below(m->r, 100);
 
+	if (!m->style->uniform && random_percent(m->r, 8)) {
+		add_map(m);
+		return;
+	}
 	if (which < (m->style->uniform ? 98 : 12) && !m->style->plain)
 		return;
 	if (which < 35 && !m->style->plain && add_call(m, &s)) {
@@ -303,6 +419,7 @@ static void make_rule(struct maker *m, struct merlon_rule *rule)
 
 	m->n = 0;
 	m->logged = m->counted = false;
+	m->lookups = 0;
 	if (m->style->uniform) {
 		make_uniform(m);
 	} else {

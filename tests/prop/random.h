@@ -34,6 +34,9 @@ struct random random_seed(uint64_t seed);
 /* What interfaces there are, some of which rules name. */
 extern const struct merlon_interface random_interface[];
 extern const size_t random_interfaces;
+/* The routing table `local`. */
+extern const struct merlon_address random_address[];
+extern const size_t random_addresses;
 
 /* How a ruleset is to be: `rules` in about, few or many shapes. */
 struct random_style {
