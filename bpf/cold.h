@@ -92,6 +92,21 @@ merlon_inline const __u64 *merlon_image_words(void)
 	return outer ? bpf_map_lookup_elem(outer, &zero) : NULL;
 }
 
+/*
+ * The sender's Ethernet address, where the packet came with one. Other devices have none, nor have packets that the
+ * host sent itself and that come back: `ether saddr` of nft (which asks for the device's type) and xt_mac don't match.
+ */
+merlon_inline void merlon_put_ether(struct __sk_buff *skb, const struct merlon_scratch *s, struct merlon_packet *packet)
+{
+	__u8 address[ETH_ALEN];
+
+	if (s->side != MERLON_INGRESS || s->network != ETH_HLEN || !merlon_is_ethernet(skb) ||
+	    bpf_skb_load_bytes(skb, ETH_ALEN, address, sizeof(address)))
+		return;
+	merlon_put(packet, MERLON_F_ETHER_SADDR_HIGH, merlon_be32(address));
+	merlon_put(packet, MERLON_F_ETHER_SADDR_LOW, merlon_be16(address + 4));
+}
+
 /* The packet in the scratch as the rules see it, into the walk. */
 __noinline int merlon_view(struct __sk_buff *skb)
 {
@@ -116,6 +131,7 @@ __noinline int merlon_view(struct __sk_buff *skb)
 		merlon_put(packet, MERLON_F_CT_DIRECTION, s->direction);
 	merlon_put(packet, MERLON_F_MARK, skb->mark);
 	merlon_put(packet, MERLON_F_PKTTYPE, merlon_pkttype(skb, &s->headers));
+	merlon_put_ether(skb, s, packet);
 	w->now_ns = s->now;
 	return 0;
 }

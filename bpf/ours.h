@@ -16,6 +16,7 @@
 
 #define MERLON_LOOPBACK 1	/* LOOPBACK_IFINDEX of net/flow.h: the first device of every namespace */
 #define MERLON_AF_PACKET 17
+#define MERLON_ARPHRD_ETHER 1	/* linux/if_arp.h does not compile for BPF */
 
 /* As much of the kernel's structs as is read here; offsets are relocated when the programs are loaded. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -27,6 +28,7 @@ typedef struct {
 } possible_net_t;
 struct net_device {
 	possible_net_t nd_net;
+	unsigned short type;
 };
 struct dst_entry {
 	struct net_device *dev;
@@ -75,6 +77,17 @@ merlon_inline int merlon_has_bytes(struct __sk_buff *skb, __u32 bytes)
 		return bytes <= kernel->len + (__u32)at - kernel->network_header;
 	}
 	return bytes + ETH_HLEN <= skb->len;
+}
+
+/* Whether the packet's device has Ethernet headers (loopback has them, too, but is of another type). */
+merlon_inline int merlon_is_ethernet(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel;
+
+	if (!merlon_have_kern_ctx)
+		return skb->ifindex != MERLON_LOOPBACK;
+	kernel = bpf_cast_to_kern_ctx(skb);
+	return kernel->dev->type == MERLON_ARPHRD_ETHER;
 }
 
 /* The programs travel with a device that is moved to another namespace; that one's packets are not ours. */

@@ -33,6 +33,11 @@ static const struct {
 	  "reported", HAS_FORWARD },
 };
 
+static bool is_state(enum merlon_field field)
+{
+	return field == MERLON_F_CT_STATE || field == MERLON_F_CT_DIRECTION;
+}
+
 static unsigned concerns_of_rule(const struct merlon_rule *rule)
 {
 	unsigned has = 0;
@@ -40,9 +45,11 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 	for (size_t i = 0; i < rule->n; i++) {
 		const struct merlon_statement *s = &rule->statement[i];
 
-		if (s->kind == MERLON_S_MATCH &&
-		    (s->match.field == MERLON_F_CT_STATE || s->match.field == MERLON_F_CT_DIRECTION))
+		if (s->kind == MERLON_S_MATCH && is_state(s->match.field))
 			has |= HAS_STATE;
+		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
+			if (is_state(s->lookup->part[p].field))
+				has |= HAS_STATE;
 		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)
 			has |= HAS_REJECT;
 	}

@@ -185,20 +185,16 @@ static void print_reject(const struct merlon_printing *p, const struct merlon_re
 		fprintf(p->out, "%u", with->code[family]);
 }
 
-static void print_verdict(const struct merlon_printing *p, const struct merlon_statement *s)
+void merlon_print_verdict(const struct merlon_printing *p, enum merlon_rule_verdict verdict, uint32_t target)
 {
 	static const char *const word[] = {
 		[MERLON_V_ACCEPT] = "accept", [MERLON_V_DROP] = "drop", [MERLON_V_CONTINUE] = "continue",
 		[MERLON_V_RETURN] = "return", [MERLON_V_JUMP] = "jump ", [MERLON_V_GOTO] = "goto ",
 	};
 
-	if (s->verdict.verdict == MERLON_V_REJECT) {
-		print_reject(p, &s->verdict.reject);
-		return;
-	}
-	fputs(word[s->verdict.verdict], p->out);
-	if (s->verdict.verdict == MERLON_V_JUMP || s->verdict.verdict == MERLON_V_GOTO)
-		print_chain_name(p->out, p->ruleset, &p->ruleset->chain[s->verdict.target]);
+	fputs(word[verdict], p->out);
+	if (verdict == MERLON_V_JUMP || verdict == MERLON_V_GOTO)
+		print_chain_name(p->out, p->ruleset, &p->ruleset->chain[target]);
 }
 
 /* The one protocol that a match asks for, or -1. */
@@ -222,6 +218,8 @@ static bool is_implied(const struct merlon_printing *p, size_t i)
 
 	if (!left)
 		return false;
+	if (merlon_print_lookup_implies(p, i))
+		return true;
 	if (s->kind == MERLON_S_FAMILY) {
 		if (p->ruleset->table[p->chain->table].family != NFPROTO_INET)
 			return false;
@@ -283,10 +281,16 @@ static void print_statement(struct merlon_printing *p, size_t i)
 		print_mark(p->out, s->mark.mask, s->mark.xor);
 		break;
 	case MERLON_S_ADDRTYPE:
+		merlon_print_addrtype(p, s);
+		break;
 	case MERLON_S_LOOKUP:
+		merlon_print_lookup(p, s->lookup);
 		break;
 	case MERLON_S_VERDICT:
-		print_verdict(p, s);
+		if (s->verdict.verdict == MERLON_V_REJECT)
+			print_reject(p, &s->verdict.reject);
+		else
+			merlon_print_verdict(p, s->verdict.verdict, s->verdict.target);
 		break;
 	}
 }

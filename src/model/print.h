@@ -18,6 +18,8 @@ enum merlon_notation {
 	MERLON_AS_TCP_FLAGS,	/* "syn|ack" */
 	MERLON_AS_ICMP_TYPE,
 	MERLON_AS_ICMPV6_TYPE,
+	MERLON_AS_FAMILY,	/* enum merlon_family: "ipv4", "ipv6" */
+	MERLON_AS_CT_STATE,
 };
 
 /* "7", "7-9", "10.0.0.0/8" */
@@ -41,6 +43,18 @@ struct merlon_printing {
 };
 
 void merlon_print_match(struct merlon_printing *p, const struct merlon_statement *statement);
+void merlon_print_lookup(const struct merlon_printing *p, const struct merlon_lookup *lookup);
+void merlon_print_addrtype(const struct merlon_printing *p, const struct merlon_statement *statement);
+/* ACCEPT, DROP, CONTINUE, RETURN, JUMP and GOTO; `target`: index of the chain. */
+void merlon_print_verdict(const struct merlon_printing *p, enum merlon_rule_verdict verdict, uint32_t target);
+/* "tcp", NULL: it has no name. */
+const char *merlon_print_protocol_name(merlon_value protocol);
+bool merlon_print_has_ports(int proto);
+/*
+ * Whether the statements from `i` on, up to a lookup, are no more than what nft itself asks for when it is given the
+ * lookup, in the same order.
+ */
+bool merlon_print_lookup_implies(const struct merlon_printing *p, size_t i);
 /* Whether this match, printed, makes nft itself ask for the family (protocol) that a statement before it asks for. */
 bool merlon_print_implies_family(const struct merlon_printing *p, const struct merlon_statement *match,
 				 enum merlon_family family, int proto);

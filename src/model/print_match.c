@@ -17,7 +17,7 @@ static void print_address(FILE *out, enum merlon_notation notation, merlon_value
 	fputs(inet_ntop(n == 4 ? AF_INET : AF_INET6, bytes, text, sizeof(text)), out);
 }
 
-static const char *protocol_name(merlon_value v)
+const char *merlon_print_protocol_name(merlon_value v)
 {
 	switch ((int)v) {
 	case IPPROTO_TCP:
@@ -82,19 +82,29 @@ static void print_tcp_flags(FILE *out, unsigned flags)
 		fputs("0x0", out);
 }
 
+static const char *const ct_state_name[MERLON_CT_STATES] = {
+	[MERLON_CT_INVALID] = "invalid", [MERLON_CT_ESTABLISHED] = "established", [MERLON_CT_RELATED] = "related",
+	[MERLON_CT_NEW] = "new", [MERLON_CT_UNTRACKED] = "untracked",
+};
+
 static const char *name_of(enum merlon_notation notation, merlon_value v)
 {
 	static const char *const type[] = { "host", "broadcast", "multicast", "other" };	/* linux/if_packet.h */
 	static const char *const direction[] = { "original", "reply" };
+	static const char *const family[] = { "ipv4", "ipv6" };
 
 	if (notation == MERLON_AS_PROTOCOL)
-		return protocol_name(v);
+		return merlon_print_protocol_name(v);
 	if (notation == MERLON_AS_ICMP_TYPE)
 		return icmp_type_name(v);
 	if (notation == MERLON_AS_ICMPV6_TYPE)
 		return icmpv6_type_name(v);
 	if (notation == MERLON_AS_PACKET_TYPE && v < ARRAY_SIZE(type))
 		return type[v];
+	if (notation == MERLON_AS_FAMILY && v < ARRAY_SIZE(family))
+		return family[v];
+	if (notation == MERLON_AS_CT_STATE && v < MERLON_CT_STATES)
+		return ct_state_name[v];
 	return notation == MERLON_AS_DIRECTION && v < ARRAY_SIZE(direction) ? direction[v] : NULL;
 }
 
@@ -116,6 +126,8 @@ static void print_value(FILE *out, enum merlon_notation notation, merlon_value v
 	case MERLON_AS_ICMP_TYPE:
 	case MERLON_AS_ICMPV6_TYPE:
 	case MERLON_AS_DIRECTION:
+	case MERLON_AS_FAMILY:
+	case MERLON_AS_CT_STATE:
 	case MERLON_AS_NUMBER:
 		if (name_of(notation, v))
 			fputs(name_of(notation, v), out);
@@ -207,7 +219,7 @@ bool merlon_print_has_set(const struct merlon_printing *p, const char *name)
 	return false;
 }
 
-static bool has_ports(int proto)
+bool merlon_print_has_ports(int proto)
 {
 	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP ||
 	       proto == IPPROTO_UDPLITE;
@@ -262,7 +274,7 @@ bool merlon_print_implies_proto(const struct merlon_printing *p, const struct me
 	switch (match->match.field) {
 	case MERLON_F_TH0:
 	case MERLON_F_TH2:
-		return has_ports(proto);
+		return merlon_print_has_ports(proto);
 	case MERLON_F_TCP_FLAGS:
 		return proto == IPPROTO_TCP;
 	case MERLON_F_ICMP_TYPE:
@@ -282,7 +294,7 @@ struct look {
 
 static const char *port_name(const struct merlon_printing *p, char *buffer, size_t size, const char *which)
 {
-	snprintf(buffer, size, "%s %s", has_ports(p->proto) ? protocol_name(p->proto) : "th", which);
+	snprintf(buffer, size, "%s %s", merlon_print_has_ports(p->proto) ? merlon_print_protocol_name(p->proto) : "th", which);
 	return buffer;
 }
 
@@ -336,17 +348,13 @@ static struct look look_of(const struct merlon_printing *p, const struct merlon_
 
 static void print_ct_state(FILE *out, const struct merlon_intervals *in)
 {
-	static const char *const name[MERLON_CT_STATES] = {
-		[MERLON_CT_INVALID] = "invalid", [MERLON_CT_ESTABLISHED] = "established", [MERLON_CT_RELATED] = "related",
-		[MERLON_CT_NEW] = "new", [MERLON_CT_UNTRACKED] = "untracked",
-	};
 	const char *comma = "";
 	unsigned i;
 
 	fputs("ct state ", out);
 	for (i = 0; i < MERLON_CT_STATES; i++)
 		if (merlon_intervals_contain(in, i)) {
-			fprintf(out, "%s%s", comma, name[i]);
+			fprintf(out, "%s%s", comma, ct_state_name[i]);
 			comma = ",";
 		}
 	/* a bit that no packet has */
