@@ -31,6 +31,9 @@ struct plane_rule {
 	uint8_t verdict, reject, code;
 	uint8_t direction;	/* > 0: ct direction is direction - 1; such a decision is not remembered */
 };
+/* In place of a direction: the sender's Ethernet address starts with these bytes. */
+#define PLANE_ETHER 3
+#define PLANE_ETHER_HIGH 0x02aabbccU
 
 struct plane {
 	struct merlon_bpf *skel;

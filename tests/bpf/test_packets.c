@@ -344,6 +344,24 @@ static void wrong_family(void **state)
 	assert_malformed(&g);
 }
 
+/* The sender's Ethernet address: there on Ethernet devices, not on loopback. */
+static void ether(void **state)
+{
+	struct flow here = { "127.0.0.1", "127.0.0.1", 1000, 53 };
+	struct frame f = frame_udp(&v4, 30), lo = frame_udp(&here, 30);
+	const struct plane_rule rule = { .l4proto = -1, .dport = -1, .verdict = MERLON_ACCEPT, .direction = PLANE_ETHER };
+
+	(void)state;
+	memcpy(&f.data[6], "\x02\xaa\xbb\xcc\xdd\xee", 6);
+	memset(&lo.data[0], 0, 6);	/* loopback's own */
+	memcpy(&lo.data[6], &f.data[6], 6);
+	plane_rules(&plane, &rule, 1, MERLON_DROP);
+	assert_int_equal(in(&f), PLANE_PASS);
+	assert_int_equal(plane_ingress(&plane, PLANE_LO, lo.data, lo.bytes), PLANE_SHOT);
+	f.data[9]++;
+	assert_int_equal(in(&f), PLANE_SHOT);
+}
+
 static int group_set_up(void **state)
 {
 	(void)state;
@@ -365,6 +383,7 @@ int main(void)
 		TEST(malformed_ipv4), TEST(malformed_ipv6), TEST(padding), TEST(options), TEST(icmp_of_one_byte),
 		TEST(extension_headers), TEST(authentication_header), TEST(fragments4), TEST(fragments6),
 		TEST(tiny_first_fragment), TEST(short_transport_headers), TEST(not_judged), TEST(wrong_family),
+		TEST(ether),
 	};
 
 	if (geteuid())
