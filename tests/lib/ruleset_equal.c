@@ -23,6 +23,49 @@ static bool same_names(const struct merlon_statement *a, const struct merlon_sta
 	return a->interface.n == b->interface.n;
 }
 
+static bool same_range(const struct merlon_lookup *a, size_t i, const struct merlon_lookup *b, size_t j, size_t part)
+{
+	const struct merlon_part_range *x = &a->range[i * a->n_parts + part], *y = &b->range[j * b->n_parts + part];
+
+	if (a->part[part].field == MERLON_F_IIF || a->part[part].field == MERLON_F_OIF)
+		return same_name(&a->name[x->lo], &b->name[y->lo]);
+	return x->lo == y->lo && x->hi == y->hi;
+}
+
+/* Times to live run on between two readings, what was declared stays. */
+static bool same_element(const struct merlon_lookup *a, size_t i, const struct merlon_lookup *b, size_t j)
+{
+	const struct merlon_lookup_element *x = &a->element[i], *y = &b->element[j];
+
+	if (x->any != y->any || x->timeout_ms != y->timeout_ms || !x->expires_ms != !y->expires_ms)
+		return false;
+	for (size_t p = 0; p < a->n_parts && !x->any; p++)
+		if (!same_range(a, i, b, j, p))
+			return false;
+	return !a->map || (x->verdict == y->verdict && (x->verdict < MERLON_V_JUMP || x->target == y->target));
+}
+
+/* The elements of anonymous maps and sets come in any order; where the order may count, nobody knows it. */
+static bool same_lookup(const struct merlon_lookup *a, const struct merlon_lookup *b)
+{
+	if (a->n_parts != b->n_parts || a->n != b->n || a->map != b->map || a->negated != b->negated || !a->set != !b->set ||
+	    (a->set && strcmp(a->set, b->set) != 0))
+		return false;
+	for (size_t p = 0; p < a->n_parts; p++)
+		if (a->part[p].field != b->part[p].field || a->part[p].family != b->part[p].family)
+			return false;
+	for (size_t i = 0; i < a->n; i++) {
+		size_t j = i;
+
+		/* the same place first */
+		for (size_t tries = 0; tries < b->n && !same_element(a, i, b, j); tries++)
+			j = tries;
+		if (!same_element(a, i, b, j))
+			return false;
+	}
+	return true;
+}
+
 static bool same_limit(const struct merlon_limit *a, const struct merlon_limit *b)
 {
 	return a->rate * b->per_s == b->rate * a->per_s && a->burst == b->burst && a->bytes == b->bytes && a->over == b->over;
@@ -51,8 +94,9 @@ static bool same_statement(const struct merlon_statement *a, const struct merlon
 	case MERLON_S_MARK:
 		return a->mark.mask == b->mark.mask && a->mark.xor == b->mark.xor;
 	case MERLON_S_ADDRTYPE:
+		return a->addrtype.field == b->addrtype.field && a->addrtype.types == b->addrtype.types;
 	case MERLON_S_LOOKUP:
-		return false;
+		return same_lookup(a->lookup, b->lookup);
 	case MERLON_S_VERDICT:
 		return a->verdict.verdict == b->verdict.verdict && a->verdict.reject.type == b->verdict.reject.type &&
 		       memcmp(a->verdict.reject.code, b->verdict.reject.code, sizeof(a->verdict.reject.code)) == 0;

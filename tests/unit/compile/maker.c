@@ -8,11 +8,12 @@
 #include "src/model/naive.h"
 
 #define ROOM 8192
+#define NOW_NS 1000000000000ULL
 
 static const struct merlon_interface interfaces[] = { { 2, "eth0", false }, { 3, "eth1", false }, { 7, "wlan0", false } };
 const struct merlon_compile_options make_options = {
 	.generation = 5, .interface = interfaces, .n_interfaces = 3, .first_counter = 10, .max_counters = 100,
-	.first_limit = 4, .max_limits = 100,
+	.first_limit = 4, .max_limits = 100, .loaded_ns = NOW_NS - MAKE_AGE_MS * 1000000ULL,
 };
 
 struct merlon_ruleset *make_ruleset(void)
@@ -130,6 +131,38 @@ void make_call(struct merlon_rule *rule, enum merlon_rule_verdict verdict, uint3
 	rule->statement[rule->n - 1].verdict.target = chain;
 }
 
+struct merlon_lookup *make_lookup(struct merlon_rule *rule, const enum merlon_field *field, size_t n_parts)
+{
+	struct merlon_lookup *lookup = calloc(1, sizeof(*lookup));
+
+	lookup->part = calloc(n_parts, sizeof(*lookup->part));
+	lookup->n_parts = n_parts;
+	for (size_t i = 0; i < n_parts; i++)
+		lookup->part[i].field = field[i];
+	append(rule, MERLON_S_LOOKUP)->lookup = lookup;
+	return lookup;
+}
+
+struct merlon_lookup_element *make_element(struct merlon_lookup *lookup, const merlon_value *range)
+{
+	size_t n = lookup->n++;
+
+	lookup->element = reallocarray(lookup->element, lookup->n, sizeof(*lookup->element));
+	lookup->range = reallocarray(lookup->range, lookup->n * lookup->n_parts, sizeof(*lookup->range));
+	lookup->element[n] = (struct merlon_lookup_element){ 0 };
+	for (size_t p = 0; p < lookup->n_parts; p++)
+		lookup->range[n * lookup->n_parts + p] = (struct merlon_part_range){ range[2 * p], range[2 * p + 1] };
+	return &lookup->element[n];
+}
+
+size_t make_name(struct merlon_lookup *lookup, const char *name, bool prefix)
+{
+	lookup->name = reallocarray(lookup->name, lookup->n_names + 1, sizeof(*lookup->name));
+	lookup->name[lookup->n_names] = (struct merlon_ifname){ .prefix = prefix };
+	strncpy(lookup->name[lookup->n_names].name, name, IFNAMSIZ - 1);
+	return lookup->n_names++;
+}
+
 struct merlon_policy *compile(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_policy *policy = NULL;
@@ -180,7 +213,7 @@ struct merlon_walk judge(const struct merlon_policy *policy, const struct merlon
 
 	memset(&walk, 0xff, sizeof(walk));
 	walk.packet = *packet;
-	walk.now_ns = 1000000000000ULL;
+	walk.now_ns = NOW_NS;
 	assert_int_equal(merlon_native_new(policy, &native), 0);
 	merlon_native_classify(native, &walk);
 	merlon_native_free(native);
@@ -191,7 +224,7 @@ struct merlon_walk judge_both(const struct merlon_policy *policy, const struct m
 {
 	static struct merlon_naive_result naive;
 	struct merlon_naive_input input = { .ruleset = policy->ruleset, .packet = packet, .iif_name = "",
-					    .oif_name = "" };
+					    .oif_name = "", .age_ms = MAKE_AGE_MS };
 	struct merlon_walk walk = judge(policy, packet);
 
 	assert_int_equal(merlon_naive(&input, &naive), 0);

@@ -27,6 +27,14 @@ void make_limit(struct merlon_rule *rule, uint64_t rate, uint32_t burst, bool ov
 void make_verdict(struct merlon_rule *rule, enum merlon_rule_verdict verdict);
 void make_call(struct merlon_rule *rule, enum merlon_rule_verdict verdict, uint32_t chain);
 
+/* A lookup in so many parts (addresses: IPv4) and no elements yet. */
+struct merlon_lookup *make_lookup(struct merlon_rule *rule, const enum merlon_field *field, size_t n_parts);
+/* An element from lo, hi of each part; the next one may move it. Interfaces: lo is the index of a name. */
+struct merlon_lookup_element *make_element(struct merlon_lookup *lookup, const merlon_value *range);
+/* A name for elements; returns its index. */
+size_t make_name(struct merlon_lookup *lookup, const char *name, bool prefix);
+#define MAKE_AGE_MS 5000	/* of the ruleset, when packets are judged */
+
 /* Compiles for interfaces eth0 (2), eth1 (3), wlan0 (7); fails the test on an error. */
 struct merlon_policy *compile(const struct merlon_ruleset *ruleset);
 /* The same where an error is expected: returns its text, which is kept until the next call. */

@@ -177,11 +177,152 @@ static void comments(void **state)
 	merlon_ruleset_free(f.ruleset);
 }
 
+static struct merlon_lookup *add_lookup(struct fixture *f, const enum merlon_field *field, size_t n_parts)
+{
+	struct merlon_lookup *l = calloc(1, sizeof(*l));
+
+	merlon_build_statement(f->rule, MERLON_S_LOOKUP)->lookup = l;
+	l->n_parts = n_parts;
+	l->part = calloc(n_parts, sizeof(*l->part));
+	l->range = calloc(8 * n_parts, sizeof(*l->range));
+	l->element = calloc(8, sizeof(*l->element));
+	for (size_t i = 0; i < n_parts; i++)
+		l->part[i].field = field[i];
+	return l;
+}
+
+static struct merlon_lookup_element *add_element(struct merlon_lookup *l, const merlon_value *range)
+{
+	for (size_t p = 0; p < l->n_parts; p++)
+		l->range[l->n * l->n_parts + p] = (struct merlon_part_range){ range[2 * p], range[2 * p + 1] };
+	return &l->element[l->n++];
+}
+
+static void concatenations(void **state)
+{
+	static const enum merlon_field pair[] = { MERLON_F_SADDR, MERLON_F_TH2 }, other[] = { MERLON_F_TH2, MERLON_F_SADDR };
+	static const enum merlon_field many[] = { MERLON_F_IIF, MERLON_F_MARK, MERLON_F_L4PROTO };
+	struct merlon_lookup *l;
+	struct fixture f;
+
+	(void)state;
+	/* nft asks for family and protocol itself, in this order */
+	make(&f, NFPROTO_INET);
+	merlon_build_statement(f.rule, MERLON_S_FAMILY)->family = MERLON_IPV4;
+	add_match(&f, MERLON_F_L4PROTO, 6, 6);
+	l = add_lookup(&f, pair, 2);
+	add_element(l, (merlon_value[]){ 0x0a000001, 0x0a000001, 22, 25 });
+	add_element(l, (merlon_value[]){ 0x0a000000, 0x0a0000ff, 80, 80 });
+	add_element(l, (merlon_value[]){ 0, 0, 0, 0 })->any = true;
+	expect_and_free(&f, "ip saddr . tcp dport { 10.0.0.1 . 22-25, 10.0.0.0/24 . 80, * }");
+
+	make(&f, NFPROTO_INET);
+	add_match(&f, MERLON_F_L4PROTO, 17, 17);
+	merlon_build_statement(f.rule, MERLON_S_FAMILY)->family = MERLON_IPV4;
+	l = add_lookup(&f, pair, 2);
+	l->negated = true;
+	l->set = strdup("known");
+	expect_and_free(&f, "meta l4proto udp ip saddr . udp dport != @known");
+
+	make(&f, NFPROTO_INET);
+	add_match(&f, MERLON_F_L4PROTO, 17, 17);
+	merlon_build_statement(f.rule, MERLON_S_FAMILY)->family = MERLON_IPV4;
+	l = add_lookup(&f, other, 2);
+	l->set = strdup("known");
+	expect_and_free(&f, "udp dport . ip saddr @known");
+
+	make(&f, NFPROTO_IPV4);
+	l = add_lookup(&f, many, 3);
+	l->name = calloc(2, sizeof(*l->name));
+	l->n_names = 2;
+	strcpy(l->name[0].name, "lo");
+	strcpy(l->name[1].name, "eth");
+	l->name[1].prefix = true;
+	add_element(l, (merlon_value[]){ 0, 0, 5, 5, 6, 6 });
+	add_element(l, (merlon_value[]){ 1, 1, 6, 9, 58, 58 });
+	expect_and_free(&f, "iifname . meta mark . meta l4proto { \"lo\" . 0x5 . tcp, \"eth*\" . 0x6-0x9 . ipv6-icmp }");
+}
+
+static void maps(void **state)
+{
+	static const enum merlon_field ct[] = { MERLON_F_CT_STATE }, type[] = { MERLON_F_ICMP_TYPE };
+	static const enum merlon_field family[] = { MERLON_F_NFPROTO };
+	struct merlon_lookup_element *e;
+	struct merlon_lookup *l;
+	struct fixture f;
+
+	(void)state;
+	make(&f, NFPROTO_INET);
+	merlon_build_chain(f.ruleset, 0, "x");
+	f.rule = &f.ruleset->chain[0].rule[0];
+	l = add_lookup(&f, ct, 1);
+	l->map = true;
+	add_element(l, (merlon_value[]){ MERLON_CT_ESTABLISHED, MERLON_CT_ESTABLISHED })->verdict = MERLON_V_ACCEPT;
+	add_element(l, (merlon_value[]){ MERLON_CT_INVALID, MERLON_CT_INVALID })->verdict = MERLON_V_DROP;
+	e = add_element(l, (merlon_value[]){ MERLON_CT_NEW, MERLON_CT_NEW });
+	e->verdict = MERLON_V_JUMP;
+	e->target = 1;
+	expect_and_free(&f, "ct state vmap { established : accept, invalid : drop, new : jump x }");
+
+	make(&f, NFPROTO_INET);
+	merlon_build_statement(f.rule, MERLON_S_FAMILY)->family = MERLON_IPV6;
+	add_match(&f, MERLON_F_L4PROTO, 58, 58);
+	l = add_lookup(&f, type, 1);
+	l->map = true;
+	add_element(l, (merlon_value[]){ 128, 128 })->verdict = MERLON_V_RETURN;
+	expect_and_free(&f, "icmpv6 type vmap { echo-request : return }");
+
+	make(&f, NFPROTO_INET);
+	l = add_lookup(&f, family, 1);
+	l->map = true;
+	l->set = strdup("families");
+	expect_and_free(&f, "meta nfproto vmap @families");
+}
+
+static void ethernet_and_address_types(void **state)
+{
+	static const enum merlon_field ether[] = { MERLON_F_ETHER_SADDR_HIGH, MERLON_F_ETHER_SADDR_LOW, MERLON_F_SADDR };
+	static const enum merlon_field length[] = { MERLON_F_LENGTH, MERLON_F_SADDR };
+	struct merlon_statement *s;
+	struct merlon_lookup *l;
+	struct fixture f;
+
+	(void)state;
+	make(&f, NFPROTO_IPV4);
+	l = add_lookup(&f, ether, 2);
+	add_element(l, (merlon_value[]){ 0x02aabbcc, 0x02aabbcc, 0x0dee, 0x0dee });
+	expect_and_free(&f, "ether saddr { 02:aa:bb:cc:0d:ee }");
+	make(&f, NFPROTO_IPV4);
+	l = add_lookup(&f, ether, 3);
+	add_element(l, (merlon_value[]){ 0x02aabbcc, 0x02aabbcc, 0x0dee, 0x0dee, 1, 1 });
+	expect_and_free(&f, "ether saddr . ip saddr { 02:aa:bb:cc:0d:ee . 0.0.0.1 }");
+	/* nft 1.0.6 would take it for something else */
+	make(&f, NFPROTO_IPV4);
+	l = add_lookup(&f, length, 2);
+	add_element(l, (merlon_value[]){ 60, 60, 1, 1 });
+	expect_and_free(&f, "@unknown-field . ip saddr { 60 . 0.0.0.1 }");
+
+	make(&f, NFPROTO_INET);
+	s = merlon_build_statement(f.rule, MERLON_S_ADDRTYPE);
+	s->addrtype.field = MERLON_F_SADDR;
+	s->addrtype.types = 1U << 2 | 1U << 3;
+	expect_and_free(&f, "fib saddr type { local, broadcast }");
+	make(&f, NFPROTO_INET);
+	s = merlon_build_statement(f.rule, MERLON_S_ADDRTYPE);
+	s->addrtype.field = MERLON_F_DADDR;
+	s->addrtype.types = ~(1U << 2);
+	s->addrtype.negated = true;
+	expect_and_free(&f, "fib daddr type != local");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing), cmocka_unit_test(names), cmocka_unit_test(strings), cmocka_unit_test(rates),
 		cmocka_unit_test(comments),
+		cmocka_unit_test(concatenations),
+		cmocka_unit_test(maps),
+		cmocka_unit_test(ethernet_and_address_types),
 	};
 
 	return cmocka_run_group_tests_name("print", tests, NULL, NULL);
