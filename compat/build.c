@@ -137,16 +137,58 @@ static const uint32_t *find_chain(const struct merlon_ruleset *ruleset, const ui
 	return NULL;
 }
 
-static bool is_jump(const struct merlon_statement *s)
+/* Where a statement leads to: a jump or goto of its own, or of each element of a map of verdicts. */
+struct lead {
+	const char *chain;
+	uint32_t *target;
+};
+
+static bool leads(enum merlon_rule_verdict verdict)
 {
-	return s->kind == MERLON_S_VERDICT &&
-	       (s->verdict.verdict == MERLON_V_JUMP || s->verdict.verdict == MERLON_V_GOTO);
+	return verdict == MERLON_V_JUMP || verdict == MERLON_V_GOTO;
+}
+
+/* The next one of a statement, from `*at` on, which starts at 0. False: there is none. */
+static bool next_lead(struct merlon_statement *s, size_t *at, struct lead *ret)
+{
+	if (s->kind == MERLON_S_VERDICT && leads(s->verdict.verdict) && (*at)++ == 0) {
+		*ret = (struct lead){ s->verdict.chain, &s->verdict.target };
+		return true;
+	}
+	if (s->kind != MERLON_S_LOOKUP || !s->lookup || !s->lookup->map)
+		return false;
+	while (*at < s->lookup->n) {
+		struct merlon_lookup_element *e = &s->lookup->element[(*at)++];
+
+		if (leads(e->verdict)) {
+			*ret = (struct lead){ e->chain, &e->target };
+			return true;
+		}
+	}
+	return false;
+}
+
+static void resolve_rule(const struct merlon_ruleset *ruleset, const uint32_t *sorted, uint32_t table,
+			 struct merlon_rule *rule)
+{
+	struct lead lead;
+	size_t i, at;
+
+	for (i = 0; i < rule->n; i++)
+		for (at = 0; next_lead(&rule->statement[i], &at, &lead);) {
+			const uint32_t *target = find_chain(ruleset, sorted, table, lead.chain);
+
+			if (target)
+				*lead.target = *target;
+			else
+				merlon_build_refuse(rule, "chain `%s` does not exist", lead.chain);
+		}
 }
 
 static int resolve_jumps(struct merlon_ruleset *ruleset)
 {
 	_cleanup_free_ uint32_t *sorted = reallocarray(NULL, ruleset->n_chains + 1, sizeof(*sorted));
-	size_t i, j, k;
+	size_t i, j;
 
 	if (!sorted)
 		return -ENOMEM;
@@ -156,58 +198,54 @@ static int resolve_jumps(struct merlon_ruleset *ruleset)
 	qsort(sorted, ruleset->n_chains, sizeof(*sorted), by_name);
 
 	for (i = 0; i < ruleset->n_chains; i++)
-		for (j = 0; j < ruleset->chain[i].n; j++) {
-			struct merlon_rule *rule = &ruleset->chain[i].rule[j];
-
-			for (k = 0; k < rule->n; k++) {
-				struct merlon_statement *s = &rule->statement[k];
-				const uint32_t *target;
-
-				if (!is_jump(s))
-					continue;
-				target = find_chain(ruleset, sorted, ruleset->chain[i].table, s->verdict.chain);
-				if (target)
-					s->verdict.target = *target;
-				else
-					merlon_build_refuse(rule, "chain `%s` does not exist", s->verdict.chain);
-			}
-		}
+		for (j = 0; j < ruleset->chain[i].n; j++)
+			resolve_rule(ruleset, sorted, ruleset->chain[i].table, &ruleset->chain[i].rule[j]);
 	return 0;
+}
+
+static void reach_target(uint32_t target, bool *seen, uint32_t *stack, size_t *depth)
+{
+	if (seen[target])
+		return;
+	seen[target] = true;
+	stack[(*depth)++] = target;
 }
 
 /* Marks what can be reached from chain `start` in `seen`, with a stack of its own: chains may nest deeply. */
 static void reach(const struct merlon_ruleset *ruleset, uint32_t start, bool *seen, uint32_t *stack)
 {
-	size_t depth = 0, j, k;
+	size_t depth = 0, j, k, at;
+	struct lead lead;
 
-	if (seen[start])
-		return;
-	seen[start] = true;
-	stack[depth++] = start;
+	reach_target(start, seen, stack, &depth);
 	while (depth) {
 		const struct merlon_chain *chain = &ruleset->chain[stack[--depth]];
 
 		for (j = 0; j < chain->n; j++)
-			for (k = 0; k < chain->rule[j].n; k++) {
-				const struct merlon_statement *s = &chain->rule[j].statement[k];
-
-				if (is_jump(s) && !seen[s->verdict.target]) {
-					seen[s->verdict.target] = true;
-					stack[depth++] = s->verdict.target;
-				}
-			}
+			for (k = 0; k < chain->rule[j].n; k++)
+				for (at = 0; next_lead(&chain->rule[j].statement[k], &at, &lead);)
+					reach_target(*lead.target, seen, stack, &depth);
 	}
+}
+
+static bool is_tracking(enum merlon_field field)
+{
+	return field == MERLON_F_CT_STATE || field == MERLON_F_CT_DIRECTION;
 }
 
 static bool asks_tracking(const struct merlon_rule *rule)
 {
-	size_t i;
+	size_t i, j;
 
-	for (i = 0; i < rule->n; i++)
-		if (rule->statement[i].kind == MERLON_S_MATCH &&
-		    (rule->statement[i].match.field == MERLON_F_CT_STATE ||
-		     rule->statement[i].match.field == MERLON_F_CT_DIRECTION))
+	for (i = 0; i < rule->n; i++) {
+		const struct merlon_statement *s = &rule->statement[i];
+
+		if (s->kind == MERLON_S_MATCH && is_tracking(s->match.field))
 			return true;
+		for (j = 0; s->kind == MERLON_S_LOOKUP && s->lookup && j < s->lookup->n_parts; j++)
+			if (is_tracking(s->lookup->part[j].field))
+				return true;
+	}
 	return false;
 }
 
@@ -273,6 +311,38 @@ static int write_text(const struct merlon_ruleset *ruleset, const struct merlon_
 	return fclose(f) == 0 ? 0 : -ENOMEM;
 }
 
+static bool uses_set(const struct merlon_rule *rule, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < rule->n; i++)
+		if (rule->statement[i].kind == MERLON_S_LOOKUP && rule->statement[i].lookup->set &&
+		    strcmp(rule->statement[i].lookup->set, name) == 0)
+			return true;
+	return false;
+}
+
+/* A map of verdicts that no enforced rule looks in may lead to chains that are not printed: then it does not load. */
+static void drop_unused_maps(struct merlon_ruleset *ruleset)
+{
+	size_t i, j, k;
+
+	for (i = 0; i < ruleset->n_sets; i++) {
+		struct merlon_set *set = &ruleset->set[i];
+		bool used = !set->declaration || strncmp(set->declaration, "map ", 4) != 0;
+
+		for (j = 0; j < ruleset->n_chains && !used; j++)
+			for (k = 0; ruleset->chain[j].table == set->table && !ruleset->chain[j].kept &&
+				    k < ruleset->chain[j].n && !used; k++)
+				used = ruleset->chain[j].rule[k].status == MERLON_EXACT &&
+				       uses_set(&ruleset->chain[j].rule[k], set->name);
+		if (!used) {
+			free(set->declaration);
+			set->declaration = NULL;
+		}
+	}
+}
+
 int merlon_build_settle(struct merlon_ruleset *ruleset)
 {
 	size_t i, j;
@@ -282,6 +352,7 @@ int merlon_build_settle(struct merlon_ruleset *ruleset)
 		r = settle_chains(ruleset);
 	if (r == 0)
 		r = refuse_early_tracking(ruleset);
+	drop_unused_maps(ruleset);
 	for (i = 0; i < ruleset->n_chains && r == 0; i++)
 		for (j = 0; j < ruleset->chain[i].n && r == 0; j++) {
 			struct merlon_rule *rule = &ruleset->chain[i].rule[j];
@@ -317,7 +388,8 @@ static int join_files(struct merlon_ruleset *to, struct merlon_ruleset *from)
 
 static int join_chains(struct merlon_ruleset *to, struct merlon_ruleset *from, uint32_t tables, uint32_t chains)
 {
-	size_t i, j, k;
+	size_t i, j, k, at;
+	struct lead lead;
 
 	for (i = 0; i < from->n_chains; i++) {
 		struct merlon_chain *slot = append(&to->chain, &to->n_chains, sizeof(*slot));
@@ -329,8 +401,8 @@ static int join_chains(struct merlon_ruleset *to, struct merlon_ruleset *from, u
 		slot->table += tables;
 		for (j = 0; j < slot->n; j++)
 			for (k = 0; k < slot->rule[j].n; k++)
-				if (is_jump(&slot->rule[j].statement[k]))
-					slot->rule[j].statement[k].verdict.target += chains;
+				for (at = 0; next_lead(&slot->rule[j].statement[k], &at, &lead);)
+					*lead.target += chains;
 	}
 	from->n_chains = 0;
 	return 0;

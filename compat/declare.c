@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Named sets, declared in nft's language. */
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <net/if.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,90 +13,224 @@
 #include "src/model/print.h"
 #include "src/util/cleanup.h"
 
+#define TYPE_BITS 6		/* of each type in that of a concatenation (nftables include/datatype.h) */
+#define PARTS_MAX 5		/* as many fit into 32 bits */
+
 /* Types of set keys: nft's own numbers (nftables include/datatype.h, enum datatypes). */
+enum {
+	TYPE_CT_STATE = 26,
+	TYPE_IFINDEX = 20,
+	TYPE_NFPROTO = 2,
+	TYPE_ETHER = 9,
+	TYPE_IFNAME = 41,
+};
 static const struct key_type {
 	uint32_t number;
 	const char *name;
 	enum merlon_notation notation;
-	bool big;
+	uint32_t len;	/* bytes */
+	bool big;	/* of single values; intervals are always so */
 } types[] = {
-	{ 7, "ipv4_addr", MERLON_AS_IPV4, true },
-	{ 8, "ipv6_addr", MERLON_AS_IPV6, true },
-	{ 12, "inet_proto", MERLON_AS_PROTOCOL, true },
-	{ 13, "inet_service", MERLON_AS_NUMBER, true },
-	{ 14, "icmp_type", MERLON_AS_NUMBER, true },
-	{ 19, "mark", MERLON_AS_HEX, false },
-	{ 29, "icmpv6_type", MERLON_AS_NUMBER, true },
-	{ 41, "ifname", MERLON_AS_NUMBER, false },
+	{ TYPE_NFPROTO, "nf_proto", MERLON_AS_NUMBER, 1, true },
+	{ 7, "ipv4_addr", MERLON_AS_IPV4, 4, true },
+	{ 8, "ipv6_addr", MERLON_AS_IPV6, 16, true },
+	{ TYPE_ETHER, "ether_addr", MERLON_AS_NUMBER, 6, true },
+	{ 12, "inet_proto", MERLON_AS_PROTOCOL, 1, true },
+	{ 13, "inet_service", MERLON_AS_NUMBER, 2, true },
+	{ 14, "icmp_type", MERLON_AS_NUMBER, 1, true },
+	{ 19, "mark", MERLON_AS_HEX, 4, false },
+	{ TYPE_IFINDEX, "iface_index", MERLON_AS_NUMBER, 4, false },
+	{ TYPE_CT_STATE, "ct_state", MERLON_AS_HEX, 4, false },
+	{ 29, "icmpv6_type", MERLON_AS_NUMBER, 1, true },
+	{ TYPE_IFNAME, "ifname", MERLON_AS_NUMBER, IFNAMSIZ, false },
 };
 
-static int print_names(FILE *out, const struct merlon_named_set *set)
+/* The types of the parts. Returns their number, 0: one of them cannot be written, or they do not fill the key. */
+static size_t types_of(const struct merlon_named_set *set, const struct key_type *ret[PARTS_MAX])
 {
-	_cleanup_free_ struct merlon_ifname *name = NULL;
-	size_t i, n;
-	int r = merlon_set_names(set, &name, &n);
+	uint32_t number = set->key_type, len = 0;
+	size_t n = 0, i, t;
 
-	for (i = 0; r == 0 && i < n; i++) {
-		fputs(i ? ", " : "", out);
-		merlon_print_ifname(out, &name[i]);
+	while (number && n < PARTS_MAX) {
+		n++;
+		number >>= TYPE_BITS;
 	}
+	for (i = 0; i < n; i++) {
+		uint32_t wanted = set->key_type >> (n - 1 - i) * TYPE_BITS & ((1U << TYPE_BITS) - 1);
+
+		for (t = 0; t < ARRAY_SIZE(types) && types[t].number != wanted; t++)
+			;
+		if (t == ARRAY_SIZE(types))
+			return 0;
+		ret[i] = &types[t];
+		len += n > 1 ? (types[t].len + 3) / 4 * 4 : types[t].len;
+	}
+	return len == set->key_len ? n : 0;
+}
+
+static void print_ether(FILE *out, merlon_value v)
+{
+	int shift;
+
+	for (shift = 40; shift >= 0; shift -= 8)
+		fprintf(out, "%02x%s", (unsigned)(v >> shift & 0xff), shift ? ":" : "");
+}
+
+static int print_name(FILE *out, const struct key_type *type, const uint8_t *first, const uint8_t *last, merlon_value v)
+{
+	struct merlon_ifname name = { 0 };
+
+	if (type->number == TYPE_IFNAME && !merlon_set_name(first, last, &name))
+		return -ERANGE;
+	if (type->number == TYPE_IFINDEX) {
+		name.index = (unsigned)v;
+		if (!if_indextoname(name.index, name.name))
+			snprintf(name.name, sizeof(name.name), "%u", name.index);
+	}
+	merlon_print_ifname(out, &name);
+	return 0;
+}
+
+static int print_part(FILE *out, const struct merlon_named_set *set, const struct key_type *type, const uint8_t *first,
+		      const uint8_t *last)
+{
+	bool big = type->big || set->flags & NFT_SET_INTERVAL;
+	struct merlon_interval one = { merlon_number(first, type->len, big), merlon_number(last, type->len, big) };
+
+	switch (type->number) {
+	case TYPE_IFNAME:
+	case TYPE_IFINDEX:
+		if (type->number == TYPE_IFINDEX && one.lo != one.hi)
+			return -ERANGE;
+		return print_name(out, type, first, last, one.lo);
+	case TYPE_ETHER:
+		print_ether(out, one.lo);
+		if (one.lo != one.hi) {
+			fputc('-', out);
+			print_ether(out, one.hi);
+		}
+		return 0;
+	case TYPE_NFPROTO:
+		if (one.lo != one.hi || (one.lo != NFPROTO_IPV4 && one.lo != NFPROTO_IPV6))
+			return -ERANGE;
+		fputs(one.lo == NFPROTO_IPV4 ? "ipv4" : "ipv6", out);
+		return 0;
+	default:
+		merlon_print_interval(out, type->notation, &one);
+		return 0;
+	}
+}
+
+/* Times in nft's language, whole seconds where they are. */
+static void print_time(FILE *out, const char *word, uint64_t ms)
+{
+	fprintf(out, "%s %llus", word, (unsigned long long)(ms / 1000));
+	if (ms % 1000)
+		fprintf(out, "%llums", (unsigned long long)(ms % 1000));
+}
+
+static void print_verdict(FILE *out, const struct merlon_element *e)
+{
+	static const char *const word[] = {
+		[MERLON_V_ACCEPT] = "accept", [MERLON_V_DROP] = "drop", [MERLON_V_CONTINUE] = "continue",
+		[MERLON_V_RETURN] = "return", [MERLON_V_JUMP] = "jump ", [MERLON_V_GOTO] = "goto ",
+	};
+	enum merlon_rule_verdict v = MERLON_V_CONTINUE;
+
+	merlon_eval_verdict(e->verdict, e->chain, &v);
+	fprintf(out, " : %s%s", word[v], v == MERLON_V_JUMP || v == MERLON_V_GOTO ? e->chain : "");
+}
+
+static int print_element(FILE *out, const struct merlon_named_set *set, const struct merlon_element *e,
+			 const struct key_type *const *type, size_t n)
+{
+	uint32_t offset = 0;
+	size_t i;
+	int r = 0;
+
+	if (e->any)
+		fputc('*', out);
+	for (i = 0; i < n && r == 0 && !e->any; i++) {
+		fputs(i ? " . " : "", out);
+		r = print_part(out, set, type[i], merlon_set_first(set, e) + offset, merlon_set_last(set, e) + offset);
+		offset += (type[i]->len + 3) / 4 * 4;
+	}
+	if (e->timeout_ms && e->timeout_ms != set->timeout_ms)
+		print_time(out, " timeout", e->timeout_ms);
+	if (e->expires_ms != e->timeout_ms)
+		print_time(out, " expires", e->expires_ms);
+	if (set->map)
+		print_verdict(out, e);
 	return r;
 }
 
-static int print_numbers(FILE *out, const struct merlon_named_set *set, const struct key_type *type)
+static void print_head(FILE *out, const struct merlon_named_set *set, const struct key_type *const *type, size_t n)
 {
-	struct merlon_intervals in;
+	static const struct {
+		uint32_t bit;
+		const char *name;
+	} flags[] = { { NFT_SET_CONSTANT, "constant" }, { NFT_SET_INTERVAL, "interval" }, { NFT_SET_TIMEOUT, "timeout" } };
+	const char *before = "; flags ";
 	size_t i;
-	int r = merlon_set_numbers(set, type->big, &in);
 
-	/* without intervals, each value is an element of its own */
-	for (i = 0; r == 0 && i < in.n; i++) {
-		struct merlon_interval one = in.v[i];
-
-		fputs(i ? ", " : "", out);
-		while (!(set->flags & NFT_SET_INTERVAL) && one.lo < in.v[i].hi) {
-			one.hi = one.lo;
-			merlon_print_interval(out, type->notation, &one);
-			fputs(", ", out);
-			one.hi = in.v[i].hi;
-			one.lo++;
+	fprintf(out, "%s %s { type ", set->map ? "map" : "set", set->name);
+	for (i = 0; i < n; i++)
+		fprintf(out, "%s%s", i ? " . " : "", type[i]->name);
+	fputs(set->map ? " : verdict" : "", out);
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		if (set->flags & flags[i].bit) {
+			fprintf(out, "%s%s", before, flags[i].name);
+			before = ",";
 		}
-		merlon_print_interval(out, type->notation, &one);
+	fputs("; ", out);
+	if (set->timeout_ms) {
+		print_time(out, "timeout", set->timeout_ms);
+		fputs("; ", out);
 	}
-	merlon_intervals_clear(&in);
-	return r;
+}
+
+/* A timeout of its own is all that an element can have: none in a set that has one stays longer than that. */
+static bool is_sayable(const struct merlon_named_set *set)
+{
+	size_t i;
+
+	for (i = 0; i < set->n; i++)
+		if (set->timeout_ms && !set->element[i].timeout_ms)
+			return false;
+	return true;
 }
 
 /* The declaration, or NULL for one that cannot be written: matches on it are printed with their elements then. */
 static char *declare(const struct merlon_named_set *set)
 {
-	const struct key_type *type = NULL;
+	const struct key_type *type[PARTS_MAX];
+	size_t i, size, n = types_of(set, type);
 	char *text = NULL;
-	size_t i, size;
 	FILE *out;
 	int r = 0;
 
-	for (i = 0; i < ARRAY_SIZE(types); i++)
-		if (types[i].number == set->key_type)
-			type = &types[i];
-	if (!type || set->refused || set->catchall)
+	if (!n || set->refused || !is_sayable(set))
 		return NULL;
 	out = open_memstream(&text, &size);
 	if (!out)
 		return NULL;
-	fprintf(out, "set %s { type %s; ", set->name, type->name);
-	if (set->flags & NFT_SET_INTERVAL)
-		fputs("flags interval; ", out);
-	if (set->n) {
-		fputs("elements = { ", out);
-		r = type->number == 41 ? print_names(out, set) : print_numbers(out, set, type);
-		fputs(" }; ", out);
+	print_head(out, set, type, n);
+	for (i = 0; i < set->n && r == 0; i++) {
+		fputs(i ? ", " : "elements = { ", out);
+		r = print_element(out, set, &set->element[i], type, n);
 	}
-	fputc('}', out);
+	fputs(set->n ? " }; }" : "}", out);
 	if (fclose(out) != 0 || r < 0) {
 		free(text);
 		return NULL;
 	}
+	return text;
+}
+
+bool merlon_set_is_declarable(const struct merlon_named_set *set)
+{
+	_cleanup_free_ char *text = declare(set);
+
 	return text;
 }
 

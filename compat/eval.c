@@ -2,10 +2,12 @@
 #include "compat/eval.h"
 
 #include <errno.h>
+#include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,10 @@
 #include "compat/fields.h"
 #include "compat/masks.h"
 #include "src/util/cleanup.h"
+
+/* in a frame of Ethernet (linux/if_ether.h, struct ethhdr) */
+#define ETHER_SADDR_OFFSET 6
+#define ETHER_TYPE_OFFSET 12
 
 static bool is_address(int field)
 {
@@ -37,6 +43,8 @@ const char *merlon_eval_describe(const struct merlon_eval *eval, const struct me
 		snprintf(raw, sizeof(raw), "raw payload @%s,%u,%u",
 			 operand->key < ARRAY_SIZE(base) ? base[operand->key] : "?", operand->offset * 8, operand->len * 8);
 		return raw;
+	case MERLON_FROM_FIB:
+		return operand->key & NFTA_FIB_F_SADDR ? "fib saddr type" : "fib daddr type";
 	default:
 		return "a register without a source";
 	}
@@ -52,11 +60,19 @@ static void learn(struct merlon_eval *eval, const struct merlon_statement *s)
 		eval->proto = (int)in->v[0].lo;
 }
 
+enum merlon_family merlon_eval_family(const struct merlon_eval *eval, enum merlon_field field)
+{
+	if (field == MERLON_F_NEXTHDR)
+		return MERLON_IPV6;
+	if (field == MERLON_F_SADDR || field == MERLON_F_DADDR || field == MERLON_F_TTL || field == MERLON_F_TOS)
+		return eval->family == MERLON_IPV6 ? MERLON_IPV6 : MERLON_IPV4;
+	return MERLON_IPV4;
+}
+
 static int add_match(struct merlon_eval *eval, enum merlon_field field, uint32_t mask,
 		     struct merlon_comparison *c)
 {
 	struct merlon_statement *s, *last = eval->rule->n ? &eval->rule->statement[eval->rule->n - 1] : NULL;
-	unsigned family = eval->family < 0 ? MERLON_IPV4 : eval->family;
 
 	/* nft compares a range with its two ends, one after the other */
 	if (c->upper && eval->lower_bound == eval->rule->n && last && last->kind == MERLON_S_MATCH &&
@@ -75,10 +91,7 @@ static int add_match(struct merlon_eval *eval, enum merlon_field field, uint32_t
 	if (!s)
 		return -ENOMEM;
 	s->match.field = field;
-	if (field == MERLON_F_NEXTHDR)
-		family = MERLON_IPV6;
-	s->match.family = field == MERLON_F_SADDR || field == MERLON_F_DADDR || field == MERLON_F_NEXTHDR ||
-			  field == MERLON_F_TTL || field == MERLON_F_TOS ? family : MERLON_IPV4;
+	s->match.family = merlon_eval_family(eval, field);
 	s->match.mask = mask;
 	s->match.in = c->in;
 	c->in = (struct merlon_intervals){ 0 };
@@ -107,78 +120,229 @@ static void widen(struct merlon_intervals *in, unsigned by)
 	}
 }
 
-static int compare_number(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c,
-			  enum merlon_field field, unsigned field_bits)
+/* Bits 4-11 of the first two bytes of IPv6 as one byte. */
+static int tclass_values(struct merlon_intervals *raw)
 {
+	struct merlon_intervals in = { 0 };
+	size_t i;
+
+	for (i = 0; i < raw->n; i++) {
+		merlon_value lo = (raw->v[i].lo + 15) >> 4, hi = raw->v[i].hi >> 4;
+
+		if (hi > 0xff)
+			hi = 0xff;
+		if (lo <= hi && merlon_intervals_add(&in, lo, hi) < 0) {
+			merlon_intervals_clear(&in);
+			return -ENOMEM;
+		}
+	}
+	merlon_intervals_normalise(&in);
+	merlon_intervals_clear(raw);
+	*raw = in;
+	return 0;
+}
+
+static merlon_value result(const struct merlon_operand *operand, merlon_value raw)
+{
+	return operand->masked ? (raw & operand->mask) ^ operand->xor : raw;
+}
+
+/* Those of `value` that the register's value is in `in` for, by their numbers. */
+static int chosen(const struct merlon_operand *operand, const uint32_t *value, unsigned n, struct merlon_intervals *in)
+{
+	struct merlon_intervals out = { 0 };
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		if (merlon_intervals_contain(in, result(operand, value[i])) && merlon_intervals_add(&out, i, i) < 0) {
+			merlon_intervals_clear(&out);
+			return -ENOMEM;
+		}
+	merlon_intervals_normalise(&out);
+	merlon_intervals_clear(in);
+	*in = out;
+	return 0;
+}
+
+static int state_values(const struct merlon_operand *operand, struct merlon_intervals *in)
+{
+	/* a packet has exactly one of them */
+	static const uint32_t bit[MERLON_CT_STATES] = {
+		[MERLON_CT_INVALID] = NF_CT_STATE_INVALID_BIT,
+		[MERLON_CT_ESTABLISHED] = NF_CT_STATE_BIT(IP_CT_ESTABLISHED),
+		[MERLON_CT_RELATED] = NF_CT_STATE_BIT(IP_CT_RELATED),
+		[MERLON_CT_NEW] = NF_CT_STATE_BIT(IP_CT_NEW),
+		[MERLON_CT_UNTRACKED] = NF_CT_STATE_UNTRACKED_BIT,
+	};
+
+	return chosen(operand, bit, MERLON_CT_STATES, in);
+}
+
+/* meta nfproto, and meta protocol, which says the same where IP packets are judged. */
+static int family_values(const struct merlon_operand *operand, struct merlon_intervals *in)
+{
+	static const uint32_t ether[MERLON_FAMILIES] = { ETH_P_IP, ETH_P_IPV6 };
+	static const uint32_t nfproto[MERLON_FAMILIES] = { NFPROTO_IPV4, NFPROTO_IPV6 };
+
+	return chosen(operand, operand->from == MERLON_FROM_META && operand->key == NFT_META_NFPROTO ? nfproto : ether,
+		      MERLON_FAMILIES, in);
+}
+
+int merlon_eval_values(struct merlon_eval *eval, const struct merlon_meaning *meaning, struct merlon_intervals *in)
+{
+	const struct merlon_operand *operand = &meaning->operand;
 	unsigned bits = operand->len * 8;
+	int r = 0;
+
+	if (meaning->field == MERLON_F_CT_STATE)
+		return state_values(operand, in);
+	if (meaning->field == MERLON_F_NFPROTO)
+		return family_values(operand, in);
+	if (meaning->is_tclass)
+		r = tclass_values(in);
+	if (r == 0 && operand->masked)
+		r = merlon_mask_undo(in, operand->mask, operand->xor, bits);
+	if (r == -ERANGE) {
+		merlon_build_refuse(eval->rule, "expression `%s` with a mask of more than %u intervals",
+				    merlon_eval_describe(eval, operand), MERLON_MASK_INTERVALS);
+		return 0;
+	}
+	if (r == 0 && bits < meaning->bits)
+		widen(in, meaning->bits - bits);
+	return r;
+}
+
+static bool refuse_operand(struct merlon_eval *eval, const struct merlon_operand *operand)
+{
+	merlon_build_refuse(eval->rule, "expression `%s`: not supported yet", merlon_eval_describe(eval, operand));
+	return false;
+}
+
+/* The traffic class of IPv6 lies in bits 4-11 of the first two bytes; others must be masked out. */
+static bool tclass(struct merlon_eval *eval, struct merlon_meaning *ret)
+{
+	if (!ret->operand.masked || (ret->operand.mask | ret->operand.xor) & ~(merlon_value)0x0ff0) {
+		merlon_build_refuse(eval->rule, "expression `ip6 version`: not supported yet");
+		return false;
+	}
+	ret->is_tclass = true;
+	ret->bits = 8;
+	ret->operand.len = 1;
+	ret->operand.mask >>= 4;
+	ret->operand.xor >>= 4;
+	return true;
+}
+
+static bool payload_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret)
+{
+	const struct merlon_header_field *f = merlon_header_field(eval, operand->key, operand->offset);
+
+	/* the protocol of a frame, once it is known to be Ethernet's */
+	if (eval->ether != MERLON_ETHER_UNKNOWN && operand->key == NFT_PAYLOAD_LL_HEADER &&
+	    operand->offset == ETHER_TYPE_OFFSET && operand->len == 2) {
+		ret->field = MERLON_F_NFPROTO;
+		return true;
+	}
+	/* type and code of ICMP as one number: what iptables makes of `! --icmp-type` */
+	if (f && f->field == MERLON_F_ICMP_TYPE && operand->len == 2) {
+		ret->field = MERLON_F_TH0;
+		ret->bits = 16;
+		return true;
+	}
+	if (!f || f->field == MERLON_NO_FIELD || operand->len > f->len ||
+	    (operand->len < f->len && !is_address(f->field)))
+		return refuse_operand(eval, operand);
+	ret->field = f->field;
+	ret->bits = f->field == MERLON_F_LENGTH ? operand->len * 8 : f->len * 8;
+	return f->field == MERLON_F_TOS && f->len == 2 ? tclass(eval, ret) : true;
+}
+
+static bool meta_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret)
+{
+	static const struct {
+		uint32_t key;
+		enum merlon_field field;
+	} known[] = {
+		{ NFT_META_NFPROTO, MERLON_F_NFPROTO }, { NFT_META_PROTOCOL, MERLON_F_NFPROTO },
+		{ NFT_META_L4PROTO, MERLON_F_L4PROTO }, { NFT_META_LEN, MERLON_F_LENGTH },
+		{ NFT_META_MARK, MERLON_F_MARK }, { NFT_META_PKTTYPE, MERLON_F_PKTTYPE },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(known); i++)
+		if (known[i].key == operand->key) {
+			ret->field = known[i].field;
+			ret->bits = operand->len * 8;
+			return true;
+		}
+	return refuse_operand(eval, operand);
+}
+
+bool merlon_eval_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret)
+{
+	*ret = (struct merlon_meaning){ .operand = *operand };
+	switch (operand->from) {
+	case MERLON_FROM_PAYLOAD:
+		return payload_meaning(eval, operand, ret);
+	case MERLON_FROM_META:
+		return meta_meaning(eval, operand, ret);
+	case MERLON_FROM_CT:
+		ret->field = operand->key == NFT_CT_STATE ? MERLON_F_CT_STATE : MERLON_F_CT_DIRECTION;
+		ret->bits = 8;
+		return operand->key == NFT_CT_STATE || operand->key == NFT_CT_DIRECTION ? true :
+		       refuse_operand(eval, operand);
+	default:
+		return refuse_operand(eval, operand);
+	}
+}
+
+static int add_family(struct merlon_eval *eval, const struct merlon_meaning *meaning, const struct merlon_intervals *in)
+{
+	bool v4 = merlon_intervals_contain(in, MERLON_IPV4), v6 = merlon_intervals_contain(in, MERLON_IPV6);
+	struct merlon_statement *s;
+
+	if (v4 && v6)
+		return 0;
+	if (!v4 && !v6) {
+		merlon_build_refuse(eval->rule, "`%s` that is neither IPv4 nor IPv6",
+				    merlon_eval_describe(eval, &meaning->operand));
+		return 0;
+	}
+	/* asked twice, once of the frame */
+	if (meaning->operand.from == MERLON_FROM_PAYLOAD && eval->family == (v4 ? MERLON_IPV4 : MERLON_IPV6))
+		return 0;
+	s = merlon_build_statement(eval->rule, MERLON_S_FAMILY);
+	if (!s)
+		return -ENOMEM;
+	s->family = v4 ? MERLON_IPV4 : MERLON_IPV6;
+	if (eval->family < 0)
+		eval->family = s->family;
+	return 0;
+}
+
+static int compare_number(struct merlon_eval *eval, const struct merlon_meaning *meaning, struct merlon_comparison *c)
+{
+	const struct merlon_operand *operand = &meaning->operand;
+	bool keep = operand->masked && keeps_mask(meaning->field) && operand->xor == 0;
 	uint32_t mask = ~0U;
+	int r;
 
 	/* what matches then is not what the set holds */
 	if (operand->masked)
 		c->set = NULL;
-	if (operand->masked && keeps_mask(field) && operand->xor == 0) {
-		if (operand->mask != merlon_value_max(field_bits))
-			mask = (uint32_t)operand->mask;
-	} else if (operand->masked) {
-		int r = merlon_mask_undo(&c->in, operand->mask, operand->xor, bits);
-
-		if (r == -ERANGE)
-			merlon_build_refuse(eval->rule, "expression `%s` with a mask of more than %u intervals",
-					    merlon_eval_describe(eval, operand), MERLON_MASK_INTERVALS);
-		if (r < 0)
-			return r == -ERANGE ? 0 : r;
-	}
-	if (bits < field_bits)
-		widen(&c->in, field_bits - bits);
-	return add_match(eval, field, mask, c);
-}
-
-/* The traffic class of IPv6 lies in bits 4-11 of the first two bytes; others must be masked out. */
-static int compare_tclass(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
-{
-	struct merlon_operand byte = *operand;
-	struct merlon_intervals in = { 0 };
-	size_t i;
-
-	if (!operand->masked || (operand->mask | operand->xor) & ~(merlon_value)0x0ff0) {
-		merlon_build_refuse(eval->rule, "expression `ip6 version`: not supported yet");
-		return 0;
-	}
-	byte.len = 1;
-	byte.mask >>= 4;
-	byte.xor >>= 4;
-	for (i = 0; i < c->in.n; i++) {
-		merlon_value lo = (c->in.v[i].lo + 15) >> 4, hi = c->in.v[i].hi >> 4;
-
-		if (hi > 0xff)
-			hi = 0xff;
-		if (lo <= hi && merlon_intervals_add(&in, lo, hi) < 0)
-			return -ENOMEM;
-	}
-	merlon_intervals_normalise(&in);
-	merlon_intervals_clear(&c->in);
-	c->in = in;
-	return compare_number(eval, &byte, c, MERLON_F_TOS, 8);
-}
-
-static int refuse_operand(struct merlon_eval *eval, const struct merlon_operand *operand)
-{
-	merlon_build_refuse(eval->rule, "expression `%s`: not supported yet", merlon_eval_describe(eval, operand));
-	return 0;
-}
-
-static int compare_header_field(struct merlon_eval *eval, const struct merlon_operand *operand,
-				struct merlon_comparison *c)
-{
-	const struct merlon_header_field *f = merlon_header_field(eval, operand->key, operand->offset);
-
-	if (!f || f->field == MERLON_NO_FIELD || operand->len > f->len ||
-	    (operand->len < f->len && !is_address(f->field)))
-		return refuse_operand(eval, operand);
-	if (f->field == MERLON_F_TOS && f->len == 2)
-		return compare_tclass(eval, operand, c);
-	return compare_number(eval, operand, c, f->field,
-			      f->field == MERLON_F_LENGTH ? operand->len * 8 : f->len * 8);
+	if (meaning->field == MERLON_F_CT_STATE)
+		c->negated = false;
+	if (keep && operand->mask != merlon_value_max(meaning->bits))
+		mask = (uint32_t)operand->mask;
+	if (keep)
+		r = meaning->is_tclass ? tclass_values(&c->in) : 0;
+	else
+		r = merlon_eval_values(eval, meaning, &c->in);
+	if (r < 0 || eval->rule->status == MERLON_REFUSED)
+		return r;
+	if (meaning->field == MERLON_F_NFPROTO)
+		return add_family(eval, meaning, &c->in);
+	return add_match(eval, meaning->field, mask, c);
 }
 
 /* nft merges `==` on neighbouring fields into one load: take it apart again. */
@@ -191,6 +355,7 @@ static int compare_neighbours(struct merlon_eval *eval, const struct merlon_oper
 	while (left && r == 0 && eval->rule->status != MERLON_REFUSED) {
 		const struct merlon_header_field *f = merlon_header_field(eval, operand->key, part.offset);
 		struct merlon_comparison c = { .equal = true };
+		struct merlon_meaning meaning;
 		merlon_value ones;
 
 		part.len = f && f->len < left ? f->len : left;
@@ -200,74 +365,44 @@ static int compare_neighbours(struct merlon_eval *eval, const struct merlon_oper
 		part.xor = operand->xor >> left * 8 & ones;
 		if (merlon_intervals_add(&c.in, value >> left * 8 & ones, value >> left * 8 & ones) < 0)
 			return -ENOMEM;
-		r = compare_header_field(eval, &part, &c);
+		r = merlon_eval_meaning(eval, &part, &meaning) ? compare_number(eval, &meaning, &c) : 0;
 		merlon_intervals_clear(&c.in);
 		part.offset += part.len;
 	}
 	return r;
 }
 
+/* ... and does the same to the sender's Ethernet address and the frame's protocol. */
+static int compare_frame(struct merlon_eval *eval, const struct merlon_operand *operand, merlon_value value)
+{
+	struct merlon_operand part = *operand;
+	struct merlon_comparison c = { .equal = true };
+	int r;
+
+	part.len = ETHER_TYPE_OFFSET - operand->offset;
+	r = merlon_intervals_add(&c.in, value >> 16, value >> 16);
+	if (r == 0)
+		r = merlon_eval_compare(eval, &part, &c);
+	part.offset = ETHER_TYPE_OFFSET;
+	part.len = 2;
+	if (r == 0)
+		r = merlon_intervals_add(&c.in, value & 0xffff, value & 0xffff);
+	return r < 0 ? r : merlon_eval_compare(eval, &part, &c);
+}
+
 static int compare_payload(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
 {
 	const struct merlon_header_field *f = merlon_header_field(eval, operand->key, operand->offset);
+	struct merlon_meaning meaning;
 
+	if (merlon_eval_is_ether_saddr(operand))
+		return merlon_eval_ether_saddr(eval, c);
+	if (operand->key == NFT_PAYLOAD_LL_HEADER && operand->offset == ETHER_SADDR_OFFSET && operand->len == 8 &&
+	    c->equal && !operand->masked)
+		return compare_frame(eval, operand, c->in.v[0].lo);
 	if (f && operand->len > f->len && c->equal && c->in.n == 1)
 		return compare_neighbours(eval, operand, c->in.v[0].lo);
-	/* type and code of ICMP as one number: what iptables makes of `! --icmp-type` */
-	if (f && f->field == MERLON_F_ICMP_TYPE && operand->len == 2)
-		return compare_number(eval, operand, c, MERLON_F_TH0, 16);
-	return compare_header_field(eval, operand, c);
-}
-
-static merlon_value result(const struct merlon_operand *operand, merlon_value raw)
-{
-	return operand->masked ? (raw & operand->mask) ^ operand->xor : raw;
-}
-
-static int compare_ct_state(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
-{
-	static const uint32_t bit[MERLON_CT_STATES] = {
-		[MERLON_CT_INVALID] = NF_CT_STATE_INVALID_BIT,
-		[MERLON_CT_ESTABLISHED] = NF_CT_STATE_BIT(IP_CT_ESTABLISHED),
-		[MERLON_CT_RELATED] = NF_CT_STATE_BIT(IP_CT_RELATED),
-		[MERLON_CT_NEW] = NF_CT_STATE_BIT(IP_CT_NEW),
-		[MERLON_CT_UNTRACKED] = NF_CT_STATE_UNTRACKED_BIT,
-	};
-	struct merlon_intervals in = { 0 };
-	unsigned i;
-
-	/* a packet has exactly one of them */
-	for (i = 0; i < MERLON_CT_STATES; i++)
-		if (merlon_intervals_contain(&c->in, result(operand, bit[i])) && merlon_intervals_add(&in, i, i) < 0)
-			return -ENOMEM;
-	merlon_intervals_normalise(&in);
-	merlon_intervals_clear(&c->in);
-	c->in = in;
-	c->negated = false;
-	return add_match(eval, MERLON_F_CT_STATE, ~0U, c);
-}
-
-/* meta nfproto, and meta protocol, which says the same where IP packets are judged. */
-static int compare_family(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
-{
-	bool ether = operand->key == NFT_META_PROTOCOL;
-	bool v4 = merlon_intervals_contain(&c->in, result(operand, ether ? ETH_P_IP : NFPROTO_IPV4));
-	bool v6 = merlon_intervals_contain(&c->in, result(operand, ether ? ETH_P_IPV6 : NFPROTO_IPV6));
-	struct merlon_statement *s;
-
-	if (v4 && v6)
-		return 0;
-	if (!v4 && !v6) {
-		merlon_build_refuse(eval->rule, "`%s` that is neither IPv4 nor IPv6", merlon_meta_name(operand->key));
-		return 0;
-	}
-	s = merlon_build_statement(eval->rule, MERLON_S_FAMILY);
-	if (!s)
-		return -ENOMEM;
-	s->family = v4 ? MERLON_IPV4 : MERLON_IPV6;
-	if (eval->family < 0)
-		eval->family = s->family;
-	return 0;
+	return merlon_eval_meaning(eval, operand, &meaning) ? compare_number(eval, &meaning, c) : 0;
 }
 
 static int compare_index(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
@@ -296,26 +431,45 @@ static int compare_index(struct merlon_eval *eval, const struct merlon_operand *
 				 c->in.n, c);
 }
 
+static int compare_other(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
+{
+	struct merlon_meaning meaning;
+
+	return merlon_eval_meaning(eval, operand, &meaning) ? compare_number(eval, &meaning, c) : 0;
+}
+
+/* nft asks for the type of the device before it looks at the Ethernet header: the model's fields imply that. */
+static int compare_iiftype(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
+{
+	if (operand->masked || c->in.n != 1 || c->in.v[0].lo != ARPHRD_ETHER || c->in.v[0].hi != ARPHRD_ETHER)
+		refuse_operand(eval, operand);
+	else if (eval->ether == MERLON_ETHER_UNKNOWN)
+		eval->ether = MERLON_ETHER_ASKED;
+	return 0;
+}
+
 static int compare_meta(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
 {
 	switch (operand->key) {
-	case NFT_META_NFPROTO:
-	case NFT_META_PROTOCOL:
-		return compare_family(eval, operand, c);
-	case NFT_META_L4PROTO:
-		return compare_number(eval, operand, c, MERLON_F_L4PROTO, 8);
-	case NFT_META_LEN:
-		return compare_number(eval, operand, c, MERLON_F_LENGTH, 32);
-	case NFT_META_MARK:
-		return compare_number(eval, operand, c, MERLON_F_MARK, 32);
-	case NFT_META_PKTTYPE:
-		return compare_number(eval, operand, c, MERLON_F_PKTTYPE, 8);
 	case NFT_META_IIF:
 	case NFT_META_OIF:
 		return compare_index(eval, operand, c);
+	case NFT_META_IIFTYPE:
+		return compare_iiftype(eval, operand, c);
 	default:
-		return refuse_operand(eval, operand);
+		return compare_other(eval, operand, c);
 	}
+}
+
+static int compare_fib(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
+{
+	uint32_t types = 0, i;
+
+	for (i = 0; i <= RTN_MAX; i++)
+		if (merlon_intervals_contain(&c->in, result(operand, i)))
+			types |= 1U << i;
+	return merlon_eval_addrtype(eval, operand->key & NFTA_FIB_F_SADDR ? MERLON_F_SADDR : MERLON_F_DADDR, types,
+				    c->negated);
 }
 
 int merlon_eval_compare(struct merlon_eval *eval, const struct merlon_operand *operand,
@@ -331,12 +485,10 @@ int merlon_eval_compare(struct merlon_eval *eval, const struct merlon_operand *o
 		r = compare_meta(eval, operand, comparison);
 		break;
 	case MERLON_FROM_CT:
-		if (operand->key == NFT_CT_STATE)
-			r = compare_ct_state(eval, operand, comparison);
-		else if (operand->key == NFT_CT_DIRECTION)
-			r = compare_number(eval, operand, comparison, MERLON_F_CT_DIRECTION, 8);
-		else
-			refuse_operand(eval, operand);
+		r = compare_other(eval, operand, comparison);
+		break;
+	case MERLON_FROM_FIB:
+		r = compare_fib(eval, operand, comparison);
 		break;
 	default:
 		merlon_build_refuse(eval->rule, "comparison of %s", merlon_eval_describe(eval, operand));
@@ -394,4 +546,19 @@ int merlon_eval_names(struct merlon_eval *eval, enum merlon_field field, struct 
 	if (how->set && !(s->interface.set = strdup(how->set)))
 		return -ENOMEM;
 	return 0;
+}
+
+bool merlon_eval_is_traceless(const struct merlon_rule *rule)
+{
+	for (size_t i = 0; i < rule->n; i++)
+		if (rule->statement[i].kind == MERLON_S_LIMIT || rule->statement[i].kind == MERLON_S_LOG ||
+		    rule->statement[i].kind == MERLON_S_COUNTER || rule->statement[i].kind == MERLON_S_MARK)
+			return false;
+	return true;
+}
+
+void merlon_eval_finish(struct merlon_eval *eval)
+{
+	if (eval->ether == MERLON_ETHER_ASKED)
+		merlon_build_refuse(eval->rule, "expression `meta iiftype`: not supported yet");
 }

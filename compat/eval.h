@@ -15,6 +15,7 @@ enum merlon_source_kind {
 	MERLON_FROM_PAYLOAD,
 	MERLON_FROM_META,
 	MERLON_FROM_CT,
+	MERLON_FROM_FIB,
 	MERLON_FROM_IMMEDIATE,
 	MERLON_FROM_REFUSED,	/* something that already refused the rule */
 };
@@ -22,7 +23,7 @@ enum merlon_source_kind {
 /* What a register holds. */
 struct merlon_operand {
 	enum merlon_source_kind from;
-	uint32_t key;		/* payload: enum nft_payload_bases; else the meta or ct key */
+	uint32_t key;		/* payload: enum nft_payload_bases; fib: its flags; else the meta or ct key */
 	uint32_t offset;	/* payload */
 	uint32_t len;		/* bytes */
 	bool big;		/* most significant byte first; else in the byte order of this machine */
@@ -33,11 +34,19 @@ struct merlon_operand {
 
 struct merlon_named_set;	/* compat/sets.h */
 
+/* What nft asks ahead of a match on the Ethernet header, and the model's fields imply. */
+enum merlon_ether {
+	MERLON_ETHER_UNKNOWN,
+	MERLON_ETHER_ASKED,	/* meta iiftype says so; no match on the header yet */
+	MERLON_ETHER_MATCHED,	/* ... and there was one */
+};
+
 struct merlon_eval {
 	struct merlon_rule *rule;	/* being made */
 	uint8_t nfproto;		/* of the table */
 	int family;			/* enum merlon_family that the packet is known to have, -1: either */
 	int proto;			/* transport protocol that it is known to have, -1: any */
+	enum merlon_ether ether;
 	size_t lower_bound;		/* 1 + index of the statement that a `>=` just made, 0: none */
 	struct merlon_operand reg[MERLON_REGISTERS];
 };
@@ -51,9 +60,24 @@ struct merlon_comparison {
 	bool equal;			/* == one value: may span several fields */
 };
 
+/* What a number in a register is: a field of the packet, or that field with something done to it. */
+struct merlon_meaning {
+	enum merlon_field field;	/* MERLON_F_NFPROTO for what tells the family */
+	unsigned bits;			/* of the field */
+	bool is_tclass;			/* the field lies across two bytes: shifted left by four */
+	struct merlon_operand operand;
+};
+
 /*
  * All of these return 0 (also when the rule was refused: its status says so) or -ENOMEM.
  */
+
+/* Finds the meaning of a register. False: there is none that the model knows, and the rule was refused. */
+bool merlon_eval_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret);
+/* Turns what the register holds into values of the field: undoes masks, takes state bits for states, and so on. */
+int merlon_eval_values(struct merlon_eval *eval, const struct merlon_meaning *meaning, struct merlon_intervals *in);
+/* The family that a match on this field names in the model. */
+enum merlon_family merlon_eval_family(const struct merlon_eval *eval, enum merlon_field field);
 
 /* Adds the statements for a comparison of a number. Takes over comparison->in. */
 int merlon_eval_compare(struct merlon_eval *eval, const struct merlon_operand *operand,
@@ -70,6 +94,31 @@ int merlon_eval_range(struct merlon_eval *eval, enum merlon_field field, merlon_
 int merlon_eval_names(struct merlon_eval *eval, enum merlon_field field, struct merlon_ifname *name, size_t n,
 		      const struct merlon_comparison *how);
 bool merlon_eval_is_name(const struct merlon_operand *operand, enum merlon_field *ret_field);
+
+/* The sender's Ethernet address, as a number of six bytes (negated as well). Takes over comparison->in. */
+bool merlon_eval_is_ether_saddr(const struct merlon_operand *operand);
+int merlon_eval_ether_saddr(struct merlon_eval *eval, struct merlon_comparison *comparison);
+
+/*
+ * Address types, bits of 1 << RTN_* (linux/rtnetlink.h) of what nft's `fib saddr type` and `fib daddr type` tell, of the
+ * families that the packet may have. Refuses the rule where a type of IPv6 would depend on routes that the model lacks.
+ */
+int merlon_eval_addrtype(struct merlon_eval *eval, enum merlon_field field, uint32_t types, bool negated);
+
+/* Whether nothing in the rule so far leaves a trace: counts, logs, marks. */
+bool merlon_eval_is_traceless(const struct merlon_rule *rule);
+/*
+ * Where a register of nf_tables is in merlon_eval.reg: NFT_REG_1..4 are four 32-bit registers each, NFT_REG32_00.. one
+ * (linux/netfilter/nf_tables.h, enum nft_registers).
+ */
+unsigned merlon_register(uint32_t reg);
+/* Whether a register of `len` bytes can be compared; `ordered`: by more than equality. False: the rule is refused. */
+bool merlon_eval_comparable(struct merlon_eval *eval, const struct merlon_operand *operand, uint32_t len, bool ordered);
+/* The verdict of the kernel's number. False: the model has none, or a jump lacks its chain. */
+bool merlon_eval_verdict(int number, const char *chain, enum merlon_rule_verdict *ret);
+
+/* At the end of a rule: what was asked for and not used refuses it. */
+void merlon_eval_finish(struct merlon_eval *eval);
 
 /* The names of nft for what is not understood, for messages: "ip id", "meta skuid", "ct mark". Static storage. */
 const char *merlon_eval_describe(const struct merlon_eval *eval, const struct merlon_operand *operand);

@@ -16,8 +16,7 @@
 
 typedef int (*handler)(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e);
 
-/* NFT_REG_1..4 are four 32-bit registers each, NFT_REG32_00.. one (linux/netfilter/nf_tables.h, enum nft_registers). */
-static unsigned reg_index(uint32_t reg)
+unsigned merlon_register(uint32_t reg)
 {
 	unsigned i = reg >= NFT_REG32_00 ? reg - NFT_REG32_00 : (reg - NFT_REG_1) * 4;
 
@@ -27,7 +26,7 @@ static unsigned reg_index(uint32_t reg)
 /* A register to be filled: whatever overlaps it is gone. */
 static struct merlon_operand *reg_put(struct merlon_eval *eval, uint32_t reg, const struct merlon_operand *operand)
 {
-	unsigned i, at = reg_index(reg), end = at + (operand->len + 3) / 4;
+	unsigned i, at = merlon_register(reg), end = at + (operand->len + 3) / 4;
 
 	for (i = 0; i < MERLON_REGISTERS; i++)
 		if (i < end && i + (eval->reg[i].len + 3) / 4 > at)
@@ -38,7 +37,7 @@ static struct merlon_operand *reg_put(struct merlon_eval *eval, uint32_t reg, co
 
 static struct merlon_operand *reg_get(struct merlon_eval *eval, uint32_t reg)
 {
-	return &eval->reg[reg_index(reg)];
+	return &eval->reg[merlon_register(reg)];
 }
 
 static void unsupported(struct merlon_eval *eval, const char *what)
@@ -85,6 +84,8 @@ static uint32_t meta_len(uint32_t key)
 	case NFT_META_PKTTYPE:
 		return 1;
 	case NFT_META_PROTOCOL:
+	case NFT_META_IIFTYPE:
+	case NFT_META_OIFTYPE:
 		return 2;
 	default:
 		return 4;
@@ -216,7 +217,7 @@ static int cmp_name(struct merlon_eval *eval, enum merlon_field field, const uin
 	return merlon_eval_names(eval, field, name, 1, &how);
 }
 
-static bool comparable(struct merlon_eval *eval, const struct merlon_operand *operand, uint32_t len, bool ordered)
+bool merlon_eval_comparable(struct merlon_eval *eval, const struct merlon_operand *operand, uint32_t len, bool ordered)
 {
 	if (operand->from == MERLON_FROM_REFUSED)
 		return false;
@@ -252,7 +253,7 @@ static int cmp(struct merlon_reader *reader, struct merlon_eval *eval, const str
 	(void)reader;
 	if (data && merlon_eval_is_name(operand, &field))
 		return cmp_name(eval, field, data, len, op);
-	if (!data || !comparable(eval, operand, len, op != NFT_CMP_EQ && op != NFT_CMP_NEQ))
+	if (!data || !merlon_eval_comparable(eval, operand, len, op != NFT_CMP_EQ && op != NFT_CMP_NEQ))
 		return 0;
 	v = merlon_number(data, len, operand->big);
 	hi = max = merlon_value_max(len * 8);
@@ -282,7 +283,7 @@ static int range(struct merlon_reader *reader, struct merlon_eval *eval, const s
 	int r = 0;
 
 	(void)reader;
-	if (!from || !to || !comparable(eval, operand, len, true) || !comparable(eval, operand, len_to, true))
+	if (!from || !to || !merlon_eval_comparable(eval, operand, len, true) || !merlon_eval_comparable(eval, operand, len_to, true))
 		return 0;
 	lo = merlon_number(from, len, operand->big);
 	hi = merlon_number(to, len, operand->big);
@@ -305,59 +306,30 @@ static int add_verdict(struct merlon_eval *eval, enum merlon_rule_verdict verdic
 	return chain && !(s->verdict.chain = strdup(chain)) ? -ENOMEM : 0;
 }
 
-static int lookup_names(struct merlon_eval *eval, enum merlon_field field, const struct merlon_named_set *set,
-			const struct merlon_comparison *how)
+bool merlon_eval_verdict(int number, const char *chain, enum merlon_rule_verdict *ret)
 {
-	struct merlon_ifname *name;
-	size_t n;
-	int r = merlon_set_names(set, &name, &n);
-
-	if (r == -ERANGE) {
-		unsupported(eval, "interface names in a set of this form");
-		return 0;
+	switch (number) {
+	case NF_ACCEPT:
+		*ret = MERLON_V_ACCEPT;
+		return true;
+	case NF_DROP:
+		*ret = MERLON_V_DROP;
+		return true;
+	case NFT_CONTINUE:
+		*ret = MERLON_V_CONTINUE;
+		return true;
+	case NFT_RETURN:
+		*ret = MERLON_V_RETURN;
+		return true;
+	case NFT_JUMP:
+		*ret = MERLON_V_JUMP;
+		return chain;
+	case NFT_GOTO:
+		*ret = MERLON_V_GOTO;
+		return chain;
+	default:
+		return false;
 	}
-	return r < 0 ? r : merlon_eval_names(eval, field, name, n, how);
-}
-
-static int lookup(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
-{
-	const struct merlon_operand *operand = reg_get(eval, nftnl_expr_get_u32(e, NFTNL_EXPR_LOOKUP_SREG));
-	const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_LOOKUP_SET);
-	const char *table = reader->ruleset->table[reader->ruleset->chain[reader->chain].table].name;
-	const struct merlon_named_set *set = name ? merlon_sets_find(reader, eval->nfproto, table, name) : NULL;
-	struct merlon_comparison c = { 0 };
-	enum merlon_field field;
-	size_t i;
-	int r;
-
-	/* the rule is refused, but where it leads to is reached */
-	for (i = 0; set && i < set->n_chains; i++)
-		if (add_verdict(eval, MERLON_V_JUMP, set->chain[i]) < 0)
-			return -ENOMEM;
-	if (operand->from == MERLON_FROM_REFUSED)
-		return 0;
-	if (!set || set->refused) {
-		merlon_build_refuse(eval->rule, "%s `%s`: not supported yet", set ? set->refused : "unknown set",
-				    name && strncmp(name, "__", 2) != 0 ? name : "(anonymous)");
-		return 0;
-	}
-	if (nftnl_expr_is_set(e, NFTNL_EXPR_LOOKUP_DREG)) {
-		unsupported(eval, "map");
-		return 0;
-	}
-	c.negated = nftnl_expr_get_u32(e, NFTNL_EXPR_LOOKUP_FLAGS) & NFT_LOOKUP_F_INV;
-	/* sets whose names begin so are nft's own, for { ... } in a rule */
-	c.set = strncmp(name, "__", 2) == 0 ? NULL : name;
-	if (merlon_eval_is_name(operand, &field))
-		return lookup_names(eval, field, set, &c);
-	if (!comparable(eval, operand, set->key_len, set->flags & NFT_SET_INTERVAL))
-		return 0;
-	r = merlon_set_numbers(set, operand->big, &c.in);
-	if (r == 0 && c.negated)
-		r = merlon_intervals_complement(&c.in, merlon_value_max(set->key_len * 8));
-	if (r < 0)
-		merlon_intervals_clear(&c.in);
-	return r < 0 ? r : merlon_eval_compare(eval, operand, &c);
 }
 
 static int verdict(struct merlon_eval *eval, const struct nftnl_expr *e)
@@ -365,31 +337,8 @@ static int verdict(struct merlon_eval *eval, const struct nftnl_expr *e)
 	const char *chain = nftnl_expr_get_str(e, NFTNL_EXPR_IMM_CHAIN);
 	enum merlon_rule_verdict v;
 
-	switch ((int)nftnl_expr_get_u32(e, NFTNL_EXPR_IMM_VERDICT)) {
-	case NF_ACCEPT:
-		v = MERLON_V_ACCEPT;
-		break;
-	case NF_DROP:
-		v = MERLON_V_DROP;
-		break;
-	case NFT_CONTINUE:
-		v = MERLON_V_CONTINUE;
-		break;
-	case NFT_RETURN:
-		v = MERLON_V_RETURN;
-		break;
-	case NFT_JUMP:
-		v = MERLON_V_JUMP;
-		break;
-	case NFT_GOTO:
-		v = MERLON_V_GOTO;
-		break;
-	default:
+	if (!merlon_eval_verdict((int)nftnl_expr_get_u32(e, NFTNL_EXPR_IMM_VERDICT), chain, &v)) {
 		unsupported(eval, "queue");
-		return 0;
-	}
-	if ((v == MERLON_V_JUMP || v == MERLON_V_GOTO) && !chain) {
-		unsupported(eval, "jump without a chain");
 		return 0;
 	}
 	return add_verdict(eval, v, v == MERLON_V_JUMP || v == MERLON_V_GOTO ? chain : NULL);
@@ -501,16 +450,13 @@ static int reject(struct merlon_reader *reader, struct merlon_eval *eval, const 
 	return 0;
 }
 
-static int fib(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
+static void describe_fib(uint32_t flags, uint32_t wanted, char *text)
 {
 	static const char *const flag[] = { "saddr", "daddr", "mark", "iif", "oif" };
 	static const char *const result[] = { "", "oif", "oifname", "type" };
-	uint32_t flags = nftnl_expr_get_u32(e, NFTNL_EXPR_FIB_FLAGS);
-	uint32_t wanted = nftnl_expr_get_u32(e, NFTNL_EXPR_FIB_RESULT);
-	char text[64] = "fib ";
 	unsigned i;
 
-	(void)reader;
+	strcpy(text, "fib ");
 	for (i = 0; i < ARRAY_SIZE(flag); i++)
 		if (flags & 1U << i) {
 			strcat(text, text[4] ? " . " : "");
@@ -518,7 +464,22 @@ static int fib(struct merlon_reader *reader, struct merlon_eval *eval, const str
 		}
 	strcat(text, " ");
 	strcat(text, wanted < ARRAY_SIZE(result) ? result[wanted] : "");
-	return load_unsupported(eval, nftnl_expr_get_u32(e, NFTNL_EXPR_FIB_DREG), text);
+}
+
+static int fib(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
+{
+	uint32_t wanted = nftnl_expr_get_u32(e, NFTNL_EXPR_FIB_RESULT), dreg = nftnl_expr_get_u32(e, NFTNL_EXPR_FIB_DREG);
+	struct merlon_operand operand = { .from = MERLON_FROM_FIB, .len = 4 };
+	char text[64];
+
+	(void)reader;
+	operand.key = nftnl_expr_get_u32(e, NFTNL_EXPR_FIB_FLAGS);
+	if (wanted == NFT_FIB_RESULT_ADDRTYPE && (operand.key == NFTA_FIB_F_SADDR || operand.key == NFTA_FIB_F_DADDR)) {
+		reg_put(eval, dreg, &operand);
+		return 0;
+	}
+	describe_fib(operand.key, wanted, text);
+	return load_unsupported(eval, dreg, text);
 }
 
 static int match(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
@@ -558,6 +519,18 @@ static int other(struct merlon_eval *eval, const char *name)
 	return 0;
 }
 
+/* A verdict in the middle of a rule: `continue` does nothing there (net/netfilter/nf_tables_core.c, nft_do_chain). */
+static void go_on(struct merlon_eval *eval)
+{
+	struct merlon_rule *rule = eval->rule;
+	struct merlon_statement *last = rule->n ? &rule->statement[rule->n - 1] : NULL;
+
+	if (last && last->kind == MERLON_S_VERDICT && last->verdict.verdict == MERLON_V_CONTINUE)
+		merlon_statement_clear(&rule->statement[--rule->n]);
+	else if (last && last->kind == MERLON_S_LOOKUP && last->lookup && last->lookup->map)
+		merlon_build_refuse(rule, "more statements behind a verdict map: not supported yet");
+}
+
 int merlon_expr_read(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
 {
 	static const struct {
@@ -565,13 +538,14 @@ int merlon_expr_read(struct merlon_reader *reader, struct merlon_eval *eval, con
 		handler handle;
 	} known[] = {
 		{ "payload", payload }, { "meta", meta }, { "ct", ct }, { "bitwise", bitwise }, { "byteorder", byteorder },
-		{ "cmp", cmp }, { "range", range }, { "lookup", lookup }, { "immediate", immediate },
+		{ "cmp", cmp }, { "range", range }, { "lookup", merlon_lookup_read }, { "immediate", immediate },
 		{ "counter", counter }, { "limit", limit }, { "log", log_ }, { "reject", reject }, { "fib", fib },
 		{ "match", match }, { "target", target },
 	};
 	const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_NAME);
 	size_t i;
 
+	go_on(eval);
 	for (i = 0; i < ARRAY_SIZE(known); i++)
 		if (strcmp(known[i].name, name) == 0)
 			return known[i].handle(reader, eval, e);

@@ -231,6 +231,7 @@ static int read_rule(struct merlon_reader *reader, struct nftnl_rule *from)
 	while (r == 0 && (e = nftnl_expr_iter_next(iter)))
 		r = merlon_expr_read(reader, &eval, e);
 	nftnl_expr_iter_destroy(iter);
+	merlon_eval_finish(&eval);
 	return r;
 }
 

@@ -11,23 +11,29 @@
 #include "compat/eval.h"
 #include "src/model/ruleset.h"
 
-/* An element of a set: its key as the kernel has it. */
+/* An element of a set or map. Its key is in merlon_named_set.key. */
 struct merlon_element {
-	uint8_t key[16];
-	bool end;		/* the first value behind an interval */
+	uint32_t number;	/* where its key is */
+	bool end;		/* while reading: the first value behind an interval */
+	bool any;		/* the element `*`; it has no key */
+	uint64_t timeout_ms;	/* 0: it stays */
+	uint64_t expires_ms;	/* what was left of it when it was read, see merlon_lookup_element */
+	int verdict;		/* verdict maps: the kernel's number */
+	char *chain;		/* verdict maps: where it jumps or goes to, or NULL */
 };
 
 struct merlon_named_set {
 	uint8_t nfproto;
 	char *table, *name;
 	uint32_t flags;		/* NFT_SET_* */
-	uint32_t key_type;	/* nft's number of the type, for printing */
-	uint32_t key_len;
-	bool catchall;		/* holds an element that stands for all values */
+	uint32_t key_type;	/* nft's number of the type, for printing; concatenations have six bits a part */
+	uint32_t key_len;	/* bytes; the parts of a concatenation are padded to four each */
+	uint64_t timeout_ms;	/* of elements that have none of their own, 0: they stay */
+	bool map;		/* of verdicts */
+	bool timed;		/* some element expires */
 	char *refused;		/* why matches on it are refused, or NULL */
-	char **chain;		/* verdict map: the chains it leads to */
-	size_t n_chains;
 	struct merlon_element *element;
+	uint8_t *key;		/* first and last key of each interval, key_len bytes each; equal where there are no intervals */
 	size_t n;
 };
 
@@ -43,16 +49,33 @@ struct merlon_reader {
 int merlon_sets_read(struct merlon_reader *reader);
 /* Writes the declarations of the named sets into the ruleset. 0 or -ENOMEM. */
 int merlon_sets_declare(struct merlon_reader *reader);
+/* Whether it can be declared so that it loads again. */
+bool merlon_set_is_declarable(const struct merlon_named_set *set);
 void merlon_sets_free(struct merlon_reader *reader);
 const struct merlon_named_set *merlon_sets_find(const struct merlon_reader *reader, uint8_t nfproto,
 						const char *table, const char *name);
+/* The first and the last key of an element, key_len bytes each, as the registers hold them. */
+static inline const uint8_t *merlon_set_first(const struct merlon_named_set *set, const struct merlon_element *element)
+{
+	return set->key + (size_t)element->number * 2 * set->key_len;
+}
+static inline const uint8_t *merlon_set_last(const struct merlon_named_set *set, const struct merlon_element *element)
+{
+	return merlon_set_first(set, element) + set->key_len;
+}
+
 /* The elements as numbers. `big`: as the register that is looked up has it. 0 or -ENOMEM. */
 int merlon_set_numbers(const struct merlon_named_set *set, bool big, struct merlon_intervals *ret);
 /* The elements as interface names; -ERANGE if they are not names and wildcards. */
 int merlon_set_names(const struct merlon_named_set *set, struct merlon_ifname **ret, size_t *ret_n);
+/* One interface name or wildcard, from the first and last key of IFNAMSIZ bytes. False: it is neither. */
+bool merlon_set_name(const uint8_t *first, const uint8_t *last, struct merlon_ifname *ret);
 
 /* Evaluates one expression of a rule of reader->chain. 0 or -ENOMEM; not understood: the rule is refused. */
 int merlon_expr_read(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e);
+
+/* The expression `lookup`, in a set or a map. 0 or -ENOMEM; not understood: the rule is refused. */
+int merlon_lookup_read(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e);
 
 /* Expressions of iptables-nft that carry a structure of x_tables. 0 or -ENOMEM; not understood: the rule is refused. */
 int merlon_xt_match(struct merlon_eval *eval, const char *name, uint32_t revision, const void *info, uint32_t len);

@@ -12,6 +12,7 @@
 #include "src/util/cleanup.h"
 
 #define BUFFER 4096
+#define NOISE_MS 2000
 
 static int compare_sets(const void *a, const void *b)
 {
@@ -31,10 +32,10 @@ static void free_set(void *p)
 	free(set->table);
 	free(set->name);
 	free(set->refused);
+	while (set->n)
+		free(set->element[--set->n].chain);
 	free(set->element);
-	while (set->n_chains)
-		free(set->chain[--set->n_chains]);
-	free(set->chain);
+	free(set->key);
 	free(set);
 }
 
@@ -61,17 +62,15 @@ static void refuse(struct merlon_named_set *set, const char *why)
 
 static void judge(struct merlon_named_set *set, const struct nftnl_set *s)
 {
-	if (set->flags & NFT_SET_MAP)
-		refuse(set, nftnl_set_get_u32(s, NFTNL_SET_DATA_TYPE) == 0xffffff00 ? "verdict map" : "map");
+	set->map = set->flags & NFT_SET_MAP && nftnl_set_get_u32(s, NFTNL_SET_DATA_TYPE) == NFT_DATA_VERDICT;
+	if (set->flags & NFT_SET_MAP && !set->map)
+		refuse(set, "map");
 	if (set->flags & NFT_SET_OBJECT)
 		refuse(set, "map of objects");
-	if (set->flags & NFT_SET_TIMEOUT)
-		refuse(set, "set with timeouts");
 	if (set->flags & NFT_SET_EVAL)
-		refuse(set, "dynamic set");
-	/* a concatenation has one six-bit type after the other (nftables include/datatype.h, TYPE_BITS) */
-	if (set->flags & NFT_SET_CONCAT || set->key_len > sizeof(set->element->key) || set->key_type > 0x3f)
-		refuse(set, "set of concatenations");
+		refuse(set, set->map ? "dynamic map" : "dynamic set");
+	if (!set->key_len || set->key_len > NFT_DATA_VALUE_MAXLEN)
+		refuse(set, "set with keys of this length");
 	if (nftnl_set_is_set(s, NFTNL_SET_EXPR) || nftnl_set_is_set(s, NFTNL_SET_EXPRESSIONS))
 		refuse(set, "set with stateful elements");
 }
@@ -90,6 +89,8 @@ static int add_set(const struct nlmsghdr *message, void *context)
 		set->flags = nftnl_set_get_u32(s, NFTNL_SET_FLAGS);
 		set->key_type = nftnl_set_get_u32(s, NFTNL_SET_KEY_TYPE);
 		set->key_len = nftnl_set_get_u32(s, NFTNL_SET_KEY_LEN);
+		if (nftnl_set_is_set(s, NFTNL_SET_TIMEOUT))
+			set->timeout_ms = nftnl_set_get_u64(s, NFTNL_SET_TIMEOUT);
 		judge(set, s);
 		if (set->table && set->name)
 			slot = tsearch(set, &reader->sets, compare_sets);
@@ -107,19 +108,63 @@ static int add_set(const struct nlmsghdr *message, void *context)
 	return slot ? MNL_CB_OK : MNL_CB_ERROR;
 }
 
-static int add_target(struct merlon_named_set *set, struct nftnl_set_elem *e)
+/*
+ * What is left of an element's time. A ruleset read right after it was loaded must be the same each time: up to
+ * NOISE_MS less than the whole is the whole, else whole seconds.
+ */
+static void read_times(const struct merlon_named_set *set, struct nftnl_set_elem *e, struct merlon_element *to)
 {
-	const char *name = nftnl_set_elem_get_str(e, NFTNL_SET_ELEM_CHAIN);
-	char **grown;
+	uint64_t left;
 
-	if (!name)
-		return 0;
-	grown = reallocarray(set->chain, set->n_chains + 1, sizeof(*grown));
-	if (!grown)
-		return -1;
-	set->chain = grown;
-	grown[set->n_chains] = strdup(name);
-	return grown[set->n_chains++] ? 0 : -1;
+	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_TIMEOUT))
+		to->timeout_ms = nftnl_set_elem_get_u64(e, NFTNL_SET_ELEM_TIMEOUT);
+	else if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPIRATION))
+		to->timeout_ms = set->timeout_ms;
+	to->expires_ms = to->timeout_ms;
+	if (!to->timeout_ms || !nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPIRATION))
+		return;
+	left = nftnl_set_elem_get_u64(e, NFTNL_SET_ELEM_EXPIRATION);
+	if (left + NOISE_MS < to->timeout_ms)
+		to->expires_ms = (left + 999) / 1000 * 1000;
+}
+
+/* Room for one more element and its key; both arrays grow at powers of two. */
+static struct merlon_element *new_element(struct merlon_named_set *set)
+{
+	size_t room = set->n ? set->n * 2 : 1;
+	void *grown;
+
+	if ((set->n & (set->n - 1)) == 0) {
+		grown = reallocarray(set->element, room, sizeof(*set->element));
+		if (!grown)
+			return NULL;
+		set->element = grown;
+		grown = reallocarray(set->key, room, 2 * (size_t)set->key_len);
+		if (!grown)
+			return NULL;
+		set->key = grown;
+	}
+	set->element[set->n] = (struct merlon_element){ .number = set->n };
+	return &set->element[set->n++];
+}
+
+static bool read_key(struct merlon_named_set *set, struct nftnl_set_elem *e, struct merlon_element *to)
+{
+	uint8_t *first = set->key + (size_t)to->number * 2 * set->key_len;
+	uint32_t len, end_len = set->key_len;
+	const void *key = nftnl_set_elem_get(e, NFTNL_SET_ELEM_KEY, &len), *end = key;
+
+	/* the element `*` has no key */
+	memset(first, 0, 2 * (size_t)set->key_len);
+	if (to->any)
+		return true;
+	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_KEY_END))
+		end = nftnl_set_elem_get(e, NFTNL_SET_ELEM_KEY_END, &end_len);
+	if (!key || !end || len != set->key_len || end_len != set->key_len)
+		return false;
+	memcpy(first, key, len);
+	memcpy(first + len, end, len);
+	return true;
 }
 
 static int add_element(struct nftnl_set_elem *e, void *context)
@@ -127,35 +172,27 @@ static int add_element(struct nftnl_set_elem *e, void *context)
 	struct merlon_named_set *set = context;
 	uint32_t flags = nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_FLAGS) ?
 			 nftnl_set_elem_get_u32(e, NFTNL_SET_ELEM_FLAGS) : 0;
+	const char *chain = nftnl_set_elem_get_str(e, NFTNL_SET_ELEM_CHAIN);
 	struct merlon_element *to;
-	const void *key;
-	uint32_t len;
 
-	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_CHAIN))
-		return add_target(set, e);
 	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPR) || nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPRESSIONS) ||
 	    nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_OBJREF))
 		refuse(set, "set with stateful elements");
-	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_TIMEOUT))
-		refuse(set, "set with timeouts");
-	if (flags & NFT_SET_ELEM_CATCHALL) {
-		set->catchall = true;
+	if (!set->key_len || set->key_len > NFT_DATA_VALUE_MAXLEN)
 		return 0;
-	}
-	key = nftnl_set_elem_get(e, NFTNL_SET_ELEM_KEY, &len);
-	if (!key || len != set->key_len || len > sizeof(to->key)) {
-		refuse(set, "set of concatenations");
-		return 0;
-	}
-	if ((set->n & (set->n - 1)) == 0) {
-		to = reallocarray(set->element, set->n ? set->n * 2 : 1, sizeof(*to));
-		if (!to)
-			return -1;
-		set->element = to;
-	}
-	to = &set->element[set->n++];
-	memcpy(to->key, key, len);
+	to = new_element(set);
+	if (!to)
+		return -1;
+	to->any = flags & NFT_SET_ELEM_CATCHALL;
 	to->end = flags & NFT_SET_ELEM_INTERVAL_END;
+	read_times(set, e, to);
+	set->timed |= to->expires_ms != 0;
+	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_VERDICT))
+		to->verdict = (int)nftnl_set_elem_get_u32(e, NFTNL_SET_ELEM_VERDICT);
+	if (chain && !(to->chain = strdup(chain)))
+		return -1;
+	if (!read_key(set, e, to))
+		refuse(set, "set with keys of this form");
 	return 0;
 }
 
@@ -172,11 +209,81 @@ static int add_elements(const struct nlmsghdr *message, void *context)
 	return r;
 }
 
+/* By key; at the same one an end comes before a start (nft_set_rbtree.c), `*` behind all. */
+static int by_key(const void *a, const void *b, void *context)
+{
+	const struct merlon_element *x = a, *y = b;
+	const struct merlon_named_set *set = context;
+	int r;
+
+	if (x->any != y->any)
+		return x->any - y->any;
+	r = memcmp(merlon_set_first(set, x), merlon_set_first(set, y), set->key_len);
+	return r ? r : y->end - x->end;
+}
+
+/* The greatest key below `key`, most significant byte first; keys of 0 have none, and no interval ends before them. */
+static void decrement(uint8_t *key, uint32_t len)
+{
+	while (len-- && key[len]-- == 0)
+		;
+}
+
+/*
+ * nft_set_rbtree has starts and ends as elements of their own, the end being the first key that is not in; an interval
+ * up to the greatest key has none. Makes them closed intervals.
+ */
+static void close_intervals(struct merlon_named_set *set)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < set->n; i++) {
+		const struct merlon_element *next = &set->element[i + 1];
+		uint8_t *last = set->key + ((size_t)set->element[i].number * 2 + 1) * set->key_len;
+
+		if (set->element[i].end)
+			continue;
+		if (!set->element[i].any && i + 1 < set->n && !next->any) {
+			memcpy(last, merlon_set_first(set, next), set->key_len);
+			decrement(last, set->key_len);
+		} else {
+			memset(last, 0xff, set->key_len);
+		}
+		set->element[n++] = set->element[i];
+	}
+	set->n = n;
+}
+
+/*
+ * Elements of a concatenation with intervals may overlap: the one inserted first counts, which is the order of the dump
+ * (nft_set_pipapo.c). The order of the others says nothing: it is made the same each time.
+ */
+static void settle_elements(struct merlon_named_set *set)
+{
+	struct merlon_element any;
+	size_t i;
+
+	if (!(set->flags & NFT_SET_CONCAT && set->flags & NFT_SET_INTERVAL)) {
+		qsort_r(set->element, set->n, sizeof(*set->element), by_key, set);
+		if (set->flags & NFT_SET_INTERVAL)
+			close_intervals(set);
+	}
+	/* what is left of a concatenation's order: `*` goes last */
+	for (i = 0; i + 1 < set->n; i++)
+		if (set->element[i].any) {
+			any = set->element[i];
+			memmove(&set->element[i], &set->element[i + 1], (set->n - i - 1) * sizeof(any));
+			set->element[set->n - 1] = any;
+			break;
+		}
+}
+
 static int read_elements(struct merlon_reader *reader, struct merlon_named_set *set)
 {
 	char buffer[BUFFER];
 	struct nlmsghdr *request;
 	struct nftnl_set *s = nftnl_set_alloc();
+	int r;
 
 	if (!s)
 		return -ENOMEM;
@@ -185,7 +292,10 @@ static int read_elements(struct merlon_reader *reader, struct merlon_named_set *
 	nftnl_set_set_str(s, NFTNL_SET_NAME, set->name);
 	nftnl_set_elems_nlmsg_build_payload(request, s);
 	nftnl_set_free(s);
-	return merlon_netlink_dump(reader->netlink, request, add_elements, set);
+	r = merlon_netlink_dump(reader->netlink, request, add_elements, set);
+	if (r == 0)
+		settle_elements(set);
+	return r;
 }
 
 /* twalk(3) has no argument of its own before glibc 2.30's twalk_r(3). */
@@ -228,59 +338,21 @@ merlon_value merlon_number(const uint8_t *bytes, uint32_t len, bool big)
 	return v;
 }
 
-/* nft_set_rbtree: starts and ends, compared byte by byte; an end comes before a start at the same value. */
-static int by_key(const void *a, const void *b)
-{
-	const struct merlon_element *x = a, *y = b;
-	int r = memcmp(x->key, y->key, sizeof(x->key));
-
-	return r ? r : y->end - x->end;
-}
-
-static int interval_numbers(const struct merlon_named_set *set, struct merlon_intervals *ret)
-{
-	_cleanup_free_ struct merlon_element *sorted = calloc(set->n + 1, sizeof(*sorted));
-	merlon_value start = 0;
-	bool open = false;
-	size_t i;
-
-	if (!sorted)
-		return -ENOMEM;
-	for (i = 0; i < set->n; i++) {
-		memcpy(sorted[i].key, set->element[i].key, set->key_len);
-		sorted[i].end = set->element[i].end;
-	}
-	qsort(sorted, set->n, sizeof(*sorted), by_key);
-	for (i = 0; i < set->n; i++) {
-		merlon_value v = merlon_number(sorted[i].key, set->key_len, true);
-
-		if (open && v > start && merlon_intervals_add(ret, start, v - 1) < 0)
-			return -ENOMEM;
-		open = !sorted[i].end;
-		start = v;
-	}
-	/* an interval up to the greatest value has no end */
-	if (open && merlon_intervals_add(ret, start, merlon_value_max(set->key_len * 8)) < 0)
-		return -ENOMEM;
-	return 0;
-}
-
 int merlon_set_numbers(const struct merlon_named_set *set, bool big, struct merlon_intervals *ret)
 {
+	merlon_value max = merlon_value_max(set->key_len * 8);
 	size_t i;
 	int r = 0;
 
 	*ret = (struct merlon_intervals){ 0 };
-	if (set->catchall)
-		return merlon_intervals_add(ret, 0, merlon_value_max(set->key_len * 8));
-	if (set->flags & NFT_SET_INTERVAL) {
-		r = interval_numbers(set, ret);
-	} else {
-		for (i = 0; i < set->n && r == 0; i++) {
-			merlon_value v = merlon_number(set->element[i].key, set->key_len, big);
+	/* keys of intervals are compared byte by byte */
+	big |= (set->flags & NFT_SET_INTERVAL) != 0;
+	for (i = 0; i < set->n && r == 0; i++) {
+		const struct merlon_element *e = &set->element[i];
 
-			r = merlon_intervals_add(ret, v, v);
-		}
+		r = e->any ? merlon_intervals_add(ret, 0, max) :
+		    merlon_intervals_add(ret, merlon_number(merlon_set_first(set, e), set->key_len, big),
+					 merlon_number(merlon_set_last(set, e), set->key_len, big));
 	}
 	if (r < 0)
 		merlon_intervals_clear(ret);
@@ -317,35 +389,28 @@ static int by_ifname(const void *a, const void *b)
 	return strcmp(((const struct merlon_ifname *)a)->name, ((const struct merlon_ifname *)b)->name);
 }
 
+bool merlon_set_name(const uint8_t *first, const uint8_t *last, struct merlon_ifname *ret)
+{
+	return name_of(merlon_number(first, IFNAMSIZ, true), merlon_number(last, IFNAMSIZ, true), ret);
+}
+
 int merlon_set_names(const struct merlon_named_set *set, struct merlon_ifname **ret, size_t *ret_n)
 {
 	_cleanup_free_ struct merlon_ifname *name = NULL;
-	struct merlon_intervals in;
 	size_t i;
-	int r;
 
-	if (set->key_len != IFNAMSIZ || set->catchall)
+	if (set->key_len != IFNAMSIZ)
 		return -ERANGE;
-	/* without normalising: neighbouring names must not become one interval */
-	in = (struct merlon_intervals){ 0 };
-	r = set->flags & NFT_SET_INTERVAL ? interval_numbers(set, &in) : 0;
-	for (i = 0; !(set->flags & NFT_SET_INTERVAL) && i < set->n && r == 0; i++) {
-		merlon_value v = merlon_number(set->element[i].key, IFNAMSIZ, true);
-
-		r = merlon_intervals_add(&in, v, v);
-	}
-	name = calloc(in.n + 1, sizeof(*name));
+	name = calloc(set->n + 1, sizeof(*name));
 	if (!name)
-		r = -ENOMEM;
-	for (i = 0; i < in.n && r == 0; i++)
-		if (!name_of(in.v[i].lo, in.v[i].hi, &name[i]))
-			r = -ERANGE;
+		return -ENOMEM;
+	for (i = 0; i < set->n; i++)
+		if (set->element[i].any || !merlon_set_name(merlon_set_first(set, &set->element[i]),
+							    merlon_set_last(set, &set->element[i]), &name[i]))
+			return -ERANGE;
 	/* the kernel's order is that of a hash */
-	if (r == 0)
-		qsort(name, in.n, sizeof(*name), by_ifname);
-	*ret_n = in.n;
-	merlon_intervals_clear(&in);
-	if (r == 0)
-		*ret = TAKE_PTR(name);
-	return r;
+	qsort(name, set->n, sizeof(*name), by_ifname);
+	*ret_n = set->n;
+	*ret = TAKE_PTR(name);
+	return 0;
 }

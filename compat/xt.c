@@ -18,6 +18,7 @@
 #include <linux/netfilter/xt_iprange.h>
 #include <linux/netfilter/xt_length.h>
 #include <linux/netfilter/xt_limit.h>
+#include <linux/netfilter/xt_mac.h>
 #include <linux/netfilter/xt_mark.h>
 #include <linux/netfilter/xt_multiport.h>
 #include <linux/netfilter/xt_pkttype.h>
@@ -33,26 +34,18 @@
 
 #include "compat/build.h"
 #include "compat/reader.h"
+#include "compat/xt.h"
 #include "src/util/cleanup.h"
 
-struct blob {
-	struct merlon_eval *eval;
-	const char *name;
-	uint32_t revision;
-	const void *info;
-	uint32_t len;
-};
+typedef int (*decoder)(const struct merlon_blob *blob);
 
-typedef int (*decoder)(const struct blob *blob);
-
-static int refuse(const struct blob *blob, const char *what)
+int merlon_xt_refuse(const struct merlon_blob *blob, const char *what)
 {
 	merlon_build_refuse(blob->eval->rule, "match `%s`%s%s: not supported yet", blob->name, *what ? " " : "", what);
 	return 0;
 }
 
-/* The structure of a blob, or NULL and the rule refused: another revision than those known, or too short. */
-static const void *take(const struct blob *blob, uint32_t first, uint32_t last, size_t size)
+const void *merlon_xt_take(const struct merlon_blob *blob, uint32_t first, uint32_t last, size_t size)
 {
 	if (blob->revision >= first && blob->revision <= last && blob->info && blob->len >= size)
 		return blob->info;
@@ -81,10 +74,10 @@ static int state(struct merlon_eval *eval, unsigned mask, unsigned untracked, bo
 	return merlon_eval_field(eval, MERLON_F_CT_STATE, ~0U, &in, false);
 }
 
-static int conntrack(const struct blob *blob)
+static int conntrack(const struct merlon_blob *blob)
 {
 	/* the three revisions differ behind the first fields only */
-	const struct xt_conntrack_mtinfo1 *one = take(blob, 1, 3, blob->revision == 1 ? sizeof(*one) :
+	const struct xt_conntrack_mtinfo1 *one = merlon_xt_take(blob, 1, 3, blob->revision == 1 ? sizeof(*one) :
 						      sizeof(struct xt_conntrack_mtinfo2));
 	static const struct {
 		unsigned flag;
@@ -109,12 +102,12 @@ static int conntrack(const struct blob *blob)
 	mask = blob->revision == 1 ? one->state_mask : ((const struct xt_conntrack_mtinfo2 *)blob->info)->state_mask;
 	for (i = 0; i < ARRAY_SIZE(other); i++)
 		if (flags & other[i].flag)
-			return refuse(blob, other[i].name);
+			return merlon_xt_refuse(blob, other[i].name);
 	if (flags & XT_CONNTRACK_STATE && mask & (XT_CONNTRACK_STATE_SNAT | XT_CONNTRACK_STATE_DNAT))
-		return refuse(blob, "--ctstate SNAT or DNAT");
+		return merlon_xt_refuse(blob, "--ctstate SNAT or DNAT");
 	/* without a connection the direction is not looked at if there is a state */
 	if ((flags & XT_CONNTRACK_STATE) && (flags & XT_CONNTRACK_DIRECTION))
-		return refuse(blob, "--ctdir with --ctstate");
+		return merlon_xt_refuse(blob, "--ctdir with --ctstate");
 	if (flags & XT_CONNTRACK_STATE)
 		r = state(blob->eval, mask, XT_CONNTRACK_STATE_UNTRACKED, invert & XT_CONNTRACK_STATE);
 	if (r == 0 && flags & XT_CONNTRACK_DIRECTION) {
@@ -125,9 +118,9 @@ static int conntrack(const struct blob *blob)
 	return r;
 }
 
-static int old_state(const struct blob *blob)
+static int old_state(const struct merlon_blob *blob)
 {
-	const struct xt_state_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_state_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	return info ? state(blob->eval, info->statemask, XT_STATE_UNTRACKED, false) : 0;
 }
@@ -148,16 +141,14 @@ static int port_set(struct merlon_eval *eval, enum merlon_field field, const str
 static bool comes_first(const struct merlon_rule *rule)
 {
 	for (size_t i = 0; i < rule->n; i++)
-		if (rule->statement[i].kind == MERLON_S_LIMIT || rule->statement[i].kind == MERLON_S_LOG ||
-		    rule->statement[i].kind == MERLON_S_COUNTER || rule->statement[i].kind == MERLON_S_MARK ||
-		    (rule->statement[i].kind == MERLON_S_MATCH && rule->statement[i].match.either))
+		if (rule->statement[i].kind == MERLON_S_MATCH && rule->statement[i].match.either)
 			return false;
-	return true;
+	return merlon_eval_is_traceless(rule);
 }
 
-static int multiport(const struct blob *blob)
+static int multiport(const struct merlon_blob *blob)
 {
-	const struct xt_multiport_v1 *info = take(blob, 0, 1, blob->revision ? sizeof(*info) : sizeof(struct xt_multiport));
+	const struct xt_multiport_v1 *info = merlon_xt_take(blob, 0, 1, blob->revision ? sizeof(*info) : sizeof(struct xt_multiport));
 	struct merlon_intervals ports = { 0 };
 	bool invert, either;
 	unsigned i;
@@ -167,11 +158,11 @@ static int multiport(const struct blob *blob)
 		return 0;
 	invert = blob->revision && info->invert;
 	if (info->count > XT_MULTI_PORTS)
-		return refuse(blob, "of this form");
+		return merlon_xt_refuse(blob, "of this form");
 	/* (source or destination) is no conjunction, neither of them is; and it may not count twice */
 	either = info->flags == XT_MULTIPORT_EITHER && !invert;
 	if (either && !comes_first(blob->eval->rule))
-		return refuse(blob, "--ports behind another --ports or a limit");
+		return merlon_xt_refuse(blob, "--ports behind another --ports or a limit");
 	for (i = 0; i < info->count && r == 0; i++) {
 		bool is_range = blob->revision && info->pflags[i] && i + 1 < info->count;
 		uint16_t lo = info->ports[i], hi = info->ports[is_range ? i + 1 : i];
@@ -207,15 +198,15 @@ static void rate_of(uint32_t average, uint64_t *rate, uint64_t *per_s)
 	*per_s = average;
 }
 
-static int limit(const struct blob *blob)
+static int limit(const struct merlon_blob *blob)
 {
-	const struct xt_rateinfo *info = take(blob, 0, 0, offsetof(struct xt_rateinfo, prev));
+	const struct xt_rateinfo *info = merlon_xt_take(blob, 0, 0, offsetof(struct xt_rateinfo, prev));
 	struct merlon_statement *s;
 
 	if (!info)
 		return 0;
 	if (!info->avg)
-		return refuse(blob, "without a rate");
+		return merlon_xt_refuse(blob, "without a rate");
 	s = merlon_build_statement(blob->eval->rule, MERLON_S_LIMIT);
 	if (!s)
 		return -ENOMEM;
@@ -226,7 +217,7 @@ static int limit(const struct blob *blob)
 }
 
 /* Type and code as one number: an inverted match means the pair. */
-static int icmp_pair(const struct blob *blob, uint8_t type, const uint8_t code[2], bool invert)
+static int icmp_pair(const struct merlon_blob *blob, uint8_t type, const uint8_t code[2], bool invert)
 {
 	struct merlon_eval *eval = blob->eval;
 	int r;
@@ -239,30 +230,30 @@ static int icmp_pair(const struct blob *blob, uint8_t type, const uint8_t code[2
 	return r;
 }
 
-static int icmp(const struct blob *blob)
+static int icmp(const struct merlon_blob *blob)
 {
-	const struct ipt_icmp *info = take(blob, 0, 0, sizeof(*info));
+	const struct ipt_icmp *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	if (!info)
 		return 0;
 	if (blob->eval->proto != IPPROTO_ICMP)
-		return refuse(blob, "without -p icmp");
+		return merlon_xt_refuse(blob, "without -p icmp");
 	/* any type: there must be one */
 	if (info->type == 0xff && !(info->invflags & IPT_ICMP_INV))
 		return merlon_eval_range(blob->eval, MERLON_F_ICMP_TYPE, 0, 0xff, false);
 	if (info->type == 0xff)
-		return refuse(blob, "! any");
+		return merlon_xt_refuse(blob, "! any");
 	return icmp_pair(blob, info->type, info->code, info->invflags & IPT_ICMP_INV);
 }
 
-static int icmp6(const struct blob *blob)
+static int icmp6(const struct merlon_blob *blob)
 {
-	const struct ip6t_icmp *info = take(blob, 0, 0, sizeof(*info));
+	const struct ip6t_icmp *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	if (!info)
 		return 0;
 	if (blob->eval->proto != IPPROTO_ICMPV6)
-		return refuse(blob, "without -p ipv6-icmp");
+		return merlon_xt_refuse(blob, "without -p ipv6-icmp");
 	return icmp_pair(blob, info->type, info->code, info->invflags & IP6T_ICMP_INV);
 }
 
@@ -271,9 +262,9 @@ static bool any_port(const __u16 port[2], bool invert)
 	return port[0] == 0 && port[1] == 0xffff && !invert;
 }
 
-static int tcp(const struct blob *blob)
+static int tcp(const struct merlon_blob *blob)
 {
-	const struct xt_tcp *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_tcp *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 	struct merlon_eval *eval = blob->eval;
 	struct merlon_intervals in = { 0 };
 	bool invert;
@@ -282,9 +273,9 @@ static int tcp(const struct blob *blob)
 	if (!info)
 		return 0;
 	if (info->option)
-		return refuse(blob, "--tcp-option");
+		return merlon_xt_refuse(blob, "--tcp-option");
 	if (eval->proto != IPPROTO_TCP)
-		return refuse(blob, "without -p tcp");
+		return merlon_xt_refuse(blob, "without -p tcp");
 	if (!any_port(info->spts, info->invflags & XT_TCP_INV_SRCPT))
 		r = merlon_eval_range(eval, MERLON_F_TH0, info->spts[0], info->spts[1],
 				      info->invflags & XT_TCP_INV_SRCPT);
@@ -303,16 +294,16 @@ static int tcp(const struct blob *blob)
 	return merlon_eval_field(eval, MERLON_F_TCP_FLAGS, info->flg_mask == 0xff ? ~0U : info->flg_mask, &in, invert);
 }
 
-static int udp(const struct blob *blob)
+static int udp(const struct merlon_blob *blob)
 {
-	const struct xt_udp *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_udp *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 	struct merlon_eval *eval = blob->eval;
 	int r = 0;
 
 	if (!info)
 		return 0;
 	if (eval->proto != IPPROTO_UDP && eval->proto != IPPROTO_UDPLITE)
-		return refuse(blob, "without -p udp");
+		return merlon_xt_refuse(blob, "without -p udp");
 	if (!any_port(info->spts, info->invflags & XT_UDP_INV_SRCPT))
 		r = merlon_eval_range(eval, MERLON_F_TH0, info->spts[0], info->spts[1],
 				      info->invflags & XT_UDP_INV_SRCPT);
@@ -322,9 +313,9 @@ static int udp(const struct blob *blob)
 	return r;
 }
 
-static int comment(const struct blob *blob)
+static int comment(const struct merlon_blob *blob)
 {
-	const struct xt_comment_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_comment_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	if (!info || blob->eval->rule->comment)
 		return 0;
@@ -333,7 +324,7 @@ static int comment(const struct blob *blob)
 }
 
 /* (field & mask) == value, or not. */
-static int masked(const struct blob *blob, enum merlon_field field, uint32_t mask, uint32_t value, bool invert)
+static int masked(const struct merlon_blob *blob, enum merlon_field field, uint32_t mask, uint32_t value, bool invert)
 {
 	uint32_t max = (uint32_t)merlon_value_max(merlon_field_bits(field, MERLON_IPV4));
 	struct merlon_intervals in = { 0 };
@@ -347,45 +338,45 @@ static int masked(const struct blob *blob, enum merlon_field field, uint32_t mas
 	return merlon_eval_field(blob->eval, field, (mask & max) == max ? ~0U : mask, &in, invert);
 }
 
-static int mark(const struct blob *blob)
+static int mark(const struct merlon_blob *blob)
 {
-	const struct xt_mark_mtinfo1 *info = take(blob, 1, 1, sizeof(*info));
+	const struct xt_mark_mtinfo1 *info = merlon_xt_take(blob, 1, 1, sizeof(*info));
 
 	return info ? masked(blob, MERLON_F_MARK, info->mask, info->mark, info->invert) : 0;
 }
 
-static int tos(const struct blob *blob)
+static int tos(const struct merlon_blob *blob)
 {
-	const struct xt_tos_match_info *info = take(blob, 1, 1, sizeof(*info));
+	const struct xt_tos_match_info *info = merlon_xt_take(blob, 1, 1, sizeof(*info));
 
 	return info ? masked(blob, MERLON_F_TOS, info->tos_mask, info->tos_value, info->invert) : 0;
 }
 
-static int dscp(const struct blob *blob)
+static int dscp(const struct merlon_blob *blob)
 {
-	const struct xt_dscp_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_dscp_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	return info ? masked(blob, MERLON_F_TOS, 0xfc, info->dscp << 2 & 0xff, info->invert) : 0;
 }
 
-static int pkttype(const struct blob *blob)
+static int pkttype(const struct merlon_blob *blob)
 {
-	const struct xt_pkttype_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_pkttype_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	return info ? masked(blob, MERLON_F_PKTTYPE, 0xff, info->pkttype & 0xff, info->invert) : 0;
 }
 
-static int length(const struct blob *blob)
+static int length(const struct merlon_blob *blob)
 {
-	const struct xt_length_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_length_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	return info ? merlon_eval_range(blob->eval, MERLON_F_LENGTH, info->min, info->max, info->invert) : 0;
 }
 
 /* ttl and hl have the same structure and the same modes. */
-static int ttl(const struct blob *blob)
+static int ttl(const struct merlon_blob *blob)
 {
-	const struct ipt_ttl_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct ipt_ttl_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 
 	_Static_assert((int)IPT_TTL_LT == (int)IP6T_HL_LT && sizeof(struct ip6t_hl_info) == sizeof(*info), "hl");
 	if (!info)
@@ -400,24 +391,24 @@ static int ttl(const struct blob *blob)
 	case IPT_TTL_GT:
 		return merlon_eval_range(blob->eval, MERLON_F_TTL, info->ttl + 1, 0xff, false);
 	default:
-		return refuse(blob, "of this mode");
+		return merlon_xt_refuse(blob, "of this mode");
 	}
 }
 
-static merlon_value address(const struct blob *blob, const union nf_inet_addr *addr)
+static merlon_value address(const struct merlon_blob *blob, const union nf_inet_addr *addr)
 {
 	return merlon_number((const uint8_t *)addr, blob->eval->family == MERLON_IPV4 ? 4 : 16, true);
 }
 
-static int iprange(const struct blob *blob)
+static int iprange(const struct merlon_blob *blob)
 {
-	const struct xt_iprange_mtinfo *info = take(blob, 1, 1, sizeof(*info));
+	const struct xt_iprange_mtinfo *info = merlon_xt_take(blob, 1, 1, sizeof(*info));
 	int r = 0;
 
 	if (!info)
 		return 0;
 	if (blob->eval->family < 0)
-		return refuse(blob, "of either family");
+		return merlon_xt_refuse(blob, "of either family");
 	if (info->flags & IPRANGE_SRC)
 		r = merlon_eval_range(blob->eval, MERLON_F_SADDR, address(blob, &info->src_min),
 				      address(blob, &info->src_max), info->flags & IPRANGE_SRC_INV);
@@ -427,9 +418,31 @@ static int iprange(const struct blob *blob)
 	return r;
 }
 
-static int log_(const struct blob *blob)
+static int mac(const struct merlon_blob *blob)
 {
-	const struct xt_log_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_mac_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
+	struct merlon_comparison c = { 0 };
+	merlon_value address;
+	int r;
+
+	if (!info)
+		return 0;
+	address = merlon_number(info->srcaddr, sizeof(info->srcaddr), true);
+	c.negated = info->invert;
+	r = merlon_intervals_add(&c.in, address, address);
+	if (r == 0 && c.negated)
+		r = merlon_intervals_complement(&c.in, merlon_value_max(sizeof(info->srcaddr) * 8));
+	/* it asks for the type of the device itself (net/netfilter/xt_mac.c) */
+	blob->eval->ether = MERLON_ETHER_ASKED;
+	if (r == 0)
+		r = merlon_eval_ether_saddr(blob->eval, &c);
+	merlon_intervals_clear(&c.in);
+	return r;
+}
+
+static int log_(const struct merlon_blob *blob)
+{
+	const struct xt_log_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 	struct merlon_statement *s = info ? merlon_build_statement(blob->eval->rule, MERLON_S_LOG) : NULL;
 
 	if (!s)
@@ -441,9 +454,9 @@ static int log_(const struct blob *blob)
 	return 0;
 }
 
-static int nflog(const struct blob *blob)
+static int nflog(const struct merlon_blob *blob)
 {
-	const struct xt_nflog_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct xt_nflog_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 	struct merlon_statement *s;
 
 	if (!info)
@@ -462,7 +475,7 @@ static int nflog(const struct blob *blob)
 }
 
 /* What REJECT answers with, by its numbers; the rest of them is never sent. */
-static bool reject_code(const struct blob *blob, unsigned with, struct merlon_reject_with *ret)
+static bool reject_code(const struct merlon_blob *blob, unsigned with, struct merlon_reject_with *ret)
 {
 	static const int v4[] = {
 		[IPT_ICMP_NET_UNREACHABLE] = ICMP_NET_UNREACH, [IPT_ICMP_HOST_UNREACHABLE] = ICMP_HOST_UNREACH,
@@ -493,9 +506,9 @@ static bool reject_code(const struct blob *blob, unsigned with, struct merlon_re
 	return true;
 }
 
-static int reject(const struct blob *blob)
+static int reject(const struct merlon_blob *blob)
 {
-	const struct ipt_reject_info *info = take(blob, 0, 0, sizeof(*info));
+	const struct ipt_reject_info *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
 	struct merlon_reject_with with;
 	struct merlon_statement *s;
 
@@ -514,9 +527,9 @@ static int reject(const struct blob *blob)
 	return 0;
 }
 
-static int set_mark(const struct blob *blob)
+static int set_mark(const struct merlon_blob *blob)
 {
-	const struct xt_mark_tginfo2 *info = take(blob, 2, 2, sizeof(*info));
+	const struct xt_mark_tginfo2 *info = merlon_xt_take(blob, 2, 2, sizeof(*info));
 	struct merlon_statement *s = info ? merlon_build_statement(blob->eval->rule, MERLON_S_MARK) : NULL;
 
 	if (!s)
@@ -533,12 +546,12 @@ static const struct known {
 	{ "conntrack", conntrack }, { "state", old_state }, { "multiport", multiport }, { "limit", limit },
 	{ "icmp", icmp }, { "icmp6", icmp6 }, { "tcp", tcp }, { "udp", udp }, { "udplite", udp }, { "comment", comment },
 	{ "mark", mark }, { "iprange", iprange }, { "length", length }, { "ttl", ttl }, { "hl", ttl }, { "tos", tos },
-	{ "dscp", dscp }, { "pkttype", pkttype },
+	{ "dscp", dscp }, { "pkttype", pkttype }, { "addrtype", merlon_xt_addrtype }, { "mac", mac },
 }, targets[] = {
 	{ "LOG", log_ }, { "REJECT", reject }, { "NFLOG", nflog }, { "MARK", set_mark },
 };
 
-static int decode(const struct known *known, size_t n, const struct blob *blob, const char *kind)
+static int decode(const struct known *known, size_t n, const struct merlon_blob *blob, const char *kind)
 {
 	size_t i;
 
@@ -551,14 +564,14 @@ static int decode(const struct known *known, size_t n, const struct blob *blob, 
 
 int merlon_xt_match(struct merlon_eval *eval, const char *name, uint32_t revision, const void *info, uint32_t len)
 {
-	struct blob blob = { eval, name, revision, info, len };
+	struct merlon_blob blob = { eval, name, revision, info, len };
 
 	return decode(matches, ARRAY_SIZE(matches), &blob, "match");
 }
 
 int merlon_xt_target(struct merlon_eval *eval, const char *name, uint32_t revision, const void *info, uint32_t len)
 {
-	struct blob blob = { eval, name, revision, info, len };
+	struct merlon_blob blob = { eval, name, revision, info, len };
 
 	return decode(targets, ARRAY_SIZE(targets), &blob, "target");
 }

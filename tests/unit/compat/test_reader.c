@@ -349,7 +349,7 @@ static void kept(void **state)
 		"table ip nat {\n chain only { counter; }\n"
 		" chain p { type nat hook postrouting priority 100; ip saddr 10.0.0.1 masquerade; jump only; }\n}\n"
 		"table arp a {\n chain i { type filter hook input priority 0; accept; }\n}\n"
-		"table inet f {\n chain shared { counter; }\n chain unused { fib daddr type local accept; }\n"
+		"table inet f {\n chain shared { counter; }\n chain unused { ct mark 5 accept; }\n"
 		" chain pre { type filter hook prerouting priority -300; jump shared; }\n"
 		" chain in { type filter hook input priority 0; jump shared; }\n}\n";
 	char v4[] = "/tmp/merlon-reader-XXXXXX", v6[] = "/tmp/merlon-reader-XXXXXX", nft[] = "/tmp/merlon-reader-XXXXXX";
@@ -422,7 +422,7 @@ static int read_live(void *context)
 {
 	static const char setup[] =
 		"PATH=$PATH:/usr/sbin:/sbin; nft add table inet t && "
-		"nft 'add chain inet t c { type filter hook input priority 0; }' && nft add rule inet t c fib daddr type local accept && "
+		"nft 'add chain inet t c { type filter hook input priority 0; }' && nft add rule inet t c ct mark 5 accept && "
 		"iptables-nft -A INPUT -p tcp -m multiport --dports 1,3 -j DROP && "
 		"iptables-legacy -A INPUT -p udp --dport 53 -j ACCEPT";
 	struct merlon_ruleset *ruleset = NULL;
@@ -441,7 +441,7 @@ static int read_live(void *context)
 		r = 2;
 	if (ruleset->n_tables != 3 || strcmp(ruleset->table[2].name, "filter_legacy") != 0)
 		r = 3;
-	if (strcmp(ruleset->chain[0].rule[0].text, "fib daddr type local accept") != 0)
+	if (strcmp(ruleset->chain[0].rule[0].text, "ct mark 0x00000005 accept") != 0)
 		r = 4;
 	merlon_ruleset_print(ruleset, stdout);
 	merlon_ruleset_free(ruleset);
