@@ -144,7 +144,25 @@ static int tclass_values(struct merlon_intervals *raw)
 
 static merlon_value result(const struct merlon_operand *operand, merlon_value raw)
 {
-	return operand->masked ? (raw & operand->mask) ^ operand->xor : raw;
+	return (operand->masked ? (raw & operand->mask) ^ operand->xor : raw) >> operand->shift;
+}
+
+/* Undoes the shift: any of the bits that it drops will do. */
+static void unshift(const struct merlon_operand *operand, struct merlon_intervals *in)
+{
+	merlon_value max = merlon_value_max(operand->len * 8);
+	size_t i, n = 0;
+
+	for (i = 0; operand->shift && i < in->n; i++) {
+		if (in->v[i].lo > max >> operand->shift)
+			break;
+		in->v[n].lo = in->v[i].lo << operand->shift;
+		in->v[n].hi = in->v[i].hi >= max >> operand->shift ? max :
+			      in->v[i].hi << operand->shift | merlon_value_max(operand->shift);
+		n++;
+	}
+	if (operand->shift)
+		in->n = n;
 }
 
 /* Those of `value` that the register's value is in `in` for, by their numbers. */
@@ -198,6 +216,7 @@ int merlon_eval_values(struct merlon_eval *eval, const struct merlon_meaning *me
 		return state_values(operand, in);
 	if (meaning->field == MERLON_F_NFPROTO)
 		return family_values(operand, in);
+	unshift(operand, in);
 	if (meaning->is_tclass)
 		r = tclass_values(in);
 	if (r == 0 && operand->masked)
@@ -334,10 +353,12 @@ static int compare_number(struct merlon_eval *eval, const struct merlon_meaning 
 		c->negated = false;
 	if (keep && operand->mask != merlon_value_max(meaning->bits))
 		mask = (uint32_t)operand->mask;
-	if (keep)
+	if (keep) {
+		unshift(operand, &c->in);
 		r = meaning->is_tclass ? tclass_values(&c->in) : 0;
-	else
+	} else {
 		r = merlon_eval_values(eval, meaning, &c->in);
+	}
 	if (r < 0 || eval->rule->status == MERLON_REFUSED)
 		return r;
 	if (meaning->field == MERLON_F_NFPROTO)
@@ -400,7 +421,7 @@ static int compare_payload(struct merlon_eval *eval, const struct merlon_operand
 	if (operand->key == NFT_PAYLOAD_LL_HEADER && operand->offset == ETHER_SADDR_OFFSET && operand->len == 8 &&
 	    c->equal && !operand->masked)
 		return compare_frame(eval, operand, c->in.v[0].lo);
-	if (f && operand->len > f->len && c->equal && c->in.n == 1)
+	if (f && operand->len > f->len && c->equal && c->in.n == 1 && !operand->shift)
 		return compare_neighbours(eval, operand, c->in.v[0].lo);
 	return merlon_eval_meaning(eval, operand, &meaning) ? compare_number(eval, &meaning, c) : 0;
 }

@@ -28,7 +28,8 @@ struct merlon_operand {
 	uint32_t len;		/* bytes */
 	bool big;		/* most significant byte first; else in the byte order of this machine */
 	bool masked;
-	merlon_value mask, xor;	/* value = (source & mask) ^ xor, if masked */
+	merlon_value mask, xor;	/* value = ((source & mask) ^ xor) >> shift, if masked */
+	unsigned shift;
 	merlon_value value;	/* MERLON_FROM_IMMEDIATE */
 };
 
@@ -48,6 +49,7 @@ struct merlon_eval {
 	int proto;			/* transport protocol that it is known to have, -1: any */
 	enum merlon_ether ether;
 	size_t lower_bound;		/* 1 + index of the statement that a `>=` just made, 0: none */
+	merlon_value ether_first;	/* ... of Ethernet addresses: the value compared with */
 	struct merlon_operand reg[MERLON_REGISTERS];
 };
 

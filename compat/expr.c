@@ -104,7 +104,8 @@ static int meta_set(struct merlon_eval *eval, uint32_t key, const struct merlon_
 	}
 	if (operand->from == MERLON_FROM_IMMEDIATE && operand->len == 4 && !operand->big && !operand->masked) {
 		xor = (uint32_t)operand->value;
-	} else if (operand->from == MERLON_FROM_META && operand->key == NFT_META_MARK && !operand->big) {
+	} else if (operand->from == MERLON_FROM_META && operand->key == NFT_META_MARK && !operand->big &&
+		   !operand->shift) {
 		mask = operand->masked ? (uint32_t)operand->mask : ~0U;
 		xor = operand->masked ? (uint32_t)operand->xor : 0;
 	} else {
@@ -151,6 +152,29 @@ static int ct(struct merlon_reader *reader, struct merlon_eval *eval, const stru
 	return 0;
 }
 
+/* The kernel shifts 32-bit registers as this machine has them (net/netfilter/nft_bitwise.c, nft_bitwise_eval_rshift). */
+static int shift_right(struct merlon_eval *eval, struct merlon_operand *operand, const struct nftnl_expr *e)
+{
+	uint32_t dreg = nftnl_expr_get_u32(e, NFTNL_EXPR_BITWISE_DREG), len;
+	const uint32_t *by = nftnl_expr_get(e, NFTNL_EXPR_BITWISE_DATA, &len);
+	bool whole = nftnl_expr_get_u32(e, NFTNL_EXPR_BITWISE_LEN) == operand->len && operand->from != MERLON_FROM_NOTHING &&
+		     operand->from != MERLON_FROM_IMMEDIATE;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	whole &= operand->len == 1 || (operand->len <= 4 && !operand->big);
+#else
+	whole &= operand->len == 4;
+#endif
+	if (!whole || !by || len != sizeof(*by) || operand->shift + *by >= operand->len * 8)
+		return load_unsupported(eval, dreg, "bitwise shift");
+	if (!operand->masked)
+		operand->mask = merlon_value_max(operand->len * 8);
+	operand->masked = true;
+	operand->shift += *by;
+	reg_put(eval, dreg, operand);
+	return 0;
+}
+
 static int bitwise(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
 {
 	struct merlon_operand operand = *reg_get(eval, nftnl_expr_get_u32(e, NFTNL_EXPR_BITWISE_SREG));
@@ -164,13 +188,16 @@ static int bitwise(struct merlon_reader *reader, struct merlon_eval *eval, const
 	(void)reader;
 	if (operand.from == MERLON_FROM_REFUSED)
 		return 0;
+	if (nftnl_expr_get_u32(e, NFTNL_EXPR_BITWISE_OP) == NFT_BITWISE_RSHIFT)
+		return shift_right(eval, &operand, e);
 	if (nftnl_expr_get_u32(e, NFTNL_EXPR_BITWISE_OP) != NFT_BITWISE_BOOL || !mask || !xor)
 		return load_unsupported(eval, dreg, "bitwise shift");
 	if (len != operand.len || mask_len != len || xor_len != len || operand.from == MERLON_FROM_NOTHING ||
 	    operand.from == MERLON_FROM_IMMEDIATE || merlon_eval_is_name(&operand, &field))
 		return load_unsupported(eval, dreg, "bitwise of several registers");
-	m = merlon_number(mask, len, operand.big);
-	x = merlon_number(xor, len, operand.big);
+	/* what is done behind a shift is done to the bits that it leaves */
+	m = merlon_number(mask, len, operand.big) << operand.shift;
+	x = merlon_number(xor, len, operand.big) << operand.shift;
 	operand.xor = operand.masked ? (operand.xor & m) ^ x : x;
 	operand.mask = operand.masked ? operand.mask & m : m;
 	operand.masked = true;
@@ -185,6 +212,9 @@ static int byteorder(struct merlon_reader *reader, struct merlon_eval *eval, con
 
 	(void)reader;
 	if (operand.from == MERLON_FROM_REFUSED)
+		return 0;
+	/* one byte has no order; nft says so with the size of two, and the kernel goes by pairs */
+	if (operand.len == 1 && nftnl_expr_get_u32(e, NFTNL_EXPR_BYTEORDER_SREG) == dreg)
 		return 0;
 	if (nftnl_expr_get_u32(e, NFTNL_EXPR_BYTEORDER_LEN) != operand.len ||
 	    nftnl_expr_get_u32(e, NFTNL_EXPR_BYTEORDER_SIZE) != operand.len)

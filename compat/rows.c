@@ -77,15 +77,18 @@ int merlon_choices_ether(struct merlon_choices *choices, merlon_value lo, merlon
 	if (high == last)
 		return merlon_choices_add(choices, (struct merlon_part_range){ high, high }, (struct merlon_part_range){ lo, hi });
 	if (lo > 0) {
-		r = merlon_choices_add(choices, (struct merlon_part_range){ high, high }, (struct merlon_part_range){ lo, max });
+		r = merlon_choices_add(choices, (struct merlon_part_range){ high, high },
+				       (struct merlon_part_range){ lo, max });
 		high++;
 	}
-	if (r == 0 && hi < max) {
-		r = merlon_choices_add(choices, (struct merlon_part_range){ last, last }, (struct merlon_part_range){ 0, hi });
+	if (hi < max)
 		last--;
-	}
 	if (r == 0 && high <= last)
-		r = merlon_choices_add(choices, (struct merlon_part_range){ high, last }, (struct merlon_part_range){ 0, max });
+		r = merlon_choices_add(choices, (struct merlon_part_range){ high, last },
+				       (struct merlon_part_range){ 0, max });
+	if (r == 0 && hi < max)
+		r = merlon_choices_add(choices, (struct merlon_part_range){ last + 1, last + 1 },
+				       (struct merlon_part_range){ 0, hi });
 	return r;
 }
 
@@ -111,6 +114,20 @@ bool merlon_eval_is_ethernet(struct merlon_eval *eval)
 	return eval->ether == MERLON_ETHER_MATCHED;
 }
 
+/* nft compares a range with its two ends, one after the other: the second takes the first one in. */
+static void join_range(struct merlon_eval *eval, struct merlon_comparison *c)
+{
+	struct merlon_rule *rule = eval->rule;
+
+	if (c->upper && c->in.n == 1 && rule->n && eval->lower_bound == rule->n &&
+	    rule->statement[rule->n - 1].kind == MERLON_S_LOOKUP && eval->ether_first <= c->in.v[0].hi) {
+		merlon_statement_clear(&rule->statement[--rule->n]);
+		c->in.v[0].lo = eval->ether_first;
+	}
+	if (c->lower && c->in.n == 1)
+		eval->ether_first = c->in.v[0].lo;
+}
+
 int merlon_eval_ether_saddr(struct merlon_eval *eval, struct merlon_comparison *comparison)
 {
 	const struct merlon_lookup_element plain = { 0 };
@@ -121,7 +138,9 @@ int merlon_eval_ether_saddr(struct merlon_eval *eval, struct merlon_comparison *
 
 	if (!merlon_eval_is_ethernet(eval))
 		return 0;
+	join_range(eval, comparison);
 	lookup = merlon_lookup_new(eval->rule);
+	eval->lower_bound = comparison->lower ? eval->rule->n : 0;
 	if (!lookup || merlon_lookup_ether(lookup) < 0)
 		return -ENOMEM;
 	lookup->negated = comparison->negated;

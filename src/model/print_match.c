@@ -332,6 +332,9 @@ static struct look look_of(const struct merlon_printing *p, const struct merlon_
 	case MERLON_F_TOS:
 		if (is_dscp(s))
 			return (struct look){ six ? "ip6 dscp" : "ip dscp", MERLON_AS_HEX, false };
+		/* nft 1.0.6 shifts the byte that lies across two when it masks it, and mistakes the order of the two */
+		if (six && s->match.mask != ~0U)
+			return (struct look){ "@nh,0,16", MERLON_AS_HEX, false };
 		return (struct look){ six ? "@nh,4,8" : "@nh,8,8", MERLON_AS_HEX, false };
 	case MERLON_F_NEXTHDR:
 		return (struct look){ "ip6 nexthdr", MERLON_AS_PROTOCOL, false };
@@ -382,14 +385,16 @@ static void print_in(struct merlon_printing *p, const struct merlon_statement *s
 	bool masked = s->match.mask != ~0U && !is_dscp(s);
 	bool narrow = s->match.field == MERLON_F_TCP_FLAGS || s->match.field == MERLON_F_TOS ||
 		      s->match.field == MERLON_F_PKTTYPE || s->match.field == MERLON_F_CT_DIRECTION;
+	unsigned up = masked && s->match.field == MERLON_F_TOS && s->match.family == MERLON_IPV6 ? 4 : 0;
 	struct merlon_intervals one_by_one = { 0 };
+	size_t i;
 
 	if (masked && s->match.field == MERLON_F_TCP_FLAGS) {
 		fputs(" & (", p->out);
 		print_tcp_flags(p->out, s->match.mask);
 		fputc(')', p->out);
 	} else if (masked) {
-		fprintf(p->out, " & 0x%x", s->match.mask);
+		fprintf(p->out, " & 0x%x", s->match.mask << up);
 	}
 	if (negated)
 		fputs(" != ", p->out);
@@ -397,9 +402,13 @@ static void print_in(struct merlon_printing *p, const struct merlon_statement *s
 		fputs(masked || look->bitmask ? " == " : " ", p->out);
 	if (!narrow || singles(in, is_dscp(s) ? 2 : 0, &one_by_one) < 0) {
 		merlon_print_intervals(p->out, look->notation, in);
-	} else if (one_by_one.n == 256) {
+	} else if (one_by_one.n == 256 && !up) {
 		fputs("0x0-0xff", p->out);
 	} else {
+		for (i = 0; i < one_by_one.n; i++) {
+			one_by_one.v[i].lo <<= up;
+			one_by_one.v[i].hi <<= up;
+		}
 		merlon_print_intervals(p->out, look->notation, &one_by_one);
 	}
 	merlon_intervals_clear(&one_by_one);

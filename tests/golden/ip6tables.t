@@ -14,3 +14,19 @@
 -m iprange --src-range 2001:db8::1-2001:db8::9 -j ACCEPT ; ok ; ip6 saddr 2001:db8::1-2001:db8::9 counter accept
 -m rt --rt-type 0 -j DROP ; refused ; match `rt`: not supported yet
 -m frag --fragmore -j DROP ; refused ; match `frag`: not supported yet
+-m addrtype --dst-type LOCAL -j ACCEPT ; ok ; fib daddr type local counter accept
+-m addrtype ! --dst-type LOCAL -j ACCEPT ; ok ; fib daddr type != local counter accept
+-m addrtype --dst-type MULTICAST -j ACCEPT ; ok ; ip6 daddr ff00::/8 counter accept
+-m addrtype --src-type UNICAST -j ACCEPT ; ok ; ip6 saddr { ::1-::fffe:ffff:ffff, ::1:0:0:0-feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff } counter accept
+-m addrtype --dst-type ANYCAST -j ACCEPT ; refused ; match `addrtype` of other types than LOCAL, MULTICAST, UNICAST or UNSPEC alone for IPv6: not supported yet
+-m addrtype --dst-type LOCAL,MULTICAST -j ACCEPT ; refused ; match `addrtype` of other types than LOCAL, MULTICAST, UNICAST or UNSPEC alone for IPv6: not supported yet
+-m mac --mac-source 02:00:00:00:00:01 -j ACCEPT ; ok ; ether saddr { 02:00:00:00:00:01 } counter accept
+-m hl --hl-lt 5 -j DROP ; ok ; ip6 hoplimit 0-4 counter drop
+-m hl --hl-gt 64 -j DROP ; ok ; ip6 hoplimit 65-255 counter drop
+-m hl ! --hl-eq 255 -j DROP ; ok ; ip6 hoplimit != 255 counter drop
+-m iprange ! --dst-range 2001:db8::1-2001:db8::9 -j DROP ; ok ; ip6 daddr != 2001:db8::1-2001:db8::9 counter drop
+-p udp -m multiport --ports 53 -j ACCEPT ; ok ; udp sport . udp dport { 53 . 0-65535, 0-52 . 53, 54-65535 . 53 } counter accept
+-m tos --tos 0x10/0x3f -j ACCEPT ; ok ; @nh,0,16 & 0x3f0 == 0x100 counter accept
+-m dscp --dscp 0x08 -j ACCEPT ; ok ; ip6 dscp 0x8 counter accept
+-m length --length 1280: -j ACCEPT ; ok ; meta length 1280-65535 counter accept
+-m mark --mark 0x1/0xff -j ACCEPT ; ok ; meta mark & 0xff == 0x1 counter accept

@@ -66,8 +66,25 @@
 -m dscp --dscp 0x08 -j ACCEPT ; ok ; ip dscp 0x8 counter accept
 -m pkttype --pkt-type broadcast -j DROP ; ok ; meta pkttype broadcast counter drop
 -f -j DROP ; refused ; expression `ip frag-off`: not supported yet
--m addrtype --dst-type LOCAL -j ACCEPT ; refused ; match `addrtype`: not supported yet
--m mac --mac-source 02:00:00:00:00:01 -j ACCEPT ; refused ; match `mac`: not supported yet
+-m addrtype --dst-type LOCAL -j ACCEPT ; ok ; fib daddr type local counter accept
+-m addrtype ! --src-type LOCAL,BROADCAST -j ACCEPT ; ok ; fib saddr type != { local, broadcast } counter accept
+-m addrtype --src-type UNICAST --dst-type MULTICAST -j ACCEPT ; ok ; fib saddr type unicast fib daddr type multicast counter accept
+-m addrtype --dst-type LOCAL --limit-iface-in -j ACCEPT ; refused ; match `addrtype` --limit-iface-in or --limit-iface-out: not supported yet
+-m mac --mac-source 02:00:00:00:00:01 -j ACCEPT ; ok ; ether saddr { 02:00:00:00:00:01 } counter accept
+-m mac ! --mac-source 02:00:00:00:00:01 -j DROP ; ok ; ether saddr != { 02:00:00:00:00:01 } counter drop
+-p tcp -m multiport --ports 22,80 -j ACCEPT ; ok ; tcp sport . tcp dport { 22 . 0-65535, 80 . 0-65535, 0-21 . 22, 0-21 . 80, 23-79 . 22, 23-79 . 80, 81-65535 . 22, 81-65535 . 80 } counter accept
+-p udp -m multiport --ports 22,80:90,91,65535 -j ACCEPT ; ok ; udp sport . udp dport { 22 . 0-65535, 80-91 . 0-65535, 65535 . 0-65535, 0-21 . 22, 0-21 . 80-91, 0-21 . 65535, 23-79 . 22, 23-79 . 80-91, 23-79 . 65535, 92-65534 . 22, 92-65534 . 80-91, 92-65534 . 65535 } counter accept
+-p tcp -m multiport --ports 0:65535 -j ACCEPT ; ok ; tcp sport . tcp dport { 0-65535 . 0-65535 } counter accept
+-m iprange ! --src-range 10.0.0.1-10.0.0.9 --dst-range 10.1.0.1-10.1.0.9 -j ACCEPT ; ok ; ip saddr != 10.0.0.1-10.0.0.9 ip daddr 10.1.0.1-10.1.0.9 counter accept
+-m length ! --length 40 -j ACCEPT ; ok ; meta length != 40 counter accept
+-m ttl ! --ttl-eq 1 -j DROP ; ok ; ip ttl != 1 counter drop
+-m tos ! --tos 0x10 -j ACCEPT ; ok ; @nh,8,8 != 0x10 counter accept
+-m dscp ! --dscp-class CS1 -j ACCEPT ; ok ; ip dscp != 0x8 counter accept
+-m pkttype ! --pkt-type multicast -j DROP ; ok ; meta pkttype != multicast counter drop
+-j MARK --set-mark 7 ; ok ; counter meta mark set 0x7
+-j MARK --or-mark 0x10 ; ok ; counter meta mark set meta mark & 0xffffffef ^ 0x10
+-j MARK --and-mark 0xff ; ok ; counter meta mark set meta mark & 0xff
+-j MARK --xor-mark 0x3 ; ok ; counter meta mark set meta mark ^ 0x3
 -m recent --set --name x --rsource ; refused ; match `recent`: not supported yet
 -m connlimit --connlimit-above 5 -j REJECT ; refused ; match `connlimit`: not supported yet
 -m statistic --mode random --probability 0.5 -j DROP ; refused ; match `statistic`: not supported yet

@@ -11,6 +11,21 @@
 + set dyn { type ipv4_addr; flags dynamic; size 100; }
 + set pairs { type ipv4_addr . inet_service; elements = { 10.0.0.1 . 22 }; }
 + map verdicts { type ipv4_addr : verdict; elements = { 10.0.0.1 : accept }; }
++ map verdicts2 { type ipv4_addr . inet_service : verdict; flags interval; elements = { 10.0.0.1 . 22 : jump other, 10.0.0.0/8 . 1-1024 : drop, * : return }; }
++ map states { type ct_state : verdict; elements = { established : accept, new : goto other }; }
++ map every { type ipv4_addr : verdict; flags interval; elements = { 10.0.0.0/8 : accept, * : drop }; }
++ map nothing { type ipv4_addr : verdict; }
++ map soon { type ipv6_addr : verdict; flags timeout; timeout 1h; elements = { ::1 : accept, ::2 timeout 2h : jump other }; }
++ set nopairs { type ipv4_addr . inet_service; flags interval; }
++ set timedpairs { type ipv4_addr . inet_service; flags interval,timeout; elements = { 10.0.0.0/8 . 22 timeout 1h, 11.0.0.1 . 80 }; }
++ set ranges { type ipv4_addr; flags interval,timeout; elements = { 10.0.0.0/24, 10.0.2.0/24 timeout 2h }; }
++ set stays { type ipv4_addr; flags timeout; elements = { 10.0.0.1 }; }
++ set later { type ipv4_addr; flags timeout; timeout 3h; elements = { 10.0.0.1 expires 30m, 10.0.0.2 timeout 4h expires 1h }; }
++ set macs { type ether_addr; elements = { 02:00:00:00:00:01, 02:00:00:00:00:05 }; }
++ set nics { type ifname . ipv4_addr; elements = { "eth0" . 10.0.0.1, "eth1" . 10.0.0.1 }; }
++ set stars { type ifname . ipv4_addr . mark; flags interval; elements = { "eth*" . 10.0.0.1 . 1-5 }; }
++ set indexes { type iface_index . inet_proto; elements = { lo . tcp }; }
++ map data { type ipv4_addr : mark; elements = { 10.0.0.1 : 5 }; }
 + chain other { }
 accept ; ok ; accept
 drop ; ok ; drop
@@ -163,7 +178,6 @@ meta nfproto ipv4 @nh,8,8 0x10 accept ; ok ; meta nfproto ipv4 @nh,8,8 0x10 acce
 meta nfproto ipv4 @nh,8,8 & 0x1c == 0x10 accept ; ok ; meta nfproto ipv4 @nh,8,8 & 0x1c == 0x10 accept
 meta nfproto ipv6 @nh,4,8 & 0x1c == 0x10 accept ; refused ; expression `bitwise shift`: not supported yet
 @ll,0,16 5 accept ; refused ; expression `raw payload @ll,0,16`: not supported yet
-ether saddr 02:00:00:00:00:01 accept ; refused ; expression `meta iiftype`: not supported yet
 ip id 5 accept ; refused ; expression `ip id`: not supported yet
 ip frag-off & 0x1fff != 0 drop ; refused ; expression `ip frag-off`: not supported yet
 ip6 flowlabel 5 accept ; refused ; expression `raw payload @nh,8,24`: not supported yet
@@ -174,20 +188,115 @@ meta cpu 0 accept ; refused ; expression `meta cpu`: not supported yet
 ct status dnat accept ; refused ; expression `ct status`: not supported yet
 ct mark 5 accept ; refused ; expression `ct mark`: not supported yet
 ct mark set 5 ; refused ; expression `ct set`: not supported yet
-fib daddr type local accept ; refused ; expression `fib daddr type`: not supported yet
 fib saddr . iif oif missing drop ; refused ; expression `fib saddr . iif oif`: not supported yet
 rt type 0 drop ; refused ; expression `extension header or option`: not supported yet
 exthdr frag exists drop ; refused ; expression `extension header or option`: not supported yet
 tcp option maxseg size 5 accept ; refused ; expression `extension header or option`: not supported yet
-ip saddr @timed accept ; refused ; set with timeouts `timed`: not supported yet
+ip saddr @timed accept ; ok ; ip saddr @timed accept
+ip saddr != @timed accept ; ok ; ip saddr != @timed accept
+ip saddr @ranges accept ; ok ; ip saddr @ranges accept
+ip saddr @stays accept ; ok ; ip saddr @stays accept
+ip saddr @later accept ; ok ; ip saddr @later accept
+ip saddr . tcp dport @pairs accept ; ok ; ip saddr . tcp dport @pairs accept
+ip saddr . tcp dport != @pairs accept ; ok ; ip saddr . tcp dport != @pairs accept
+ip saddr . tcp dport @nopairs accept ; ok ; ip saddr . tcp dport @nopairs accept
+ip saddr . tcp dport @timedpairs accept ; ok ; ip saddr . tcp dport @timedpairs accept
+ip saddr . tcp dport { 10.0.0.1 . 22 } accept ; ok ; ip saddr . tcp dport { 10.0.0.1 . 22 } accept
+ip saddr . tcp dport { 10.0.0.0/8 . 22-25, 10.1.0.1-10.1.0.9 . 80 } counter accept ; ok ; ip saddr . tcp dport { 10.0.0.0/8 . 22-25, 10.1.0.1-10.1.0.9 . 80 } counter accept
+ip saddr . tcp dport != { 10.0.0.1 . 22, 10.0.0.2 . 23 } drop ; ok ; ip saddr . tcp dport != { 10.0.0.1 . 22, 10.0.0.2 . 23 } drop
+ip saddr . ip daddr { 10.0.0.0/8 . 10.0.0.1-10.0.0.9 } accept ; ok ; ip saddr . ip daddr { 10.0.0.0/8 . 10.0.0.1-10.0.0.9 } accept
+ip6 saddr . udp dport { 2001:db8::/32 . 53 } accept ; ok ; ip6 saddr . udp dport { 2001:db8::/32 . 53 } accept
+ip6 saddr . ip6 daddr . tcp dport { ::1 . ::2 . 22 } accept ; ok ; ip6 saddr . ip6 daddr . tcp dport { ::1 . ::2 . 22 } accept
+iifname . ip saddr @nics accept ; ok ; iifname . ip saddr @nics accept
+iifname . ip saddr { "eth*" . 10.0.0.1, lo . 127.0.0.1 } accept ; ok ; iifname . ip saddr { "eth*" . 10.0.0.1, "lo" . 127.0.0.1 } accept
+iifname . ip saddr . meta mark @stars accept ; ok ; iifname . ip saddr . meta mark @stars accept
+iif . meta l4proto @indexes accept ; ok ; iif . meta l4proto @indexes accept
+iif . tcp dport { lo . 22 } accept ; ok ; iif . tcp dport { "lo" . 22 } accept
+iifname . oifname { eth0 . eth1, eth1 . eth0 } accept ; ok ; iifname . oifname { "eth0" . "eth1", "eth1" . "eth0" } accept
+ct state . ip saddr { established . 10.0.0.0/8 } accept ; ok ; ct state . ip saddr { established . 10.0.0.0/8 } accept
+ct state . meta l4proto { new . tcp } accept ; ok ; ct state . meta l4proto { new . tcp } accept
+meta l4proto . th dport { tcp . 53, udp . 53 } accept ; ok ; meta l4proto . th dport { tcp . 53, udp . 53 } accept
+meta nfproto . th dport { ipv4 . 53 } accept ; ok ; meta nfproto . th dport { ipv4 . 53 } accept
+ip saddr . meta mark { 10.0.0.1 . 1-7 } accept ; ok ; ip saddr . meta mark { 10.0.0.1 . 0x1-0x7 } accept
+icmp type . ip saddr { echo-request . 10.0.0.1 } accept ; ok ; icmp type . ip saddr { echo-request . 10.0.0.1 } accept
+icmp type . icmp code { echo-request . 0 } accept ; ok ; icmp type . icmp code { echo-request . 0 } accept
+ip saddr . ip protocol . th sport . th dport { 10.0.0.1 . tcp . 1-2 . 3-4 } accept ; ok ; ip saddr . meta l4proto . th sport . th dport { 10.0.0.1 . tcp . 1-2 . 3-4 } accept
+ip saddr . meta pkttype { 10.0.0.1 . broadcast } drop ; ok ; ip saddr . meta pkttype { 10.0.0.1 . broadcast } drop
+ip saddr . tcp flags { 10.0.0.1 . syn } drop ; ok ; ip saddr . tcp flags { 10.0.0.1 . 0x2 } drop
+tcp sport . tcp dport { 22 . 0-65535, 0-21 . 22, 23-65535 . 22 } accept ; ok ; tcp sport . tcp dport { 22 . 0-65535, 0-21 . 22, 23-65535 . 22 } accept
+tcp sport . tcp dport { 22 . 0-65535, 0-21 . 22 } accept ; ok ; tcp sport . tcp dport { 22 . 0-65535, 0-21 . 22 } accept
+ip saddr & 255.255.255.0 . tcp dport { 10.0.0.0 . 22 } accept ; ok ; ip saddr . tcp dport { 10.0.0.0/24 . 22 } accept
+ip saddr vmap @verdicts ; ok ; ip saddr vmap @verdicts
+ip saddr . tcp dport vmap @verdicts2 ; ok ; ip saddr . tcp dport vmap @verdicts2
+ip saddr vmap { 10.0.0.1 : accept, 10.0.0.0 : continue, 10.0.1.0/24 : jump other, 10.0.2.0-10.0.2.9 : goto other, 10.0.3.1 : return } ; ok ; ip saddr vmap { 10.0.0.0 : continue, 10.0.0.1 : accept, 10.0.1.0/24 : jump other, 10.0.2.0-10.0.2.9 : goto other, 10.0.3.1 : return }
+ip saddr vmap @every ; ok ; ip saddr vmap @every
+ip saddr vmap @nothing ; ok ; ip saddr vmap @nothing
+ip6 saddr vmap @soon ; ok ; ip6 saddr vmap @soon
+ip6 daddr vmap { ::1 : accept, 2001:db8::/126 : drop } ; ok ; ip6 daddr vmap { ::1 : accept, 2001:db8::/126 : drop }
+ct state vmap { new : drop, established : accept } ; ok ; ct state vmap { established : accept, new : drop }
+ct state vmap { established : accept, related : accept, invalid : drop, untracked : jump other } ; ok ; ct state vmap { invalid : drop, established : accept, related : accept, untracked : jump other }
+ct state vmap @states ; ok ; ct state vmap @states
+ct direction vmap { original : accept, reply : drop } ; ok ; ct direction vmap { original : accept, reply : drop }
+meta l4proto vmap { tcp : jump other, udp : goto other, 50 : accept } ; ok ; meta l4proto vmap { tcp : jump other, udp : goto other, 50 : accept }
+meta nfproto vmap { ipv4 : jump other, ipv6 : drop } ; ok ; meta nfproto vmap { ipv4 : jump other, ipv6 : drop }
+meta protocol vmap { ip : jump other, ip6 : drop, arp : drop } ; ok ; meta nfproto vmap { ipv4 : jump other, ipv6 : drop }
+meta mark vmap { 1 : accept, 5-7 : drop } ; ok ; meta mark vmap { 0x1 : accept, 0x5-0x7 : drop }
+meta pkttype vmap { broadcast : drop, multicast : drop } ; ok ; meta pkttype vmap { broadcast : drop, multicast : drop }
+iif vmap { lo : accept } ; ok ; iif vmap { "lo" : accept }
+iifname vmap { eth0 : accept, lo : jump other } ; ok ; iifname vmap { "eth0" : accept, "lo" : jump other }
+oifname vmap { "eth*" : accept, wg0 : jump other } ; ok ; oifname vmap { "eth*" : accept, "wg0" : jump other }
+iifname . oifname vmap { eth0 . eth1 : accept, "wg*" . eth0 : jump other } ; ok ; iifname . oifname vmap { "eth0" . "eth1" : accept, "wg*" . "eth0" : jump other }
+icmp type vmap { echo-request : accept, 3-4 : drop } ; ok ; icmp type vmap { 3-4 : drop, echo-request : accept }
+icmpv6 type vmap { echo-request : accept, 133 : drop } ; ok ; icmpv6 type vmap { echo-request : accept, nd-router-solicit : drop }
+icmp code vmap { 0 : accept } ; ok ; icmp code vmap { 0 : accept }
+tcp flags vmap { syn : accept, syn|ack : drop } ; ok ; tcp flags vmap { 0x2 : accept, 0x12 : drop }
+ip dscp vmap { cs1 : accept, cs2 : drop } ; ok ; meta nfproto ipv4 @nh,8,8 vmap { 0x20-0x23 : accept, 0x40-0x43 : drop }
+ip6 dscp vmap { cs1 : accept } ; ok ; meta nfproto ipv6 @nh,4,8 vmap { 0x20-0x23 : accept }
+ip ttl vmap { 1 : drop, 64-128 : accept } ; ok ; ip ttl vmap { 1 : drop, 64-128 : accept }
+ip6 hoplimit vmap { 255 : accept } ; ok ; ip6 hoplimit vmap { 255 : accept }
+ip6 nexthdr vmap { tcp : accept } ; ok ; ip6 nexthdr vmap { tcp : accept }
+meta length vmap { 40 : drop, 100-200 : accept } ; ok ; meta length vmap { 40 : drop, 100-200 : accept }
+ip saddr & 255.255.255.0 vmap { 10.0.0.0 : accept } ; ok ; ip saddr vmap { 10.0.0.0/24 : accept }
+tcp dport vmap { 22 : accept, 80-90 : drop } ; ok ; tcp dport vmap { 22 : accept, 80-90 : drop }
+th dport vmap { 22 : accept } ; ok ; th dport vmap { 22 : accept }
+counter tcp dport vmap { 22 : accept } ; ok ; counter tcp dport vmap { 22 : accept }
+limit rate 5/second tcp dport . ip saddr vmap { 22 . 10.0.0.1 : accept } comment "both" ; ok ; limit rate 5/second burst 5 packets tcp dport . ip saddr vmap { 22 . 10.0.0.1 : accept } comment "both"
+ether saddr 02:00:00:00:00:01 accept ; ok ; ether saddr { 02:00:00:00:00:01 } accept
+ether saddr != 02:00:00:00:00:01 accept ; ok ; ether saddr != { 02:00:00:00:00:01 } accept
+ether saddr { 02:00:00:00:00:01, 02:00:00:00:00:02 } accept ; ok ; ether saddr { 02:00:00:00:00:01-02:00:00:00:00:02 } accept
+ether saddr 02:00:00:00:00:01-02:00:00:00:00:09 accept ; ok ; ether saddr { 02:00:00:00:00:01-02:00:00:00:00:09 } accept
+ether saddr != 02:00:00:00:00:01-02:00:00:00:00:09 accept ; ok ; ether saddr != { 02:00:00:00:00:01-02:00:00:00:00:09 } accept
+ether saddr @macs accept ; ok ; ether saddr @macs accept
+ether saddr { 02:00:00:00:00:01-02:00:00:02:00:03, 04:00:00:00:00:00 } accept ; ok ; ether saddr { 02:00:00:00:00:01-02:00:00:00:ff:ff, 02:00:00:01:00:00-02:00:00:01:ff:ff, 02:00:00:02:00:00-02:00:00:02:00:03, 04:00:00:00:00:00 } accept
+ether saddr . ip saddr { 02:00:00:00:00:01 . 10.0.0.1 } accept ; ok ; ether saddr . ip saddr { 02:00:00:00:00:01 . 10.0.0.1 } accept
+ether saddr 02:00:00:00:00:01 ip saddr 10.0.0.1 accept ; ok ; ether saddr { 02:00:00:00:00:01 } ip saddr 10.0.0.1 accept
+ether saddr vmap { 02:00:00:00:00:01 : drop } ; ok ; ether saddr vmap { 02:00:00:00:00:01 : drop }
+fib daddr type local accept ; ok ; fib daddr type local accept
+fib saddr type { local, broadcast, multicast } drop ; ok ; fib saddr type { local, broadcast, multicast } drop
+fib daddr type != local drop ; ok ; fib daddr type != local drop
+fib saddr type != { local, multicast } drop ; ok ; fib saddr type != { local, multicast } drop
+meta nfproto ipv4 fib saddr type { unicast, anycast } accept ; ok ; meta nfproto ipv4 fib saddr type { unicast, anycast } accept
+fib daddr type unicast accept ; refused ; `fib daddr type` of types that for IPv6 depend on more than local addresses: not supported yet
+fib saddr type anycast drop ; refused ; `fib saddr type` of types that for IPv6 depend on more than local addresses: not supported yet
+fib saddr . iif type local accept ; refused ; expression `fib saddr . iif type`: not supported yet
+fib daddr type vmap { local : accept } ; refused ; expression `fib daddr type`: not supported yet
+fib daddr type . tcp dport { local . 22 } accept ; refused ; expression `fib daddr type`: not supported yet
+continue counter ; ok ; counter
+ip saddr vmap { 10.0.0.1 : continue } counter ; refused ; more statements behind a verdict map: not supported yet
+meta mark set ip saddr map @data ; refused ; map `data`: not supported yet
+meta skuid . tcp dport { 0 . 22 } accept ; refused ; expression `meta skuid`: not supported yet
+meta mark & 0xff vmap { 1 : accept } ; refused ; expression `meta mark` with a mask of more than 4096 intervals
+meta iiftype ether accept ; refused ; expression `meta iiftype`: not supported yet
+ether daddr 02:00:00:00:00:01 accept ; refused ; expression `raw payload @ll,0,48`: not supported yet
 ip saddr @dyn accept ; refused ; dynamic set `dyn`: not supported yet
-ip saddr . tcp dport @pairs accept ; refused ; set of concatenations `pairs`: not supported yet
-ip saddr . tcp dport { 10.0.0.1 . 22 } accept ; refused ; set of concatenations `(anonymous)`: not supported yet
-ip saddr vmap @verdicts ; refused ; verdict map `verdicts`: not supported yet
-ct state vmap { new : drop, established : accept } ; refused ; verdict map `(anonymous)`: not supported yet
 add @dyn { ip saddr } ; refused ; expression `add or update of a set`: not supported yet
 ct count 5 accept ; refused ; expression `ct count`: not supported yet
 numgen inc mod 2 0 accept ; refused ; expression `numgen`: not supported yet
 quota 5 bytes accept ; refused ; expression `quota`: not supported yet
 meta nftrace set 1 ; refused ; expression `meta nftrace set`: not supported yet
 ip ttl set 5 accept ; refused ; expression `payload set`: not supported yet
+meta nfproto ipv6 @nh,0,16 & 0x3f0 == 0x100 accept ; ok ; meta nfproto ipv6 @nh,0,16 & 0x3f0 == 0x100 accept
+meta nfproto ipv6 @nh,0,16 & 0x3f0 != 0x100 accept ; ok ; meta nfproto ipv6 @nh,0,16 & 0x3f0 != 0x100 accept
+meta nfproto ipv6 @nh,4,8 != 0x10 accept ; ok ; meta nfproto ipv6 @nh,4,8 != 0x10 accept
+ip dscp . ip saddr { cs1 . 10.0.0.0/8 } accept ; ok ; @nh,8,8 . ip saddr { 0x20-0x23 . 10.0.0.0/8 } accept
+ip6 dscp . ip6 saddr { cs1 . ::1 } accept ; refused ; expression `bitwise shift`: not supported yet

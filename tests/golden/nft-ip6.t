@@ -13,3 +13,9 @@ reject ; ok ; reject with icmpv6 port-unreachable
 reject with icmpv6 addr-unreachable ; ok ; reject with icmpv6 addr-unreachable
 reject with tcp reset ; ok ; meta l4proto tcp reject with tcp reset
 meta l4proto ipv6-icmp reject with icmpv6 policy-fail ; ok ; meta l4proto ipv6-icmp reject with icmpv6 policy-fail
+fib daddr type { local, multicast } accept ; ok ; fib daddr type { local, multicast } accept
+fib saddr type unicast drop ; refused ; `fib saddr type` of types that for IPv6 depend on more than local addresses: not supported yet
+ip6 saddr . tcp dport { ::1 . 22 } accept ; ok ; ip6 saddr . tcp dport { ::1 . 22 } accept
+icmpv6 type vmap { 135-136 : accept } ; ok ; icmpv6 type vmap { 135-136 : accept }
+ether saddr 02:00:00:00:00:01 accept ; ok ; ether saddr { 02:00:00:00:00:01 } accept
+meta l4proto . th dport vmap { tcp . 22 : drop } ; ok ; meta l4proto . th dport vmap { tcp . 22 : drop }
