@@ -192,20 +192,31 @@ static int choose_name(struct building *b, const struct key_part *part, const ui
 	return add_name(b, ret, &name);
 }
 
+static int add_interval(const struct merlon_interval *interval, bool one_by_one, struct merlon_choices *ret)
+{
+	struct merlon_part_range range = { interval->lo, one_by_one ? interval->lo : interval->hi };
+	int r = merlon_choices_add(ret, range, range);
+
+	while (r == 0 && range.hi < interval->hi) {
+		range.lo = ++range.hi;
+		r = merlon_choices_add(ret, range, range);
+	}
+	return r;
+}
+
 static int choose_number(struct building *b, const struct key_part *part, merlon_value lo, merlon_value hi,
 			 struct merlon_choices *ret)
 {
+	/* kinds that have names and no order */
+	bool named = part->meaning.field == MERLON_F_CT_STATE || part->meaning.field == MERLON_F_NFPROTO;
 	struct merlon_intervals in = { 0 };
 	size_t i;
 	int r = merlon_intervals_add(&in, lo, hi);
 
 	if (r == 0)
 		r = merlon_eval_values(b->eval, &part->meaning, &in);
-	for (i = 0; r == 0 && i < in.n; i++) {
-		struct merlon_part_range range = { in.v[i].lo, in.v[i].hi };
-
-		r = merlon_choices_add(ret, range, range);
-	}
+	for (i = 0; r == 0 && i < in.n; i++)
+		r = add_interval(&in.v[i], named, ret);
 	merlon_intervals_clear(&in);
 	return r;
 }

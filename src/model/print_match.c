@@ -154,8 +154,10 @@ void merlon_print_interval(FILE *out, enum merlon_notation notation, const struc
 {
 	int length = -1;
 
-	/* names with a dash in them make no ranges */
-	if (interval->lo != interval->hi && (notation == MERLON_AS_ICMP_TYPE || notation == MERLON_AS_ICMPV6_TYPE))
+	/* names make no ranges: nft reads the dash as a part of them */
+	if (interval->lo != interval->hi &&
+	    (notation == MERLON_AS_ICMP_TYPE || notation == MERLON_AS_ICMPV6_TYPE || notation == MERLON_AS_PROTOCOL ||
+	     notation == MERLON_AS_PACKET_TYPE))
 		notation = MERLON_AS_NUMBER;
 	print_value(out, notation, interval->lo);
 	if (interval->lo == interval->hi)

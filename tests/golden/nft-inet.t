@@ -300,3 +300,6 @@ meta nfproto ipv6 @nh,0,16 & 0x3f0 != 0x100 accept ; ok ; meta nfproto ipv6 @nh,
 meta nfproto ipv6 @nh,4,8 != 0x10 accept ; ok ; meta nfproto ipv6 @nh,4,8 != 0x10 accept
 ip dscp . ip saddr { cs1 . 10.0.0.0/8 } accept ; ok ; @nh,8,8 . ip saddr { 0x20-0x23 . 10.0.0.0/8 } accept
 ip6 dscp . ip6 saddr { cs1 . ::1 } accept ; refused ; expression `bitwise shift`: not supported yet
+meta l4proto { 6-17, 50 } accept ; ok ; meta l4proto { 6-17, 50 } accept
+ip saddr . meta l4proto { 10.0.0.1 . 6-17 } accept ; ok ; ip saddr . meta l4proto { 10.0.0.1 . 6-17 } accept
+ct state . ip saddr { 0-9 . 10.0.0.0/8 } accept ; ok ; ct state . ip saddr { invalid . 10.0.0.0/8, established . 10.0.0.0/8, related . 10.0.0.0/8, new . 10.0.0.0/8 } accept
