@@ -71,48 +71,6 @@ static bool same_limit(const struct merlon_limit *a, const struct merlon_limit *
 	return a->rate * b->per_s == b->rate * a->per_s && a->burst == b->burst && a->bytes == b->bytes && a->over == b->over;
 }
 
-static bool same_range(const struct merlon_lookup *a, size_t i, const struct merlon_lookup *b, size_t j, size_t part)
-{
-	const struct merlon_part_range *x = &a->range[i * a->n_parts + part], *y = &b->range[j * b->n_parts + part];
-
-	if (a->part[part].field == MERLON_F_IIF || a->part[part].field == MERLON_F_OIF)
-		return same_name(&a->name[x->lo], &b->name[y->lo]);
-	return x->lo == y->lo && x->hi == y->hi;
-}
-
-static bool same_element(const struct merlon_lookup *a, size_t i, const struct merlon_lookup *b, size_t j)
-{
-	const struct merlon_lookup_element *x = &a->element[i], *y = &b->element[j];
-	size_t part;
-
-	if (x->any != y->any || x->expires_ms != y->expires_ms || x->timeout_ms != y->timeout_ms ||
-	    x->verdict != y->verdict || strcmp(x->chain ? x->chain : "", y->chain ? y->chain : "") != 0)
-		return false;
-	for (part = 0; part < a->n_parts && !x->any; part++)
-		if (!same_range(a, i, b, j, part))
-			return false;
-	return true;
-}
-
-/* As sets. */
-static bool same_lookup(const struct merlon_lookup *a, const struct merlon_lookup *b)
-{
-	size_t i, j;
-
-	if (a->n_parts != b->n_parts || a->n != b->n || a->map != b->map || a->negated != b->negated)
-		return false;
-	for (i = 0; i < a->n_parts; i++)
-		if (a->part[i].field != b->part[i].field || a->part[i].family != b->part[i].family)
-			return false;
-	for (i = 0; i < a->n; i++) {
-		for (j = 0; j < b->n && !same_element(a, i, b, j); j++)
-			;
-		if (j == b->n)
-			return false;
-	}
-	return true;
-}
-
 static bool same_statement(const struct merlon_statement *a, const struct merlon_statement *b)
 {
 	if (a->kind != b->kind)
