@@ -1,32 +1,68 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/cli/cli.h"
+#include "src/host/host.h"
 #include "src/model/limits.h"
 #include "src/model/report.h"
 
-static int run(const struct merlon_options *options)
+/* `status` is what the files gave; what the host adds to the report can only make it worse. */
+static int check_host(const struct merlon_loaded *loaded, int status)
 {
-	struct merlon_loaded loaded;
-	int status = merlon_load_local(options, true, &loaded);
-	const json_t *memory = json_object_get(loaded.report, "memory_bytes");
+	const struct merlon_host_options options = { .policy = loaded->ruleset };
+	struct merlon_host host;
+	json_t *list;
+
+	if (merlon_host_check(&options, &host) < 0 || !(list = merlon_host_json(&host))) {
+		fputs("error: out of memory\n", stderr);
+		return MERLON_EXIT_FAILED;
+	}
+	json_object_set_new(loaded->report, "host", list);
+	if (status == MERLON_EXIT_DONE && merlon_host_refuses(&host))
+		status = MERLON_EXIT_REFUSED;
+	merlon_host_clear(&host);
+	return status;
+}
+
+static void print(const struct merlon_loaded *loaded)
+{
+	const json_t *memory = json_object_get(loaded->report, "memory_bytes");
+	const json_t *host = json_object_get(loaded->report, "host");
 	char text[32];
 
-	if (options->json) {
-		merlon_print_json(loaded.report);
-	} else if (loaded.ruleset) {
-		merlon_report_print(loaded.report, stdout);
+	if (loaded->ruleset) {
+		merlon_report_print(loaded->report, stdout);
 		if (memory)
 			printf("image %s, about %lld ns for a new flow\n", merlon_bytes(json_integer_value(memory), text),
-			       (long long)json_integer_value(json_object_get(loaded.report, "ns_estimate")));
-		merlon_limits_print(json_object_get(loaded.report, "limits"), stdout);
+			       (long long)json_integer_value(json_object_get(loaded->report, "ns_estimate")));
+		merlon_limits_print(json_object_get(loaded->report, "limits"), stdout);
 	}
+	if (host)
+		merlon_host_print(host, stdout);
+}
+
+static int run(const struct merlon_options *options)
+{
+	struct merlon_loaded loaded = { 0 };
+	int status = MERLON_EXIT_DONE;
+
+	if (options->n_files)
+		status = merlon_load_local(options, true, &loaded);
+	else
+		loaded.report = json_pack("{s:i, s:i, s:i, s:[], s:i, s:[]}", "rules", 0, "exact", 0, "kept", 0, "refused",
+					  "generation", 0, "messages");
+	if (options->host)
+		status = check_host(&loaded, status);
+	if (options->json)
+		merlon_print_json(loaded.report);
+	else
+		print(&loaded);
 	merlon_loaded_clear(&loaded);
 	return status;
 }
 
 const struct merlon_command merlon_check = {
 	.name = "check",
-	.usage = "FILE...",
+	.usage = "FILE... | --host [FILE...]",
 	.does = "reads and compiles a ruleset, and reports on each rule",
-	.takes = MERLON_TAKES_FILES | MERLON_TAKES_FAMILY | MERLON_TAKES_PARTIAL,
+	.takes = MERLON_TAKES_FILES | MERLON_TAKES_FAMILY | MERLON_TAKES_PARTIAL | MERLON_TAKES_HOST,
 	.run = run,
 };

@@ -181,7 +181,7 @@ static int check_files(const struct merlon_command *command, const struct merlon
 		wrong = "takes no files";
 	else if (options->live && options->n_files)
 		wrong = "takes files or --live, not both";
-	else if ((command->takes & MERLON_TAKES_FILES) && !options->n_files && !options->live)
+	else if ((command->takes & MERLON_TAKES_FILES) && !options->n_files && !options->live && !options->host)
 		wrong = "needs a file";
 	if (!wrong)
 		return 0;

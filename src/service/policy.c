@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "compat/compat.h"
+#include "src/host/host.h"
 #include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/service/bus.h"
@@ -127,8 +128,28 @@ static int settle_refusals(struct merlon_ruleset *ruleset, bool allow_partial, j
 	return 0;
 }
 
+/* Where TC would judge wrong. 0, or an enum merlon_exit; the report gains what was found. */
+static int settle_host(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
+		       struct merlon_diag *diag)
+{
+	const struct merlon_host_options options = {
+		.policy = next->ruleset, .interfaces = d->settings.pattern, .unseen_refuses = true,
+	};
+	struct merlon_host host;
+	int r;
+
+	if (merlon_host_check(&options, &host) < 0)
+		return MERLON_EXIT_FAILED;
+	json_object_set_new(report, "host", merlon_host_json(&host));
+	merlon_host_explain(&host, next->audit, diag);
+	r = merlon_host_refuses(&host) && !next->audit ? MERLON_EXIT_REFUSED : 0;
+	merlon_host_clear(&host);
+	return r;
+}
+
 /* What must not be enforced as it is. 0, or an enum merlon_exit. */
-static int settle_scope(const struct merlon_enforced *next, struct merlon_diag *diag)
+static int settle_scope(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
+			struct merlon_diag *diag)
 {
 	const struct merlon_place nowhere = { 0 };
 
@@ -138,7 +159,7 @@ static int settle_scope(const struct merlon_enforced *next, struct merlon_diag *
 		return MERLON_EXIT_FAILED;
 	}
 	if (!merlon_ruleset_translates(next->ruleset) || next->audit)
-		return 0;
+		return settle_host(d, next, report, diag);
 	merlon_diag_add(diag, MERLON_ERROR, nowhere, "the ruleset rewrites addresses (NAT): merlon would judge packets before DNAT and "
 			"after SNAT, and could pass what nf_tables drops");
 	merlon_diag_cure(diag, "merlon is not for hosts with NAT yet; --audit judges without dropping");
@@ -231,7 +252,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	*report = merlon_report(next.ruleset);
 	r = settle_refusals(next.ruleset, json_is_true(json_object_get(request, "allow_partial")), *report, diag);
 	if (!r)
-		r = settle_scope(&next, diag);
+		r = settle_scope(d, &next, *report, diag);
 	if (!r)
 		r = enforce(d, &next, diag) < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	merlon_enforced_clear(&next);

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The chains of netfilter as far as the host check needs them: what their rules do to packets, and which chains a packet can
+ * reach. Rules are not kept, so that ten thousand of them cost milliseconds.
+ */
+#ifndef MERLON_HOST_CHAINS_H
+#define MERLON_HOST_CHAINS_H
+
+#include "src/host/internal.h"
+
+/* What a rule does besides filtering. */
+enum merlon_does {
+	MERLON_DOES_NAT,
+	MERLON_DOES_TPROXY,
+	MERLON_DOES_REWRITE,	/* addresses or ports, without the bookkeeping of NAT */
+	MERLON_DOES_FLOWTABLE,
+	MERLON_DOES_RECEIVE,	/* takes in what was addressed to another host or to a bridge's port */
+	MERLON_DOES_MARK,
+	MERLON_DOES_UNTRACK,
+	MERLON_DOES_ZONE,
+	MERLON_DOES_HELPER,	/* or timeout, or expectation */
+	MERLON_DOES_ALTER,	/* other headers */
+	MERLON_DOES_QUEUE,
+	MERLON_DOES_COPY,
+	MERLON_DOES_UNKNOWN,	/* a target of x_tables by a name that is not known here */
+	MERLON_DOES,
+	MERLON_DOES_NOTHING = MERLON_DOES,
+};
+
+struct merlon_host_chain {
+	const char *from;	/* "nf_tables", "iptables-legacy", ... */
+	char *table, *name;	/* owned */
+	uint8_t family;		/* NFPROTO_* */
+	bool base, filters;	/* filters: a base chain of the hooks that merlon enforces, or of ingress or egress */
+	bool drops;		/* its policy */
+	bool reached;
+	bool anywhere;		/* jumps by a map: to any chain of its table */
+	unsigned rules;
+	uint32_t does;		/* 1 << enum merlon_does */
+	uint64_t first[MERLON_DOES];	/* handle (nf_tables) or number (x_tables) of the first rule that does it */
+};
+
+struct merlon_jump {
+	size_t from, to;	/* indexes of chains */
+};
+
+struct merlon_chains {
+	struct merlon_host_chain *chain;
+	size_t n;
+	struct merlon_jump *jump;
+	size_t n_jumps;
+};
+
+/* A new chain with copies of the names; NULL without memory. It may move when the next one is added. */
+struct merlon_host_chain *merlon_chains_add(struct merlon_chains *chains, const char *from, uint8_t family,
+					    const char *table, const char *name);
+/* Notes that a rule does something (MERLON_DOES_NOTHING: nothing). */
+void merlon_chain_does(struct merlon_host_chain *chain, enum merlon_does does, uint64_t rule);
+/* 0 or -ENOMEM; a jump that is the last one again is not kept twice. */
+int merlon_chains_jump(struct merlon_chains *chains, size_t from, size_t to);
+/* Marks what base chains lead to. 0 or -ENOMEM. */
+int merlon_chains_reach(struct merlon_chains *chains);
+void merlon_chains_clear(struct merlon_chains *chains);
+
+/* expressions.c: what an expression of nf_tables does: NFTA_EXPR_NAME and NFTA_EXPR_DATA, in a table of `family`. */
+enum merlon_does merlon_expression_does(uint8_t family, const char *name, const struct nlattr *data);
+/* targets.c: what a target of x_tables does; `info` is aligned to 4 bytes at least. */
+enum merlon_does merlon_target_does(const char *name, unsigned revision, const void *info, size_t bytes);
+
+/* nftables.c, xtables.c: add the chains of the caller's namespace. 0 or a negative errno, -EINTR: changed meanwhile. */
+int merlon_chains_of_nftables(struct merlon_chains *chains);
+int merlon_chains_of_xtables(struct merlon_chains *chains, bool ipv6);
+
+/* xtables.c: reads what IPT_SO_GET_ENTRIES answered, which may be anything. 0, -EPROTO or -ENOMEM. */
+struct merlon_xt_table {
+	const char *name;
+	bool ipv6;
+	unsigned valid_hooks;
+	unsigned hook_entry[5], underflow[5];	/* byte offsets, by NF_INET_* */
+	const void *entries;
+	size_t bytes;
+};
+int merlon_chains_of_blob(struct merlon_chains *chains, const struct merlon_xt_table *table);
+
+/* managers.c: who makes such chains, if their names tell. NULL: nobody known. Static storage. */
+struct merlon_manager {
+	const char *name;
+	const char *unit[4];	/* of systemd; up to NULL */
+	const char *nat_cure;	/* how it is told to do without NAT; NULL: it makes none */
+};
+const struct merlon_manager *merlon_manager_by_chain(const char *table, const char *chain);
+/* All of them, one after the other, up to NULL. */
+const struct merlon_manager *merlon_manager(size_t index);
+
+/* judge.c */
+int merlon_chains_judge(struct merlon_host_view *view, const struct merlon_chains *chains);
+
+#endif

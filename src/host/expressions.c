@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nf_tables_compat.h>
+#include <string.h>
+
+#include "src/host/chains.h"
+#include "src/util/cleanup.h"
+
+#define MOST_ATTRIBUTES 16
+#define META_BRI_BROUTE 35	/* NFT_META_BRI_BROUTE of linux/netfilter/nf_tables.h since Linux 6.4 */
+
+/* The attributes of an expression by their numbers. */
+struct attributes {
+	const struct nlattr *at[MOST_ATTRIBUTES];
+};
+
+static int on_attribute(const struct nlattr *attribute, void *data)
+{
+	struct attributes *a = data;
+
+	if (mnl_attr_get_type(attribute) < MOST_ATTRIBUTES)
+		a->at[mnl_attr_get_type(attribute)] = attribute;
+	return MNL_CB_OK;
+}
+
+static uint32_t number(const struct attributes *a, unsigned type, uint32_t otherwise)
+{
+	if (!a->at[type] || mnl_attr_validate(a->at[type], MNL_TYPE_U32) < 0)
+		return otherwise;
+	return ntohl(mnl_attr_get_u32(a->at[type]));
+}
+
+static enum merlon_does meta_does(const struct attributes *a)
+{
+	if (!a->at[NFTA_META_SREG])
+		return MERLON_DOES_NOTHING;
+	switch (number(a, NFTA_META_KEY, 0)) {
+	case NFT_META_MARK:
+		return MERLON_DOES_MARK;
+	case NFT_META_PKTTYPE:
+	case META_BRI_BROUTE:
+		return MERLON_DOES_RECEIVE;
+	default:
+		return MERLON_DOES_NOTHING;
+	}
+}
+
+static enum merlon_does ct_does(const struct attributes *a)
+{
+	/* Mark, label and event mask are no business of a policy that cannot ask for them. */
+	return a->at[NFTA_CT_SREG] && number(a, NFTA_CT_KEY, 0) == NFT_CT_ZONE ? MERLON_DOES_ZONE : MERLON_DOES_NOTHING;
+}
+
+/* Bytes [from, to) of the header that belong to addresses or ports. */
+static enum merlon_does payload_does(uint8_t family, const struct attributes *a)
+{
+	uint32_t from = number(a, NFTA_PAYLOAD_OFFSET, 0), to = from + number(a, NFTA_PAYLOAD_LEN, 0);
+
+	if (!a->at[NFTA_PAYLOAD_SREG])
+		return MERLON_DOES_NOTHING;
+	switch (number(a, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_LL_HEADER)) {
+	case NFT_PAYLOAD_LL_HEADER:
+		return MERLON_DOES_NOTHING;
+	case NFT_PAYLOAD_NETWORK_HEADER:
+		/* IPv4: 12 to 20, IPv6: 8 to 40; where either may come, a write to 8 to 12 alone is a TTL. */
+		if (from < (family == NFPROTO_IPV4 ? 20 : 40) && to > (family == NFPROTO_IPV6 ? 8 : 12))
+			return MERLON_DOES_REWRITE;
+		return MERLON_DOES_ALTER;
+	case NFT_PAYLOAD_TRANSPORT_HEADER:
+		return from < 4 ? MERLON_DOES_REWRITE : MERLON_DOES_ALTER;
+	default:
+		return MERLON_DOES_ALTER;
+	}
+}
+
+static enum merlon_does object_does(const struct attributes *a)
+{
+	switch (number(a, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_UNSPEC)) {
+	case NFT_OBJECT_CT_HELPER:
+	case NFT_OBJECT_CT_TIMEOUT:
+	case NFT_OBJECT_CT_EXPECT:
+		return MERLON_DOES_HELPER;
+	default:
+		return MERLON_DOES_NOTHING;
+	}
+}
+
+static enum merlon_does target_does(const struct attributes *a)
+{
+	const struct nlattr *name = a->at[NFTA_TARGET_NAME], *info = a->at[NFTA_TARGET_INFO];
+
+	if (!name || mnl_attr_validate(name, MNL_TYPE_NUL_STRING) < 0)
+		return MERLON_DOES_UNKNOWN;
+	return merlon_target_does(mnl_attr_get_str(name), number(a, NFTA_TARGET_REV, 0), info ? mnl_attr_get_payload(info) : "",
+				  info ? mnl_attr_get_payload_len(info) : 0);
+}
+
+static enum merlon_does by_attributes(uint8_t family, const char *name, const struct nlattr *data)
+{
+	struct attributes a = { 0 };
+
+	if (data)
+		mnl_attr_parse_nested(data, on_attribute, &a);
+	switch (name[0]) {
+	case 'm':
+		return meta_does(&a);
+	case 'c':
+		return ct_does(&a);
+	case 'p':
+		return payload_does(family, &a);
+	case 'o':
+		return object_does(&a);
+	default:
+		return target_does(&a);
+	}
+}
+
+enum merlon_does merlon_expression_does(uint8_t family, const char *name, const struct nlattr *data)
+{
+	static const struct {
+		const char *name;
+		enum merlon_does does;
+	} plain[] = {
+		{ "nat", MERLON_DOES_NAT }, { "masq", MERLON_DOES_NAT }, { "redir", MERLON_DOES_NAT },
+		{ "tproxy", MERLON_DOES_TPROXY }, { "notrack", MERLON_DOES_UNTRACK }, { "flow_offload", MERLON_DOES_FLOWTABLE },
+		{ "queue", MERLON_DOES_QUEUE }, { "fwd", MERLON_DOES_COPY }, { "dup", MERLON_DOES_COPY },
+	};
+	static const char *const telling[] = { "meta", "ct", "payload", "objref", "target" };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(telling); i++)
+		if (!strcmp(name, telling[i]))
+			return by_attributes(family, name, data);
+	for (i = 0; i < ARRAY_SIZE(plain); i++)
+		if (!strcmp(name, plain[i].name))
+			return plain[i].does;
+	return MERLON_DOES_NOTHING;
+}

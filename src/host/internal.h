@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the parts of the host check share. Each part looks at one thing: it returns 0, or -ENOMEM. */
+#ifndef MERLON_HOST_INTERNAL_H
+#define MERLON_HOST_INTERNAL_H
+
+#include <libmnl/libmnl.h>
+
+#include "src/host/host.h"
+
+/* What of a packet the policy asks for. */
+enum {
+	MERLON_ASKS_MARK = 1,
+	MERLON_ASKS_STATE = 2,		/* of the connection */
+	MERLON_ASKS_HEADER = 4,		/* TTL, TOS and the like: what mangle rules change */
+	MERLON_ASKS_FORWARD = 8,	/* has a forward chain */
+};
+
+struct merlon_host_view {
+	struct merlon_host *host;
+	const struct merlon_host_options *options;
+	unsigned asks;		/* MERLON_ASKS_*; meaningless without a policy */
+};
+
+/* Adds a finding like `like`, whose `where` comes from the format. 0 or -ENOMEM. */
+int merlon_finding_add(struct merlon_host_view *view, const struct merlon_finding *like, const char *where, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Something could not be looked at: `error` is a negative errno. 0 or -ENOMEM. */
+int merlon_finding_unseen(struct merlon_host_view *view, const char *what, int error);
+/* MERLON_HOST_REFUSE if the policy asks for it, _WARN if there is no policy, _NOTE if it does not. */
+enum merlon_host_severity merlon_host_concern(const struct merlon_host_view *view, unsigned asks);
+/* Whether the interface will be filtered. */
+bool merlon_host_filters(const struct merlon_host_view *view, const char *name);
+
+/*
+ * Sends a request on a socket of its own and hands all answers to `on_message`, which may end it with MNL_CB_STOP, or with
+ * MNL_CB_ERROR and errno. 0 or a negative errno; -EINTR: what was dumped changed meanwhile. `strict`: the kernel filters
+ * by the request's header (Linux 4.20).
+ */
+int merlon_host_dump(int protocol, struct nlmsghdr *request, bool strict, mnl_cb_t on_message, void *context);
+/* Whether an error only says that this kernel has no such thing. */
+bool merlon_host_is_absent(int error);
+/* Major and minor version of the running kernel: 0x0602 for 6.2. */
+unsigned merlon_host_kernel(void);
+
+/* links.c: what netlink says about one interface. */
+struct merlon_link {
+	unsigned index, master, below;	/* interface indexes, 0: none; below: of the one that carries it, in this namespace */
+	char name[IFNAMSIZ], kind[24], slave_kind[24];
+	bool xdp;			/* a program is attached */
+	bool calls_iptables;		/* a bridge that itself hands its packets to netfilter */
+};
+int merlon_link_read(const struct nlmsghdr *message, struct merlon_link *ret);
+struct merlon_links {
+	struct merlon_link *link;
+	size_t n;
+};
+int merlon_links_list(struct merlon_links *ret);
+/* Findings from a list of links. `bridge_calls`: net.bridge.bridge-nf-call-iptables or -ip6tables is 1. */
+int merlon_links_judge(struct merlon_host_view *view, const struct merlon_links *links, bool bridge_calls, unsigned kernel);
+
+int merlon_host_links(struct merlon_host_view *view, const struct merlon_links *links);
+int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon_links *links);
+int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links *links);
+int merlon_host_xfrm(struct merlon_host_view *view);
+
+/*
+ * services.c: asks systemd's manager behind `bus`; destination NULL: there is no bus between. Who has a finding already, by his
+ * rules, gets no other one. Also -ENOMEM or, when there is no answer, another negative errno.
+ */
+struct sd_bus;
+int merlon_services_ask(struct merlon_host_view *view, struct sd_bus *bus, const char *destination);
+int merlon_host_services(struct merlon_host_view *view);
+
+/* chains.c and below: rules of netfilter that run in this namespace. */
+int merlon_host_netfilter(struct merlon_host_view *view);
+
+#endif

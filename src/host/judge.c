@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the rules that run beside merlon mean for it. */
+#include <linux/netfilter.h>
+#include <string.h>
+
+#include "src/host/chains.h"
+#include "src/util/cleanup.h"
+
+#define AUDIT "; --audit judges without dropping"
+
+/* `asks`: it only concerns a policy that asks for this; 0: any. */
+static const struct {
+	struct merlon_finding finding;
+	unsigned asks;
+} meaning[MERLON_DOES] = {
+	[MERLON_DOES_NAT] = { {
+		.what = "nat", .rule = "kept chains",
+		.why = "addresses are translated (NAT): merlon would judge packets before DNAT and after SNAT, and could pass what "
+		       "nf_tables stops",
+		.cure = "remove the NAT rules, or keep this host on nf_tables" AUDIT } },
+	[MERLON_DOES_TPROXY] = { {
+		.what = "tproxy", .rule = "input by exclusion",
+		.why = "packets for foreign addresses are given to local sockets: merlon would take them for forwarded",
+		.cure = "remove the tproxy rules, or keep this host on nf_tables" AUDIT } },
+	[MERLON_DOES_REWRITE] = { {
+		.what = "rewrite", .rule = "kept chains",
+		.why = "addresses or ports are rewritten: merlon would judge packets as they came in and as they leave",
+		.cure = "remove these rules, or keep this host on nf_tables" AUDIT } },
+	[MERLON_DOES_FLOWTABLE] = { {
+		.what = "flowtable", .rule = "egress after routing",
+		.why = "flows that a flowtable has taken over leave without a route of their own, and are not judged",
+		.cure = "remove the rules with `flow add`" AUDIT } },
+	[MERLON_DOES_RECEIVE] = { {
+		.what = "receive", .rule = "one judgement per packet",
+		.why = "packets for another host are taken in after TC ingress let them by as not ours",
+		.cure = "remove the rules that set pkttype or broute" AUDIT } },
+	[MERLON_DOES_MARK] = { {
+		.what = "marks", .rule = "kept chains",
+		.why = "marks are set that a rule of merlon would see too late or not at all, where the policy matches on marks",
+		.cure = "match on what the mark stands for" AUDIT }, MERLON_ASKS_MARK },
+	[MERLON_DOES_UNTRACK] = { {
+		.what = "notrack", .rule = "kept chains",
+		.why = "connections are exempt from tracking: `untracked` in nf_tables, but tracked by merlon, where the policy asks "
+		       "for ct state",
+		.cure = "remove the notrack rules" AUDIT }, MERLON_ASKS_STATE },
+	[MERLON_DOES_ZONE] = { {
+		.what = "zones", .rule = "kept chains",
+		.why = "conntrack zones keep equal connections apart, merlon takes them for one, where the policy asks for ct state",
+		.cure = "remove the rules that set a zone" AUDIT }, MERLON_ASKS_STATE },
+	[MERLON_DOES_HELPER] = { {
+		.what = "helpers", .rule = "kept chains",
+		.why = "what a conntrack helper expects is `related` in nf_tables, but new to merlon, which may stop it",
+		.cure = "accept these connections by their ports", .severity = MERLON_HOST_WARN } },
+	[MERLON_DOES_ALTER] = { {
+		.what = "alter", .rule = "kept chains",
+		.why = "TTL, TOS or other headers are changed that merlon sees as they came in, where the policy matches on them",
+		.cure = "match on what the change stands for" AUDIT }, MERLON_ASKS_HEADER },
+	[MERLON_DOES_QUEUE] = { {
+		.what = "queue", .rule = "kept chains",
+		.why = "a program decides on packets, and may change them, behind or in front of merlon",
+		.severity = MERLON_HOST_WARN } },
+	[MERLON_DOES_COPY] = { {
+		.what = "copies", .rule = "one judgement per packet",
+		.why = "packets are sent on or copied by a rule: neither nf_tables nor merlon judges where they go",
+		.severity = MERLON_HOST_NOTE } },
+	[MERLON_DOES_UNKNOWN] = { {
+		.what = "unknown-target", .rule = "kept chains",
+		.why = "merlon does not know what this target of x_tables does to packets",
+		.cure = "if it changes addresses, marks or tracking, keep this host on nf_tables", .severity = MERLON_HOST_WARN } },
+};
+
+/* What bridges and ARP do to frames is done before TC sees the packet, or after. */
+static uint32_t concerning(const struct merlon_host_chain *chain)
+{
+	const uint32_t bridged = 1U << MERLON_DOES_RECEIVE | 1U << MERLON_DOES_UNTRACK | 1U << MERLON_DOES_ZONE |
+				 1U << MERLON_DOES_QUEUE | 1U << MERLON_DOES_UNKNOWN;
+
+	if (!chain->reached || chain->family == NFPROTO_ARP)
+		return 0;
+	return chain->family == NFPROTO_BRIDGE ? chain->does & bridged : chain->does;
+}
+
+static const struct merlon_manager *manager_of(const struct merlon_chains *chains, const struct merlon_host_chain *chain)
+{
+	const struct merlon_manager *manager = merlon_manager_by_chain(chain->table, chain->name);
+	size_t i;
+
+	/* A base chain's name tells nothing, but the chains beside it do. */
+	for (i = 0; i < chains->n && !manager; i++)
+		if (chains->chain[i].family == chain->family && !strcmp(chains->chain[i].table, chain->table))
+			manager = merlon_manager_by_chain(chain->table, chains->chain[i].name);
+	return manager;
+}
+
+static const char *family_name(uint8_t family)
+{
+	switch (family) {
+	case NFPROTO_INET: return "inet ";
+	case NFPROTO_IPV4: return "ip ";
+	case NFPROTO_IPV6: return "ip6 ";
+	case NFPROTO_BRIDGE: return "bridge ";
+	case NFPROTO_NETDEV: return "netdev ";
+	case NFPROTO_ARP: return "arp ";
+	default: return "";
+	}
+}
+
+static int judge_one(struct merlon_host_view *view, const struct merlon_chains *chains, enum merlon_does does)
+{
+	struct merlon_finding finding = meaning[does].finding;
+	const struct merlon_host_chain *first = NULL;
+	const struct merlon_manager *manager;
+	unsigned more = 0;
+	char others[32] = "";
+	bool nft;
+	size_t i;
+
+	for (i = 0; i < chains->n; i++)
+		if (concerning(&chains->chain[i]) & 1U << does) {
+			more += first != NULL;
+			first = first ? first : &chains->chain[i];
+		}
+	if (!first)
+		return 0;
+	manager = manager_of(chains, first);
+	if (meaning[does].asks)
+		finding.severity = merlon_host_concern(view, meaning[does].asks);
+	if (does == MERLON_DOES_NAT && manager && manager->nat_cure)
+		finding.cure = manager->nat_cure;
+	if (more)
+		snprintf(others, sizeof(others), ", and %u more chain%s", more, more > 1 ? "s" : "");
+	nft = !strcmp(first->from, "nf_tables");
+	return merlon_finding_add(view, &finding, "%s: table %s%s, chain %s, %s %llu%s%s%s%s", first->from,
+				  nft ? family_name(first->family) : "", first->table, first->name, nft ? "handle" : "rule",
+				  (unsigned long long)first->first[does], others, manager ? " (" : "",
+				  manager ? manager->name : "", manager ? ")" : "");
+}
+
+/* Both filter: what either stops is stopped. */
+static int judge_filters(struct merlon_host_view *view, const struct merlon_chains *chains)
+{
+	static const struct merlon_finding both = {
+		.what = "filters",
+		.why = "these rules filter beside merlon: a packet passes if both let it",
+		.cure = "remove them when merlon's policy has replaced them (merlon import --live takes them over)",
+		.severity = MERLON_HOST_NOTE,
+	};
+	const struct merlon_host_chain *first = NULL;
+	unsigned n = 0;
+	size_t i;
+
+	for (i = 0; i < chains->n; i++) {
+		const struct merlon_host_chain *chain = &chains->chain[i];
+
+		if (chain->base && chain->filters && (chain->rules || chain->drops)) {
+			first = first ? first : chain;
+			n++;
+		}
+	}
+	if (!first)
+		return 0;
+	return merlon_finding_add(view, &both, "%s: %u filter chain%s, the first is %s of table %s%s", first->from, n,
+				  n > 1 ? "s" : "", first->name,
+				  strcmp(first->from, "nf_tables") ? "" : family_name(first->family), first->table);
+}
+
+static int judge_managers(struct merlon_host_view *view, const struct merlon_chains *chains)
+{
+	static const struct merlon_finding finding = {
+		.what = "service",
+		.why = "it loads and changes rules of the host's netfilter, not of merlon's policy",
+		.cure = "stop it when merlon's policy has replaced its rules, or check this host again when they change",
+		.severity = MERLON_HOST_WARN,
+	};
+	const struct merlon_manager *seen[8];
+	size_t i, j, n = 0;
+	int r = 0;
+
+	for (i = 0; i < chains->n && r == 0 && n < ARRAY_SIZE(seen); i++) {
+		const struct merlon_host_chain *chain = &chains->chain[i];
+		const struct merlon_manager *manager = merlon_manager_by_chain(chain->table, chain->name);
+
+		for (j = 0; j < n && seen[j] != manager; j++)
+			;
+		if (!manager || j < n)
+			continue;
+		seen[n++] = manager;
+		r = merlon_finding_add(view, &finding, "%s: chain %s of %s table %s", manager->name, chain->name, chain->from,
+				       chain->table);
+	}
+	return r;
+}
+
+int merlon_chains_judge(struct merlon_host_view *view, const struct merlon_chains *chains)
+{
+	unsigned does;
+	int r = 0;
+
+	for (does = 0; does < MERLON_DOES && r == 0; does++)
+		r = judge_one(view, chains, does);
+	if (r == 0)
+		r = judge_filters(view, chains);
+	return r == 0 ? judge_managers(view, chains) : r;
+}

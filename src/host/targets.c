@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <linux/netfilter/xt_CT.h>
+#include <linux/netfilter/xt_connmark.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "src/host/chains.h"
+#include "src/util/cleanup.h"
+
+static const struct {
+	const char *name;
+	enum merlon_does does;
+} known[] = {
+	{ "DNAT", MERLON_DOES_NAT },
+	{ "SNAT", MERLON_DOES_NAT },
+	{ "MASQUERADE", MERLON_DOES_NAT },
+	{ "REDIRECT", MERLON_DOES_NAT },
+	{ "NETMAP", MERLON_DOES_NAT },
+	{ "DNPT", MERLON_DOES_REWRITE },
+	{ "SNPT", MERLON_DOES_REWRITE },
+	{ "RAWDNAT", MERLON_DOES_REWRITE },	/* of xtables-addons */
+	{ "RAWSNAT", MERLON_DOES_REWRITE },
+	{ "TPROXY", MERLON_DOES_TPROXY },
+	{ "MARK", MERLON_DOES_MARK },
+	{ "HMARK", MERLON_DOES_MARK },
+	{ "SET", MERLON_DOES_MARK },	/* --map-mark */
+	{ "NOTRACK", MERLON_DOES_UNTRACK },
+	{ "TTL", MERLON_DOES_ALTER },
+	{ "HL", MERLON_DOES_ALTER },
+	{ "TOS", MERLON_DOES_ALTER },
+	{ "DSCP", MERLON_DOES_ALTER },
+	{ "ECN", MERLON_DOES_ALTER },
+	{ "NFQUEUE", MERLON_DOES_QUEUE },
+	{ "TEE", MERLON_DOES_COPY },
+};
+
+/* These change nothing that a rule of merlon asks for; the first is a verdict or a jump, "ERROR" the head of a chain. */
+static const char *const harmless[] = {
+	"", "ERROR", "ACCEPT", "DROP", "RETURN", "REJECT", "LOG", "NFLOG", "ULOG", "TCPMSS", "TCPOPTSTRIP", "CHECKSUM", "CLASSIFY",
+	"CONNSECMARK", "SECMARK", "IDLETIMER", "LED", "RATEEST", "AUDIT", "SYNPROXY", "TRACE", "CLUSTERIP",
+	/* of ebtables: Ethernet addresses, frames */
+	"arpreply", "dnat", "snat", "redirect", "mark", "standard", "log", "nflog",
+};
+
+static enum merlon_does ct_does(const struct xt_ct_target_info *ct, size_t bytes)
+{
+	if (bytes < offsetof(struct xt_ct_target_info, ct))
+		return MERLON_DOES_UNKNOWN;
+	if (ct->flags & XT_CT_NOTRACK)
+		return MERLON_DOES_UNTRACK;
+	if (ct->zone || ct->flags & XT_CT_ZONE_MARK)
+		return MERLON_DOES_ZONE;
+	if (ct->helper[0])
+		return MERLON_DOES_HELPER;
+	if (bytes >= offsetof(struct xt_ct_target_info_v1, ct) && ((const struct xt_ct_target_info_v1 *)ct)->timeout[0])
+		return MERLON_DOES_HELPER;
+	return MERLON_DOES_NOTHING;
+}
+
+static enum merlon_does connmark_does(unsigned revision, const void *info, size_t bytes)
+{
+	const struct xt_connmark_tginfo1 *one = info;
+	const struct xt_connmark_tginfo2 *two = info;
+	unsigned mode;
+
+	if (bytes < (revision == 1 ? sizeof(*one) : sizeof(*two)) || revision < 1 || revision > 2)
+		return MERLON_DOES_UNKNOWN;
+	mode = revision == 1 ? one->mode : two->mode;
+	return mode == XT_CONNMARK_RESTORE ? MERLON_DOES_MARK : MERLON_DOES_NOTHING;
+}
+
+enum merlon_does merlon_target_does(const char *name, unsigned revision, const void *info, size_t bytes)
+{
+	size_t i;
+
+	if (!strcmp(name, "CT"))
+		return ct_does(info, bytes);
+	if (!strcmp(name, "CONNMARK"))
+		return connmark_does(revision, info, bytes);
+	for (i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcmp(name, known[i].name))
+			return known[i].does;
+	for (i = 0; i < ARRAY_SIZE(harmless); i++)
+		if (!strcmp(name, harmless[i]))
+			return MERLON_DOES_NOTHING;
+	return MERLON_DOES_UNKNOWN;
+}
