@@ -63,6 +63,10 @@ int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon
 int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_xfrm(struct merlon_host_view *view);
 
+/* xfrm.c: of a policy that transforms packets without an interface of their own: XFRM_POLICY_*; else -1. */
+int merlon_xfrm_policy_direction(const struct nlmsghdr *message);
+bool merlon_xfrm_state_transforms(const struct nlmsghdr *message);
+
 /*
  * services.c: asks systemd's manager behind `bus`; destination NULL: there is no bus between. Who has a finding already, by his
  * rules, gets no other one. Also -ENOMEM or, when there is no answer, another negative errno.

@@ -11,11 +11,11 @@
 
 struct found {
 	bool policy, state;
-	unsigned dir;
+	unsigned direction;
 };
 
 struct attributes {
-	bool template, interface;
+	bool template, interface, algorithm;
 };
 
 static int on_attribute(const struct nlattr *attribute, void *data)
@@ -26,6 +26,13 @@ static int on_attribute(const struct nlattr *attribute, void *data)
 	case XFRMA_TMPL:
 		a->template = mnl_attr_get_payload_len(attribute) > 0;
 		break;
+	case XFRMA_ALG_AUTH:
+	case XFRMA_ALG_AUTH_TRUNC:
+	case XFRMA_ALG_CRYPT:
+	case XFRMA_ALG_AEAD:
+	case XFRMA_ALG_COMP:
+		a->algorithm = true;
+		break;
 	case XFRMA_IF_ID:
 		a->interface = mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0 && mnl_attr_get_u32(attribute);
 		break;
@@ -33,31 +40,44 @@ static int on_attribute(const struct nlattr *attribute, void *data)
 	return MNL_CB_OK;
 }
 
-static int on_policy(const struct nlmsghdr *message, void *data)
+int merlon_xfrm_policy_direction(const struct nlmsghdr *message)
 {
 	const struct xfrm_userpolicy_info *info = mnl_nlmsg_get_payload(message);
 	struct attributes a = { 0 };
-	struct found *found = data;
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*info))
-		return MNL_CB_OK;
+		return -1;
 	mnl_attr_parse(message, sizeof(*info), on_attribute, &a);
-	if (!a.template || a.interface || info->action != XFRM_POLICY_ALLOW)
+	return a.template && !a.interface && info->action == XFRM_POLICY_ALLOW ? info->dir : -1;
+}
+
+bool merlon_xfrm_state_transforms(const struct nlmsghdr *message)
+{
+	struct attributes a = { 0 };
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct xfrm_usersa_info))
+		return false;
+	mnl_attr_parse(message, sizeof(struct xfrm_usersa_info), on_attribute, &a);
+	/* Without an algorithm it is still being negotiated. */
+	return a.algorithm && !a.interface;
+}
+
+static int on_policy(const struct nlmsghdr *message, void *data)
+{
+	int direction = merlon_xfrm_policy_direction(message);
+	struct found *found = data;
+
+	if (direction < 0)
 		return MNL_CB_OK;
 	found->policy = true;
-	found->dir = info->dir;
+	found->direction = direction;
 	return MNL_CB_STOP;
 }
 
 static int on_state(const struct nlmsghdr *message, void *data)
 {
-	struct attributes a = { 0 };
-
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct xfrm_usersa_info))
-		return MNL_CB_OK;
-	mnl_attr_parse(message, sizeof(struct xfrm_usersa_info), on_attribute, &a);
-	((struct found *)data)->state |= !a.interface;
-	return a.interface ? MNL_CB_OK : MNL_CB_STOP;
+	((struct found *)data)->state = merlon_xfrm_state_transforms(message);
+	return ((struct found *)data)->state ? MNL_CB_STOP : MNL_CB_OK;
 }
 
 static int dump(uint16_t type, mnl_cb_t on_message, struct found *found)
@@ -80,7 +100,7 @@ int merlon_host_xfrm(struct merlon_host_view *view)
 		.cure = "use route-based IPsec (xfrm interfaces, if_id), or keep this host on nf_tables; --audit judges without dropping",
 		.severity = MERLON_HOST_REFUSE,
 	};
-	static const char *const direction[] = { "in", "out", "fwd" };
+	static const char *const name[] = { "in", "out", "fwd" };
 	struct found found = { 0 };
 	int r = dump(XFRM_MSG_GETPOLICY, on_policy, &found);
 
@@ -89,6 +109,6 @@ int merlon_host_xfrm(struct merlon_host_view *view)
 	if (r < 0 && !merlon_host_is_absent(r))
 		return merlon_finding_unseen(view, "IPsec policies (xfrm)", r);
 	if (found.policy)
-		return merlon_finding_add(view, &ipsec, "xfrm policy, dir %s", found.dir < 3 ? direction[found.dir] : "socket");
+		return merlon_finding_add(view, &ipsec, "xfrm policy, dir %s", found.direction < 3 ? name[found.direction] : "socket");
 	return found.state ? merlon_finding_add(view, &ipsec, "xfrm state without an interface") : 0;
 }

@@ -1,0 +1,220 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# merlon check --host and apply: each thing on a host that TC would judge wrong, made in a namespace of its own, and what is
+# close to it but harmless.
+set -u
+# shellcheck source=tests/lib/service.sh
+. "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
+
+cd "$dir" || exit 99
+policy() { printf 'table inet p {\n\tchain c {\n\t\ttype filter hook %s priority filter; policy accept;\n\t\t%s\n\t}\n}\n' "$1" "$2"; }
+policy input 'udp dport 4000 drop' >plain.nft
+policy input 'ct state established accept' >state.nft
+policy input 'meta mark 7 drop' >mark.nft
+policy input 'ip ttl 1 drop' >ttl.nft
+policy forward 'udp dport 4000 drop' >forward.nft
+chain() { # table with family, hook and priority, rules...
+	local table=$1 hook=$2
+	shift 2
+	printf 'table %s {\n\tchain c {\n\t\ttype filter hook %s;\n' "$table" "$hook"
+	printf '\t\t%s\n' "$@"
+	printf '\t}\n}\n'
+}
+
+# on_host SETUP ARGUMENT...: merlon check --host in a namespace that SETUP, a script, has changed; report in `report`.
+on_host() {
+	local setup=$1
+	shift
+	unshare --net bash -c "ip link set lo up; $setup"'
+		shift
+		exec "$@"' - - "$merlon" check --host --json "$@" >report 2>errors
+}
+# finds WHAT SEVERITY WHERE SETUP [FILE]: it is found, with that severity, at that place, and the exit status says so.
+finds() {
+	local what=$1 severity=$2 where=$3 setup=$4 want=0 got
+	shift 4
+	[ "$severity" != refuse ] || want=3
+	on_host "$setup" "$@"
+	got=$?
+	jq -e --arg what "$what" --arg severity "$severity" --arg where "$where" \
+		'any(.host[]; .what == $what and .severity == $severity and (.where | test($where)) and (.why | length > 0))' \
+		report >/dev/null || { jq -c .host report; cat errors; return 1; }
+	[ "$got" = "$want" ] || { echo "exit status $got, not $want"; jq -c .host report; cat errors; return 1; }
+}
+# clean SETUP [FILE]: nothing is found that refuses or warns.
+clean() {
+	on_host "$@" || { echo "exit status $?"; jq -c .host report; cat errors; return 1; }
+	jq -e 'all(.host[]; .severity == "note")' report >/dev/null || { jq -c .host report; return 1; }
+}
+# nft_finds WHAT SEVERITY WHERE RULESET-FILE [FILE]: a ruleset of nf_tables.
+nft_finds() { local what=$1 severity=$2 where=$3 file=$4; shift 4; finds "$what" "$severity" "$where" "nft -f $file || exit 99" "$@"; }
+nft_clean() { local file=$1; shift; clean "nft -f $file || exit 99" "$@"; }
+
+ok "a bare namespace: nothing" sh -c "unshare --net '$merlon' check --host | grep -q 'nothing that would be judged wrong'"
+ok "the report has the list" clean : plain.nft
+ok "with a file, the report on its rules too" sh -c "unshare --net '$merlon' check --host --json plain.nft | jq -e '.rules == 1 and .host == []'"
+
+# NAT: of nf_tables, of both iptables; what no packet reaches is no reason.
+cat >nat.nft <<'END'
+table ip n {
+	chain post {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 10.0.0.0/8 masquerade
+	}
+}
+END
+ok "nat: masquerade" nft_finds nat refuse 'table ip n, chain post, handle [0-9]+$' nat.nft plain.nft
+ok "nat: without a file" nft_finds nat refuse 'chain post' nat.nft
+sed 's/ip saddr.*/ip saddr 10.0.0.0\/8 counter/' nat.nft >counts.nft
+ok "a nat chain that translates nothing" nft_clean counts.nft plain.nft
+sed '/masquerade/d' nat.nft >none.nft
+ok "an empty nat chain" nft_clean none.nft plain.nft
+cat >unreached.nft <<'END'
+table ip n {
+	chain lost {
+		dnat to 10.1.1.1
+	}
+	chain pre {
+		type nat hook prerouting priority dstnat;
+		tcp dport 1 accept
+	}
+}
+END
+ok "NAT that nothing jumps to" nft_clean unreached.nft plain.nft
+sed 's/tcp dport 1 accept/tcp dport 1 jump lost/' unreached.nft >jump.nft
+ok "nat: behind a jump" nft_finds nat refuse 'chain lost' jump.nft plain.nft
+sed 's/tcp dport 1 accept/tcp dport vmap { 1 : jump lost }/' unreached.nft >vmap.nft
+ok "nat: behind a map of verdicts" nft_finds nat refuse 'chain lost' vmap.nft plain.nft
+sed 's/^table ip n {/&\n\tflags dormant/' nat.nft >dormant.nft
+ok "NAT in a dormant table" nft_clean dormant.nft plain.nft
+sed 's/ip saddr.*/tcp dport 80 redirect to :8080/; s/postrouting priority srcnat/prerouting priority dstnat/; s/table ip n/table inet n/' nat.nft >redirect.nft
+ok "nat: redirect in inet" nft_finds nat refuse 'table inet n' redirect.nft plain.nft
+for tool in iptables-legacy iptables-nft ip6tables-legacy ip6tables-nft; do
+	from=$tool
+	case $tool in *-nft) from='nf_tables' ;; esac
+	ok "nat: $tool" finds nat refuse "^$from: table .*nat, chain POSTROUTING" "$tool -t nat -A POSTROUTING -j MASQUERADE" plain.nft
+	ok "$tool: a nat table without rules" clean "$tool -t nat -N DOCKED; $tool -t nat -L >/dev/null" plain.nft
+done
+ok "nat: iptables-legacy, behind a jump" finds nat refuse 'chain mine, rule 2 ' \
+	'iptables-legacy -t nat -N mine; iptables-legacy -t nat -N DOCKER; iptables-legacy -t nat -A mine -j RETURN
+	iptables-legacy -t nat -A mine -p tcp -j DNAT --to 10.1.1.1; iptables-legacy -t nat -A PREROUTING -j mine' plain.nft
+ok "NAT of iptables-legacy that nothing jumps to" clean \
+	'iptables-legacy -t nat -N mine; iptables-legacy -t nat -A mine -p tcp -j DNAT --to 10.1.1.1' plain.nft
+ok "nat: docker is named" finds nat refuse '\(docker\)$' 'iptables-nft -t nat -N DOCKER; iptables-nft -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE' plain.nft
+ok "... and its cure" sh -c "jq -e 'any(.host[]; .what == \"nat\" and (.cure | test(\"daemon.json\")))' report"
+ok "nat: libvirt is named" finds nat refuse '\(libvirt\)' 'iptables-legacy -t nat -N LIBVIRT_PRT; iptables-legacy -t nat -A POSTROUTING -j LIBVIRT_PRT
+	iptables-legacy -t nat -A LIBVIRT_PRT -s 192.168.122.0/24 ! -d 192.168.122.0/24 -j MASQUERADE' plain.nft
+
+# What changes packets.
+chain 'ip t' 'prerouting priority mangle' 'tcp dport 80 tproxy to :50080' >tproxy.nft
+ok "tproxy" nft_finds tproxy refuse 'chain c' tproxy.nft plain.nft
+ok "tproxy: iptables" finds tproxy refuse 'PREROUTING' 'iptables-legacy -t mangle -A PREROUTING -p tcp --dport 80 -j TPROXY --on-port 50080 --tproxy-mark 1' plain.nft
+chain 'inet t' 'prerouting priority mangle' 'meta mark set 7' >marks.nft
+ok "marks, where the policy matches on marks" nft_finds marks refuse 'table inet t' marks.nft mark.nft
+ok "marks, where it does not" nft_clean marks.nft plain.nft
+ok "marks, without a policy" nft_finds marks warn 'table inet t' marks.nft
+ok "marks: iptables-legacy" finds marks refuse 'mangle' 'iptables-legacy -t mangle -A OUTPUT -j MARK --set-mark 7' mark.nft
+ok "marks: CONNMARK restores" finds marks refuse 'mangle' 'iptables-nft -t mangle -A PREROUTING -j CONNMARK --restore-mark' mark.nft
+ok "CONNMARK that saves" clean 'iptables-legacy -t mangle -A PREROUTING -j CONNMARK --save-mark' mark.nft
+chain 'inet t' 'prerouting priority raw' 'ct mark set 7' >ctmark.nft
+ok "a mark of the connection" nft_clean ctmark.nft mark.nft
+chain 'inet t' 'prerouting priority raw' 'udp dport 53 notrack' >notrack.nft
+ok "notrack, where the policy asks for state" nft_finds notrack refuse 'chain c' notrack.nft state.nft
+ok "notrack, where it does not" nft_clean notrack.nft plain.nft
+ok "notrack: iptables-legacy" finds notrack refuse 'table raw' 'iptables-legacy -t raw -A PREROUTING -p udp -j CT --notrack' state.nft
+ok "zones" finds zones refuse 'table raw' 'iptables-legacy -t raw -A PREROUTING -p udp -j CT --zone 3' state.nft
+chain 'inet t' 'prerouting priority raw' 'ct zone set 3' >zone.nft
+ok "zones: nft" nft_finds zones refuse 'chain c' zone.nft state.nft
+chain 'inet t' 'prerouting priority mangle' 'ip ttl set 3' >alter.nft
+ok "another TTL, where the policy matches on it" nft_finds alter refuse 'chain c' alter.nft ttl.nft
+ok "another TTL, where it does not" nft_clean alter.nft plain.nft
+ok "TTL: iptables" finds alter refuse 'PREROUTING' 'ip6tables-legacy -t mangle -A PREROUTING -j HL --hl-set 3' ttl.nft
+chain 'inet t' 'prerouting priority mangle' 'ip daddr set 10.1.1.1' >rewrite.nft
+ok "addresses that are rewritten" nft_finds rewrite refuse 'chain c' rewrite.nft plain.nft
+chain 'ip t' 'prerouting priority mangle' 'tcp dport 81 tcp dport set 80' >ports.nft
+ok "ports that are rewritten" nft_finds rewrite refuse 'chain c' ports.nft plain.nft
+chain 'ip6 t' 'prerouting priority mangle' 'ip6 saddr set fd00::1' >rewrite6.nft
+ok "IPv6 addresses that are rewritten" nft_finds rewrite refuse 'table ip6 t' rewrite6.nft plain.nft
+chain 'netdev t' 'ingress device lo priority 0' 'meta pkttype set host' >receive.nft
+ok "packets made ours" nft_finds receive refuse 'table netdev t' receive.nft plain.nft
+chain 'netdev t' 'ingress device lo priority 0' 'udp dport 9 dup to lo' >copies.nft
+ok "copies are only noted" nft_finds copies note 'table netdev t' copies.nft plain.nft
+chain 'inet t' 'input priority filter; policy drop' 'tcp dport 22 accept' >both.nft
+ok "both filter" nft_finds filters note 'table inet t' both.nft plain.nft
+ok "both filter: iptables-legacy" finds filters note 'INPUT' 'iptables-legacy -A INPUT -p tcp --dport 23 -j DROP' plain.nft
+
+# Routing, IPsec, bridges.
+ok "routing by mark to this host" finds fwmark-rule refuse 'fwmark 0x1 lookup 100' \
+	'ip rule add fwmark 1 lookup 100; ip route add local default dev lo table 100' plain.nft
+ok "IPv6, a large table" finds fwmark-rule refuse 'ip -6 rule [0-9]+: fwmark 0x1 lookup 1000' \
+	'ip -6 rule add fwmark 1/3 lookup 1000; ip -6 route add local default dev lo table 1000' plain.nft
+ok "routing by mark elsewhere" finds fwmark-rule warn 'lookup 100' \
+	'ip rule add fwmark 1 lookup 100; ip route add unreachable default table 100' plain.nft
+ok "routing by mark, no such table" finds fwmark-rule warn 'lookup 100' 'ip rule add fwmark 1 lookup 100' plain.nft
+ok "not fwmark, as wg-quick has it" clean 'ip rule add not fwmark 51820 lookup 51820; ip route add local default dev lo table 51820' plain.nft
+ok "routing by address to this host" clean 'ip rule add from 10.0.0.0/8 lookup 100; ip route add local default dev lo table 100' plain.nft
+ok "policy-based IPsec" finds ipsec refuse 'dir in' \
+	'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel' plain.nft
+ok "IPsec over an interface" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel if_id 7' plain.nft
+ok "a policy that blocks" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir out action block' plain.nft
+ok "IPsec that is still being negotiated" clean 'ip xfrm state allocspi src 10.0.0.1 dst 10.0.0.2 proto esp >/dev/null' plain.nft
+bridge='ip link add b0 type bridge; ip link add p0 type veth peer name q0; ip link set p0 master b0'
+two="$bridge; ip link set q0 master b0"
+on='sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=0'
+off='sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0'
+if [ -e /proc/sys/net/bridge ]; then
+	ok "bridge netfilter" finds bridge-netfilter refuse 'b0 with 2 ports' "$two; $on" forward.nft
+	ok "bridge netfilter of one bridge" finds bridge-netfilter refuse 'b0' "$two; $off; ip link set b0 type bridge nf_call_ip6tables 1" forward.nft
+	ok "bridge netfilter, no forward chain" clean "$two; $on" plain.nft
+	ok "bridge netfilter, one port" clean "$bridge; $on" forward.nft
+	ok "bridge netfilter off" clean "$two; $off" forward.nft
+fi
+ok "a service, by its chains" finds service warn '^ufw: chain ufw-before-input' 'iptables-legacy -N ufw-before-input' plain.nft
+ok "fail2ban, by its table" finds service warn '^fail2ban' 'nft add table inet f2b-table; nft add chain inet f2b-table f2b-chain' plain.nft
+
+# Without privileges it says what it could not look at.
+unprivileged() {
+	unshare --net setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \
+		"$merlon" check --host --json >report || return
+	jq -e '[.host[] | select(.what == "unseen") | .where] | any(.[]; test("nf_tables")) and any(.[]; test("IPsec"))' report
+}
+chmod 755 "$dir"
+ok "without privileges" unprivileged
+
+# Ten thousand rules.
+many() {
+	{ echo 'table inet many { chain i { type filter hook input priority 0;'
+	for i in $(seq 10000); do echo "ip saddr 10.$((i / 256)).$((i % 256)).1 tcp dport 22 counter accept"; done
+	printf '}\n}\n'; } >many.nft
+	# shellcheck disable=SC2016
+	unshare --net bash -c 'nft -f many.nft && s=$(date +%s%N) && "$0" check --host --json >report && echo $((($(date +%s%N) - s) / 1000))' \
+		"$merlon" >us && echo "# $(cat us) us with 10,000 rules" >&3 && [ "$(cat us)" -lt 300000 ]
+}
+exec 3>&1
+ok "ten thousand rules" many
+
+# The daemon refuses, and says why; with --audit it only warns; what is gone is no reason any more.
+make_network
+start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "apply" "$merlon" apply plain.nft
+in_host nft -f nat.nft
+ok "apply is refused" fails 3 'error: nf_tables: table ip n, chain post, handle .*translated' "$merlon" apply plain.nft
+ok "the policy stays" status_is .generation 1
+ok "... with the finding in the report" sh -c "'$merlon' apply --json plain.nft 2>/dev/null | jq -e '.host[0].what == \"nat\" and .host[0].severity == \"refuse\"'"
+ok "--audit warns" sh -c "'$merlon' apply --audit plain.nft 2>&1 >/dev/null | grep -q 'warning: .*translated'"
+in_host nft delete table ip n
+ok "apply again" "$merlon" apply plain.nft
+in_host nft -f marks.nft
+ok "marks do not matter to this policy" "$merlon" apply plain.nft
+ok "but to that one" fails 3 'marks' "$merlon" apply mark.nft
+in_host nft delete table inet t
+in_host ip rule add fwmark 1 lookup 100
+ok "a warning is a message of the report" sh -c "'$merlon' apply plain.nft 2>&1 >/dev/null | grep -q 'warning: ip rule .*fwmark'"
+"$merlon" stop >/dev/null
+wait "$daemon" 2>/dev/null
+start_daemon --interfaces up0 || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
+ok "routing by mark may lead to an interface that is left out" fails 3 'fwmark' "$merlon" apply plain.nft
+"$merlon" stop >/dev/null
+wait "$daemon" 2>/dev/null
+daemon=''
+finish

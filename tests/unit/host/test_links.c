@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Kinds of interfaces and IPsec states that not every kernel has: messages as rtnetlink and xfrm would send them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/xfrm.h>
+
+#include "src/host/internal.h"
+
+struct made {
+	unsigned index, master, below;
+	const char *name, *kind, *slave_kind;
+	int netnsid;	/* of `below`, 0: ours */
+	uint8_t xdp, nf_call;
+};
+
+static char buffer[1024] __attribute__((aligned(8)));
+
+static const struct nlmsghdr *make(const struct made *m)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *info;
+	struct nlattr *nest, *data;
+
+	message->nlmsg_type = RTM_NEWLINK;
+	info = mnl_nlmsg_put_extra_header(message, sizeof(*info));
+	info->ifi_index = m->index;
+	mnl_attr_put_strz(message, IFLA_IFNAME, m->name);
+	if (m->below)
+		mnl_attr_put_u32(message, IFLA_LINK, m->below);
+	if (m->netnsid)
+		mnl_attr_put_u32(message, IFLA_LINK_NETNSID, m->netnsid);
+	if (m->master)
+		mnl_attr_put_u32(message, IFLA_MASTER, m->master);
+	nest = mnl_attr_nest_start(message, IFLA_LINKINFO);
+	if (m->kind)
+		mnl_attr_put_strz(message, IFLA_INFO_KIND, m->kind);
+	if (m->nf_call) {
+		data = mnl_attr_nest_start(message, IFLA_INFO_DATA);
+		mnl_attr_put_u8(message, IFLA_BR_NF_CALL_IP6TABLES, m->nf_call);
+		mnl_attr_nest_end(message, data);
+	}
+	if (m->slave_kind)
+		mnl_attr_put_strz(message, IFLA_INFO_SLAVE_KIND, m->slave_kind);
+	mnl_attr_nest_end(message, nest);
+	nest = mnl_attr_nest_start(message, IFLA_XDP);
+	mnl_attr_put_u8(message, IFLA_XDP_ATTACHED, m->xdp);
+	mnl_attr_nest_end(message, nest);
+	return message;
+}
+
+/* What is found on a host with these links; the caller clears it. */
+static struct merlon_host judge(const struct made *made, size_t n, unsigned asks, unsigned kernel)
+{
+	static const struct merlon_ruleset policy;
+	const struct merlon_host_options options = { .policy = &policy };
+	struct merlon_host host = { 0 };
+	struct merlon_host_view view = { .host = &host, .options = &options, .asks = asks };
+	struct merlon_link link[8];
+	struct merlon_links links = { link, n };
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		assert_int_equal(merlon_link_read(make(&made[i]), &link[i]), 0);
+	assert_int_equal(merlon_links_judge(&view, &links, false, kernel), 0);
+	return host;
+}
+
+static void expect(struct merlon_host host, const char *what, enum merlon_host_severity severity, const char *where)
+{
+	assert_int_equal(host.n, 1);
+	assert_string_equal(host.finding[0].what, what);
+	assert_int_equal(host.finding[0].severity, severity);
+	assert_string_equal(host.finding[0].where, where);
+	merlon_host_clear(&host);
+}
+
+static void test_enslaved(void **state)
+{
+	struct made vrf[] = { { .index = 2, .name = "red", .kind = "vrf" },
+			      { .index = 3, .name = "eth1", .master = 2, .slave_kind = "vrf" } };
+	struct made ovs[] = { { .index = 2, .name = "ovs-system", .kind = "openvswitch" },
+			      { .index = 3, .name = "eth1", .master = 2, .slave_kind = "openvswitch" } };
+	struct made bond[] = { { .index = 2, .name = "bond0", .kind = "bond" },
+			       { .index = 3, .name = "eth1", .master = 2, .slave_kind = "bond" } };
+
+	(void)state;
+	expect(judge(vrf, 2, 0, 0x0612), "vrf", MERLON_HOST_REFUSE, "eth1 in red");
+	/* A VRF without interfaces is nobody's. */
+	assert_int_equal(judge(vrf, 1, 0, 0x0612).n, 0);
+	expect(judge(ovs, 2, 0, 0x0612), "enslaved", MERLON_HOST_WARN, "eth1 in ovs-system, openvswitch");
+	assert_int_equal(judge(bond, 2, 0, 0x0612).n, 0);
+}
+
+static void test_stacked(void **state)
+{
+	struct made vlan[] = { { .index = 2, .name = "eth0" }, { .index = 3, .name = "eth0.5", .kind = "vlan", .below = 2 } };
+	struct made veth[] = { { .index = 2, .name = "a", .kind = "veth", .below = 3 },
+			       { .index = 3, .name = "b", .kind = "veth", .below = 2 } };
+
+	(void)state;
+	expect(judge(vlan, 2, 0, 0x0601), "stacked", MERLON_HOST_WARN, "eth0.5 on eth0");
+	assert_int_equal(judge(vlan, 2, 0, 0x0602).n, 0);
+	assert_int_equal(judge(veth, 2, 0, 0x0601).n, 0);
+	/* The interface below is another namespace's, and so is its index. */
+	vlan[1].netnsid = 4;
+	assert_int_equal(judge(vlan, 2, 0, 0x0601).n, 0);
+}
+
+static void test_bridge(void **state)
+{
+	struct made bridge[] = { { .index = 2, .name = "br0", .kind = "bridge", .nf_call = 1 },
+				 { .index = 3, .name = "p0", .master = 2, .slave_kind = "bridge" },
+				 { .index = 4, .name = "p1", .master = 2, .slave_kind = "bridge" } };
+
+	(void)state;
+	expect(judge(bridge, 3, MERLON_ASKS_FORWARD, 0x0612), "bridge-netfilter", MERLON_HOST_REFUSE, "bridge br0 with 2 ports");
+	expect(judge(bridge, 3, 0, 0x0612), "bridge-netfilter", MERLON_HOST_NOTE, "bridge br0 with 2 ports");
+	expect(judge(bridge, 2, MERLON_ASKS_FORWARD, 0x0612), "bridge-netfilter", MERLON_HOST_NOTE, "bridge br0 with 1 ports");
+	bridge[0].nf_call = 0;
+	assert_int_equal(judge(bridge, 3, MERLON_ASKS_FORWARD, 0x0612).n, 0);
+}
+
+static void test_xdp(void **state)
+{
+	struct made link = { .index = 2, .name = "eth0", .xdp = XDP_ATTACHED_DRV };
+
+	(void)state;
+	expect(judge(&link, 1, 0, 0x0612), "xdp", MERLON_HOST_NOTE, "eth0");
+	link.xdp = XDP_ATTACHED_NONE;
+	assert_int_equal(judge(&link, 1, 0, 0x0612).n, 0);
+}
+
+static void test_cut_short(void **state)
+{
+	struct made made = { .index = 2, .name = "eth0", .kind = "vrf", .master = 3, .slave_kind = "vrf", .xdp = 1 };
+	struct merlon_link link;
+	uint32_t whole = make(&made)->nlmsg_len, length;
+
+	(void)state;
+	/* A copy of exactly this size: reading beyond it is seen by the sanitizer. */
+	for (length = MNL_NLMSG_HDRLEN; length <= whole; length++) {
+		struct nlmsghdr *copy = malloc(length);
+
+		memcpy(copy, buffer, length);
+		copy->nlmsg_len = length;
+		merlon_link_read(copy, &link);
+		free(copy);
+	}
+}
+
+static struct nlmsghdr *begin_xfrm(uint16_t type, size_t bytes, void **ret)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+
+	message->nlmsg_type = type;
+	*ret = mnl_nlmsg_put_extra_header(message, bytes);
+	memset(*ret, 0, bytes);
+	return message;
+}
+
+static void test_xfrm_state(void **state)
+{
+	struct xfrm_usersa_info *info;
+	struct nlmsghdr *message = begin_xfrm(XFRM_MSG_NEWSA, sizeof(*info), (void **)&info);
+	const struct xfrm_algo_aead aead = { .alg_name = "rfc4106(gcm(aes))" };
+
+	(void)state;
+	assert_false(merlon_xfrm_state_transforms(message));
+	mnl_attr_put(message, XFRMA_ALG_AEAD, sizeof(aead), &aead);
+	assert_true(merlon_xfrm_state_transforms(message));
+	mnl_attr_put_u32(message, XFRMA_IF_ID, 42);
+	assert_false(merlon_xfrm_state_transforms(message));
+}
+
+static void test_xfrm_policy(void **state)
+{
+	struct xfrm_userpolicy_info *info;
+	struct nlmsghdr *message = begin_xfrm(XFRM_MSG_NEWPOLICY, sizeof(*info), (void **)&info);
+	const struct xfrm_user_tmpl template = { .mode = XFRM_MODE_TUNNEL };
+
+	(void)state;
+	info->dir = XFRM_POLICY_FWD;
+	info->action = XFRM_POLICY_ALLOW;
+	/* as IKE daemons let their own packets by */
+	assert_int_equal(merlon_xfrm_policy_direction(message), -1);
+	mnl_attr_put(message, XFRMA_TMPL, sizeof(template), &template);
+	assert_int_equal(merlon_xfrm_policy_direction(message), XFRM_POLICY_FWD);
+	info->action = XFRM_POLICY_BLOCK;
+	assert_int_equal(merlon_xfrm_policy_direction(message), -1);
+	info->action = XFRM_POLICY_ALLOW;
+	mnl_attr_put_u32(message, XFRMA_IF_ID, 42);
+	assert_int_equal(merlon_xfrm_policy_direction(message), -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_enslaved), cmocka_unit_test(test_stacked), cmocka_unit_test(test_bridge),
+		cmocka_unit_test(test_xdp), cmocka_unit_test(test_cut_short), cmocka_unit_test(test_xfrm_state),
+		cmocka_unit_test(test_xfrm_policy),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
