@@ -130,6 +130,9 @@ enum merlon_does merlon_expression_does(uint8_t family, const char *name, const 
 	static const char *const telling[] = { "meta", "ct", "payload", "objref", "target" };
 	size_t i;
 
+	/* Most of any ruleset. */
+	if (!strcmp(name, "cmp") || !strcmp(name, "counter") || !strcmp(name, "immediate"))
+		return MERLON_DOES_NOTHING;
 	for (i = 0; i < ARRAY_SIZE(telling); i++)
 		if (!strcmp(name, telling[i]))
 			return by_attributes(family, name, data);

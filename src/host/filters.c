@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Programs and filters of others at TC: merlon stands in front of them, and judges what they have not changed yet. */
+/*
+ * Programs and filters of others at TC. Merlon puts itself in front of them and judges what they have not changed yet; who
+ * comes later may have put himself in front of merlon.
+ */
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/pkt_cls.h>
@@ -10,18 +13,21 @@
 #include "src/host/internal.h"
 #include "src/util/cleanup.h"
 
-#define TCX_INGRESS 46	/* BPF_TCX_INGRESS of linux/bpf.h since 6.6 */
+#define TCX_INGRESS 46	/* BPF_TCX_INGRESS, BPF_TCX_EGRESS of linux/bpf.h since 6.6 */
+#define TCX_EGRESS 47
 #define TCX_PROGS 64	/* on one side of an interface, at most: BPF_MPROG_MAX of linux/bpf_mprog.h */
 #define OUR_HANDLE 0x6d6c	/* of merlon's own clsact filters (src/kernel/attach.c) */
+
+#define MARKING "skbedit"
 
 struct filters {
 	struct merlon_host_view *view;
 	const struct merlon_links *links;
 	const struct merlon_link *link;	/* that is looked at */
 	bool *has;			/* by position in links: clsact or ingress is there */
-	char first[24];			/* kind of the first filter that is not merlon's */
-	char rewrites[24];		/* the first action that changes what the rules ask for */
-	bool marks;			/* that action is skbedit */
+	char first[24];			/* the first filter that is not merlon's */
+	bool in_front;			/* it comes before merlon's */
+	char rewrites[24];		/* an action that changes what the rules ask for; skbedit if there is no worse one */
 };
 
 static int on_kind(const struct nlattr *attribute, void *data)
@@ -66,53 +72,68 @@ static int actions_of(const char *kind)
 	return -1;
 }
 
-static void note_action(struct filters *f, const struct nlattr *action)
+static void note_action(struct merlon_tc_filter *filter, const struct nlattr *action)
 {
-	static const char *const rewriting[] = { "nat", "pedit", "ct", "skbedit" };
+	static const char *const rewriting[] = { "nat", "pedit", "ct", MARKING };
 	const struct nlattr *a;
 	size_t i;
 
 	mnl_attr_for_each_nested(a, action) {
 		if (mnl_attr_get_type(a) != TCA_ACT_KIND || mnl_attr_validate(a, MNL_TYPE_NUL_STRING) < 0)
 			continue;
-		for (i = 0; i < ARRAY_SIZE(rewriting); i++) {
-			if (strcmp(mnl_attr_get_str(a), rewriting[i]) || (f->rewrites[0] && !f->marks))
-				continue;
-			snprintf(f->rewrites, sizeof(f->rewrites), "%s", rewriting[i]);
-			f->marks = !strcmp(rewriting[i], "skbedit");
-		}
+		for (i = 0; i < ARRAY_SIZE(rewriting); i++)
+			if (!strcmp(mnl_attr_get_str(a), rewriting[i]) &&
+			    (!filter->rewrites[0] || !strcmp(filter->rewrites, MARKING)))
+				snprintf(filter->rewrites, sizeof(filter->rewrites), "%s", rewriting[i]);
 	}
 }
 
-static void note_options(struct filters *f, const char *kind, const struct nlattr *options)
+static void note_options(struct merlon_tc_filter *filter, const struct nlattr *options)
 {
 	const struct nlattr *a, *action;
-	int place = actions_of(kind);
+	int place = actions_of(filter->kind);
 
 	mnl_attr_for_each_nested(a, options)
 		if (mnl_attr_get_type(a) == place)
 			mnl_attr_for_each_nested(action, a)
-				note_action(f, action);
+				note_action(filter, action);
 }
 
-static int on_filter(const struct nlmsghdr *message, void *data)
+int merlon_tc_filter_read(const struct nlmsghdr *message, struct merlon_tc_filter *ret)
 {
 	const struct tcmsg *tc = mnl_nlmsg_get_payload(message);
-	struct filters *f = data;
+	struct merlon_tc_filter filter = { 0 };
 	const struct nlattr *a;
 	const char *kind = "";
 
 	/* A chain's or table's head has no handle. */
-	if (message->nlmsg_type != RTM_NEWTFILTER || !tc->tcm_handle)
-		return MNL_CB_OK;
+	if (message->nlmsg_type != RTM_NEWTFILTER || mnl_nlmsg_get_payload_len(message) < sizeof(*tc) || !tc->tcm_handle)
+		return -EPROTO;
 	mnl_attr_parse(message, sizeof(*tc), on_kind, &kind);
-	if (!strcmp(kind, "bpf") && tc->tcm_handle == OUR_HANDLE)
-		return MNL_CB_OK;
-	if (!f->first[0])
-		snprintf(f->first, sizeof(f->first), "%s", kind);
+	snprintf(filter.kind, sizeof(filter.kind), "%s", kind);
+	filter.ours = !strcmp(kind, "bpf") && tc->tcm_handle == OUR_HANDLE;
 	mnl_attr_for_each(a, message, sizeof(*tc))
 		if (mnl_attr_get_type(a) == TCA_OPTIONS)
-			note_options(f, kind, a);
+			note_options(&filter, a);
+	*ret = filter;
+	return 0;
+}
+
+static int on_filter(const struct nlmsghdr *message, void *data)
+{
+	struct filters *f = data;
+	struct merlon_tc_filter filter;
+
+	if (merlon_tc_filter_read(message, &filter) < 0)
+		return MNL_CB_OK;
+	if (filter.ours) {
+		f->in_front |= f->first[0];
+		return MNL_CB_OK;
+	}
+	if (!f->first[0])
+		memcpy(f->first, filter.kind, sizeof(f->first));
+	if (filter.rewrites[0] && (!f->rewrites[0] || !strcmp(f->rewrites, MARKING)))
+		memcpy(f->rewrites, filter.rewrites, sizeof(f->rewrites));
 	return MNL_CB_OK;
 }
 
@@ -143,18 +164,34 @@ static bool is_merlons(uint32_t prog)
 	return !strcmp(info.name, "ingress_entry") || !strcmp(info.name, "egress_entry");
 }
 
-static void look_at_tcx(struct filters *f)
+static void look_at_tcx(struct filters *f, int side)
 {
 	uint32_t id[TCX_PROGS], n = TCX_PROGS, i;
 
-	if (bpf_prog_query(f->link->index, TCX_INGRESS, 0, NULL, id, &n) < 0)
+	if (bpf_prog_query(f->link->index, side, 0, NULL, id, &n) < 0)
 		return;
-	for (i = 0; i < n && !f->first[0]; i++)
-		if (!is_merlons(id[i]))
+	for (i = 0; i < n; i++) {
+		if (is_merlons(id[i]))
+			f->in_front |= f->first[0];
+		else if (!f->first[0])
 			snprintf(f->first, sizeof(f->first), "TCX program %u", id[i]);
+	}
 }
 
-static int report(struct filters *f)
+static int report_front(struct filters *f, const char *side)
+{
+	static const struct merlon_finding front = {
+		.what = "tc-in-front",
+		.rule = "return codes",
+		.why = "another program stands in front of merlon: what it accepts or redirects, merlon does not see",
+		.cure = "detach it (bpftool net, tc filter), and attach it again behind merlon",
+		.severity = MERLON_HOST_REFUSE,
+	};
+
+	return merlon_finding_add(f->view, &front, "%s, %s: %s", f->link->name, side, f->first);
+}
+
+static int report_behind(struct filters *f)
 {
 	static const char rewriting[] = "a filter at ingress changes packets after merlon judged them, and before nf_tables would";
 	struct merlon_finding finding = {
@@ -165,32 +202,31 @@ static int report(struct filters *f)
 		.severity = MERLON_HOST_WARN,
 	};
 
-	if (!f->first[0])
-		return 0;
 	if (f->rewrites[0]) {
 		finding.why = rewriting;
-		finding.severity = f->marks ? merlon_host_concern(f->view, MERLON_ASKS_MARK) : MERLON_HOST_REFUSE;
+		finding.severity = !strcmp(f->rewrites, MARKING) ? merlon_host_concern(f->view, MERLON_ASKS_MARK) : MERLON_HOST_REFUSE;
 	}
 	return merlon_finding_add(f->view, &finding, "%s: %s%s%s", f->link->name, f->first, f->rewrites[0] ? ", action " : "",
 				  f->rewrites);
 }
 
-static int look_at_link(struct filters *f, const struct merlon_link *link, bool has_qdisc)
+static int look_at_side(struct filters *f, bool has_qdisc, bool egress)
 {
 	int r = 0;
 
-	if (!merlon_host_filters(f->view, link->name))
-		return 0;
-	f->link = link;
 	f->first[0] = f->rewrites[0] = '\0';
-	f->marks = false;
+	f->in_front = false;
+	look_at_tcx(f, egress ? TCX_EGRESS : TCX_INGRESS);
 	if (has_qdisc)
-		r = dump_tc(RTM_GETTFILTER, link->index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), on_filter, f);
-	look_at_tcx(f);
-	/* An interface that has just gone. */
-	if (r == -ENODEV || (r < 0 && merlon_host_is_absent(r)))
-		return 0;
-	return r < 0 ? merlon_finding_unseen(f->view, link->name, r) : report(f);
+		r = dump_tc(RTM_GETTFILTER, f->link->index, TC_H_MAKE(TC_H_CLSACT, egress ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS),
+			    on_filter, f);
+	/* An interface that has just gone, or a qdisc without that side. */
+	if (r < 0 && r != -ENODEV && !merlon_host_is_absent(r))
+		return merlon_finding_unseen(f->view, f->link->name, r);
+	if (f->in_front)
+		return report_front(f, egress ? "egress" : "ingress");
+	/* At egress both merlon and nf_tables have judged before. */
+	return f->first[0] && !egress ? report_behind(f) : 0;
 }
 
 int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon_links *links)
@@ -205,7 +241,13 @@ int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon
 	r = dump_tc(RTM_GETQDISC, 0, 0, on_qdisc, &f);
 	if (r < 0 && !merlon_host_is_absent(r))
 		return merlon_finding_unseen(view, "TC filters", r);
-	for (i = 0, r = 0; i < links->n && r == 0; i++)
-		r = look_at_link(&f, &links->link[i], has[i]);
+	for (i = 0, r = 0; i < links->n && r == 0; i++) {
+		if (!merlon_host_filters(view, links->link[i].name))
+			continue;
+		f.link = &links->link[i];
+		r = look_at_side(&f, has[i], false);
+		if (r == 0)
+			r = look_at_side(&f, has[i], true);
+	}
 	return r;
 }

@@ -63,6 +63,14 @@ int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon
 int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_xfrm(struct merlon_host_view *view);
 
+/* filters.c: a filter at TC, from its message. 0, or -EPROTO: it is none. */
+struct merlon_tc_filter {
+	char kind[24];
+	bool ours;		/* merlon's own */
+	char rewrites[24];	/* the action that changes addresses or ports, or else the mark; "": none */
+};
+int merlon_tc_filter_read(const struct nlmsghdr *message, struct merlon_tc_filter *ret);
+
 /* xfrm.c: of a policy that transforms packets without an interface of their own: XFRM_POLICY_*; else -1. */
 int merlon_xfrm_policy_direction(const struct nlmsghdr *message);
 bool merlon_xfrm_state_transforms(const struct nlmsghdr *message);
@@ -74,6 +82,10 @@ bool merlon_xfrm_state_transforms(const struct nlmsghdr *message);
 struct sd_bus;
 int merlon_services_ask(struct merlon_host_view *view, struct sd_bus *bus, const char *destination);
 int merlon_host_services(struct merlon_host_view *view);
+
+/* ipvs.c: whether /proc/net/ip_vs, opened, lists a virtual service; copies its line, cut to fit. */
+bool merlon_ipvs_service(FILE *file, char *ret, size_t room);
+int merlon_host_ipvs(struct merlon_host_view *view);
 
 /* chains.c and below: rules of netfilter that run in this namespace. */
 int merlon_host_netfilter(struct merlon_host_view *view);

@@ -33,9 +33,10 @@ struct attributes {
 static int on_attribute(const struct nlattr *attribute, void *data)
 {
 	struct attributes *a = data;
+	uint16_t type = mnl_attr_get_type(attribute);
 
-	if (mnl_attr_get_type(attribute) < MOST_ATTRIBUTES)
-		a->at[mnl_attr_get_type(attribute)] = attribute;
+	if (type < MOST_ATTRIBUTES)
+		a->at[type] = attribute;
 	return MNL_CB_OK;
 }
 

@@ -210,8 +210,46 @@ ok "but to that one" fails 3 'marks' "$merlon" apply mark.nft
 in_host nft delete table inet t
 in_host ip rule add fwmark 1 lookup 100
 ok "a warning is a message of the report" sh -c "'$merlon' apply plain.nft 2>&1 >/dev/null | grep -q 'warning: ip rule .*fwmark'"
+in_host ip rule del fwmark 1 lookup 100
+
+# A program of another one's, behind merlon and in front of it.
+cat >tcx.py <<'END'
+"""tcx.py INTERFACE PIN SIDE before|after: a program that lets everything by, attached beside merlon's."""
+import ctypes, os, socket, sys
+bpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+class Options(ctypes.Structure):  # the head of struct bpf_link_create_opts
+    _fields_ = [("size", ctypes.c_size_t), ("flags", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 52)]
+code = (ctypes.c_uint64 * 2)(0xb7, 0x95)  # r0 = 0 (TC_ACT_OK); exit
+program = bpf.bpf_prog_load(3, b"others", b"GPL", code, ctypes.c_size_t(2), None)
+options = Options(ctypes.sizeof(Options), 8 if sys.argv[4] == "before" else 16)
+link = bpf.bpf_link_create(program, socket.if_nametoindex(sys.argv[1]), int(sys.argv[3]), ctypes.byref(options))
+if program < 0 or link < 0 or bpf.bpf_obj_pin(link, sys.argv[2].encode()) < 0:
+    sys.exit(f"program {program}, link {link}: {os.strerror(ctypes.get_errno())}")
+END
+others() { # side, before|after, and what to run while it is there
+	local side=$1 where=$2 status
+	shift 2
+	in_host python3 tcx.py up0 "$dir/bpf/others" "$side" "$where" || return
+	"$@"
+	status=$?
+	rm "$dir/bpf/others"
+	return $status
+}
+warns() { "$merlon" apply plain.nft 2>&1 >/dev/null | grep -q "$1"; }
+quiet() { [ -z "$("$merlon" apply plain.nft 2>&1 >/dev/null)" ]; }
+if [ "$("$merlon" status --json | jq -r .attach)" = tcx ]; then
+	ok "merlon itself is no finding" quiet
+	ok "a program behind merlon at ingress: a warning" others 46 after warns 'warning: up0: TCX program [0-9]'
+	ok "... at egress: nothing" others 47 after quiet
+	ok "a program in front at ingress" others 46 before fails 3 'up0, ingress: TCX program' "$merlon" apply plain.nft
+	ok "a program in front at egress" others 47 before fails 3 'up0, egress: TCX program' "$merlon" apply plain.nft
+fi
+ok "a filter behind merlon: a warning" sh -c "nsenter --net=/run/netns/$host tc qdisc add dev up0 clsact &&
+	nsenter --net=/run/netns/$host tc filter add dev up0 ingress u32 match u32 0 0 flowid 1:1 && '$merlon' apply plain.nft 2>&1 | grep -q 'warning: up0: u32'"
+in_host tc qdisc del dev up0 clsact
 "$merlon" stop >/dev/null
 wait "$daemon" 2>/dev/null
+in_host ip rule add fwmark 1 lookup 100
 start_daemon --interfaces up0 || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
 ok "routing by mark may lead to an interface that is left out" fails 3 'fwmark' "$merlon" apply plain.nft
 "$merlon" stop >/dev/null

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Kinds of interfaces and IPsec states that not every kernel has: messages as rtnetlink and xfrm would send them. */
+/* Kinds of interfaces, IPsec states and load balancers that not every kernel has: as rtnetlink, xfrm and procfs show them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +8,10 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
+#include <linux/pkt_cls.h>
 #include <linux/rtnetlink.h>
 #include <linux/xfrm.h>
 
@@ -146,8 +148,8 @@ static void test_cut_short(void **state)
 	uint32_t whole = make(&made)->nlmsg_len, length;
 
 	(void)state;
-	/* A copy of exactly this size: reading beyond it is seen by the sanitizer. */
-	for (length = MNL_NLMSG_HDRLEN; length <= whole; length++) {
+	/* A copy of exactly this size: reading beyond it is seen by the sanitizer. libmnl takes messages as aligned. */
+	for (length = MNL_NLMSG_HDRLEN; length <= whole; length += MNL_ALIGNTO) {
 		struct nlmsghdr *copy = malloc(length);
 
 		memcpy(copy, buffer, length);
@@ -201,12 +203,76 @@ static void test_xfrm_policy(void **state)
 	assert_int_equal(merlon_xfrm_policy_direction(message), -1);
 }
 
+/* A filter of some classifier, with actions at that classifier's place for them. */
+static struct merlon_tc_filter filter(const char *kind, uint16_t place, uint32_t handle, const char *const *action, size_t n)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct merlon_tc_filter ret;
+	struct nlattr *options, *list, *one;
+	struct tcmsg *tc;
+	size_t i;
+
+	message->nlmsg_type = RTM_NEWTFILTER;
+	tc = mnl_nlmsg_put_extra_header(message, sizeof(*tc));
+	tc->tcm_handle = handle;
+	mnl_attr_put_strz(message, TCA_KIND, kind);
+	options = mnl_attr_nest_start(message, TCA_OPTIONS);
+	list = mnl_attr_nest_start(message, place);
+	for (i = 0; i < n; i++) {
+		one = mnl_attr_nest_start(message, i + 1);
+		mnl_attr_put_strz(message, TCA_ACT_KIND, action[i]);
+		mnl_attr_nest_end(message, one);
+	}
+	mnl_attr_nest_end(message, list);
+	mnl_attr_nest_end(message, options);
+	assert_int_equal(merlon_tc_filter_read(message, &ret), handle ? 0 : -EPROTO);
+	return ret;
+}
+
+static void test_filters(void **state)
+{
+	const char *const two[] = { "skbedit", "nat" }, *const harmless[] = { "gact", "mirred" };
+
+	(void)state;
+	assert_string_equal(filter("flower", TCA_FLOWER_ACT, 1, two, 1).rewrites, "skbedit");
+	assert_string_equal(filter("flower", TCA_FLOWER_ACT, 1, two, 2).rewrites, "nat");
+	assert_string_equal(filter("matchall", TCA_MATCHALL_ACT, 1, harmless, 2).rewrites, "");
+	/* the same bytes at another attribute of the classifier are no actions */
+	assert_string_equal(filter("matchall", TCA_MATCHALL_FLAGS, 1, two, 2).rewrites, "");
+	assert_false(filter("u32", TCA_U32_ACT, 0x6d6c, two, 0).ours);
+	assert_true(filter("bpf", TCA_BPF_ACT, 0x6d6c, two, 0).ours);
+	filter("u32", TCA_U32_ACT, 0, two, 0);
+}
+
+static bool ipvs_in(const char *text, char ret[32])
+{
+	FILE *file = fmemopen((void *)text, strlen(text), "r");
+	bool found = merlon_ipvs_service(file, ret, 32);
+
+	fclose(file);
+	return found;
+}
+
+static void test_ipvs(void **state)
+{
+	static const char none[] = "IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n"
+				   "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
+	char one[512], service[32] = "";
+
+	(void)state;
+	assert_false(ipvs_in(none, service));
+	snprintf(one, sizeof(one), "%sUDP  [fd00::1]:0035 wrr\n  -> [fd00::2]:0035 Masq 1 0 0\n", none);
+	assert_true(ipvs_in(one, service));
+	assert_string_equal(service, "UDP  [fd00::1]:0035 wrr");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_enslaved), cmocka_unit_test(test_stacked), cmocka_unit_test(test_bridge),
 		cmocka_unit_test(test_xdp), cmocka_unit_test(test_cut_short), cmocka_unit_test(test_xfrm_state),
-		cmocka_unit_test(test_xfrm_policy),
+		cmocka_unit_test(test_xfrm_policy), cmocka_unit_test(test_ipvs),
+		cmocka_unit_test(test_filters),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
