@@ -121,25 +121,24 @@ void merlon_chains_clear(struct merlon_chains *chains)
 	*chains = (struct merlon_chains){ 0 };
 }
 
-static int read_nftables(void *context, struct merlon_chains *chains)
+static int read_ipv4(struct merlon_chains *chains)
 {
-	(void)context;
-	return merlon_chains_of_nftables(chains);
+	return merlon_chains_of_xtables(chains, false);
 }
 
-static int read_xtables(void *context, struct merlon_chains *chains)
+static int read_ipv6(struct merlon_chains *chains)
 {
-	return merlon_chains_of_xtables(chains, *(const bool *)context);
+	return merlon_chains_of_xtables(chains, true);
 }
 
-static int look(struct merlon_host_view *view, const char *what, int (*read)(void *, struct merlon_chains *), void *context)
+static int look(struct merlon_host_view *view, const char *what, int (*read_all)(struct merlon_chains *))
 {
 	struct merlon_chains chains = { 0 };
 	int tries, r = -EINTR;
 
 	for (tries = 0; r == -EINTR && tries < TRIES; tries++) {
 		merlon_chains_clear(&chains);
-		r = read(context, &chains);
+		r = read_all(&chains);
 	}
 	if (r == 0)
 		r = merlon_chains_reach(&chains);
@@ -155,10 +154,9 @@ static int look(struct merlon_host_view *view, const char *what, int (*read)(voi
 
 int merlon_host_netfilter(struct merlon_host_view *view)
 {
-	static bool ipv4 = false, ipv6 = true;
-	int r = look(view, "the rules of nf_tables", read_nftables, NULL);
+	int r = look(view, "the rules of nf_tables", merlon_chains_of_nftables);
 
 	if (r == 0)
-		r = look(view, "the rules of iptables-legacy", read_xtables, &ipv4);
-	return r == 0 ? look(view, "the rules of ip6tables-legacy", read_xtables, &ipv6) : r;
+		r = look(view, "the rules of iptables-legacy", read_ipv4);
+	return r == 0 ? look(view, "the rules of ip6tables-legacy", read_ipv6) : r;
 }

@@ -18,7 +18,8 @@ enum merlon_does {
 	MERLON_DOES_MARK,
 	MERLON_DOES_UNTRACK,
 	MERLON_DOES_ZONE,
-	MERLON_DOES_HELPER,	/* or timeout, or expectation */
+	MERLON_DOES_TIMEOUT,	/* of its own for some connections */
+	MERLON_DOES_HELPER,	/* or expectation */
 	MERLON_DOES_ALTER,	/* other headers */
 	MERLON_DOES_QUEUE,
 	MERLON_DOES_COPY,

@@ -78,8 +78,9 @@ static enum merlon_does payload_does(uint8_t family, const struct attributes *a)
 static enum merlon_does object_does(const struct attributes *a)
 {
 	switch (number(a, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_UNSPEC)) {
-	case NFT_OBJECT_CT_HELPER:
 	case NFT_OBJECT_CT_TIMEOUT:
+		return MERLON_DOES_TIMEOUT;
+	case NFT_OBJECT_CT_HELPER:
 	case NFT_OBJECT_CT_EXPECT:
 		return MERLON_DOES_HELPER;
 	default:

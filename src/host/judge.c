@@ -8,7 +8,7 @@
 
 #define AUDIT "; --audit judges without dropping"
 
-/* `asks`: it only concerns a policy that asks for this; 0: any. */
+/* `asks`: it only concerns a policy that asks for this, and the severity follows; 0: any policy. No severity given: REFUSE. */
 static const struct {
 	struct merlon_finding finding;
 	unsigned asks;
@@ -47,6 +47,11 @@ static const struct {
 		.what = "zones", .rule = "kept chains",
 		.why = "conntrack zones keep equal connections apart, merlon takes them for one, where the policy asks for ct state",
 		.cure = "remove the rules that set a zone" AUDIT }, MERLON_ASKS_STATE },
+	[MERLON_DOES_TIMEOUT] = { {
+		.what = "timeouts", .rule = "kept chains",
+		.why = "some connections have timeouts of their own, after which merlon may still know them, where the policy asks "
+		       "for ct state",
+		.cure = "set net.netfilter.nf_conntrack_*_timeout instead, which merlon takes over" AUDIT }, MERLON_ASKS_STATE },
 	[MERLON_DOES_HELPER] = { {
 		.what = "helpers", .rule = "kept chains",
 		.why = "what a conntrack helper expects is `related` in nf_tables, but new to merlon, which may stop it",

@@ -57,8 +57,9 @@ int merlon_host_dump(int protocol, struct nlmsghdr *request, bool strict, mnl_cb
 
 bool merlon_host_is_absent(int error)
 {
+	/* Not -EINVAL: a question that this kernel does not understand has not been answered. */
 	return error == -EPROTONOSUPPORT || error == -EOPNOTSUPP || error == -EAFNOSUPPORT || error == -ENOENT ||
-	       error == -EINVAL || error == -ENOPROTOOPT;
+	       error == -ENOPROTOOPT;
 }
 
 unsigned merlon_host_kernel(void)

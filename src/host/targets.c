@@ -42,19 +42,22 @@ static const char *const harmless[] = {
 	"arpreply", "dnat", "snat", "redirect", "mark", "standard", "log", "nflog",
 };
 
-static enum merlon_does ct_does(const struct xt_ct_target_info *ct, size_t bytes)
+/* The longer struct of revision 1 begins like the shorter one; what is not there is 0. */
+static enum merlon_does ct_does(const void *info, size_t bytes)
 {
+	struct xt_ct_target_info_v1 ct = { 0 };
+	bool has_timeout = bytes >= offsetof(struct xt_ct_target_info_v1, ct);
+
 	if (bytes < offsetof(struct xt_ct_target_info, ct))
 		return MERLON_DOES_UNKNOWN;
-	if (ct->flags & XT_CT_NOTRACK)
+	memcpy(&ct, info, has_timeout ? offsetof(struct xt_ct_target_info_v1, ct) : offsetof(struct xt_ct_target_info, ct));
+	if (ct.flags & XT_CT_NOTRACK)
 		return MERLON_DOES_UNTRACK;
-	if (ct->zone || ct->flags & XT_CT_ZONE_MARK)
+	if (ct.zone || ct.flags & XT_CT_ZONE_MARK)
 		return MERLON_DOES_ZONE;
-	if (ct->helper[0])
-		return MERLON_DOES_HELPER;
-	if (bytes >= offsetof(struct xt_ct_target_info_v1, ct) && ((const struct xt_ct_target_info_v1 *)ct)->timeout[0])
-		return MERLON_DOES_HELPER;
-	return MERLON_DOES_NOTHING;
+	if (ct.timeout[0])
+		return MERLON_DOES_TIMEOUT;
+	return ct.helper[0] ? MERLON_DOES_HELPER : MERLON_DOES_NOTHING;
 }
 
 static enum merlon_does connmark_does(unsigned revision, const void *info, size_t bytes)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/xfrm.h>
+#include <string.h>
 
 #include "src/host/internal.h"
 
@@ -42,13 +43,15 @@ static int on_attribute(const struct nlattr *attribute, void *data)
 
 int merlon_xfrm_policy_direction(const struct nlmsghdr *message)
 {
-	const struct xfrm_userpolicy_info *info = mnl_nlmsg_get_payload(message);
+	struct xfrm_userpolicy_info info;
 	struct attributes a = { 0 };
 
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(*info))
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(info))
 		return -1;
-	mnl_attr_parse(message, sizeof(*info), on_attribute, &a);
-	return a.template && !a.interface && info->action == XFRM_POLICY_ALLOW ? info->dir : -1;
+	/* Netlink aligns to 4 bytes only. */
+	memcpy(&info, mnl_nlmsg_get_payload(message), sizeof(info));
+	mnl_attr_parse(message, sizeof(info), on_attribute, &a);
+	return a.template && !a.interface && info.action == XFRM_POLICY_ALLOW ? info.dir : -1;
 }
 
 bool merlon_xfrm_state_transforms(const struct nlmsghdr *message)

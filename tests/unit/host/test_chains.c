@@ -58,6 +58,7 @@ static void test_expressions(void **state)
 	assert_int_equal(DOES(NFPROTO_INET, "meta", { NFTA_META_DREG, 1 }, { NFTA_META_KEY, NFT_META_MARK }), MERLON_DOES_NOTHING);
 	assert_int_equal(DOES(NFPROTO_BRIDGE, "meta", { NFTA_META_SREG, 1 }, { NFTA_META_KEY, 35 }), MERLON_DOES_RECEIVE);
 	assert_int_equal(DOES(NFPROTO_INET, "objref", { NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_CT_HELPER }), MERLON_DOES_HELPER);
+	assert_int_equal(DOES(NFPROTO_INET, "objref", { NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_CT_TIMEOUT }), MERLON_DOES_TIMEOUT);
 	assert_int_equal(DOES(NFPROTO_INET, "objref", { NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_COUNTER }), MERLON_DOES_NOTHING);
 	assert_int_equal(merlon_expression_does(NFPROTO_INET, "target", NULL), MERLON_DOES_UNKNOWN);
 	assert_int_equal(merlon_expression_does(NFPROTO_INET, "meta", NULL), MERLON_DOES_NOTHING);
@@ -90,10 +91,10 @@ static void test_targets(void **state)
 
 	(void)state;
 	assert_int_equal(merlon_target_does("CT", 1, &ct, sizeof(ct)), MERLON_DOES_NOTHING);
-	strcpy(ct.timeout, "long");
-	assert_int_equal(merlon_target_does("CT", 1, &ct, sizeof(ct)), MERLON_DOES_HELPER);
 	strcpy(ct.helper, "ftp");
 	assert_int_equal(merlon_target_does("CT", 1, &ct, sizeof(ct)), MERLON_DOES_HELPER);
+	strcpy(ct.timeout, "long");
+	assert_int_equal(merlon_target_does("CT", 1, &ct, sizeof(ct)), MERLON_DOES_TIMEOUT);
 	ct.flags = XT_CT_ZONE_MARK;
 	assert_int_equal(merlon_target_does("CT", 2, &ct, sizeof(ct)), MERLON_DOES_ZONE);
 	ct.flags = XT_CT_NOTRACK;
