@@ -8,7 +8,7 @@
 
 #include "src/host/internal.h"
 
-/* What a rule does besides filtering. */
+/* What a rule does. */
 enum merlon_does {
 	MERLON_DOES_NAT,
 	MERLON_DOES_TPROXY,
@@ -24,6 +24,7 @@ enum merlon_does {
 	MERLON_DOES_QUEUE,
 	MERLON_DOES_COPY,
 	MERLON_DOES_UNKNOWN,	/* a target of x_tables by a name that is not known here */
+	MERLON_DOES_STOP,	/* drops or rejects, perhaps; rule 0: the chain's policy does */
 	MERLON_DOES,
 	MERLON_DOES_NOTHING = MERLON_DOES,
 };
@@ -32,9 +33,7 @@ struct merlon_host_chain {
 	const char *from;	/* "nf_tables", "iptables-legacy", ... */
 	char *table, *name;	/* owned */
 	uint8_t family;		/* NFPROTO_* */
-	bool base, filters;	/* filters: a base chain of the hooks that merlon enforces, or of ingress or egress */
-	bool drops;		/* its policy */
-	bool reached;
+	bool base, reached;
 	bool anywhere;		/* jumps by a map: to any chain of its table */
 	unsigned rules;
 	uint32_t does;		/* 1 << enum merlon_does */

@@ -127,6 +127,7 @@ enum merlon_does merlon_expression_does(uint8_t family, const char *name, const 
 		{ "nat", MERLON_DOES_NAT }, { "masq", MERLON_DOES_NAT }, { "redir", MERLON_DOES_NAT },
 		{ "tproxy", MERLON_DOES_TPROXY }, { "notrack", MERLON_DOES_UNTRACK }, { "flow_offload", MERLON_DOES_FLOWTABLE },
 		{ "queue", MERLON_DOES_QUEUE }, { "fwd", MERLON_DOES_COPY }, { "dup", MERLON_DOES_COPY },
+		{ "reject", MERLON_DOES_STOP },
 	};
 	static const char *const telling[] = { "meta", "ct", "payload", "objref", "target" };
 	size_t i;

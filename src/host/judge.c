@@ -72,6 +72,11 @@ static const struct {
 		.what = "unknown-target", .rule = "kept chains",
 		.why = "merlon does not know what this target of x_tables does to packets",
 		.cure = "if it changes addresses, marks or tracking, keep this host on nf_tables", .severity = MERLON_HOST_WARN } },
+	[MERLON_DOES_STOP] = { {
+		.what = "filters",
+		.why = "these rules filter beside merlon: a packet passes if both let it",
+		.cure = "remove them when merlon's policy has replaced them (merlon import --live takes them over)",
+		.severity = MERLON_HOST_NOTE } },
 };
 
 /* What bridges and ARP do to frames is done before TC sees the packet, or after. */
@@ -116,7 +121,7 @@ static int judge_one(struct merlon_host_view *view, const struct merlon_chains *
 	const struct merlon_host_chain *first = NULL;
 	const struct merlon_manager *manager;
 	unsigned more = 0;
-	char others[32] = "";
+	char others[32] = "", rule[32] = "policy drop";
 	bool nft;
 	size_t i;
 
@@ -135,38 +140,11 @@ static int judge_one(struct merlon_host_view *view, const struct merlon_chains *
 	if (more)
 		snprintf(others, sizeof(others), ", and %u more chain%s", more, more > 1 ? "s" : "");
 	nft = !strcmp(first->from, "nf_tables");
-	return merlon_finding_add(view, &finding, "%s: table %s%s, chain %s, %s %llu%s%s%s%s", first->from,
-				  nft ? family_name(first->family) : "", first->table, first->name, nft ? "handle" : "rule",
-				  (unsigned long long)first->first[does], others, manager ? " (" : "",
-				  manager ? manager->name : "", manager ? ")" : "");
-}
-
-/* Both filter: what either stops is stopped. */
-static int judge_filters(struct merlon_host_view *view, const struct merlon_chains *chains)
-{
-	static const struct merlon_finding both = {
-		.what = "filters",
-		.why = "these rules filter beside merlon: a packet passes if both let it",
-		.cure = "remove them when merlon's policy has replaced them (merlon import --live takes them over)",
-		.severity = MERLON_HOST_NOTE,
-	};
-	const struct merlon_host_chain *first = NULL;
-	unsigned n = 0;
-	size_t i;
-
-	for (i = 0; i < chains->n; i++) {
-		const struct merlon_host_chain *chain = &chains->chain[i];
-
-		if (chain->base && chain->filters && (chain->rules || chain->drops)) {
-			first = first ? first : chain;
-			n++;
-		}
-	}
-	if (!first)
-		return 0;
-	return merlon_finding_add(view, &both, "%s: %u filter chain%s, the first is %s of table %s%s", first->from, n,
-				  n > 1 ? "s" : "", first->name,
-				  strcmp(first->from, "nf_tables") ? "" : family_name(first->family), first->table);
+	if (first->first[does])
+		snprintf(rule, sizeof(rule), "%s %llu", nft ? "handle" : "rule", (unsigned long long)first->first[does]);
+	return merlon_finding_add(view, &finding, "%s: table %s%s, chain %s, %s%s%s%s%s", first->from,
+				  nft ? family_name(first->family) : "", first->table, first->name, rule, others,
+				  manager ? " (" : "", manager ? manager->name : "", manager ? ")" : "");
 }
 
 static int judge_managers(struct merlon_host_view *view, const struct merlon_chains *chains)
@@ -203,7 +181,5 @@ int merlon_chains_judge(struct merlon_host_view *view, const struct merlon_chain
 
 	for (does = 0; does < MERLON_DOES && r == 0; does++)
 		r = judge_one(view, chains, does);
-	if (r == 0)
-		r = judge_filters(view, chains);
 	return r == 0 ? judge_managers(view, chains) : r;
 }

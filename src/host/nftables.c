@@ -92,21 +92,11 @@ static bool is_dormant(const struct reader *reader, uint8_t family, const char *
 	return false;
 }
 
-static bool filters(uint8_t family, const char *type, uint32_t hook)
-{
-	if (strcmp(type, "filter"))
-		return false;
-	if (family == NFPROTO_NETDEV)
-		return true;
-	return (family == NFPROTO_INET || family == NFPROTO_IPV4 || family == NFPROTO_IPV6) &&
-	       (hook == NF_INET_LOCAL_IN || hook == NF_INET_FORWARD || hook == NF_INET_LOCAL_OUT || hook == NF_INET_INGRESS);
-}
-
 static int on_chain(const struct nlmsghdr *message, void *data)
 {
 	struct reader *reader = data;
 	struct merlon_host_chain *chain;
-	struct attributes a, hook = { 0 };
+	struct attributes a;
 	uint8_t family = parse(message, &a);
 	const char *table = string(&a, NFTA_CHAIN_TABLE);
 
@@ -116,10 +106,9 @@ static int on_chain(const struct nlmsghdr *message, void *data)
 		return MNL_CB_ERROR;
 	if (!a.at[NFTA_CHAIN_HOOK] || is_dormant(reader, family, table))
 		return MNL_CB_OK;
-	mnl_attr_parse_nested(a.at[NFTA_CHAIN_HOOK], on_attribute, &hook);
 	chain->base = true;
-	chain->filters = filters(family, string(&a, NFTA_CHAIN_TYPE), number(&hook, NFTA_HOOK_HOOKNUM, ~0U));
-	chain->drops = number(&a, NFTA_CHAIN_POLICY, NF_ACCEPT) == NF_DROP;
+	if (number(&a, NFTA_CHAIN_POLICY, NF_ACCEPT) == NF_DROP)
+		merlon_chain_does(chain, MERLON_DOES_STOP, 0);
 	return MNL_CB_OK;
 }
 
@@ -178,9 +167,9 @@ static int jump_anywhere(struct merlon_chains *chains, size_t from)
 	return r;
 }
 
-static int follow_verdict(struct reader *reader, size_t from, const struct nlattr *data)
+static int follow_verdict(struct reader *reader, size_t from, const struct nlattr *data, uint64_t rule)
 {
-	const struct merlon_host_chain *chain = &reader->chains->chain[from];
+	struct merlon_host_chain *chain = &reader->chains->chain[from];
 	struct attributes a = { 0 }, verdict = { 0 };
 	size_t to;
 
@@ -188,13 +177,15 @@ static int follow_verdict(struct reader *reader, size_t from, const struct nlatt
 	if (!a.at[NFTA_DATA_VERDICT])
 		return 0;
 	mnl_attr_parse_nested(a.at[NFTA_DATA_VERDICT], on_attribute, &verdict);
+	if (number(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP)
+		merlon_chain_does(chain, MERLON_DOES_STOP, rule);
 	if (!verdict.at[NFTA_VERDICT_CHAIN])
 		return 0;
 	to = find(reader, chain->family, chain->table, string(&verdict, NFTA_VERDICT_CHAIN));
 	return to < reader->chains->n ? merlon_chains_jump(reader->chains, from, to) : -EINTR;
 }
 
-static int follow(struct reader *reader, size_t from, const char *name, const struct nlattr *data)
+static int follow(struct reader *reader, size_t from, const char *name, const struct nlattr *data, uint64_t rule)
 {
 	struct attributes a = { 0 };
 	bool lookup = !strcmp(name, "lookup");
@@ -202,10 +193,12 @@ static int follow(struct reader *reader, size_t from, const char *name, const st
 	if (!data || (!lookup && strcmp(name, "immediate")))
 		return 0;
 	mnl_attr_parse_nested(data, on_attribute, &a);
-	if (lookup)
-		return a.at[NFTA_LOOKUP_DREG] && number(&a, NFTA_LOOKUP_DREG, ~0U) == NFT_REG_VERDICT ?
-			jump_anywhere(reader->chains, from) : 0;
-	return a.at[NFTA_IMMEDIATE_DATA] ? follow_verdict(reader, from, a.at[NFTA_IMMEDIATE_DATA]) : 0;
+	if (!lookup)
+		return a.at[NFTA_IMMEDIATE_DATA] ? follow_verdict(reader, from, a.at[NFTA_IMMEDIATE_DATA], rule) : 0;
+	if (!a.at[NFTA_LOOKUP_DREG] || number(&a, NFTA_LOOKUP_DREG, ~0U) != NFT_REG_VERDICT)
+		return 0;
+	merlon_chain_does(&reader->chains->chain[from], MERLON_DOES_STOP, rule);
+	return jump_anywhere(reader->chains, from);
 }
 
 static int on_rule(const struct nlmsghdr *message, void *data)
@@ -237,7 +230,7 @@ static int on_rule(const struct nlmsghdr *message, void *data)
 		name = string(&e, NFTA_EXPR_NAME);
 		merlon_chain_does(chain, merlon_expression_does(family, name, e.at[NFTA_EXPR_DATA]), handle);
 		if (r == 0)
-			r = follow(reader, at, name, e.at[NFTA_EXPR_DATA]);
+			r = follow(reader, at, name, e.at[NFTA_EXPR_DATA], handle);
 	}
 	errno = -r;
 	return r < 0 ? MNL_CB_ERROR : MNL_CB_OK;

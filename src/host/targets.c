@@ -32,11 +32,13 @@ static const struct {
 	{ "ECN", MERLON_DOES_ALTER },
 	{ "NFQUEUE", MERLON_DOES_QUEUE },
 	{ "TEE", MERLON_DOES_COPY },
+	{ "REJECT", MERLON_DOES_STOP },
+	{ "DROP", MERLON_DOES_STOP },
 };
 
 /* These change nothing that a rule of merlon asks for; the first is a verdict or a jump, "ERROR" the head of a chain. */
 static const char *const harmless[] = {
-	"", "ERROR", "ACCEPT", "DROP", "RETURN", "REJECT", "LOG", "NFLOG", "ULOG", "TCPMSS", "TCPOPTSTRIP", "CHECKSUM", "CLASSIFY",
+	"", "ERROR", "ACCEPT", "RETURN", "LOG", "NFLOG", "ULOG", "TCPMSS", "TCPOPTSTRIP", "CHECKSUM", "CLASSIFY",
 	"CONNSECMARK", "SECMARK", "IDLETIMER", "LED", "RATEEST", "AUDIT", "SYNPROXY", "TRACE", "CLUSTERIP",
 	/* of ebtables: Ethernet addresses, frames */
 	"arpreply", "dnat", "snat", "redirect", "mark", "standard", "log", "nflog",

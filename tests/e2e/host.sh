@@ -170,7 +170,13 @@ chain 'netdev t' 'ingress device lo priority 0' 'udp dport 9 dup to lo' >copies.
 ok "copies are only noted" nft_finds copies note 'table netdev t' copies.nft plain.nft
 chain 'inet t' 'input priority filter; policy drop' 'tcp dport 22 accept' >both.nft
 ok "both filter" nft_finds filters note 'table inet t' both.nft plain.nft
+ok "both filter: by policy" sh -c "jq -e 'any(.host[]; .what == \"filters\" and (.where | test(\"policy drop\")))' report"
+chain 'inet t' 'input priority filter; policy accept' 'tcp dport 22 counter accept' >pass.nft
+ok "what stops nothing does not filter" sh -c "unshare --net sh -c 'nft -f pass.nft; iptables-legacy -A INPUT -j ACCEPT; \"\$0\" check --host' '$merlon' | grep -q nothing"
+chain 'inet t' 'input priority filter; policy accept' 'tcp dport vmap { 22 : drop }' >map.nft
+ok "both filter: by a map" nft_finds filters note 'chain c, handle [0-9]+$' map.nft plain.nft
 ok "both filter: iptables-legacy" finds filters note 'INPUT' 'iptables-legacy -A INPUT -p tcp --dport 23 -j DROP' plain.nft
+ok "both filter: REJECT" finds filters note 'chain INPUT, handle' 'iptables-nft -A INPUT -p tcp --dport 23 -j REJECT' plain.nft
 
 # Routing, IPsec, bridges.
 ok "routing by mark to this host" finds fwmark-rule refuse 'fwmark 0x1 lookup 100' \
