@@ -12,6 +12,7 @@
 #include "bpf/cold.h"
 #include "bpf/hot.h"
 #include "bpf/ours.h"
+#include "bpf/why.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -67,4 +68,11 @@ int egress_entry(struct __sk_buff *skb)
 {
 	bpf_tail_call_static(skb, &entry, MERLON_ENTRY_EGRESS);
 	return MERLON_PASS;
+}
+
+/* Attached nowhere: user space runs it over a packet of its own making (src/kernel/why.c), and loads it for that only. */
+SEC("?tc")
+int why(struct __sk_buff *skb)
+{
+	return merlon_why(skb);
 }

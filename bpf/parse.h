@@ -130,7 +130,7 @@ merlon_inline int merlon_checksum_ok(const __u8 *header, __u32 bytes)
 }
 
 /* Where a walk over IPv6 extension headers ended. */
-struct merlon_chain {
+struct merlon_header_chain {
 	__u32 l4_offset, ct_offset;
 	__be32 fragment_id;
 	__u8 l4proto, ct_proto;
@@ -145,7 +145,7 @@ merlon_inline int merlon_is_extension(__u8 proto)
 }
 
 /* A fragment header: returns 1 if the chain ends here. `raw` holds it. */
-merlon_inline int merlon_fragment_header(struct merlon_chain *chain, const __u8 *raw, int ah)
+merlon_inline int merlon_fragment_header(struct merlon_header_chain *chain, const __u8 *raw, int ah)
 {
 	__u16 offset = merlon_be16(raw + 2);
 
@@ -170,7 +170,7 @@ merlon_inline int merlon_fragment_header(struct merlon_chain *chain, const __u8 
  * an authentication header as the transport, the tracker looks behind it. Returns 0, or -1: there are more
  * headers than are walked, and what a rule would see behind them is unknown.
  */
-merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 next, struct merlon_chain *chain)
+merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 next, struct merlon_header_chain *chain)
 {
 	int ah = 0, broken = 1;
 	__u8 raw[8];
@@ -331,7 +331,7 @@ merlon_inline int merlon_parse4(merlon_source *source, __u32 available, struct m
 
 merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct merlon_headers *h)
 {
-	struct merlon_chain chain = { 0 };
+	struct merlon_header_chain chain = { 0 };
 	__u8 raw[MERLON_IPV6_BYTES];
 
 	if (merlon_read(source, 0, raw, sizeof(raw)))
@@ -389,7 +389,7 @@ merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 f
 		h->ct_proto = raw[9];
 		h->ct_offset = offset + (raw[0] & 15) * 4;
 	} else {
-		struct merlon_chain chain = { 0 };
+		struct merlon_header_chain chain = { 0 };
 
 		if (merlon_read(source, offset, raw, MERLON_IPV6_BYTES))
 			return -1;

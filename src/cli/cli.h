@@ -48,12 +48,14 @@ struct merlon_command {
 	int (*run)(const struct merlon_options *options);	/* an enum merlon_exit */
 };
 extern const struct merlon_command merlon_check, merlon_import, merlon_apply, merlon_status, merlon_stats,
-	merlon_sessions, merlon_stop;
+	merlon_sessions, merlon_stop, merlon_why;
 
 /* load.c: reads, reports and compiles what the options name. */
 struct merlon_ruleset;
+struct merlon_policy;
 struct merlon_loaded {
 	struct merlon_ruleset *ruleset;
+	struct merlon_policy *policy;	/* NULL: not compiled */
 	json_t *report;		/* as `merlon check --json` prints it */
 };
 /* An exit status; messages and refusals are already on stderr (or in the report, with --json). */

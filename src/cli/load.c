@@ -26,26 +26,27 @@ static int read_sources(const struct merlon_options *options, struct merlon_rule
 	return merlon_read_files(source, options->n_files, ret, diag);
 }
 
-static int compile(const struct merlon_ruleset *ruleset, json_t *report, struct merlon_diag *diag)
+static int compile(struct merlon_loaded *loaded, struct merlon_diag *diag)
 {
 	_cleanup_free_ struct merlon_interface *interface = NULL;
 	struct merlon_compile_options options = {
 		.generation = 1, .first_counter = 1, .max_counters = 1U << 24, .max_limits = 1U << 20,
 	};
 	struct merlon_policy *policy = NULL;
+	json_t *report = loaded->report;
 	int r;
 
 	r = merlon_interfaces(&interface, &options.n_interfaces);
 	if (r < 0)
 		return r;
 	options.interface = interface;
-	r = merlon_compile(ruleset, &options, &policy, diag);
+	r = merlon_compile(loaded->ruleset, &options, &policy, diag);
 	if (r < 0)
 		return r;
 	json_object_set_new(report, "ns_estimate", json_integer(policy->ns_estimate));
 	json_object_set_new(report, "memory_bytes", json_integer(policy->words * 8LL));
 	json_object_set_new(report, "flat_rules", json_integer(policy->n_flat));
-	merlon_policy_free(policy);
+	loaded->policy = policy;
 	return 0;
 }
 
@@ -80,7 +81,7 @@ int merlon_load_local(const struct merlon_options *options, bool with_compile, s
 		loaded.report = merlon_report(loaded.ruleset);
 		json_object_set_new(loaded.report, "generation", json_integer(0));
 		status = settle(options, &loaded, &diag);
-		if (status == MERLON_EXIT_DONE && with_compile && compile(loaded.ruleset, loaded.report, &diag) < 0)
+		if (status == MERLON_EXIT_DONE && with_compile && compile(&loaded, &diag) < 0)
 			status = MERLON_EXIT_FAILED;
 	} else {
 		loaded.report = json_pack("{s:i, s:i, s:i, s:[]}", "rules", 0, "exact", 0, "kept", 0, "refused");
@@ -96,6 +97,7 @@ int merlon_load_local(const struct merlon_options *options, bool with_compile, s
 
 void merlon_loaded_clear(struct merlon_loaded *loaded)
 {
+	merlon_policy_free(loaded->policy);
 	merlon_ruleset_free(loaded->ruleset);
 	json_decref(loaded->report);
 }

@@ -270,7 +270,7 @@ int merlon_compile(const struct merlon_ruleset *ruleset, const struct merlon_com
 	merlon_sets_clear(&compiler.sets);
 	merlon_hash_clear(&compiler.seen);
 	merlon_builder_clear(&compiler.builder);
-	free(compiler.limit);
+	compiler.policy->limit = compiler.limit;
 	if (r < 0) {
 		merlon_policy_free(compiler.policy);
 		return r;
@@ -289,6 +289,7 @@ void merlon_policy_free(struct merlon_policy *policy)
 	free(policy->image);
 	free(policy->counter);
 	free(policy->log);
+	free(policy->limit);
 	free(policy->ifclass);
 	free(policy);
 }

@@ -47,6 +47,7 @@ struct merlon_policy {
 	} *counter;
 	uint32_t n_counters, first_counter;
 	uint32_t n_limits, first_limit;
+	const struct merlon_limit **limit;	/* [n_limits]: the statement behind each bucket */
 	const struct merlon_log **log;	/* by the index in MERLON_OP_LOG and merlon_event.log */
 	uint32_t n_logs;
 	uint32_t n_flat;		/* flattened rules in all */

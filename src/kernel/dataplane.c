@@ -168,6 +168,7 @@ void merlon_dataplane_close(struct merlon_dataplane *dp)
 	if (!dp)
 		return;
 	ring_buffer__free(dp->ring);
+	merlon_asking_close(&dp->asking);
 	if (dp->image)
 		munmap(dp->image, dp->image_bytes);
 	for (i = 0; i < MERLON_STATE_MAPS; i++)

@@ -87,6 +87,12 @@ struct merlon_session_view {
 /* Calls `each` for every session; expired ones too. Stops at its first non-zero answer and returns it. */
 int merlon_dataplane_sessions(const struct merlon_dataplane *dp,
 			      int (*each)(void *context, const struct merlon_session_view *view), void *context);
+/*
+ * The session of a tuple (struct merlon_tuple4 or merlon_tuple6 by family), as it is now. 0; -ENOENT: there is none, or
+ * it has expired.
+ */
+int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_family family, const void *tuple,
+			     struct merlon_session *ret);
 /* Gives back the memory of expired sessions; returns how many, or an error. */
 int merlon_dataplane_sweep(struct merlon_dataplane *dp);
 /* Forgets all sessions. */
@@ -103,6 +109,22 @@ struct merlon_dataplane_events {
 int merlon_dataplane_events_open(struct merlon_dataplane *dp, const struct merlon_dataplane_events *handler);
 int merlon_dataplane_events_fd(const struct merlon_dataplane *dp);
 int merlon_dataplane_events_consume(struct merlon_dataplane *dp);
+
+/*
+ * What the policy in force would say of a packet (bpf/why.h). Nothing comes of it: no counter, token, session or event.
+ * The frame is an Ethernet frame of an IP packet, at most 1500 bytes; `ifindex`: where it comes in (INPUT), else where it
+ * leaves. 0 and the answer in `why`, and the buckets as the question found them in *ret_limits (by number of the policy's
+ * limits; the caller frees it). -ENOENT: nothing is in force. Other errors come with a diagnostic.
+ */
+struct merlon_why;
+struct merlon_why_frame {
+	const void *data;
+	uint32_t bytes;
+	uint32_t mark;
+	unsigned ifindex;
+};
+int merlon_dataplane_why(struct merlon_dataplane *dp, const struct merlon_why_frame *frame, struct merlon_why *why,
+			 uint64_t **ret_limits, struct merlon_diag *diag);
 
 struct merlon_dataplane_info {
 	bool tcx;			/* else clsact */

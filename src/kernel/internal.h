@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdint.h>
 
+#include "bpf/why.h"
 #include "src/kernel/dataplane.h"
 
 /* In the order of names in pins.c. */
@@ -69,6 +70,16 @@ struct merlon_policy_maps {
 	struct merlon_ledger ledger;	/* as in its map */
 };
 
+/* The program that is asked, with its private maps; skel NULL: not loaded. */
+struct merlon_bpf;
+struct merlon_asking {
+	struct merlon_bpf *skel;	/* owned; the rest is its */
+	int prog;
+	int limits;
+	struct merlon_why *why;		/* where the program reads the question and writes the answer */
+	uint32_t image_id;		/* of the map that it reads images from */
+};
+
 struct merlon_dataplane {
 	char *pin_dir;
 	int lock;			/* on pin_dir */
@@ -83,6 +94,7 @@ struct merlon_dataplane {
 	struct ring_buffer *ring;
 	int budget;
 	struct merlon_dataplane_events handler;
+	struct merlon_asking asking;
 };
 
 /* pins.c */
@@ -99,6 +111,9 @@ extern const char *const merlon_prog_name[MERLON_PROGS];
 /* load.c: loads the programs for a class, pins its maps and programs in `dir`, and what is missing in maps/ and progs/. */
 int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir,
 			 struct merlon_diag *diag);
+/* Loads the program that is asked, for the policy maps in force. */
+int merlon_asking_open(const struct merlon_dataplane *dp, struct merlon_asking *ret, struct merlon_diag *diag);
+void merlon_asking_close(struct merlon_asking *asking);
 void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what);
 
 /* apply.c */

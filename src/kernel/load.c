@@ -65,7 +65,7 @@ static bool have_kern_ctx(void)
 	return have;
 }
 
-static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class)
+static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class, bool kern_ctx)
 {
 	struct bpf_map *inner = bpf_map__inner_map(skel->maps.image);
 
@@ -75,7 +75,7 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	    bpf_map__set_max_entries(skel->maps.paths, 2 * class->paths) < 0)
 		return -EINVAL;
 	skel->rodata->merlon_image_mask = class->words - 1;
-	skel->rodata->merlon_have_kern_ctx = have_kern_ctx();
+	skel->rodata->merlon_have_kern_ctx = kern_ctx;
 	return 0;
 }
 
@@ -228,7 +228,7 @@ static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const stru
 {
 	int r;
 
-	if ((r = size_state_maps(skel, &dp->options)) < 0 || (r = size_policy_maps(skel, class)) < 0 ||
+	if ((r = size_state_maps(skel, &dp->options)) < 0 || (r = size_policy_maps(skel, class, have_kern_ctx())) < 0 ||
 	    (r = reuse_state_maps(dp, skel)) < 0) {
 		merlon_diag_errno(diag, r, "cannot set up the maps of the data plane");
 		return r;
@@ -276,4 +276,93 @@ out:
 	merlon_bpf__destroy(skel);
 	libbpf_set_print(previous);
 	return r;
+}
+
+/*
+ * What the program that is asked shares with the data path, and only reads. Its other maps are its own; those that it
+ * does not use are not made.
+ */
+static int share_maps(const struct merlon_dataplane *dp, struct merlon_bpf *skel)
+{
+	const struct bpf_map *own[] = { skel->maps.walk, skel->maps.scratch, skel->maps.limits, skel->maps.counters };
+	const struct {
+		struct bpf_map *map;
+		int fd;
+	} shared[] = {
+		{ skel->maps.image, dp->policy.fd[MERLON_MAP_IMAGE] },
+		{ skel->maps.control, dp->fd[MERLON_MAP_CONTROL] },
+		{ skel->maps.timeouts, dp->fd[MERLON_MAP_TIMEOUTS] },
+	};
+	struct bpf_map *map;
+	size_t i;
+	int r;
+
+	bpf_object__for_each_map(map, skel->obj) {
+		bool used = bpf_map__is_internal(map);
+
+		for (i = 0; i < ARRAY_SIZE(own); i++)
+			used |= map == own[i];
+		for (i = 0; i < ARRAY_SIZE(shared); i++)
+			used |= map == shared[i].map;
+		r = used ? 0 : bpf_map__set_autocreate(map, false);
+		if (r < 0)
+			return r;
+	}
+	for (i = 0; i < ARRAY_SIZE(shared); i++)
+		if ((r = bpf_map__reuse_fd(shared[i].map, shared[i].fd)) < 0)
+			return r;
+	return 0;
+}
+
+static int load_asked(const struct merlon_dataplane *dp, struct merlon_bpf *skel, struct merlon_diag *diag)
+{
+	struct bpf_program *program;
+	int r;
+
+	bpf_object__for_each_program(program, skel->obj)
+		bpf_program__set_autoload(program, program == skel->progs.why);
+	/* Frames of a question have an Ethernet header, and no route: nothing of the kernel's skb is asked. */
+	r = size_policy_maps(skel, &dp->policy.ledger.class, false);
+	if (!r)
+		r = bpf_map__set_max_entries(skel->maps.counters, 1);
+	if (!r)
+		r = share_maps(dp, skel);
+	if (r < 0) {
+		merlon_diag_errno(diag, r, "cannot set up the program that asks the data plane");
+		return r;
+	}
+	log_bytes = 0;
+	r = merlon_bpf__load(skel);
+	if (r < 0)
+		say_why(r, diag);
+	return r;
+}
+
+int merlon_asking_open(const struct merlon_dataplane *dp, struct merlon_asking *ret, struct merlon_diag *diag)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
+	struct merlon_bpf *skel = merlon_bpf__open();
+	int r;
+
+	if (skel) {
+		r = load_asked(dp, skel, diag);
+	} else {
+		r = -errno;
+		merlon_diag_errno(diag, r, "cannot open the BPF programs");
+	}
+	libbpf_set_print(previous);
+	if (r < 0) {
+		merlon_bpf__destroy(skel);
+		return r;
+	}
+	*ret = (struct merlon_asking){ .skel = skel, .prog = bpf_program__fd(skel->progs.why),
+				       .limits = bpf_map__fd(skel->maps.limits), .why = &skel->bss->merlon_asked };
+	return 0;
+}
+
+void merlon_asking_close(struct merlon_asking *asking)
+{
+	if (asking->skel)
+		merlon_bpf__destroy(asking->skel);
+	*asking = (struct merlon_asking){ 0 };
 }

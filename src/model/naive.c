@@ -213,18 +213,23 @@ static struct outcome apply(const struct evaluation *e, const struct merlon_rule
 {
 	const struct outcome nothing = { .verdict = MERLON_V_CONTINUE };
 	const struct merlon_lookup_element *element = NULL;
+	struct outcome outcome = nothing;
 
-	for (size_t i = 0; i < rule->n; i++) {
+	for (size_t i = 0; i < rule->n && !element; i++) {
 		const struct merlon_statement *s = &rule->statement[i];
 
-		if (s->kind == MERLON_S_VERDICT)
-			return (struct outcome){ s->verdict.verdict, s->verdict.target, &s->verdict.reject };
+		if (s->kind == MERLON_S_VERDICT) {
+			outcome = (struct outcome){ s->verdict.verdict, s->verdict.target, &s->verdict.reject };
+			break;
+		}
 		if (s->kind == MERLON_S_LOOKUP ? !look_up(e, s->lookup, &element) : !pass(e, rule, s))
 			return nothing;
-		if (element)
-			return (struct outcome){ element->verdict, element->target, NULL };
 	}
-	return nothing;
+	if (element)
+		outcome = (struct outcome){ element->verdict, element->target, NULL };
+	if (e->input->met)
+		e->input->met(e->input->context, rule);
+	return outcome;
 }
 
 static void decide(const struct evaluation *e, const struct outcome *outcome)

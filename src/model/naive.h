@@ -34,7 +34,9 @@ struct merlon_naive_input {
 	uint64_t age_ms;			/* since the ruleset was loaded: elements that expire */
 	/* Called for each limit statement met; its answer is whether the bucket had a token. NULL: it always had. */
 	bool (*take)(void *context, const struct merlon_rule *rule, const struct merlon_statement *limit);
-	void *context;
+	/* NULL, or called for each rule of which no match failed, in order, when its end or verdict is reached. */
+	void (*met)(void *context, const struct merlon_rule *rule);
+	void *context;			/* of both */
 };
 
 /* 0, or -ELOOP if jumps nest deeper than nf_tables allows (NFT_JUMP_STACK_SIZE). */

@@ -104,6 +104,28 @@ static int on_sessions(sd_bus_message *message, void *context, sd_bus_error *err
 	return sd_bus_reply_method_return(message, "h", fd);
 }
 
+static int on_why(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_diag diag = { 0 };
+	json_t *words, *answer;
+	const char *text;
+	int r = sd_bus_message_read(message, "s", &text);
+
+	if (r < 0)
+		return r;
+	words = json_loads(text, 0, NULL);
+	answer = merlon_why(((struct merlon_client *)context)->d, words, &diag);
+	json_decref(words);
+	if (answer)
+		r = reply_json(message, answer);
+	else
+		r = sd_bus_error_setf(error, MERLON_BUS_FAILED, "%s%s%s", diag.n ? diag.message[0].text : "out of memory",
+				      diag.n && diag.message[0].cure ? "\n  " : "",
+				      diag.n && diag.message[0].cure ? diag.message[0].cure : "");
+	merlon_diag_clear(&diag);
+	return r;
+}
+
 static int on_stop(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	struct merlon_client *client = context;
@@ -133,6 +155,7 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("Stats", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", stats), on_stats, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Sessions", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_sessions,
 				SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_ARGS("s", words), SD_BUS_RESULT("s", answer), on_why, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_NO_ARGS, SD_BUS_RESULT("i", code, "s", report), on_stop,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_VTABLE_END

@@ -6,6 +6,7 @@
  *   Apply(s request) -> (i code, s report)   request: {"files":[{"file","name"}],"family":"ip"|"ip6"|null,
  *                                            "audit":bool,"allow_partial":bool}; code: exit status of `merlon apply`
  *   Status() -> s, Stats() -> s
+ *   Why(s words) -> s                        words: an array of strings, as `merlon why` takes them
  *   Sessions() -> h                          a file with the list
  *   Stop() -> (i code, s report)             detaches, removes the pins, and the daemon leaves
  */

@@ -79,6 +79,9 @@ json_t *merlon_stats(struct merlon_daemon *d);
 /* A file (memfd) with the list of sessions, or an error. */
 int merlon_sessions(struct merlon_daemon *d);
 
+/* why.c: the answer to the words of `merlon why`; NULL: explained in `diag`. */
+json_t *merlon_why(struct merlon_daemon *d, const json_t *words, struct merlon_diag *diag);
+
 /* journal.c */
 int merlon_journal_open(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_journal_close(struct merlon_daemon *d);
