@@ -85,8 +85,10 @@ int merlon_why_native(const struct merlon_explain *explain, const struct merlon_
 	if (r < 0)
 		return r;
 	why->now_ns = explain->loaded_ns;
-	why->iif = index_of(explain->iif);
-	why->oif = index_of(explain->oif);
+	if (!why->iif)
+		why->iif = index_of(explain->iif);
+	if (!why->oif)
+		why->oif = index_of(explain->oif);
 	if (!parse(question, &h)) {
 		merlon_why_lengthen(&h, why->bytes);
 		merlon_why_track(why, &h, &context, &none, 1);

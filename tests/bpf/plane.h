@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "bpf/abi.h"
+#include "bpf/why.h"
 #include "bpf/merlon.skel.h"
 
 #define PLANE_PASS (-1)
