@@ -51,8 +51,8 @@ merlon_inline void merlon_why_lengthen(struct merlon_headers *h, __u32 bytes)
 }
 
 /* A packet of a tuple without a session: as merlon_track_new(). The copy serves as the session that would be made. */
-merlon_inline void merlon_why_new(struct merlon_why *why, const struct merlon_headers *h, struct merlon_context *context,
-				  int sender_is_a, int tcp_loose)
+merlon_inline void merlon_why_new(struct merlon_why *why, const struct merlon_headers *h,
+				  struct merlon_context *context, int sender_is_a, int tcp_loose)
 {
 	why->has_session = 0;
 	why->packet.ct_direction = MERLON_ORIGINAL;
@@ -94,8 +94,8 @@ merlon_inline int merlon_why_has_direction(__u8 ct_state)
  * The packet's ct state into `context`, its direction into why->packet, and whether the session answers. `context` has
  * all else that a decision depends on; why->now_ns is set.
  */
-merlon_inline void merlon_why_track(struct merlon_why *why, const struct merlon_headers *h, struct merlon_context *context,
-				    const struct merlon_timeouts *t, int tcp_loose)
+merlon_inline void merlon_why_track(struct merlon_why *why, const struct merlon_headers *h,
+				    struct merlon_context *context, const struct merlon_timeouts *t, int tcp_loose)
 {
 	__u8 how = merlon_tracking(h);
 	union merlon_tuple tuple;

@@ -147,7 +147,8 @@ static int hook_of(const struct merlon_question *q, enum merlon_hook *ret)
 		hook = MERLON_OUTPUT;
 	if (hook == MERLON_QUESTION_ANY) {
 		fputs("error: a ruleset in a file knows no routes: where is the packet?\n"
-		      "  say iif X (it comes in), oif X (it is sent), both (it is forwarded), or hook input|forward|output\n", stderr);
+		      "  say iif X (it comes in), oif X (it is sent), both (it is forwarded), or hook input|forward|output\n",
+		      stderr);
 		return -EINVAL;
 	}
 	*ret = hook;

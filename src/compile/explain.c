@@ -73,7 +73,8 @@ static void fill_view(const struct merlon_explain *explain, const struct merlon_
 	merlon_put(packet, MERLON_F_PKTTYPE, why->hook == MERLON_INPUT ? question->pkttype : PACKET_HOST);
 }
 
-int merlon_why_native(const struct merlon_explain *explain, const struct merlon_question *question, struct merlon_why *why)
+int merlon_why_native(const struct merlon_explain *explain, const struct merlon_question *question,
+		      struct merlon_why *why)
 {
 	static const struct merlon_timeouts none;
 	struct merlon_native *native = NULL;

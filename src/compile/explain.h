@@ -32,13 +32,15 @@ int merlon_why_tuple(const struct merlon_question *question, union merlon_tuple 
  * Asks a policy that need not be in force: full buckets, elements as fresh as when it was loaded. Interfaces without an
  * index in `why` go by the names `iif` and `oif`, which need not exist. 0 or -ENOMEM.
  */
-int merlon_why_native(const struct merlon_explain *explain, const struct merlon_question *question, struct merlon_why *why);
+int merlon_why_native(const struct merlon_explain *explain, const struct merlon_question *question,
+		      struct merlon_why *why);
 
 /*
  * The answer in the shape of `merlon why --json`: verdict, hook, table, chain, rule, file, line, handle, policy (the
- * chain's decided), state, direction, cached, decision, reject, mark, counters, logged, trace. The trace is what nf_tables'
- * own way through the ruleset comes to (src/model/naive.h); where that does not end at the same rule, only what was
- * counted and logged is in it, and "trace_complete" is false. A new reference, NULL: no memory.
+ * chain's decided), state, direction, cached, decision, reject, mark, counters, logged, trace. The trace is the way
+ * that the reference takes through the ruleset (src/model/naive.h), each rule of which no match failed; where that does
+ * not end at the same rule, only what was counted and logged is in it, and "trace_complete" is false. A new reference,
+ * NULL: no memory.
  */
 json_t *merlon_explain(const struct merlon_explain *explain, const struct merlon_why *why);
 
