@@ -59,7 +59,8 @@ static void emit_limits(struct merlon_compiler *compiler)
 	if (b->error)
 		return;
 	for (uint32_t i = 0; i < policy->n_limits; i++) {
-		struct merlon_image_limit limit = limit_of(compiler->limit[i], policy->first_limit + i);
+		const struct merlon_counter_origin *from = &policy->limit[i];
+		struct merlon_image_limit limit = limit_of(&from->rule->statement[from->statement].limit, policy->first_limit + i);
 
 		memcpy(b->word + at + i * words, &limit, sizeof(limit));
 	}
@@ -270,7 +271,6 @@ int merlon_compile(const struct merlon_ruleset *ruleset, const struct merlon_com
 	merlon_sets_clear(&compiler.sets);
 	merlon_hash_clear(&compiler.seen);
 	merlon_builder_clear(&compiler.builder);
-	compiler.policy->limit = compiler.limit;
 	if (r < 0) {
 		merlon_policy_free(compiler.policy);
 		return r;
@@ -288,8 +288,8 @@ void merlon_policy_free(struct merlon_policy *policy)
 			free(policy->list[hook][family].origin);
 	free(policy->image);
 	free(policy->counter);
-	free(policy->log);
 	free(policy->limit);
+	free(policy->log);
 	free(policy->ifclass);
 	free(policy);
 }

@@ -46,8 +46,8 @@ struct merlon_policy {
 		size_t statement;
 	} *counter;
 	uint32_t n_counters, first_counter;
+	struct merlon_counter_origin *limit;	/* of limit i likewise, whose slot is first_limit + i */
 	uint32_t n_limits, first_limit;
-	const struct merlon_limit **limit;	/* [n_limits]: the statement behind each bucket */
 	const struct merlon_log **log;	/* by the index in MERLON_OP_LOG and merlon_event.log */
 	uint32_t n_logs;
 	uint32_t n_flat;		/* flattened rules in all */

@@ -170,9 +170,9 @@ int merlon_state_limit(struct merlon_compiler *compiler, const struct merlon_rul
 		return 0;
 	if (policy->n_limits >= compiler->options->max_limits)
 		return too_many(compiler, rule, "limit", compiler->options->max_limits);
-	if (merlon_grow(&compiler->limit, policy->n_limits, &compiler->limits_room, sizeof(*compiler->limit)) < 0)
+	if (merlon_grow(&policy->limit, policy->n_limits, &compiler->limits_room, sizeof(*policy->limit)) < 0)
 		return -ENOMEM;
-	compiler->limit[policy->n_limits] = &s->limit;
+	policy->limit[policy->n_limits] = (struct merlon_counter_origin){ rule, statement };
 	*ret = policy->n_limits++;
 	return merlon_hash_put(&compiler->seen, (uintptr_t)s, 0, *ret);
 }

@@ -197,7 +197,7 @@ static bool on_take(void *context, const struct merlon_rule *rule, const struct 
 
 	(void)rule;
 	for (uint32_t i = 0; i < policy->n_limits; i++)
-		if (policy->limit[i] == &s->limit)
+		if (&policy->limit[i].rule->statement[policy->limit[i].statement] == s)
 			return merlon_take(&env, image->limits + i * (sizeof(struct merlon_image_limit) / 8));
 	return true;
 }

@@ -43,7 +43,6 @@ struct merlon_compiler {
 	struct merlon_policy *policy;
 	struct merlon_sets sets;
 	struct merlon_hash seen;	/* statement (and family) -> its set, counter, limit or log */
-	const struct merlon_limit **limit;	/* [policy->n_limits] */
 	uint32_t limits_room, counters_room, logs_room;
 	struct merlon_builder builder;
 };
