@@ -22,7 +22,7 @@ struct merlon_why {
 	__u8 given_direction;	/* enum merlon_direction, with a given state */
 	__u8 pad[3];
 	/* answered */
-	__u64 now_ns;
+	__u64 now_ns;		/* natively also asked, where it is not 0 */
 	struct merlon_packet packet;	/* as the rules saw it */
 	struct merlon_decision decision;	/* if `cached`: what the session remembers, and answers with */
 	__u32 rule;		/* as in struct merlon_walk, likewise all below */

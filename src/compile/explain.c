@@ -58,6 +58,7 @@ static void fill_view(const struct merlon_explain *explain, const struct merlon_
 		      const struct merlon_why *why, const struct merlon_context *context, struct merlon_packet *packet)
 {
 	const struct merlon_policy *policy = explain->policy;
+	bool input = why->hook == MERLON_INPUT;
 
 	packet->hook = why->hook;
 	packet->iif = why->iif;
@@ -70,7 +71,11 @@ static void fill_view(const struct merlon_explain *explain, const struct merlon_
 	if (merlon_why_has_direction(context->ct_state))
 		merlon_put(packet, MERLON_F_CT_DIRECTION, why->packet.ct_direction);
 	merlon_put(packet, MERLON_F_MARK, question->mark);
-	merlon_put(packet, MERLON_F_PKTTYPE, why->hook == MERLON_INPUT ? question->pkttype : PACKET_HOST);
+	merlon_put(packet, MERLON_F_PKTTYPE, input ? question->pkttype : PACKET_HOST);
+	if (input && strcmp(explain->iif, "lo") != 0) {
+		merlon_put(packet, MERLON_F_ETHER_SADDR_HIGH, merlon_be32(question->mac));
+		merlon_put(packet, MERLON_F_ETHER_SADDR_LOW, merlon_be16(question->mac + 4));
+	}
 }
 
 int merlon_why_native(const struct merlon_explain *explain, const struct merlon_question *question,
@@ -85,7 +90,8 @@ int merlon_why_native(const struct merlon_explain *explain, const struct merlon_
 
 	if (r < 0)
 		return r;
-	why->now_ns = explain->loaded_ns;
+	if (!why->now_ns)
+		why->now_ns = explain->loaded_ns;
 	if (!why->iif)
 		why->iif = index_of(explain->iif);
 	if (!why->oif)

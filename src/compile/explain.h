@@ -29,8 +29,9 @@ void merlon_why_ask(const struct merlon_question *question, enum merlon_hook hoo
 int merlon_why_tuple(const struct merlon_question *question, union merlon_tuple *ret);
 
 /*
- * Asks a policy that need not be in force: full buckets, elements as fresh as when it was loaded. Interfaces without an
- * index in `why` go by the names `iif` and `oif`, which need not exist. 0 or -ENOMEM.
+ * Asks a policy that need not be in force: full buckets, elements as old as why->now_ns (0: as when it was loaded) makes
+ * them. Interfaces without an index in `why` go by the names `iif` and `oif`, which need not exist; all but "lo" are taken
+ * for Ethernet. 0 or -ENOMEM.
  */
 int merlon_why_native(const struct merlon_explain *explain, const struct merlon_question *question,
 		      struct merlon_why *why);

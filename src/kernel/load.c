@@ -65,7 +65,7 @@ static bool have_kern_ctx(void)
 	return have;
 }
 
-static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class, bool kern_ctx)
+static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class)
 {
 	struct bpf_map *inner = bpf_map__inner_map(skel->maps.image);
 
@@ -75,7 +75,7 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	    bpf_map__set_max_entries(skel->maps.paths, 2 * class->paths) < 0)
 		return -EINVAL;
 	skel->rodata->merlon_image_mask = class->words - 1;
-	skel->rodata->merlon_have_kern_ctx = kern_ctx;
+	skel->rodata->merlon_have_kern_ctx = have_kern_ctx();
 	return 0;
 }
 
@@ -228,7 +228,7 @@ static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const stru
 {
 	int r;
 
-	if ((r = size_state_maps(skel, &dp->options)) < 0 || (r = size_policy_maps(skel, class, have_kern_ctx())) < 0 ||
+	if ((r = size_state_maps(skel, &dp->options)) < 0 || (r = size_policy_maps(skel, class)) < 0 ||
 	    (r = reuse_state_maps(dp, skel)) < 0) {
 		merlon_diag_errno(diag, r, "cannot set up the maps of the data plane");
 		return r;
@@ -321,8 +321,7 @@ static int load_asked(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 
 	bpf_object__for_each_program(program, skel->obj)
 		bpf_program__set_autoload(program, program == skel->progs.why);
-	/* Frames of a question have an Ethernet header, and no route: nothing of the kernel's skb is asked. */
-	r = size_policy_maps(skel, &dp->policy.ledger.class, false);
+	r = size_policy_maps(skel, &dp->policy.ledger.class);
 	if (!r)
 		r = bpf_map__set_max_entries(skel->maps.counters, 1);
 	if (!r)

@@ -26,6 +26,8 @@
 #define PIN_DIR "/sys/fs/bpf/merlon-test-why"
 #define QUESTIONS 200
 #define LOOPBACK 1
+#define DEVICE "why0"
+#define DEVICE_MAC "\x02\x00\x00\x00\x00\x01"
 
 static unsigned seconds = 5;
 static uint64_t first_seed = 1;
@@ -64,6 +66,8 @@ static void make_question(struct random *r, struct merlon_question *q, struct ra
 	q->state = random_percent(r, 70) ? p->ct_state : MERLON_QUESTION_ANY;
 	q->direction = q->state == MERLON_QUESTION_ANY ? MERLON_QUESTION_ANY : p->ct_direction & 1;
 	q->mark = p->field[MERLON_F_MARK];
+	for (unsigned i = 0; i < sizeof(q->mac); i++)
+		q->mac[i] = i < 5 ? 2 * !i : random_below(r, 4);
 	q->ttl = p->field[MERLON_F_TTL];
 	q->tos = p->field[MERLON_F_TOS];
 	q->pkttype = PACKET_HOST;
@@ -75,11 +79,16 @@ static void make_question(struct random *r, struct merlon_question *q, struct ra
 static json_t *ask_kernel(const struct merlon_explain *explain, const struct merlon_question *q, struct merlon_why *why)
 {
 	uint8_t frame[ETH_HLEN + MERLON_QUESTION_BYTES] = { 0 };
-	struct merlon_why_frame f = { frame, ETH_HLEN + merlon_question_packet(q, frame + ETH_HLEN), q->mark, LOOPBACK };
+	bool lo = !strcmp(explain->iif, "lo");
+	struct merlon_why_frame f = { frame, ETH_HLEN + merlon_question_packet(q, frame + ETH_HLEN), q->mark,
+				      lo ? LOOPBACK : if_nametoindex(DEVICE) };
 	struct merlon_explain with = *explain;
 	struct merlon_diag diag = { 0 };
 	json_t *answer = NULL;
 
+	if (!lo)
+		memcpy(frame, DEVICE_MAC, ETH_ALEN);
+	memcpy(frame + ETH_ALEN, q->mac, ETH_ALEN);
 	frame[12] = q->family == MERLON_IPV4 ? 0x08 : 0x86;
 	frame[13] = q->family == MERLON_IPV4 ? 0x00 : 0xdd;
 	if (!merlon_dataplane_why(dp, &f, why, &with.limits, &diag)) {
@@ -111,6 +120,7 @@ static const char *one_question(struct random *r, const struct merlon_policy *po
 	explain.oif = from.oif_name;
 	native = why;
 	a = ask_kernel(&explain, &q, &why);
+	native.now_ns = why.now_ns;
 	b = merlon_why_native(&explain, &q, &native) < 0 ? NULL : merlon_explain(&explain, &native);
 	if (!a || !b)
 		wrong = "no answer";
@@ -201,7 +211,7 @@ static void sessions_are_copies(void **state)
 	struct random r = random_seed(first_seed);
 	struct merlon_ruleset *ruleset;
 	struct merlon_policy *policy = put_in_force(&r, &ruleset);
-	struct merlon_explain explain = { .iif = "", .oif = "" };
+	struct merlon_explain explain = { .iif = "lo", .oif = "" };
 	struct merlon_diag diag = { 0 };
 	struct merlon_question q;
 	union merlon_tuple tuple;
@@ -253,7 +263,11 @@ static int begin(void **state)
 	options.pin_dir = PIN_DIR;
 	options.max_sessions = 1024;
 	options.max_embryonic = 1024;
-	r = unshare(CLONE_NEWNET) < 0 ? -errno : merlon_dataplane_open(&options, &dp, &diag);
+	r = unshare(CLONE_NEWNET) < 0 ? -errno : 0;
+	if (!r && system("ip link add " DEVICE " address 02:00:00:00:00:01 type veth peer name why1"))
+		r = -ENODEV;
+	if (!r)
+		r = merlon_dataplane_open(&options, &dp, &diag);
 	merlon_diag_print(&diag, stderr);
 	merlon_diag_clear(&diag);
 	return r < 0 ? -1 : 0;
