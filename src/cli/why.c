@@ -160,7 +160,7 @@ static int answer_by_file(const struct merlon_options *options, const struct mer
 {
 	struct merlon_explain explain = { .policy = loaded->policy, .iif = q->iif, .oif = q->oif };
 	struct merlon_why why;
-	json_t *answer, *judged;
+	json_t *answer, *judged, *notes;
 
 	merlon_why_ask(q, hook, &why);
 	answer = merlon_why_native(&explain, q, &why) < 0 ? NULL : merlon_explain(&explain, &why);
@@ -170,7 +170,10 @@ static int answer_by_file(const struct merlon_options *options, const struct mer
 	}
 	judged = json_pack("[o]", json_deep_copy(answer));
 	json_object_set_new(answer, "judged_at", judged);
-	json_object_set_new(answer, "notes", json_array());
+	notes = json_array();
+	if (merlon_question_doubt(q))
+		json_array_append_new(notes, json_string(merlon_question_doubt(q)));
+	json_object_set_new(answer, "notes", notes);
 	if (options->json)
 		merlon_print_json(answer);
 	else

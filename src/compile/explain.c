@@ -98,6 +98,7 @@ int merlon_why_native(const struct merlon_explain *explain, const struct merlon_
 		why->oif = index_of(explain->oif);
 	if (!parse(question, &h)) {
 		merlon_why_lengthen(&h, why->bytes);
+		context.tcp_flags = h.tcp_flags;
 		merlon_why_track(why, &h, &context, &none, 1);
 		merlon_fill_packet(&walk.packet, &h);
 		fill_view(explain, question, why, &context, &walk.packet);

@@ -471,6 +471,25 @@ size_t merlon_question_packet(const struct merlon_question *q, uint8_t ret[MERLO
 	return bytes;
 }
 
+/* RFC 792 and RFC 4443: messages that quote the packet that they are about. */
+static bool is_error(const struct merlon_question *q)
+{
+	int type = q->icmp_type;
+
+	if (q->family == MERLON_IPV6)
+		return type >= 0 && type < ICMP6_ECHO_REQUEST;
+	return type == ICMP_UNREACH || type == ICMP_SOURCEQUENCH || type == ICMP_REDIRECT || type == ICMP_TIMXCEED ||
+	       type == ICMP_PARAMPROB;
+}
+
+const char *merlon_question_doubt(const struct merlon_question *question)
+{
+	if (is_icmp(question) && is_error(question) && question->state == MERLON_QUESTION_ANY)
+		return "an ICMP error has the state of the packet that it quotes: without one it is invalid; say state related "
+		       "for one that is about a known connection";
+	return NULL;
+}
+
 void merlon_question_assume(struct merlon_question *question, bool known)
 {
 	int state = question->state;

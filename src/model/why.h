@@ -45,6 +45,9 @@ int merlon_question_read(const char *const *word, size_t n, struct merlon_questi
  */
 size_t merlon_question_packet(const struct merlon_question *question, uint8_t ret[MERLON_QUESTION_BYTES]);
 
+/* What keeps the answer from being certain, in words for the user; NULL: nothing. */
+const char *merlon_question_doubt(const struct merlon_question *question);
+
 /* TCP flags where none are given: those of a packet that there may be in such a state. `known`: its session exists. */
 void merlon_question_assume(struct merlon_question *question, bool known);
 

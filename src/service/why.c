@@ -377,6 +377,8 @@ static int read_words(struct asking *a, const json_t *words)
 	r = merlon_question_read(word, n, &a->q, a->diag);
 	if (r < 0 || (r = find_interface(a, a->q.iif, &a->iif)) < 0 || (r = find_interface(a, a->q.oif, &a->oif)) < 0)
 		return r;
+	if (merlon_question_doubt(&a->q))
+		note(a, "%s", merlon_question_doubt(&a->q));
 	a->iif_by = a->iif ? "as given" : NULL;
 	a->oif_by = a->oif ? "as given" : NULL;
 	return 0;

@@ -68,6 +68,9 @@ static void words_are_read(void **state)
 	assert_int_equal(q.icmp_code, 1);
 	assert_int_equal(q.pkttype, PACKET_BROADCAST);
 	assert_int_equal(q.hook, MERLON_INPUT);
+	assert_non_null(merlon_question_doubt(&q));
+	q.state = MERLON_CT_RELATED;
+	assert_null(merlon_question_doubt(&q));
 	assert_int_equal(ask("icmpv6 2001:db8::1 [2001:db8::2] type nd-neighbor-solicit", &q, ""), 0);
 	assert_int_equal(q.icmp_type, 135);
 	assert_int_equal(ask("47 192.0.2.1 192.0.2.2", &q, ""), 0);
