@@ -290,7 +290,8 @@ static json_t *decision_json(const struct merlon_policy *policy, const struct me
 
 static void add_rules(const struct merlon_explain *explain, const struct merlon_why *why, json_t *answer)
 {
-	const struct merlon_policy *policy = explain->policy;
+	bool known = explain->policy && why->generation == explain->policy->generation;
+	const struct merlon_policy *policy = known ? explain->policy : NULL;
 	const struct merlon_flat_origin *decided = merlon_policy_origin(policy, why->generation, why->packet.hook,
 									why->packet.family, why->rule);
 	json_t *place = decided ? origin_json(policy, decided) :
@@ -300,7 +301,7 @@ static void add_rules(const struct merlon_explain *explain, const struct merlon_
 	json_object_update(answer, place);
 	json_decref(place);
 	json_object_set_new(answer, "policy", json_boolean(decided && !decided->rule));
-	json_object_set_new(answer, "rules_known", json_boolean(policy && why->generation == policy->generation));
+	json_object_set_new(answer, "rules_known", json_boolean(known));
 	json_object_set_new(answer, "decision", decision_json(policy, why));
 	json_object_set_new(answer, "counters", policy ? counters_json(policy, why) : json_array());
 	json_object_set_new(answer, "logged", policy ? logged_json(policy, why) : json_array());
