@@ -326,6 +326,7 @@ json_t *merlon_explain(const struct merlon_explain *explain, const struct merlon
 
 	if (!answer)
 		return NULL;
+	json_object_set_new(answer, "judged", json_true());
 	json_object_set_new(answer, "iif", json_string(explain->iif));
 	json_object_set_new(answer, "oif", json_string(explain->oif));
 	add_rules(explain, why, answer);

@@ -37,11 +37,11 @@ int merlon_why_native(const struct merlon_explain *explain, const struct merlon_
 		      struct merlon_why *why);
 
 /*
- * The answer in the shape of `merlon why --json`: verdict, hook, table, chain, rule, file, line, handle, policy (the
- * chain's decided), state, direction, cached, decision, reject, mark, counters, logged, trace. The trace is the way
- * that the reference takes through the ruleset (src/model/naive.h), each rule of which no match failed; where that does
- * not end at the same rule, only what was counted and logged is in it, and "trace_complete" is false. A new reference,
- * NULL: no memory.
+ * The answer in the shape of `merlon why --json`: judged (true: the rules were asked), verdict, hook, table, chain, rule,
+ * file, line, handle, policy (the chain's decided), state, direction, cached, decision, reject, mark, counters, logged,
+ * trace. The trace is the way that the reference takes through the ruleset (src/model/naive.h), each rule of which no
+ * match failed; where that does not end at the same rule, only what was counted and logged is in it, and
+ * "trace_complete" is false. A new reference, NULL: no memory.
  */
 json_t *merlon_explain(const struct merlon_explain *explain, const struct merlon_why *why);
 

@@ -302,7 +302,7 @@ ok "... the last" answer .line 12004 tcp 10.77.0.2:1 10.77.0.1:7003
 ok "... one in the middle" answer .line 5004 tcp 10.19.136.1:1 10.77.0.1:25000 iif up0
 stop_daemon TERM
 start_daemon --interfaces 'up*' || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
-ok "an interface that is not filtered" answer '"\(.verdict) \(.chain) \(.notes[0] | contains("not filtered"))"' 'accept null true' tcp 10.78.0.2:1 10.78.0.1:7003
+ok "an interface that is not filtered" answer '"\(.verdict) \(.chain) \(.judged) \(.notes[0] | contains("not filtered"))"' 'accept null false true' tcp 10.78.0.2:1 10.78.0.1:7003
 stop_daemon TERM
 rm -rf "$dir/state"
 start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
