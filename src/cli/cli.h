@@ -56,6 +56,8 @@ struct merlon_policy;
 struct merlon_loaded {
 	struct merlon_ruleset *ruleset;
 	struct merlon_policy *policy;	/* NULL: not compiled */
+	struct merlon_address *address;	/* of this host, as the policy was compiled with */
+	size_t n_addresses;
 	json_t *report;		/* as `merlon check --json` prints it */
 };
 /* An exit status; messages and refusals are already on stderr (or in the report, with --json). */

@@ -9,6 +9,7 @@
 #include "src/cli/cli.h"
 #include "src/compile/compile.h"
 #include "src/model/report.h"
+#include "src/util/addresses.h"
 #include "src/util/cleanup.h"
 
 static int read_sources(const struct merlon_options *options, struct merlon_ruleset **ret, struct merlon_diag *diag)
@@ -40,6 +41,11 @@ static int compile(struct merlon_loaded *loaded, struct merlon_diag *diag)
 	if (r < 0)
 		return r;
 	options.interface = interface;
+	r = merlon_addresses(&loaded->address, &loaded->n_addresses);
+	if (r < 0)
+		return r;
+	options.address = loaded->address;
+	options.n_addresses = loaded->n_addresses;
 	r = merlon_compile(loaded->ruleset, &options, &policy, diag);
 	if (r < 0)
 		return r;
@@ -98,6 +104,7 @@ int merlon_load_local(const struct merlon_options *options, bool with_compile, s
 void merlon_loaded_clear(struct merlon_loaded *loaded)
 {
 	merlon_policy_free(loaded->policy);
+	free(loaded->address);
 	merlon_ruleset_free(loaded->ruleset);
 	json_decref(loaded->report);
 }

@@ -158,7 +158,8 @@ static int hook_of(const struct merlon_question *q, enum merlon_hook *ret)
 static int answer_by_file(const struct merlon_options *options, const struct merlon_question *q, enum merlon_hook hook,
 			  const struct merlon_loaded *loaded)
 {
-	struct merlon_explain explain = { .policy = loaded->policy, .iif = q->iif, .oif = q->oif };
+	struct merlon_explain explain = { .policy = loaded->policy, .address = loaded->address,
+					  .n_addresses = loaded->n_addresses, .iif = q->iif, .oif = q->oif };
 	struct merlon_why why;
 	json_t *answer, *judged, *notes;
 

@@ -36,6 +36,7 @@ table inet t {
 		ct state invalid counter drop
 		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
 		ip saddr @friends counter jump services
+		ip saddr . udp dport vmap { 10.77.0.2 . 7010 : accept, 10.77.0.2 . 7011 : drop, 10.200.0.0/16 . 7012 : jump services }
 		udp dport 7003 counter reject
 		udp dport 7005 meta mark 0x7 counter accept
 		tcp flags syn / syn,ack tcp dport 7006 counter reject with tcp reset
@@ -82,6 +83,9 @@ says() {
 ok "a rule in a chain that is called" says accept 'tcp dport 7000' tcp 10.77.0.2:4242 10.77.0.1:7000
 ok "... with the jump on the way" answer '[.trace[].line] | join(" ")' "$(line '@friends')" tcp 10.77.0.2:4242 10.77.0.1:7000
 ok "... in its text" sh -c "'$merlon' why tcp 10.77.0.2:4242 10.77.0.1:7000 | grep -qF 'accept by $dir/policy.nft:$(line 'tcp dport 7000') in t/services: tcp dport 7000 counter accept (input from up0, ct state new)'"
+ok "a map of verdicts" says accept vmap udp 10.77.0.2:4242 10.77.0.1:7010
+ok "... with another verdict" says drop vmap udp 10.77.0.2:4242 10.77.0.1:7011
+ok "... with a jump on the way" answer '[.trace[].line] | join(" ")' "$(line '@friends') $(line 'counter return') $(line vmap) $(line 'counter return')" udp 10.200.1.1:4242 10.77.0.1:7012 iif up0
 ok "a chain's policy" says drop policy tcp 10.77.0.2:4242 10.77.0.1:80
 ok "... by name" answer '.chain + ": " + .rule + " " + (.policy | tostring)' 'in: policy drop true' tcp 10.77.0.2:4242 10.77.0.1:80
 ok "a reject" answer '.verdict + " " + .reject.type + " " + (.reject.code | tostring)' 'reject icmp 3' udp 10.77.0.2:1 10.77.0.1:7003
@@ -198,6 +202,7 @@ cases = [
     (host, 'udp', '10.77.0.1', 6001, '10.77.0.2', 9000), (host, 'udp', '10.77.0.1', 6002, '10.77.0.2', 9001),
     (host, 'udp', '10.77.0.1', 6003, '10.77.0.1', 9001), (host, 'udp', '127.0.0.1', 6004, '127.0.0.1', 7001),
     (host, 'udp', '10.77.0.1', 6005, '10.78.0.2', 9), (host, 'udp', '::1', 6006, '::1', 7),
+    (client, 'udp', '10.77.0.2', 5022, '10.77.0.1', 7010), (client, 'udp', '10.77.0.2', 5023, '10.77.0.1', 7011),
     (client, 'udp', 'fd77::2', 5020, 'fd77::1', 7001), (client, 'udp', 'fd77::2', 5021, 'fd77::1', 7003),
 ]
 failed = 0
@@ -216,7 +221,7 @@ END
 in_client nft add table inet quiet '{ chain out { type filter hook output priority 0; icmp type destination-unreachable drop; }; }'
 in_host ping -c 1 -q 10.77.0.2 >/dev/null # neighbours are known
 in_client ping -c 1 -q fd77::1 >/dev/null 2>&1
-ok "22 packets: what was said of each is what happened to it" python3 compare.py "$merlon" "$host" "$client" "$(line 'iifname "lo"')"
+ok "24 packets: what was said of each is what happened to it" python3 compare.py "$merlon" "$host" "$client" "$(line 'iifname "lo"')"
 ok "the token that a packet took is gone" says drop policy udp 10.77.0.2:9 10.77.0.1:7002
 
 # A session.
@@ -257,7 +262,7 @@ same() { # WORD...: both say the same
 all_same() {
 	local words state dport
 	for state in new established related invalid untracked; do
-		for dport in 7000 7003 7004 7005 8000 9001; do
+		for dport in 7000 7003 7004 7005 7010 7012 8000 9001; do
 			for words in "tcp 10.77.0.2:1 10.77.0.1:$dport hook input iif up0" "udp 10.200.3.4:1 10.77.0.1:$dport hook input iif up0" \
 				"udp 10.77.0.2:1 10.78.0.2:$dport iif up0 oif out0" "udp 10.77.0.1:1 10.77.0.2:$dport hook output oif up0" \
 				"udp [fd77::2]:1 [fd77::1]:$dport hook input iif up0 mark 7 length 1200"; do
@@ -267,7 +272,7 @@ all_same() {
 		done
 	done
 }
-ok "a file says the same as the policy in force, 150 packets" all_same
+ok "a file says the same as the policy in force, 200 packets" all_same
 cp policy.nft public.nft && chmod 644 public.nft && chmod 755 "$dir"
 if [ "$(cat /proc/sys/kernel/unprivileged_userns_clone 2>/dev/null)" != 0 ]; then
 	ok "... without root" setpriv --reuid=65534 --regid=65534 --clear-groups "$merlon" why --socket /none --file public.nft tcp 10.77.0.2:1 10.77.0.1:7000 iif up0

@@ -21,6 +21,7 @@
 
 #include "src/compile/explain.h"
 #include "src/kernel/dataplane.h"
+#include "src/util/clock.h"
 #include "tests/prop/random.h"
 
 #define PIN_DIR "/sys/fs/bpf/merlon-test-why"
@@ -32,6 +33,7 @@
 static unsigned seconds = 5;
 static uint64_t first_seed = 1;
 static struct merlon_dataplane *dp;
+static uint64_t loaded_ns;	/* some elements have expired, others have not */
 
 static void put_address(const struct merlon_packet *p, unsigned end, uint8_t *to)
 {
@@ -105,7 +107,8 @@ static json_t *ask_kernel(const struct merlon_explain *explain, const struct mer
 /* NULL, or what is wrong. */
 static const char *one_question(struct random *r, const struct merlon_policy *policy)
 {
-	struct merlon_explain explain = { .policy = policy };
+	struct merlon_explain explain = { .policy = policy, .address = random_address, .n_addresses = random_addresses,
+					  .loaded_ns = loaded_ns };
 	struct merlon_why why, native;
 	struct merlon_question q;
 	struct random_packet from;
@@ -167,6 +170,9 @@ static struct merlon_policy *put_in_force(struct random *r, struct merlon_rulese
 	int applied;
 
 	*ret_ruleset = random_ruleset(r, &style);
+	options.address = random_address;
+	options.n_addresses = random_addresses;
+	options.loaded_ns = loaded_ns;
 	merlon_dataplane_prepare(dp, &options);
 	if (merlon_compile(*ret_ruleset, &options, &policy, &diag) < 0) {
 		merlon_diag_clear(&diag);
@@ -261,6 +267,7 @@ static int begin(void **state)
 
 	(void)state;
 	options.pin_dir = PIN_DIR;
+	loaded_ns = merlon_now_ns() - 1000000000;
 	options.max_sessions = 1024;
 	options.max_embryonic = 1024;
 	r = unshare(CLONE_NEWNET) < 0 ? -errno : 0;
