@@ -75,7 +75,7 @@ static bool may_stand_in_ways(const struct merlon_rule *rule, size_t i)
 static struct merlon_draft begin_way(const struct merlon_flattener *f, const struct merlon_draft *d)
 {
 	struct merlon_draft way = { .rule = d->rule, .first_op = f->flat->n_ops, .behind = d->behind, .way = d->way,
-			     .second = d->second };
+				    .second = d->second };
 
 	memcpy(way.dim, d->inner, sizeof(way.dim));
 	memcpy(way.inner, d->inner, sizeof(way.inner));
