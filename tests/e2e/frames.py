@@ -51,6 +51,8 @@ RULESETS = {
     'stateless': ['tests/e2e/rulesets/stateless.nft'],
     'chains': ['tests/e2e/rulesets/chains.nft'],
     'sets': ['tests/e2e/rulesets/sets.nft'],
+    'lookups': ['tests/e2e/rulesets/lookups.nft'],
+    'blobs': ['tests/e2e/rulesets/blobs.v4', 'tests/e2e/rulesets/blobs.v6'],
 }
 SHOWN = 6
 CHECKED = (pkt.ICMP, pkt.TCP, pkt.UDP, pkt.ICMPV6)
