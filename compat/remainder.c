@@ -61,29 +61,43 @@ static bool is_kept_in(const struct work *work, uint32_t table)
 	return kept;
 }
 
-static bool run(struct nft_ctx *ctx, const char *verb, const struct merlon_table *table, const char *chain)
+/* `first`, and then `second` or NULL, of a table or of what it has by that name: both of them happen or none. */
+static bool run(struct nft_ctx *ctx, const char *first, const char *second, const struct merlon_table *table,
+		const char *name)
 {
-	char command[512];
+	char object[256], command[1024];
 
-	snprintf(command, sizeof(command), "%s %s %s%s%s", verb, family_name(table->family), table->name, chain ? " " : "",
-		 chain ? chain : "");
+	snprintf(object, sizeof(object), "%s %s%s%s", family_name(table->family), table->name, name ? " " : "", name ? name : "");
+	snprintf(command, sizeof(command), "%s %s\n%s %s\n", first, object, second ? second : "", second ? object : "");
 	return !nft_run_cmd_from_buffer(ctx, command);
 }
 
-/* A chain that a kept one leads to as well stays: then its deletion fails. */
+/*
+ * Takes out one chain after the other until none can be: a chain goes with its rules or stays as it is, since a kept
+ * chain may lead to it as well. Maps that led enforced rules on go before, they hold on to their chains.
+ */
 static void take_out(struct nft_ctx *ctx, const struct work *work)
 {
 	const struct merlon_ruleset *ruleset = work->ruleset;
-	static const char *const verb[] = { "flush chain", "delete chain" };
-	size_t pass, i;
+	_cleanup_free_ bool *gone = calloc(ruleset->n_chains + 1, sizeof(*gone));
+	bool more = gone != NULL;
+	size_t i;
 
-	for (pass = 0; pass < ARRAY_SIZE(verb); pass++)
+	while (more) {
+		more = false;
+		for (i = 0; i < ruleset->n_sets; i++)
+			if (is_kept_in(work, ruleset->set[i].table) && ruleset->set[i].declaration &&
+			    strncmp(ruleset->set[i].declaration, "map ", 4) == 0)
+				run(ctx, "delete map", NULL, &ruleset->table[ruleset->set[i].table], ruleset->set[i].name);
 		for (i = 0; i < ruleset->n_chains; i++) {
 			const struct merlon_chain *chain = &ruleset->chain[i];
 
-			if (!chain->kept && is_kept_in(work, chain->table))
-				run(ctx, verb[pass], &ruleset->table[chain->table], chain->name);
+			if (gone[i] || chain->kept || !is_kept_in(work, chain->table))
+				continue;
+			gone[i] = run(ctx, "flush chain", "delete chain", &ruleset->table[chain->table], chain->name);
+			more |= gone[i];
 		}
+	}
 }
 
 static int list_kept(void *context)
@@ -104,7 +118,7 @@ static int list_kept(void *context)
 	nft_ctx_set_output(ctx, stdout);
 	for (i = 0; i < work->ruleset->n_tables; i++)
 		if (is_kept_in(work, i))
-			good &= run(ctx, "list table", &work->ruleset->table[i], NULL);
+			good &= run(ctx, "list table", NULL, &work->ruleset->table[i], NULL);
 	fflush(stdout);
 	return good ? 0 : 1;
 }

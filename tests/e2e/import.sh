@@ -58,6 +58,45 @@ ok "the policy loads" loads v4.nft
 ok "the remainder is in its own language" sh -c 'grep -q MASQUERADE v4.nft.remainder.v4 && ! grep -q filter v4.nft.remainder.v4'
 ok "... and loads" in_client iptables-nft-restore --test v4.nft.remainder.v4
 ok "to standard output" sh -c "'$merlon' import mixed.v4 2>/dev/null | grep -q 'saddr 10.0.0.1'"
+cat >maps.nft <<'END'
+table inet m {
+	set asked { type ipv4_addr . inet_service; flags interval,timeout; elements = { 10.0.0.0/8 . 22 timeout 1h }; }
+	map nats { type ipv4_addr : verdict; elements = { 10.0.0.1 : jump redirected }; }
+	map filters { type inet_service : verdict; elements = { 22 : jump own, 23 : goto both }; }
+	chain redirected {
+		tcp dport 80 redirect to :8080
+	}
+	chain own {
+		udp dport 53 accept
+	}
+	chain both {
+		udp dport 55 accept
+	}
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		ip saddr vmap @nats
+		jump both
+	}
+	chain in {
+		type filter hook input priority filter; policy drop;
+		tcp dport vmap @filters
+		ct state vmap { established : accept, new : jump own }
+		ip saddr . tcp dport @asked accept
+		fib daddr type != local drop
+	}
+}
+END
+printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.1 -p tcp -m multiport --ports 22,80:90 -j ACCEPT\n-A INPUT -p udp -m multiport ! --ports 53 -j ACCEPT\nCOMMIT\n' >ports.v4
+again() { "$merlon" import "$1" -o first.nft && "$merlon" import first.nft -o second.nft && loads first.nft && diff first.nft second.nft; }
+ok "maps, concatenations, timeouts: printed and read again, the same" again maps.nft
+ok "... with the map that is looked in, without the other's" sh -c 'grep -q "map filters" first.nft && ! grep -q "map nats" first.nft'
+ok "... and the element's time" grep -q '10.0.0.0/8 . 22 timeout 3600s' first.nft
+ok "... all enforced" sh -c "'$merlon' check --json first.nft | jq -e '.exact == 6 and (.refused | length) == 0'"
+"$merlon" import maps.nft -o first.nft >/dev/null
+ok "their remainder loads" loads first.nft.remainder.nft
+ok "... has the map of the NAT and what both lead to, whole" sh -c 'grep -q "map nats" first.nft.remainder.nft && grep -q "dport 55 accept" first.nft.remainder.nft'
+ok "... and nothing of the filter" not grep -qE 'filters|dport 53|asked.*accept' first.nft.remainder.nft
+ok "either port of iptables: printed and read again, the same" again ports.v4
 in_host nft -f mixed.nft
 in_host iptables-nft-restore --noflush mixed.v4
 ok "the live ruleset" in_host "$merlon" import --live -o live.nft
