@@ -411,10 +411,25 @@ static int compare_frame(struct merlon_eval *eval, const struct merlon_operand *
 	return r < 0 ? r : merlon_eval_compare(eval, &part, &c);
 }
 
+/* The one value that `!=` leaves out. */
+static bool left_out(const struct merlon_comparison *c, unsigned bits, merlon_value *ret)
+{
+	merlon_value max = merlon_value_max(bits);
+	size_t i;
+
+	if (!c->negated || c->set || !c->in.n)
+		return false;
+	*ret = c->in.v[0].lo ? 0 : c->in.v[0].hi + 1;
+	for (i = 0; i < c->in.n; i++)
+		max -= c->in.v[i].hi - c->in.v[i].lo + 1;
+	return max == 0;
+}
+
 static int compare_payload(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
 {
 	const struct merlon_header_field *f = merlon_header_field(eval, operand->key, operand->offset);
 	struct merlon_meaning meaning;
+	merlon_value value;
 
 	if (merlon_eval_is_ether_saddr(operand))
 		return merlon_eval_ether_saddr(eval, c);
@@ -423,6 +438,9 @@ static int compare_payload(struct merlon_eval *eval, const struct merlon_operand
 		return compare_frame(eval, operand, c->in.v[0].lo);
 	if (f && operand->len > f->len && c->equal && c->in.n == 1 && !operand->shift)
 		return compare_neighbours(eval, operand, c->in.v[0].lo);
+	if (f && operand->len > f->len && !operand->masked && left_out(c, operand->len * 8, &value) &&
+	    !(f->field == MERLON_F_ICMP_TYPE && operand->len == 2))
+		return merlon_eval_not_all(eval, operand, value);
 	return merlon_eval_meaning(eval, operand, &meaning) ? compare_number(eval, &meaning, c) : 0;
 }
 

@@ -102,6 +102,12 @@ bool merlon_eval_is_ether_saddr(const struct merlon_operand *operand);
 int merlon_eval_ether_saddr(struct merlon_eval *eval, struct merlon_comparison *comparison);
 
 /*
+ * One `!=` of several neighbouring fields, loaded whole: not all of them are so. nft (1.0.6) makes it of `!=` on each,
+ * iptables-nft (1.8.9) of `! --sport 1 ! --dport 2`; what the kernel does then is what counts.
+ */
+int merlon_eval_not_all(struct merlon_eval *eval, const struct merlon_operand *operand, merlon_value value);
+
+/*
  * Address types, bits of 1 << RTN_* (linux/rtnetlink.h) of what nft's `fib saddr type` and `fib daddr type` tell, of the
  * families that the packet may have. Refuses the rule where a type of IPv6 would depend on routes that the model lacks.
  */

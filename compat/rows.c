@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "compat/build.h"
+#include "compat/fields.h"
 
 #define ETHER_BITS 48
 #define ETHER_LOW_BITS 16
@@ -96,6 +97,36 @@ bool merlon_eval_is_ether_saddr(const struct merlon_operand *operand)
 {
 	return operand->from == MERLON_FROM_PAYLOAD && operand->key == NFT_PAYLOAD_LL_HEADER && operand->offset == 6 &&
 	       operand->len == 6 && !operand->masked;
+}
+
+int merlon_eval_not_all(struct merlon_eval *eval, const struct merlon_operand *operand, merlon_value value)
+{
+	const struct merlon_lookup_element plain = { 0 };
+	struct merlon_lookup *lookup = merlon_lookup_new(eval->rule);
+	struct merlon_part_range *row, range[sizeof(merlon_value)];
+	struct merlon_operand part = *operand;
+	uint32_t left = operand->len;
+
+	if (!lookup)
+		return -ENOMEM;
+	lookup->negated = true;
+	while (left) {
+		const struct merlon_header_field *f = merlon_header_field(eval, operand->key, part.offset);
+		struct merlon_meaning meaning;
+
+		part.len = f && f->len < left ? f->len : left;
+		if (!merlon_eval_meaning(eval, &part, &meaning))
+			return 0;
+		left -= part.len;
+		range[lookup->n_parts].lo = range[lookup->n_parts].hi = value >> left * 8 & merlon_value_max(part.len * 8);
+		if (merlon_lookup_part(lookup, meaning.field, merlon_eval_family(eval, meaning.field)) < 0)
+			return -ENOMEM;
+		part.offset += part.len;
+	}
+	row = merlon_lookup_row(lookup, &plain);
+	if (row)
+		memcpy(row, range, lookup->n_parts * sizeof(*row));
+	return row ? 0 : -ENOMEM;
 }
 
 int merlon_lookup_ether(struct merlon_lookup *lookup)

@@ -381,6 +381,41 @@ static int singles(const struct merlon_intervals *in, unsigned shift, struct mer
 	return 0;
 }
 
+static bool is_one_negated(const struct merlon_statement *s)
+{
+	/* one value is left out: two intervals, or one that ends beside the least or greatest */
+	merlon_value max = merlon_value_max(merlon_field_bits(s->match.field, s->match.family)), left = max + 1;
+
+	if (s->kind != MERLON_S_MATCH || !s->match.negated || s->match.mask != ~0U || s->match.set)
+		return false;
+	for (size_t i = 0; i < s->match.in.n; i++)
+		left -= s->match.in.v[i].hi - s->match.in.v[i].lo + 1;
+	return left == 1;
+}
+
+/*
+ * nft joins `!=` on neighbouring fields into one comparison of both, which means "not both" (1.0.6, by trial). It
+ * leaves ranges alone.
+ */
+static bool would_be_joined(const struct merlon_printing *p, const struct merlon_statement *s)
+{
+	static const enum merlon_field pair[][2] = {
+		{ MERLON_F_TH0, MERLON_F_TH2 }, { MERLON_F_ICMP_TYPE, MERLON_F_ICMP_CODE }, { MERLON_F_NEXTHDR, MERLON_F_TTL },
+	};
+	size_t i, j;
+
+	for (i = 0; is_one_negated(s) && i < p->rule->n; i++)
+		for (j = 0; j < ARRAY_SIZE(pair); j++) {
+			const struct merlon_statement *other = &p->rule->statement[i];
+
+			if (other->kind == MERLON_S_MATCH && is_one_negated(other) &&
+			    ((s->match.field == pair[j][0] && other->match.field == pair[j][1]) ||
+			     (s->match.field == pair[j][1] && other->match.field == pair[j][0])))
+				return true;
+		}
+	return false;
+}
+
 static void print_in(struct merlon_printing *p, const struct merlon_statement *s, const struct look *look,
 		     struct merlon_intervals *in, bool negated)
 {
@@ -402,7 +437,9 @@ static void print_in(struct merlon_printing *p, const struct merlon_statement *s
 		fputs(" != ", p->out);
 	else
 		fputs(masked || look->bitmask ? " == " : " ", p->out);
-	if (!narrow || singles(in, is_dscp(s) ? 2 : 0, &one_by_one) < 0) {
+	if (negated && in->n == 1 && would_be_joined(p, s)) {
+		fprintf(p->out, "%u-%u", (unsigned)in->v[0].lo, (unsigned)in->v[0].hi);
+	} else if (!narrow || singles(in, is_dscp(s) ? 2 : 0, &one_by_one) < 0) {
 		merlon_print_intervals(p->out, look->notation, in);
 	} else if (one_by_one.n == 256 && !up) {
 		fputs("0x0-0xff", p->out);

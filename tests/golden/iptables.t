@@ -92,3 +92,5 @@
 -j MARK --set-xmark 0x1/0xff ; ok ; counter meta mark set meta mark & 0xffffff00 ^ 0x1
 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu ; refused ; target `TCPMSS`: not supported yet
 -m tcp --dport 22 -p tcp -m conntrack --ctstate NEW -m limit --limit 5/min -j LOG --log-prefix "ssh " ; ok ; tcp dport 22 ct state new limit rate 5/minute burst 5 packets counter log prefix "ssh " level warn
+-p udp -m multiport ! --ports 53 -j ACCEPT ; ok ; udp sport != 53-53 udp dport != 53-53 counter accept
+-p tcp -m tcp ! --sport 53 ! --dport 53 -j ACCEPT ; ok ; tcp sport . tcp dport != { 53 . 53 } counter accept

@@ -303,3 +303,9 @@ ip6 dscp . ip6 saddr { cs1 . ::1 } accept ; refused ; expression `bitwise shift`
 meta l4proto { 6-17, 50 } accept ; ok ; meta l4proto { 6-17, 50 } accept
 ip saddr . meta l4proto { 10.0.0.1 . 6-17 } accept ; ok ; ip saddr . meta l4proto { 10.0.0.1 . 6-17 } accept
 ct state . ip saddr { 0-9 . 10.0.0.0/8 } accept ; ok ; ct state . ip saddr { invalid . 10.0.0.0/8, established . 10.0.0.0/8, related . 10.0.0.0/8, new . 10.0.0.0/8 } accept
+tcp sport != 53 tcp dport != 53 accept ; ok ; tcp sport . tcp dport != { 53 . 53 } accept
+tcp sport != 0 tcp dport != 0 accept ; ok ; tcp sport . tcp dport != { 0 . 0 } accept
+icmp type != 8 icmp code != 0 accept ; ok ; meta nfproto ipv4 meta l4proto icmp @th,0,16 != 0x800 accept
+ip saddr != 10.0.0.1 ip daddr != 10.0.0.2 accept ; ok ; ip saddr != 10.0.0.1 ip daddr != 10.0.0.2 accept
+ip6 nexthdr != 6 ip6 hoplimit != 5 accept ; ok ; ip6 nexthdr . ip6 hoplimit != { tcp . 5 } accept
+ip6 hoplimit != 5 ip6 daddr != ::1 accept ; ok ; ip6 hoplimit != 5 ip6 daddr != ::1 accept
