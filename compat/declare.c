@@ -227,13 +227,6 @@ static char *declare(const struct merlon_named_set *set)
 	return text;
 }
 
-bool merlon_set_is_declarable(const struct merlon_named_set *set)
-{
-	_cleanup_free_ char *text = declare(set);
-
-	return text;
-}
-
 struct walk {
 	struct merlon_reader *reader;
 	int r;
@@ -242,7 +235,7 @@ struct walk {
 static void visit(const void *node, VISIT order, void *context)
 {
 	struct walk *walk = context;
-	const struct merlon_named_set *set = *(const struct merlon_named_set *const *)node;
+	struct merlon_named_set *set = *(struct merlon_named_set *const *)node;
 	struct merlon_ruleset *rs = walk->reader->ruleset;
 	struct merlon_set *to;
 	size_t i;
@@ -254,10 +247,12 @@ static void visit(const void *node, VISIT order, void *context)
 		if (rs->table[i].family != set->nfproto || strcmp(rs->table[i].name, set->table) != 0)
 			continue;
 		to = merlon_build_set(rs, i, set->name);
-		if (!to)
+		if (!to) {
 			walk->r = -ENOMEM;
-		else
-			to->declaration = declare(set);
+			return;
+		}
+		to->declaration = declare(set);
+		set->declared = to->declaration;
 	}
 }
 

@@ -122,7 +122,7 @@ static bool find_meanings(struct building *b)
 			return false;
 		}
 	}
-	if (b->set->timed && !merlon_set_is_declarable(b->set)) {
+	if (b->set->timed && !b->set->declared) {
 		unsupported(b->eval, "a set with timeouts of this type");
 		return false;
 	}

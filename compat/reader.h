@@ -31,6 +31,7 @@ struct merlon_named_set {
 	uint64_t timeout_ms;	/* of elements that have none of their own, 0: they stay */
 	bool map;		/* of verdicts */
 	bool timed;		/* some element expires */
+	bool declared;		/* by merlon_sets_declare(): it can be said in nft's language, with its times */
 	char *refused;		/* why matches on it are refused, or NULL */
 	struct merlon_element *element;
 	uint8_t *key;		/* first and last key of each interval, key_len bytes each; equal where there are no intervals */
@@ -49,8 +50,6 @@ struct merlon_reader {
 int merlon_sets_read(struct merlon_reader *reader);
 /* Writes the declarations of the named sets into the ruleset. 0 or -ENOMEM. */
 int merlon_sets_declare(struct merlon_reader *reader);
-/* Whether it can be declared so that it loads again. */
-bool merlon_set_is_declarable(const struct merlon_named_set *set);
 void merlon_sets_free(struct merlon_reader *reader);
 const struct merlon_named_set *merlon_sets_find(const struct merlon_reader *reader, uint8_t nfproto,
 						const char *table, const char *name);

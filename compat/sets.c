@@ -125,7 +125,7 @@ static void read_times(const struct merlon_named_set *set, struct nftnl_set_elem
 		return;
 	left = nftnl_set_elem_get_u64(e, NFTNL_SET_ELEM_EXPIRATION);
 	if (left + NOISE_MS < to->timeout_ms)
-		to->expires_ms = (left + 999) / 1000 * 1000;
+		to->expires_ms = left ? (left + 999) / 1000 * 1000 : 1000;
 }
 
 /* Room for one more element and its key; both arrays grow at powers of two. */

@@ -32,6 +32,8 @@ static const char head[] =
 	" set macs { type ether_addr; elements = { 02:00:00:00:00:01, 02:00:00:00:00:02 }; }\n"
 	" set nics { type ifname . ipv4_addr; elements = { \"eth0\" . 10.0.0.1, \"eth1\" . 10.0.0.1 }; }\n"
 	" map data { type ipv4_addr : mark; elements = { 10.0.0.1 : 5 }; }\n"
+	" set classes { typeof ip dscp; flags timeout; elements = { cs1 timeout 1h }; }\n"
+	" set kinds { type pkt_type; flags timeout; elements = { broadcast timeout 1h }; }\n"
 	" set dyn { type ipv4_addr; flags dynamic,timeout; timeout 1h; }\n"
 	" chain c {\n  type filter hook forward priority 0; policy drop;\n";
 
@@ -119,6 +121,8 @@ static const struct {
 	{ "ip saddr vmap { 10.0.0.1 : continue } counter", "refused: behind a verdict map" },
 	{ "meta mark set ip saddr map @data", "refused: map `data`" },
 	{ "ip saddr @dyn accept", "refused: dynamic set `dyn`" },
+	{ "ip dscp @classes accept", "refused: a mask before a set with timeouts" },
+	{ "meta pkttype @kinds accept", "refused: a set with timeouts of this type" },
 	{ "add @dyn { ip saddr }", "refused: add or update of a set" },
 	{ "ip6 dscp . ip6 saddr { cs1 . ::1 } accept", "refused: bitwise shift" },
 	{ "meta skuid . tcp dport { 0 . 22 } accept", "refused: `meta skuid`" },
