@@ -263,6 +263,8 @@ static void settle_elements(struct merlon_named_set *set)
 	struct merlon_element any;
 	size_t i;
 
+	if (!set->n)
+		return;
 	if (!(set->flags & NFT_SET_CONCAT && set->flags & NFT_SET_INTERVAL)) {
 		qsort_r(set->element, set->n, sizeof(*set->element), by_key, set);
 		if (set->flags & NFT_SET_INTERVAL)
