@@ -8,7 +8,6 @@
 
 #define MAX_JUMPS 16		/* NFT_JUMP_STACK_SIZE of net/netfilter/nf_tables.h */
 #define MAX_STEPS 10000000U	/* a loop of gotos, which nf_tables does not load */
-#define MAX_BASE 64
 
 struct evaluation {
 	const struct merlon_naive_input *input;
@@ -288,6 +287,7 @@ static int run(const struct evaluation *e, const struct merlon_chain *base)
 		} else {
 			e->result->chain = at.chain;
 			e->result->rule = rule;
+			e->result->ended[e->result->n_ended++] = rule;
 			decide(e, &o);
 			return 0;
 		}
@@ -296,6 +296,7 @@ static int run(const struct evaluation *e, const struct merlon_chain *base)
 		return -ELOOP;
 	e->result->chain = base;
 	e->result->rule = NULL;
+	e->result->ended[e->result->n_ended++] = NULL;
 	e->result->verdict = base->drop ? MERLON_DROP : MERLON_ACCEPT;
 	return 0;
 }
@@ -303,8 +304,8 @@ static int run(const struct evaluation *e, const struct merlon_chain *base)
 int merlon_naive(const struct merlon_naive_input *input, struct merlon_naive_result *ret)
 {
 	struct evaluation e = { input, ret };
-	uint32_t base[MAX_BASE];
-	size_t n = merlon_ruleset_base(input->ruleset, input->packet->hook, input->packet->family, base, MAX_BASE);
+	uint32_t base[MERLON_NAIVE_BASES];
+	size_t n = merlon_ruleset_base(input->ruleset, input->packet->hook, input->packet->family, base, MERLON_NAIVE_BASES);
 
 	ret->verdict = MERLON_ACCEPT;
 	ret->reject = 0;
@@ -313,6 +314,7 @@ int merlon_naive(const struct merlon_naive_input *input, struct merlon_naive_res
 	ret->rule = NULL;
 	ret->n_counted = 0;
 	ret->n_logged = 0;
+	ret->n_ended = 0;
 	ret->mark = input->packet->field[MERLON_F_MARK];
 	for (size_t i = 0; i < n; i++) {
 		int r = run(&e, &input->ruleset->chain[base[i]]);

@@ -10,6 +10,7 @@
 #include "src/util/addresses.h"
 
 #define MERLON_NAIVE_TOUCHED 4096
+#define MERLON_NAIVE_BASES 64
 
 struct merlon_naive_result {
 	enum merlon_verdict verdict;	/* ACCEPT, DROP, REJECT */
@@ -21,6 +22,8 @@ struct merlon_naive_result {
 	size_t n_counted;
 	const struct merlon_rule *logged[MERLON_NAIVE_TOUCHED];
 	size_t n_logged;
+	const struct merlon_rule *ended[MERLON_NAIVE_BASES];	/* what ended each base chain that was met; NULL: its policy */
+	size_t n_ended;
 	uint32_t mark;
 };
 

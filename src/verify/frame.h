@@ -59,6 +59,9 @@ enum merlon_frame_limit {
 	MERLON_LIMIT_PROTOCOL_STATE,	/* SCTP, DCCP, GRE: nf_conntrack has a state machine of its own */
 	MERLON_LIMIT_AFTER_ROUTING,	/* the stack answers a forwarded packet before the egress hook sees it */
 	MERLON_LIMIT_REJECT_CHECKSUM,	/* a packet with a wrong checksum is rejected: nf_tables does not answer */
+	MERLON_LIMIT_STACK_CHECKS,	/* the stack discards the packet before it asks a hook: options, addresses that are no host's */
+	MERLON_LIMIT_TCP_WINDOW,	/* segments that need not fit the window */
+	MERLON_LIMIT_PARSER,		/* dropped by the parser: ICMP of one byte, more than eight extension headers */
 	MERLON_FRAME_LIMITS,
 };
 
@@ -70,7 +73,7 @@ struct merlon_frame {
 	uint16_t gso_size, header_bytes;	/* as in struct virtio_net_hdr: gso_size, hdr_len */
 	uint16_t csum_start, csum_offset;	/* partial checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM), from the start of `data`; 0, 0: none */
 	uint32_t bytes;
-	uint8_t *data;			/* owned: from the Ethernet header on for Ethernet devices, else from the IP header on */
+	uint8_t *data;			/* owned: way DEVICE of Ethernet: from that header on; else from the IP header on */
 	const char *note;		/* static: what kind of frame, for reports */
 };
 
@@ -91,6 +94,8 @@ int merlon_packets_new(const struct merlon_ruleset *ruleset, uint64_t seed, stru
 void merlon_packets_free(struct merlon_packets *packets);
 /* The devices that all segments are on; `address` is empty. */
 const struct merlon_ground *merlon_packets_devices(const struct merlon_packets *packets);
+/* How many of the interfaces that rules name have no device, because there were more of them than room. */
+unsigned merlon_packets_left_out(const struct merlon_packets *packets);
 /*
  * The next segment, of about `n` frames (some scripts end a little later). First all boundaries of the ruleset, in an
  * order that spreads over rules and chains when `n` in total is too small for all of them; when these are done, random
