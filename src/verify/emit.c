@@ -146,6 +146,8 @@ enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 	default:
 		break;
 	}
+	if (intent->nexthdr == 1 + IPPROTO_FRAGMENT)
+		return MERLON_LIMIT_FRAGMENTS;
 	return intent->hook == MERLON_FORWARD && !intent->ttl ? MERLON_LIMIT_AFTER_ROUTING : MERLON_LIMIT_NONE;
 }
 

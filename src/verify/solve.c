@@ -298,7 +298,7 @@ static int solve_device(const struct solver *s, enum merlon_field field, bool lo
 	if (!n)
 		return -1;
 	/* the loopback device is one of the others only where something asks for an interface */
-	if (n > 1 && list[0] == MERLON_GROUND_LO && (!asked(s, field) || merlon_random_percent(&s->p->random, 70)))
+	if (n > 1 && list[0] == MERLON_GROUND_LO && merlon_random_percent(&s->p->random, asked(s, field) ? 70 : 88))
 		return list[1 + merlon_random_below(&s->p->random, n - 1U)];
 	return list[merlon_random_below(&s->p->random, n)];
 }
