@@ -95,7 +95,8 @@ static void fill(const struct merlon_packets *p, const struct merlon_intent *int
 	}
 }
 
-void merlon_emit_bytes(struct merlon_packets *p, const struct merlon_intent *intent, const struct merlon_emission *emission, size_t n)
+void merlon_emit_bytes(struct merlon_packets *p, const struct merlon_intent *intent, const struct merlon_emission *emission,
+		       size_t n)
 {
 	struct merlon_frame *frame = append(p->segment);
 
@@ -148,6 +149,14 @@ enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 	}
 	if (intent->nexthdr == 1 + IPPROTO_FRAGMENT)
 		return MERLON_LIMIT_FRAGMENTS;
+	if (intent->family == MERLON_IPV6 && intent->l4proto == IPPROTO_NONE)
+		return MERLON_LIMIT_REJECT_CHECKSUM;
+	/* the bytes behind it are no authentication header */
+	if (intent->family == MERLON_IPV6 && intent->l4proto == IPPROTO_AH)
+		return MERLON_LIMIT_STACK_CHECKS;
+	/* a copy of what the host sends to all comes back to it, as a packet that no device brought */
+	if (intent->hook == MERLON_OUTPUT && merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) > MERLON_ADDRESS_LOOPBACK)
+		return MERLON_LIMIT_STACK_CHECKS;
 	return intent->hook == MERLON_FORWARD && !intent->ttl ? MERLON_LIMIT_AFTER_ROUTING : MERLON_LIMIT_NONE;
 }
 
@@ -169,9 +178,8 @@ void merlon_emit_limited(struct merlon_packets *p, const struct merlon_intent *i
 	size_t n = merlon_intent_build(intent, details, p->ip);
 
 	/* what no route leads out needs a device to be bound to */
-	e.bound = intent->hook == MERLON_OUTPUT && intent->out != MERLON_NO_DEVICE && intent->out != MERLON_GROUND_LO &&
-		  (merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) != MERLON_ADDRESS_UNICAST ||
-		   merlon_random_percent(&p->random, 10));
+	e.bound = intent->bound || (intent->hook == MERLON_OUTPUT && intent->out != MERLON_GROUND_LO &&
+				    merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) > MERLON_ADDRESS_LOOPBACK);
 	if (intent->hook != MERLON_OUTPUT && intent->in != MERLON_GROUND_LO && !intent->nexthdr)
 		make_super(intent, n, &e);
 	if (n > MERLON_MTU && !e.gso_type)
@@ -199,7 +207,10 @@ static bool is_for_all(const struct merlon_intent *intent)
 
 static bool settle_local(struct merlon_packets *p, const struct merlon_intent *intent)
 {
-	bool ok = true;
+	bool ok = merlon_has_ports_protocol(intent->l4proto) || merlon_is_icmp_protocol(intent->l4proto) ||
+		  memcmp(intent->address[MERLON_SOURCE], intent->address[MERLON_DESTINATION], 16);
+
+	/* where both ends are one, which direction nf_conntrack finds first is a matter of its hash */
 
 	for (int i = 0; i < 2 && ok; i++)
 		ok = merlon_ground_place(p, intent->family, intent->address[i], MERLON_PLACE_LOCAL, MERLON_GROUND_LO);

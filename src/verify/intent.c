@@ -77,7 +77,7 @@ bool merlon_has_checksum(uint8_t l4proto, size_t n)
 void merlon_seal_transport(uint8_t *ip, size_t at, size_t n, uint8_t l4proto)
 {
 	/* IPv4: the sum of other protocols is asked for without a pseudo header (nf_reject_ipv4.c), IPv6: with it */
-	bool pseudo = ip[0] >> 4 == 6 || (l4proto != IPPROTO_ICMP && checksum_at(l4proto));
+	bool pseudo = ip[0] >> 4 == 6 || (!merlon_is_icmp_protocol(l4proto) && checksum_at(l4proto));
 	size_t field = checksum_at(l4proto), bytes = n - at;
 	uint16_t sum;
 
@@ -237,6 +237,7 @@ struct merlon_intent merlon_intent_reverse(const struct merlon_intent *intent)
 	r.direction = !intent->direction;
 	r.pkttype = PACKET_HOST;
 	r.has_ether = false;
+	r.bound = false;
 	if (!merlon_is_icmp_protocol(intent->l4proto)) {
 		r.th0 = intent->th2;
 		r.th2 = intent->th0;

@@ -23,7 +23,8 @@ typedef void merlon_odd_kind(struct merlon_packets *p);
 /* odd_header.c */
 merlon_odd_kind merlon_odd_truncated, merlon_odd_short, merlon_odd_header4, merlon_odd_header6, merlon_odd_transport, merlon_odd_flipped;
 /* odd_options.c */
-merlon_odd_kind merlon_odd_options4, merlon_odd_extensions6, merlon_odd_same_flow6, merlon_odd_fragments, merlon_odd_broken_fragments;
+merlon_odd_kind merlon_odd_options4, merlon_odd_extensions6, merlon_odd_same_flow6, merlon_odd_fragments,
+	merlon_odd_broken_fragments;
 /* odd_ways.c */
 merlon_odd_kind merlon_odd_groups, merlon_odd_sources, merlon_odd_links, merlon_odd_hairpin, merlon_odd_nowhere, merlon_odd_super,
 	merlon_odd_partial, merlon_odd_padded;

@@ -88,7 +88,8 @@ void merlon_odd_icmp_errors(struct merlon_packets *p)
 
 		error = merlon_intent_reverse(&cause);
 		error.l4proto = icmp_of(&cause);
-		error.th0 = cause.family == MERLON_IPV4 ? errors4[merlon_odd_of(p, ARRAY_SIZE(errors4))] : errors6[merlon_odd_of(p, ARRAY_SIZE(errors6))];
+		error.th0 = cause.family == MERLON_IPV4 ? errors4[merlon_odd_of(p, ARRAY_SIZE(errors4))] :
+							  errors6[merlon_odd_of(p, ARRAY_SIZE(errors6))];
 		error.th2 = 0;
 		error.tcp_flags = 0;
 		if (error.th0 == 0x304 || error.th0 == 0x200)
@@ -167,7 +168,9 @@ void merlon_odd_tcp_flags(struct merlon_packets *p)
 /* What the host sends to groups; it may come back to it. */
 void merlon_odd_multicast_out(struct merlon_packets *p)
 {
-	static const char *const to[MERLON_FAMILIES][3] = { { "224.0.0.1", "224.0.0.251", "255.255.255.255" }, { "ff02::1", "ff02::fb", "ff05::2" } };
+	static const char *const to[MERLON_FAMILIES][3] = {
+		{ "224.0.0.1", "224.0.0.251", "255.255.255.255" }, { "ff02::1", "ff02::fb", "ff05::2" },
+	};
 	int family = merlon_odd_of(p, MERLON_FAMILIES);
 	struct merlon_intent intent = {
 		.family = family, .hook = MERLON_OUTPUT, .in = MERLON_NO_DEVICE, .out = merlon_ground_any(p), .l4proto = IPPROTO_UDP,

@@ -77,7 +77,9 @@ void merlon_odd_sources(struct merlon_packets *p)
 /* Frames for others, tagged, of other protocols. */
 void merlon_odd_links(struct merlon_packets *p)
 {
-	static const uint8_t macs[][6] = { { 2, 0, 0, 0, 0x99, 0x99 }, { 255, 255, 255, 255, 255, 255 }, { 1, 0, 0x5e, 0, 0, 1 }, { 0x33, 0x33, 0, 0, 0, 1 } };
+	static const uint8_t macs[][6] = {
+		{ 2, 0, 0, 0, 0x99, 0x99 }, { 255, 255, 255, 255, 255, 255 }, { 1, 0, 0x5e, 0, 0, 1 }, { 0x33, 0x33, 0, 0, 0, 1 },
+	};
 	static const uint16_t tags[] = { 0, 0x6000, 1, 100, 4095 }, types[] = { 0x88cc, 0x8864, 0x0004, 0x0100 };
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -132,11 +134,24 @@ void merlon_odd_nowhere(struct merlon_packets *p)
 	if (!merlon_odd_base(p, -1, false, &intent))
 		return;
 	memset(to, 0, 16);
-	memcpy(to, intent.family == MERLON_IPV4 ? (uint8_t[]){ 46, 78, 0, merlon_odd_of(p, 4) } : (uint8_t[]){ 0x20, 0x0a, 0, merlon_odd_of(p, 4) }, 4);
+	memcpy(to, intent.family == MERLON_IPV4 ? (uint8_t[]){ 46, 78, 0 } : (uint8_t[]){ 0x20, 0x0a, 0 }, 3);
+	to[3] = merlon_odd_of(p, 4);
 	intent.hook = MERLON_FORWARD;
 	intent.out = MERLON_NO_DEVICE;
 	if (merlon_ground_place(p, intent.family, to, MERLON_PLACE_NOWHERE, 0))
 		merlon_emit_limited(p, &intent, &(struct merlon_details){ .id = ++p->next_id }, "no route", MERLON_LIMIT_AFTER_ROUTING);
+}
+
+static bool base_with_ports(struct merlon_packets *p, struct merlon_intent *ret)
+{
+	if (!merlon_odd_base(p, -1, false, ret))
+		return false;
+	if (merlon_is_icmp_protocol(ret->l4proto)) {
+		ret->l4proto = IPPROTO_UDP;
+		ret->th0 = 20000 + merlon_odd_of(p, 40000);
+		ret->th2 = 53;
+	}
+	return true;
 }
 
 /* Several segments in one, as offloads make them; of an open connection, and before there is one. */
@@ -146,7 +161,7 @@ void merlon_odd_super(struct merlon_packets *p)
 	struct merlon_ends ends;
 	bool open = merlon_random_percent(&p->random, 70);
 
-	if (!merlon_odd_base(p, -1, false, &intent) || merlon_is_icmp_protocol(intent.l4proto))
+	if (!base_with_ports(p, &intent))
 		return;
 	ends = merlon_ends(p, &intent);
 	if (open)
@@ -171,7 +186,7 @@ void merlon_odd_partial(struct merlon_packets *p)
 	size_t n, at;
 	uint16_t sum;
 
-	if (!merlon_odd_base(p, -1, false, &intent) || merlon_is_icmp_protocol(intent.l4proto))
+	if (!base_with_ports(p, &intent))
 		return;
 	at = merlon_intent_head(&intent);
 	n = merlon_odd_build(p, &intent);

@@ -90,7 +90,8 @@ struct merlon_emission {
 	bool bound;			/* LOCAL: bound to intent->out */
 };
 /* Appends the `n` bytes of p->ip as a frame on intent's way. Errors are kept in p->error. */
-void merlon_emit_bytes(struct merlon_packets *p, const struct merlon_intent *intent, const struct merlon_emission *emission, size_t n);
+void merlon_emit_bytes(struct merlon_packets *p, const struct merlon_intent *intent, const struct merlon_emission *emission,
+		       size_t n);
 /* Builds and appends. */
 void merlon_emit(struct merlon_packets *p, const struct merlon_intent *intent, const struct merlon_details *details, const char *note);
 void merlon_emit_limited(struct merlon_packets *p, const struct merlon_intent *intent, const struct merlon_details *details,

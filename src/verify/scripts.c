@@ -46,12 +46,16 @@ static const struct play tcp_play[] = {
 	{ "picked up at its end", 0, { { A, F | K, 0 }, { B, K, 0 }, { A, K, 0 }, END } },
 	{ "an answer to nothing", 0, { { B, S | K, 0 }, { A, K, 0 }, { B, K, 0 }, END } },
 	{ "SYN and silence", 0, { { A, S, 0 }, { A, K, 0 }, { A, P | K, 5 }, { B, K, 0 }, END } },
-	{ "simultaneous open", 0, { { A, S, 0 }, { B, S, 0 }, { A, S | K, AGAIN }, { B, S | K, AGAIN }, { A, K, 0 }, { B, K, 0 }, TALK, END } },
-	{ "half closed", 0, { OPEN, { A, F | K, 0 }, { B, K, 0 }, { B, P | K, 300 }, { A, K, 0 }, { B, P | K, 30 }, { B, F | K, 0 }, { A, K, 0 }, END } },
-	{ "flags that make no sense", 0, { OPEN, { A, 0, 0 }, { B, S | F, 0 }, { A, F, 0 }, { A, F | P | U, 0 }, { A, S | R, 0 }, TALK, END } },
+	{ "simultaneous open", 0,
+	  { { A, S, 0 }, { B, S, 0 }, { A, S | K, AGAIN }, { B, S | K, AGAIN }, { A, K, 0 }, { B, K, 0 }, TALK, END } },
+	{ "half closed", 0,
+	  { OPEN, { A, F | K, 0 }, { B, K, 0 }, { B, P | K, 300 }, { A, K, 0 }, { B, P | K, 30 }, { B, F | K, 0 }, { A, K, 0 }, END } },
+	{ "flags that make no sense", 0,
+	  { OPEN, { A, 0, 0 }, { B, S | F, 0 }, { A, F, 0 }, { A, F | P | U, 0 }, { A, S | R, 0 }, TALK, END } },
 	{ "SYN in an open connection", 0, { OPEN, TALK, { A, S, AGAIN }, { B, K, 0 }, { A, K, 0 }, TALK, END } },
 	{ "SYN of the other end", 0, { OPEN, TALK, { B, S, AGAIN }, { A, K, 0 }, TALK, END } },
-	{ "urgent and explicit congestion", 0, { OPEN, { A, K | U | P, 3 }, { B, K | MERLON_ECE, 0 }, { A, K | MERLON_CWR, 2 }, { B, K, 0 }, END } },
+	{ "urgent and explicit congestion", 0,
+	  { OPEN, { A, K | U | P, 3 }, { B, K | MERLON_ECE, 0 }, { A, K | MERLON_CWR, 2 }, { B, K, 0 }, END } },
 	{ "reset in the middle of nothing", 0, { { A, R, 0 }, { A, R | K, 0 }, { B, R, 0 }, { A, S, 0 }, END } },
 };
 
@@ -167,6 +171,17 @@ static void elsewhere(struct merlon_packets *p, struct merlon_ends *ends, struct
 		intent->hook = MERLON_OUTPUT;
 		intent->in = MERLON_NO_DEVICE;
 		speech->note = "flow at another hook";
+	} else if (intent->hook == MERLON_OUTPUT && intent->family == MERLON_IPV4 && intent->l4proto != IPPROTO_TCP &&
+		   intent->out != MERLON_GROUND_LO) {
+		/*
+		 * Not TCP: the reset that nf_tables sends would leave by that device, too. A tunnel, as other devices would
+		 * ask for the address, and IPv6 has no route then.
+		 */
+		do
+			intent->out = merlon_ground_any(p);
+		while (!p->devices.device[intent->out].tun);
+		intent->bound = true;
+		speech->note = "flow out of another interface";
 	}
 	merlon_say(p, ends, speech);
 	*intent = keep;

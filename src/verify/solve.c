@@ -258,6 +258,10 @@ static bool solve_protocol(const struct solver *s)
 		}
 	}
 	s->ret->l4proto = wanted;
+	/* of IPv6 these are headers before the transport, never the transport */
+	for (size_t i = 0; s->needs->family == MERLON_IPV6 && i < ARRAY_SIZE(extensions); i++)
+		if (wanted == extensions[i])
+			return false;
 	return suits(s, MERLON_F_L4PROTO, wanted);
 }
 
@@ -551,7 +555,8 @@ static bool solve_pkttype(const struct solver *s)
 	static const uint8_t types[] = { PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST };
 	bool group = s->needs->hook == MERLON_INPUT && s->ret->in != MERLON_GROUND_LO && !s->p->devices.device[s->ret->in].tun;
 	enum merlon_address_kind kind = merlon_address_kind(s->ret->address[MERLON_DESTINATION], s->needs->family);
-	uint8_t natural = kind == MERLON_ADDRESS_BROADCAST ? PACKET_BROADCAST : kind == MERLON_ADDRESS_MULTICAST ? PACKET_MULTICAST : PACKET_HOST;
+	uint8_t natural = kind == MERLON_ADDRESS_BROADCAST ? PACKET_BROADCAST :
+			  kind == MERLON_ADDRESS_MULTICAST ? PACKET_MULTICAST : PACKET_HOST;
 	int r = suits(s, MERLON_F_PKTTYPE, natural) && (group || natural == PACKET_HOST) ? natural :
 		choose_of(s, MERLON_F_PKTTYPE, types, group ? 3 : 1);
 
