@@ -480,7 +480,8 @@ void merlon_goals_begin(struct merlon_packets *p)
 	struct merlon_goals *g = p->goals;
 
 	/* those that were not come to are kept, behind the ones that are new */
-	memmove(g->waiting, g->waiting + g->retried, (g->n_waiting - g->retried) * sizeof(*g->waiting));
+	if (g->retried)
+		memmove(g->waiting, g->waiting + g->retried, (g->n_waiting - g->retried) * sizeof(*g->waiting));
 	g->n_waiting -= g->retried;
 	g->retried = 0;
 	g->to_retry = g->n_waiting;
