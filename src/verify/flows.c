@@ -64,7 +64,7 @@ struct merlon_intent merlon_opener(struct merlon_packets *p, int hook, int famil
 
 			p->next_port = p->next_port >= 60000 ? 20000 : p->next_port + 1;
 			other.th0 = p->next_port;
-			if (merlon_judge(p, &other))
+			if (!merlon_random_percent(&p->random, p->naive_percent) || merlon_judge(p, &other))
 				intent = other;
 		}
 		return intent;

@@ -16,7 +16,7 @@
 #define ATTEMPTS 8		/* packets that are solved for one goal */
 #define DEFERRALS 3		/* segments that a goal waits for, where its addresses contradict those of others */
 #define NO_ELEMENT UINT32_MAX
-#define NAIVE_RULES 4000	/* rules that the reference may go through for a packet */
+#define NAIVE_RULES 1000	/* rules that the reference may go through for a packet */
 
 struct caller {
 	uint32_t chain, rule;
