@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), 'tools', 'lib'))
@@ -93,8 +94,9 @@ class IptablesText:
                 yield words, False
 
 
-def shrink(text, test):
-    """The smallest text found for which test(text) still holds. It must hold for `text`."""
+def shrink(text, test, seconds=None):
+    """The smallest text found, in that time if one is given, for which test(text) still holds. It must hold for `text`."""
+    end = time.monotonic() + seconds if seconds else None
     document = IptablesText(text) if ruletext.kind_of(text) == ruletext.IPTABLES else NftText(text)
     if not test(document.render()):
         return text
@@ -102,15 +104,17 @@ def shrink(text, test):
     while progress:
         progress = False
         for items, chunks in document.lists():
+            if end and time.monotonic() > end:
+                return document.render()
             size = len(items) // 2 if chunks else min(WINDOW, len(items) - 1)
-            progress |= bool(items) and reduce(items, max(1, size), chunks, lambda: test(document.render()))
+            progress |= bool(items) and reduce(items, max(1, size), chunks, lambda: test(document.render()), end)
     return document.render()
 
 
-def reduce(items, size, halve, holds):
+def reduce(items, size, halve, holds, end):
     """Takes windows of `size` and fewer items away as long as that holds; whether any went."""
     removed = False
-    while size:
+    while size and not (end and time.monotonic() > end):
         at = 0
         while at < len(items):
             window = items[at:at + size]
