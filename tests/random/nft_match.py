@@ -9,7 +9,7 @@ ICMP_TYPES = ['echo-request', 'echo-reply', 'destination-unreachable', 'time-exc
               'timestamp-request', 'router-advertisement', '13', '255', '0']
 ICMPV6_TYPES = ['echo-request', 'echo-reply', 'destination-unreachable', 'packet-too-big', 'time-exceeded', 'parameter-problem',
                 'nd-router-solicit', 'nd-router-advert', 'nd-neighbor-solicit', 'nd-neighbor-advert', 'mld-listener-query', '0', '255']
-ADDRTYPES = {4: ['local', 'broadcast', 'multicast', 'unicast'], 6: ['local', 'multicast', 'anycast']}
+ADDRTYPES = {4: ['local', 'broadcast', 'multicast', 'unicast'], 6: ['local', 'multicast']}
 PROTOCOLS = ['tcp', 'udp', 'icmp', 'ipv6-icmp', 'gre', 'esp', 'sctp', '0', '2', '253']
 VERDICTS = [(10, 'accept'), (8, 'drop'), (3, 'return'), (2, 'continue')]
 
