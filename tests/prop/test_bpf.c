@@ -42,7 +42,7 @@ static void kernel_is_native(void **state)
 	uint64_t seed, packets = 0, steps = 0;
 
 	(void)state;
-	for (seed = first_seed; time(NULL) < end; seed++) {
+	for (seed = first_seed; time(NULL) < end || !packets; seed++) {
 		const char *differs = NULL;
 		struct classifier c;
 		struct trial trial;
