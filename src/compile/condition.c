@@ -62,6 +62,8 @@ static int addrtype_condition(struct merlon_compiler *compiler, const struct mer
 	ret->field = s->addrtype.field;
 	ret->mask = ~0U;
 	compiler->policy->uses_addresses = true;
+	if (!o->address)
+		return -ENODATA;
 	if (merlon_hash_get(&compiler->seen, (uintptr_t)s, family, &ret->set))
 		return 0;
 	r = merlon_addrtype(o->address, o->n_addresses, family, s->addrtype.types, &in);

@@ -157,6 +157,11 @@ static int add_condition(struct merlon_flattener *f, struct merlon_draft *d, con
 				"only local, multicast and broadcast can be asked for");
 		return -EINVAL;
 	}
+	if (r == -ENODATA) {
+		merlon_diag_add(f->compiler->diag, MERLON_ERROR, d->rule->place,
+				"the rule asks for types of addresses, and this host's addresses could not be read");
+		return -EINVAL;
+	}
 	if (r || s->kind == MERLON_S_FAMILY)
 		return r < 0 ? r : 0;
 	if (s->kind != MERLON_S_MATCH || !s->match.either || !d->second)

@@ -131,8 +131,9 @@ static int list_once(struct merlon_address **ret, size_t *ret_n)
 		free(list.v);
 		return r;
 	}
-	if (list.n)
-		qsort(list.v, list.n, sizeof(*list.v), by_address);
+	if (!list.n && !(list.v = calloc(1, sizeof(*list.v))))
+		return -ENOMEM;
+	qsort(list.v, list.n, sizeof(*list.v), by_address);
 	*ret = list.v;
 	*ret_n = list.n;
 	return 0;

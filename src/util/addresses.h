@@ -17,7 +17,10 @@ struct merlon_address {
 	unsigned ifindex;	/* 0: none */
 };
 
-/* Sorted by family, address, bits, so that equal tables give equal lists; *ret is the caller's to free. 0 or a negative errno. */
+/*
+ * Sorted by family, address, bits, so that equal tables give equal lists; *ret is the caller's to free and never NULL.
+ * 0 or a negative errno.
+ */
 int merlon_addresses(struct merlon_address **ret, size_t *ret_n);
 
 #endif
