@@ -328,8 +328,9 @@ static void address_types_are_dimensions(void **state)
 	assert_true(judge(f.policy, &f.p).cacheable);
 	f.p.field[MERLON_F_SADDR] = 0x0a000201;
 	assert_int_equal(judge(f.policy, &f.p).verdict, MERLON_DROP);
+	assert_non_null(strstr(compile_error(f.ruleset, NULL), "addresses could not be read"));
 	s->addrtype.types = 1U << RTN_UNICAST;
-	assert_non_null(strstr(compile_error(f.ruleset, NULL), "types of IPv6 addresses that depend on the routes"));
+	assert_non_null(strstr(compile_error(f.ruleset, &options), "types of IPv6 addresses that depend on the routes"));
 	merlon_diag_clear(&diag);
 	finish(&f);
 }
