@@ -241,6 +241,8 @@ static bool settle_source(struct merlon_packets *p, struct merlon_intent *intent
 		return intent->hook == MERLON_INPUT;
 	if (kind != MERLON_ADDRESS_UNICAST)
 		return false;
+	if (intent->own_source)
+		return merlon_ground_place(p, intent->family, a, MERLON_PLACE_LOCAL, intent->in);
 	if (intent->hook == MERLON_OUTPUT)
 		return merlon_ground_place(p, intent->family, a, MERLON_PLACE_LOCAL, intent->out) ||
 		       merlon_random_percent(&p->random, SPOOFED_PERCENT);

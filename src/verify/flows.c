@@ -240,7 +240,7 @@ static void play_new(struct merlon_packets *p, const struct merlon_intent *inten
 	struct merlon_details d = merlon_ends_details(&ends, 0);
 
 	merlon_emit(p, intent, &d, note);
-	if (!merlon_random_percent(&p->random, 20) ||
+	if (!merlon_random_percent(&p->random, 20) || intent->own_source ||
 	    merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) > MERLON_ADDRESS_LOOPBACK)
 		return;
 	if (intent->l4proto == IPPROTO_TCP && intent->tcp_flags != MERLON_SYN)

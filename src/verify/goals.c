@@ -387,7 +387,7 @@ static bool opens(const struct merlon_packets *p, const struct merlon_intent *in
 	bool icmp = merlon_is_icmp_protocol(intent->l4proto);
 	uint8_t query = intent->family == MERLON_IPV4 ? 8 : 128;
 
-	return p->result->verdict == MERLON_ACCEPT && intent->state == MERLON_CT_NEW && intent->pkttype == 0 &&
+	return p->result->verdict == MERLON_ACCEPT && intent->state == MERLON_CT_NEW && intent->pkttype == 0 && !intent->own_source &&
 	       intent->bytes <= MERLON_MTU && (!icmp || intent->th0 >> 8 == query) &&
 	       merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) == MERLON_ADDRESS_UNICAST &&
 	       merlon_intent_limit(intent) == MERLON_LIMIT_NONE;

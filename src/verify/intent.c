@@ -237,7 +237,7 @@ struct merlon_intent merlon_intent_reverse(const struct merlon_intent *intent)
 	r.direction = !intent->direction;
 	r.pkttype = PACKET_HOST;
 	r.has_ether = false;
-	r.bound = false;
+	r.bound = r.own_source = false;
 	if (!merlon_is_icmp_protocol(intent->l4proto)) {
 		r.th0 = intent->th2;
 		r.th2 = intent->th0;

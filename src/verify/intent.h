@@ -25,6 +25,7 @@ struct merlon_intent {
 	uint8_t nexthdr;		/* IPv6: 1 + the protocol of an extension header to put before the transport; 0: none */
 	uint8_t pkttype;		/* PACKET_* of linux/if_packet.h */
 	uint8_t state, direction;	/* what the flow makes of it: enum merlon_ct_state, merlon_direction */
+	bool own_source;		/* INPUT, FORWARD: a sender elsewhere took one of the host's addresses */
 	bool bound;			/* OUTPUT: leaves by `out` whatever the route is */
 	bool has_ether;			/* `ether` is the sender's, else the gateway's */
 	uint8_t ether[6];

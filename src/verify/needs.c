@@ -87,7 +87,7 @@ struct view {
 static uint32_t address_type(const struct merlon_intent *intent, int which)
 {
 	bool local = which == MERLON_DESTINATION ? intent->hook == MERLON_INPUT || intent->out == MERLON_GROUND_LO :
-						   intent->hook == MERLON_OUTPUT || intent->in == MERLON_GROUND_LO;
+						   intent->hook == MERLON_OUTPUT || intent->in == MERLON_GROUND_LO || intent->own_source;
 
 	switch (merlon_address_kind(intent->address[which], intent->family)) {
 	case MERLON_ADDRESS_MULTICAST:

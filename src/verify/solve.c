@@ -366,6 +366,10 @@ static void free_address(const struct solver *s, int which, uint8_t ret[16])
 	bool local = which == MERLON_SOURCE ? s->needs->hook == MERLON_OUTPUT : s->needs->hook == MERLON_INPUT;
 	uint8_t device = which == MERLON_SOURCE ? s->ret->in : s->ret->out;
 
+	if (which == MERLON_SOURCE && s->ret->own_source) {
+		merlon_ground_plain(s->p, s->needs->family, merlon_ground_any(s->p), true, ret);
+		return;
+	}
 	if (s->hint) {
 		memcpy(ret, s->hint->address[which], 16);
 		return;
@@ -387,6 +391,9 @@ static bool solve_address(const struct solver *s, int which)
 
 	if (which == MERLON_DESTINATION && solve_group(s, ret))
 		return true;
+	if (which == MERLON_SOURCE)
+		s->ret->own_source = s->needs->hook != MERLON_OUTPUT && s->ret->in != MERLON_GROUND_LO &&
+				     wants_type(s, MERLON_F_SADDR, RTN_LOCAL) && !wants_type(s, MERLON_F_SADDR, RTN_UNICAST);
 	for (unsigned tries = 0; tries < 4; tries++) {
 		int r = choose(s, MERLON_F_SADDR + which, &v);
 

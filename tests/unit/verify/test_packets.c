@@ -38,6 +38,12 @@ static const char *const files[][2] = {
 	{ "tests/unit/verify/wide.nft", NULL },
 };
 
+/*
+ * Rules of these that no packet matches: a mark that nothing sets; what is forwarded though it is for the host itself, and
+ * senders that are neither unicast nor the host's.
+ */
+static const unsigned unmatched[ARRAY_SIZE(files)] = { [5] = 1, [6] = 2 };
+
 static struct merlon_ruleset *load(const char *const *file, size_t n)
 {
 	const char *top = getenv("MERLON_TOP_SRCDIR");
@@ -72,7 +78,8 @@ static const struct merlon_ground_address *place(const struct merlon_segment *se
 }
 
 /* A frame's IP packet. False: there is none. */
-static bool ip_of(const struct merlon_segment *segment, const struct merlon_frame *frame, struct merlon_buffer *ret, uint8_t *family)
+static bool ip_of(const struct merlon_segment *segment, const struct merlon_frame *frame, struct merlon_buffer *ret,
+		  uint8_t *family)
 {
 	unsigned at = 0;
 
@@ -111,7 +118,8 @@ static void note(void *context, const struct merlon_rule *rule)
 	}
 }
 
-static void add_type(const struct merlon_segment *segment, struct merlon_naive_input *input, const struct merlon_headers *h, bool source)
+static void add_type(const struct merlon_segment *segment, struct merlon_naive_input *input, const struct merlon_headers *h,
+		     bool source)
 {
 	const uint8_t *a = (const uint8_t *)(source ? h->saddr : h->daddr);
 	const struct merlon_ground_address *known = place(segment, h->family, a);
@@ -201,8 +209,8 @@ static void judge_frame(struct seen *seen, const struct merlon_frame *frame)
 	}
 }
 
-/* Share of rules that some frame matches, in percent. */
-static double reached(struct seen *seen, bool print)
+/* Share of rules that some frame matches, in percent, and how many none does. */
+static double reached(struct seen *seen, bool print, unsigned *ret_never)
 {
 	unsigned n = 0, yes = 0;
 
@@ -217,6 +225,7 @@ static double reached(struct seen *seen, bool print)
 			if (print && !seen->matched[c][r])
 				printf("#   never: %s: %s\n", seen->ruleset->chain[c].name, rule->text ? rule->text : "?");
 		}
+	*ret_never = n - yes;
 	return n ? 100.0 * yes / n : 100;
 }
 
@@ -226,7 +235,7 @@ static void *must(void *p)
 	return p;
 }
 
-static double share(const struct merlon_ruleset *ruleset, size_t frames, uint64_t seed, bool print)
+static double share(const struct merlon_ruleset *ruleset, size_t frames, bool print, unsigned *ret_never)
 {
 	struct merlon_packets *packets;
 	struct merlon_segment segment;
@@ -238,7 +247,7 @@ static double share(const struct merlon_ruleset *ruleset, size_t frames, uint64_
 	seen->matched = must(calloc(ruleset->n_chains + 1, sizeof(*seen->matched)));
 	for (size_t c = 0; c < ruleset->n_chains; c++)
 		seen->matched[c] = must(calloc(ruleset->chain[c].n + 1, 1));
-	assert_int_equal(merlon_packets_new(ruleset, seed, &packets), 0);
+	assert_int_equal(merlon_packets_new(ruleset, 1, &packets), 0);
 	for (size_t done = 0; done < frames; done += segment.n, merlon_segment_clear(&segment)) {
 		assert_int_equal(merlon_packets_next(packets, SEGMENT < frames ? SEGMENT : frames, &segment), 0);
 		assert_true(segment.n > 0);
@@ -246,7 +255,7 @@ static double share(const struct merlon_ruleset *ruleset, size_t frames, uint64_
 			judge_frame(seen, &segment.frame[i]);
 	}
 	merlon_packets_free(packets);
-	ret = reached(seen, print);
+	ret = reached(seen, print, ret_never);
 	for (size_t c = 0; c < ruleset->n_chains; c++)
 		free(seen->matched[c]);
 	free(seen->matched);
@@ -259,15 +268,15 @@ static void rules_are_reached(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = load(files[i], files[i][1] ? 2 : 1);
+		unsigned never;
 		double few, all;
 
 		if (!ruleset)
 			skip();
-		few = share(ruleset, 500, 1, false);
-		all = share(ruleset, FRAMES, 1, true);
+		few = share(ruleset, 500, false, &never);
+		all = share(ruleset, FRAMES, true, &never);
 		printf("# %s: %.1f %% of the rules match some of 500 frames, %.1f %% of %d\n", files[i][0], few, all, FRAMES);
-		/* some rules ask for a mark that nothing sets */
-		assert_true(all >= 96);
+		assert_in_range(never, 0, unmatched[i]);
 	}
 }
 
@@ -323,7 +332,7 @@ static void speed(void **state)
 		if (!ruleset)
 			skip();
 		assert_int_equal(merlon_packets_new(ruleset, 3, &packets), 0);
-		while (n < 200000) {
+		while (n < 50000) {
 			assert_int_equal(merlon_packets_next(packets, SEGMENT, &segment), 0);
 			n += segment.n;
 			merlon_segment_clear(&segment);
