@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * All that nf_tables of a namespace holds, as netlink says it: put back, it is the same to the last byte, also what
+ * libnftables could not print (iptables-nft's blobs). Only handles are new, and nf_tables' own names of anonymous sets.
+ * `netlink` is everywhere an mnl_socket of NETLINK_NETFILTER that was opened in the namespace.
+ */
+#ifndef MERLON_SNAPSHOT_H
+#define MERLON_SNAPSHOT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/model/ruleset.h"
+
+struct mnl_socket;
+
+struct merlon_snapshot {
+	void *messages;		/* owned: the requests that make it, one behind the other */
+	size_t bytes;
+	/* of its rules, in their order: the handle where it was taken, and the one it gets; owned; NULL in one that was read */
+	struct merlon_rehandled {
+		uint64_t was, becomes;
+		uint32_t chain;		/* a hash of its names: handles are of a table */
+	} *handle;
+	size_t n_handles;
+	bool ages;		/* has elements whose time runs on, so that it is only true for a while */
+};
+
+/* nf_tables' number of the ruleset, which every change raises. 0 or a negative errno. */
+int merlon_nft_generation(struct mnl_socket *netlink, uint32_t *ret);
+
+/* 0; -EAGAIN: it kept changing; or another negative errno. */
+int merlon_snapshot_take(struct mnl_socket *netlink, struct merlon_snapshot *ret);
+void merlon_snapshot_clear(struct merlon_snapshot *snapshot);
+/*
+ * Replaces whatever the namespace holds, in one transaction: on an error nothing was changed. With `generation` not
+ * NULL only if that is still the namespace's, else -ERESTART; 0 or another negative errno.
+ */
+int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, const uint32_t *generation);
+
+/* To a file and back; what is read is not trusted. 0 or a negative errno. */
+int merlon_snapshot_write(const struct merlon_snapshot *snapshot, const char *path);
+int merlon_snapshot_read(const char *path, struct merlon_snapshot *ret);
+
+/*
+ * After `snapshot` was put back: gives the chains and rules of `ruleset`, which was read where it was taken, the handles
+ * that they have now. 0; -ESTALE: the namespace holds something else; the handles are wrong then.
+ */
+int merlon_snapshot_handles(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, struct merlon_ruleset *ruleset);
+
+#endif
