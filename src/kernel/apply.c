@@ -259,7 +259,40 @@ static void take_image(struct merlon_dataplane *dp, uint64_t *image, size_t byte
 	dp->image_bytes = bytes;
 }
 
-static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit)
+/* Full buckets of the new policy become what the old one's are now. A packet of this moment may be missed. */
+static int hand_over_limits(const struct merlon_policy_maps *from, const struct merlon_policy_maps *to,
+			    const struct merlon_handover *handover)
+{
+	uint64_t bucket;
+	size_t i;
+
+	for (i = 0; handover && i < handover->n_slots; i++)
+		if (bpf_map_lookup_elem(from->fd[MERLON_MAP_LIMITS], &handover->slot[i].from, &bucket) < 0 ||
+		    bpf_map_update_elem(to->fd[MERLON_MAP_LIMITS], &handover->slot[i].to, &bucket, 0) < 0)
+			return -errno;
+	return 0;
+}
+
+/*
+ * The new policy is in force; packets that had taken a decision of the old one may still be counting. Storing the
+ * pointer once more returns when they are through (maybe_wait_bpf_programs()), then the counts are final.
+ */
+static void hand_over_counters(const struct merlon_dataplane *dp, const struct merlon_policy_maps *from, uint32_t generation,
+			       int inner, struct merlon_handover *handover)
+{
+	uint32_t zero = 0;
+
+	if (!handover || !handover->n_counters)
+		return;
+	if (bpf_map_update_elem(dp->policy.fd[MERLON_MAP_IMAGE], &zero, &inner, 0) < 0)
+		handover->error = -errno;
+	else
+		handover->error = merlon_counters_sum(from, generation, handover->first_counter, handover->n_counters,
+						      handover->last);
+}
+
+static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
+		      struct merlon_handover *handover)
 {
 	size_t bytes = dp->policy.ledger.class.words * sizeof(uint64_t);
 	uint32_t zero = 0, previous = dp->control.generation;
@@ -270,6 +303,7 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 	if (inner < 0)
 		return inner;
 	if ((r = take_ranges(&dp->policy, policy, false)) < 0 ||
+	    (r = hand_over_limits(&dp->policy, &dp->policy, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy", inner, policy->generation)) < 0 ||
 	    (r = set_paths(&dp->policy, policy->generation)) < 0)
 		goto failed;
@@ -283,6 +317,7 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 	if (r < 0)
 		return r;
 	forget_inner(dp, previous);
+	hand_over_counters(dp, &dp->policy, previous, inner, handover);
 	forget_paths(dp);
 	return 0;
 failed:
@@ -310,10 +345,11 @@ static int swap_slots(struct merlon_dataplane *dp, const struct merlon_policy_ma
 }
 
 static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *policy, struct merlon_policy_maps *next,
-		      bool audit)
+		      bool audit, struct merlon_handover *handover)
 {
+	struct merlon_policy_maps before = dp->policy;
 	size_t bytes = next->ledger.class.words * sizeof(uint64_t);
-	uint32_t zero = 0;
+	uint32_t zero = 0, previous = dp->control.generation;
 	uint64_t *image = NULL;
 	_cleanup_close_ int inner = new_image(policy, bytes, &image);
 	int r;
@@ -321,6 +357,7 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 	if (inner < 0)
 		return inner;
 	if ((r = take_ranges(next, policy, true)) < 0 ||
+	    (r = hand_over_limits(&dp->policy, next, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy-next", inner, policy->generation)) < 0)
 		goto failed;
 	if (bpf_map_update_elem(next->fd[MERLON_MAP_IMAGE], &zero, &inner, 0) < 0) {
@@ -335,18 +372,21 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 		exchange_dirs(dp);
 		goto failed;
 	}
-	merlon_policy_maps_close(&dp->policy);
 	dp->policy = *next;
 	memset(next, 0xff, sizeof(*next));
 	take_image(dp, image, bytes);
-	return set_generation(dp, policy->generation, audit);
+	r = set_generation(dp, policy->generation, audit);
+	if (!r)
+		hand_over_counters(dp, &before, previous, inner, handover);
+	merlon_policy_maps_close(&before);
+	return r;
 failed:
 	munmap(image, bytes);
 	return r;
 }
 
-static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy *policy,
-			const struct merlon_class *class, bool audit, struct merlon_diag *diag)
+static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy *policy, const struct merlon_class *class,
+			bool audit, struct merlon_handover *handover, struct merlon_diag *diag)
 {
 	struct merlon_policy_maps next;
 	int r = merlon_load_programs(dp, class, "policy-next", diag);
@@ -354,7 +394,7 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 	if (!r) {
 		r = merlon_pins_open_policy(dp, "policy-next", &next);
 		if (!r) {
-			r = swap_class(dp, policy, &next, audit);
+			r = swap_class(dp, policy, &next, audit, handover);
 			merlon_policy_maps_close(&next);
 		}
 		if (r < 0)
@@ -365,14 +405,14 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 }
 
 int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
-			   struct merlon_diag *diag)
+			   struct merlon_handover *handover, struct merlon_diag *diag)
 {
 	struct merlon_class class;
 	int r;
 
 	if (!fits(dp, policy, &class))
-		return apply_larger(dp, policy, &class, audit, diag);
-	r = swap_image(dp, policy, audit);
+		return apply_larger(dp, policy, &class, audit, handover, diag);
+	r = swap_image(dp, policy, audit, handover);
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot put the policy in force");
 	return r;

@@ -73,13 +73,13 @@ static int add_path(void *context, const void *key, const void *value)
 	return 0;
 }
 
-int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
-			      struct merlon_counter *ret)
+int merlon_counters_sum(const struct merlon_policy_maps *maps, uint32_t generation, uint32_t first, uint32_t n,
+			struct merlon_counter *ret)
 {
 	unsigned cpus = merlon_possible_cpus();
 	_cleanup_free_ struct merlon_counter *per_cpu = calloc(cpus, sizeof(*per_cpu));
 	struct sum_context c = {
-		.counters = dp->policy.fd[MERLON_MAP_COUNTERS], .generation = dp->control.generation,
+		.counters = maps->fd[MERLON_MAP_COUNTERS], .generation = generation,
 		.first = first, .n = n, .cpus = cpus, .per_cpu = per_cpu, .sum = ret,
 	};
 	uint32_t i;
@@ -92,7 +92,13 @@ int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first,
 		if (r < 0)
 			return r;
 	}
-	return merlon_map_each(dp->policy.fd[MERLON_MAP_PATHS], sizeof(struct merlon_path), sizeof(uint32_t), add_path, &c);
+	return merlon_map_each(maps->fd[MERLON_MAP_PATHS], sizeof(struct merlon_path), sizeof(uint32_t), add_path, &c);
+}
+
+int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
+			      struct merlon_counter *ret)
+{
+	return merlon_counters_sum(&dp->policy, dp->control.generation, first, n, ret);
 }
 
 int merlon_dataplane_routes_changed(struct merlon_dataplane *dp)

@@ -47,9 +47,22 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 void merlon_dataplane_prepare(struct merlon_dataplane *dp, struct merlon_compile_options *options);
 /* The same numbers as the policy in force has them: compiling its ruleset again must give the same image. -ENOENT: none. */
 int merlon_dataplane_in_force(const struct merlon_dataplane *dp, struct merlon_compile_options *options);
-/* Puts a policy in force, as one step; on an error the old one stays. */
+/* What goes on from the policy before. */
+struct merlon_handover {
+	/* buckets of limits: slot of the old policy, slot of the new one */
+	struct merlon_handover_slot {
+		uint32_t from, to;
+	} *slot;
+	size_t n_slots;
+	/* out: what the old policy's counters [first_counter, first_counter + n_counters) came to when it had ended; the caller's */
+	struct merlon_counter *last;
+	uint32_t first_counter, n_counters;
+	int error;	/* out: the policy is in force, but `last` could not be read */
+};
+
+/* Puts a policy in force, as one step; on an error the old one stays. `handover` NULL: limits and counters start anew. */
 int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
-			   struct merlon_diag *diag);
+			   struct merlon_handover *handover, struct merlon_diag *diag);
 /* Whether the policy in force denies, or only says what it would deny. */
 int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit);
 /* The image in force, writable (for merlon_policy_bind()), NULL: none. */

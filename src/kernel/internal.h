@@ -120,6 +120,10 @@ void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what);
 int merlon_control_write(struct merlon_dataplane *dp);
 int merlon_image_adopt(struct merlon_dataplane *dp);
 
+/* counters.c: of a generation whose counters are in these maps. */
+int merlon_counters_sum(const struct merlon_policy_maps *maps, uint32_t generation, uint32_t first, uint32_t n,
+			struct merlon_counter *ret);
+
 /* maps.c: batches where the kernel has them for this type of map. */
 int merlon_map_each(int fd, size_t key_size, size_t value_size,
 		    int (*each)(void *context, const void *key, const void *value), void *context);

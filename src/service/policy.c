@@ -205,7 +205,7 @@ static int enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct
 	refresh_timeouts(d);
 	r = merlon_links_attach(d, diag);
 	if (!r)
-		r = merlon_dataplane_apply(d->dp, next->policy, next->audit, diag);
+		r = merlon_dataplane_apply(d->dp, next->policy, next->audit, NULL, diag);
 	if (r < 0) {
 		merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
 		return r;
