@@ -179,8 +179,8 @@ int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sour
 	return r;
 }
 
-int merlon_read_files(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
-		      struct merlon_diag *diag)
+int merlon_read_files_in(const struct merlon_source *sources, size_t n_sources, int *ret_netns,
+			 struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
 {
 	_cleanup_close_ int policyns = -1;
 	int r;
@@ -194,5 +194,17 @@ int merlon_read_files(const struct merlon_source *sources, size_t n_sources, str
 			return r;
 		}
 	r = merlon_policyns_new(&policyns, diag);
-	return r < 0 ? r : merlon_load(policyns, sources, n_sources, ret_ruleset, diag);
+	if (r == 0)
+		r = merlon_load(policyns, sources, n_sources, ret_ruleset, diag);
+	if (r == 0)
+		*ret_netns = TAKE_FD(policyns);
+	return r;
+}
+
+int merlon_read_files(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
+		      struct merlon_diag *diag)
+{
+	_cleanup_close_ int policyns = -1;
+
+	return merlon_read_files_in(sources, n_sources, &policyns, ret_ruleset, diag);
 }

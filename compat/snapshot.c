@@ -411,6 +411,38 @@ int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snap
 	return read_outcome(netlink);
 }
 
+static void age_element(const struct nlattr *element, uint64_t ms)
+{
+	struct nlattr *attr;
+	uint64_t left;
+
+	mnl_attr_for_each_nested(attr, element)
+		if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_EXPIRATION && mnl_attr_get_payload_len(attr) == sizeof(left)) {
+			left = be64toh(mnl_attr_get_u64(attr));
+			/* 0 would be one that never ends */
+			left = htobe64(left > ms + 1 ? left - ms : 1);
+			memcpy(mnl_attr_get_payload(attr), &left, sizeof(left));
+		}
+}
+
+void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t ms)
+{
+	const struct nlattr *list, *element;
+	size_t at;
+
+	for (at = 0; at < snapshot->bytes && snapshot->ages;) {
+		const struct nlmsghdr *message = (void *)((char *)snapshot->messages + at);
+
+		at += MNL_ALIGN(message->nlmsg_len);
+		if ((message->nlmsg_type & 255) != NFT_MSG_NEWSETELEM)
+			continue;
+		list = find_attr(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+		if (list)
+			mnl_attr_for_each_nested(element, list)
+				age_element(element, ms);
+	}
+}
+
 int merlon_snapshot_write(const struct merlon_snapshot *snapshot, const char *path)
 {
 	_cleanup_fclose_ FILE *out = fopen(path, "we");
@@ -501,22 +533,35 @@ static int check_last(struct mnl_socket *netlink, const struct merlon_ruleset *r
 	return r == -ENOENT || (r == 0 && !is) ? -ESTALE : r;
 }
 
-/* Goes on from *at; rules that were left out of the ruleset are in the namespace all the same. */
-static int rehandle(const struct merlon_snapshot *snapshot, const struct merlon_ruleset *rs, struct merlon_chain *chain, size_t *at)
+int merlon_snapshot_becomes(const struct merlon_snapshot *snapshot, const struct merlon_ruleset *ruleset,
+			    const struct merlon_chain *chain, size_t *at, uint64_t *ret)
 {
-	const struct merlon_table *t = &rs->table[chain->table];
+	const struct merlon_table *t = &ruleset->table[chain->table];
 	uint32_t hash = hash_chain(t->family, t->name, chain->name);
 	size_t j;
 
 	for (j = 0; j < chain->n; j++) {
+		/* rules that were left out of the ruleset are in the namespace all the same */
 		while (*at < snapshot->n_handles &&
 		       (snapshot->handle[*at].was != chain->rule[j].handle || snapshot->handle[*at].chain != hash))
 			++*at;
 		if (*at == snapshot->n_handles)
 			return -ESTALE;
-		chain->rule[j].handle = snapshot->handle[(*at)++].becomes;
+		ret[j] = snapshot->handle[(*at)++].becomes;
 	}
 	return 0;
+}
+
+static int rehandle(const struct merlon_snapshot *snapshot, const struct merlon_ruleset *ruleset, struct merlon_chain *chain,
+		    size_t *at)
+{
+	_cleanup_free_ uint64_t *handle = calloc(chain->n, sizeof(*handle));
+	int r = handle ? merlon_snapshot_becomes(snapshot, ruleset, chain, at, handle) : -ENOMEM;
+	size_t j;
+
+	for (j = 0; j < chain->n && r == 0; j++)
+		chain->rule[j].handle = handle[j];
+	return r;
 }
 
 int merlon_snapshot_handles(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, struct merlon_ruleset *ruleset)

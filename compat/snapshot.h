@@ -38,9 +38,19 @@ void merlon_snapshot_clear(struct merlon_snapshot *snapshot);
  */
 int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, const uint32_t *generation);
 
+/* Makes its elements `ms` older; those whose time is over end as soon as they are put back. */
+void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t ms);
+
 /* To a file and back; what is read is not trusted. 0 or a negative errno. */
 int merlon_snapshot_write(const struct merlon_snapshot *snapshot, const char *path);
 int merlon_snapshot_read(const char *path, struct merlon_snapshot *ret);
+
+/*
+ * The handles that the rules of a chain will have when it is put back, into ret[chain->n]; *at is 0 for the first chain and
+ * goes on through the others in their order. -ESTALE: the ruleset is not this one.
+ */
+int merlon_snapshot_becomes(const struct merlon_snapshot *snapshot, const struct merlon_ruleset *ruleset,
+			    const struct merlon_chain *chain, size_t *at, uint64_t *ret);
 
 /*
  * After `snapshot` was put back: gives the chains and rules of `ruleset`, which was read where it was taken, the handles

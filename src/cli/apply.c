@@ -12,7 +12,7 @@
 #include "src/util/cleanup.h"
 
 /* The daemon reads files by path: standard input becomes one, which lives as long as this process. */
-static int spool_stdin(char path[PATH_MAX])
+int merlon_spool_stdin(char path[PATH_MAX])
 {
 	int fd = memfd_create("merlon-stdin", 0);
 	char buffer[65536];
@@ -39,7 +39,7 @@ static json_t *request_of(const struct merlon_options *options)
 		int error = 0;
 
 		if (!strcmp(options->file[i], "-"))
-			error = spool_stdin(path);
+			error = merlon_spool_stdin(path);
 		else if (!realpath(options->file[i], path))
 			error = -errno;
 		if (error < 0) {
@@ -55,7 +55,7 @@ static json_t *request_of(const struct merlon_options *options)
 			 "audit", options->audit, "allow_partial", options->allow_partial);
 }
 
-static void print_messages(const json_t *report)
+void merlon_print_messages(const json_t *report)
 {
 	struct merlon_diag diag = { 0 };
 
@@ -96,7 +96,7 @@ static int run(const struct merlon_options *options)
 	r = merlon_call(options, "Apply", text, &call);
 	if (r)
 		return r;
-	print_messages(call.answer);
+	merlon_print_messages(call.answer);
 	if (options->json)
 		merlon_print_json(call.answer);
 	else

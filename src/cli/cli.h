@@ -4,6 +4,7 @@
 #define MERLON_CLI_CLI_H
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 
 #include "src/service/bus.h"
@@ -48,7 +49,7 @@ struct merlon_command {
 	int (*run)(const struct merlon_options *options);	/* an enum merlon_exit */
 };
 extern const struct merlon_command merlon_check, merlon_import, merlon_apply, merlon_status, merlon_stats,
-	merlon_sessions, merlon_stop, merlon_why;
+	merlon_sessions, merlon_stop, merlon_why, merlon_nft, merlon_list, merlon_flush;
 
 /* load.c: reads, reports and compiles what the options name. */
 struct merlon_ruleset;
@@ -71,11 +72,17 @@ int merlon_write_remainder(const struct merlon_options *options, const struct me
 struct merlon_call {
 	int status;		/* what the method answered, where it does */
 	json_t *answer;		/* owned by the caller */
+	int file;		/* -1, or what the method answered beside it; the caller's */
 };
 /* Calls a method with a string (NULL: without). 0, or an exit status when the reason is already on stderr. */
 int merlon_call(const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret);
 /* Calls a method that only tells, and prints what it answers: by `print`, or as JSON. An exit status. */
 int merlon_show(const struct merlon_options *options, const char *method, void (*print)(const json_t *answer));
+
+/* apply.c: standard input as a path that the daemon can read as long as this process lives. 0 or a negative errno. */
+int merlon_spool_stdin(char path[PATH_MAX]);
+/* The messages of a report, on stderr. */
+void merlon_print_messages(const json_t *report);
 
 /* print.c */
 void merlon_print_json(const json_t *json);

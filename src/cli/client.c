@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,7 +51,7 @@ static int connect_to(const char *path, sd_bus **ret)
 	return 0;
 }
 
-/* One of: "s" JSON; "is" a status and JSON; "h" a file of JSON. */
+/* One of: "s" JSON; "is" a status and JSON; "ish" and a file of text; "h" a file of JSON. */
 static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 {
 	const char *signature = sd_bus_message_get_signature(message, 1), *text;
@@ -60,6 +61,13 @@ static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 		r = sd_bus_message_read(message, "h", &fd);
 		if (r >= 0 && lseek(fd, 0, SEEK_SET) == 0)
 			ret->answer = json_loadfd(fd, 0, NULL);
+	} else if (!strcmp(signature, "ish")) {
+		r = sd_bus_message_read(message, "ish", &ret->status, &text, &fd);
+		if (r >= 0)
+			ret->answer = json_loads(text, 0, NULL);
+		/* the message owns its own */
+		if (r >= 0)
+			ret->file = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	} else if (!strcmp(signature, "is")) {
 		r = sd_bus_message_read(message, "is", &ret->status, &text);
 		if (r >= 0)
@@ -102,7 +110,7 @@ int merlon_call(const struct merlon_options *options, const char *method, const 
 
 	if (r)
 		return r;
-	*ret = (struct merlon_call){ 0 };
+	*ret = (struct merlon_call){ .file = -1 };
 	r = call(bus, method, argument, ret);
 	sd_bus_flush_close_unref(bus);
 	return r;

@@ -10,7 +10,8 @@
 #include "src/cli/cli.h"
 
 static const struct merlon_command *const commands[] = {
-	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_sessions, &merlon_why, &merlon_stop,
+	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_nft, &merlon_list, &merlon_sessions,
+	&merlon_why, &merlon_flush, &merlon_stop,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

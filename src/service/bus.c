@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -126,6 +127,75 @@ static int on_why(sd_bus_message *message, void *context, sd_bus_error *error)
 	return r;
 }
 
+/* A file and not a string of the message: listings can be larger than a message may be. */
+static int to_file(const char *text)
+{
+	_cleanup_close_ int fd = memfd_create("merlon-answer", MFD_CLOEXEC);
+	size_t left = text ? strlen(text) : 0;
+
+	if (fd < 0)
+		return -errno;
+	while (left) {
+		ssize_t n = write(fd, text, left);
+
+		if (n < 0)
+			return -errno;
+		text += n;
+		left -= n;
+	}
+	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : TAKE_FD(fd);
+}
+
+static int on_nft(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_client *client = context;
+	_cleanup_free_ char *output = NULL, *text = NULL;
+	_cleanup_close_ int fd = -1;
+	json_t *request, *report = NULL;
+	const char *asked;
+	int status, r = sd_bus_message_read(message, "s", &asked);
+
+	if (r < 0)
+		return r;
+	request = json_loads(asked, 0, NULL);
+	if (!json_is_object(request)) {
+		json_decref(request);
+		return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "the request is no JSON object");
+	}
+	status = merlon_policy_nft(client->d, request, client->trusted, &report, &output);
+	json_decref(request);
+	text = json_dumps(report, JSON_COMPACT);
+	json_decref(report);
+	fd = to_file(output);
+	if (!text || fd < 0)
+		return text ? fd : -ENOMEM;
+	return sd_bus_reply_method_return(message, "ish", status, text, fd);
+}
+
+static int on_list(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	json_t *list = merlon_policy_list(((struct merlon_client *)context)->d);
+	_cleanup_free_ char *text = list ? json_dumps(list, JSON_COMPACT) : NULL;
+	_cleanup_close_ int fd = text ? to_file(text) : -ENOMEM;
+
+	json_decref(list);
+	if (fd < 0)
+		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the policy: %s", strerror(-fd));
+	return sd_bus_reply_method_return(message, "h", fd);
+}
+
+static int on_flush(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_client *client = context;
+	json_t *report = NULL;
+	int status;
+
+	if (!client->trusted)
+		return denied(error);
+	status = merlon_policy_flush(client->d, &report);
+	return reply_report(message, status, report);
+}
+
 static int on_stop(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	struct merlon_client *client = context;
@@ -156,6 +226,11 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("Sessions", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_sessions,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_ARGS("s", words), SD_BUS_RESULT("s", answer), on_why, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Nft", SD_BUS_ARGS("s", request), SD_BUS_RESULT("i", code, "s", report, "h", output), on_nft,
+				SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_list, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Flush", SD_BUS_NO_ARGS, SD_BUS_RESULT("i", code, "s", report), on_flush,
+				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_NO_ARGS, SD_BUS_RESULT("i", code, "s", report), on_stop,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_VTABLE_END

@@ -8,6 +8,11 @@
  *   Status() -> s, Stats() -> s
  *   Why(s words) -> s                        words: an array of strings, as `merlon why` takes them
  *   Sessions() -> h                          a file with the list
+ *   Nft(s request) -> (i code, s report, h output)
+ *                                            request: see compat/command.h; code: exit status of `merlon nft`; what is listed
+ *                                            may be asked by all that may read
+ *   List() -> h                              a file with the policy in force
+ *   Flush() -> (i code, s report)            drops the policy
  *   Stop() -> (i code, s report)             detaches, removes the pins, and the daemon leaves
  */
 #ifndef MERLON_SERVICE_BUS_H

@@ -124,7 +124,7 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 		return r;
 	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_state_open(d, diag)) < 0 ||
 	    (r = merlon_journal_open(d, diag)) < 0 || (r = open_dataplane(d, diag)) < 0 ||
-	    (r = merlon_links_open(d, diag)) < 0)
+	    (r = merlon_links_open(d, diag)) < 0 || (r = merlon_space_open(d, diag)) < 0)
 		return r;
 	merlon_policy_resume(d);
 	merlon_dataplane_routes_changed(d->dp);
@@ -143,6 +143,7 @@ static void stop(struct merlon_daemon *d)
 {
 	sd_notify(0, "STOPPING=1");
 	merlon_bus_close(d);
+	merlon_space_close(d);
 	merlon_links_close(d);
 	merlon_answers_close(d);
 	merlon_journal_close(d);
@@ -154,7 +155,7 @@ static void stop(struct merlon_daemon *d)
 
 int merlon_daemon_run(struct merlon_settings *settings)
 {
-	struct merlon_daemon d = { .settings = *settings, .listener = -1, .state_lock = -1, .started_us = merlon_now_ns() / 1000 };
+	struct merlon_daemon d = { .settings = *settings, .listener = -1, .state_lock = -1, .space.fd = -1, .started_us = merlon_now_ns() / 1000 };
 	struct merlon_diag diag = { 0 };
 	int r = start(&d, &diag);
 

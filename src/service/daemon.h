@@ -4,12 +4,14 @@
 #define MERLON_SERVICE_DAEMON_H
 
 #include <jansson.h>
+#include <limits.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
 #include "src/compile/compile.h"
 #include "src/kernel/dataplane.h"
 #include "src/service/settings.h"
+#include "src/service/space.h"
 
 struct merlon_answers;
 struct merlon_journal;
@@ -21,7 +23,10 @@ struct merlon_enforced {
 	struct merlon_ruleset *ruleset;
 	struct merlon_policy *policy;
 	json_t *sources;	/* [{"file":name,"copy":path,"family":"ip"|"ip6"|null}] */
-	bool audit;
+	bool audit, partial;
+	bool edited;		/* since it was applied: it is what the policy namespace says, no longer what the sources say */
+	uint64_t loaded_ns;	/* CLOCK_MONOTONIC: when the elements had the times to live that the ruleset gives them */
+	struct merlon_counter *carried;		/* [policy->n_counters], what rules counted before this generation; NULL: nothing */
 	uint64_t since_us;	/* CLOCK_REALTIME */
 };
 
@@ -32,6 +37,9 @@ struct merlon_daemon {
 	struct merlon_enforced enforced;	/* ruleset NULL: none, or not known */
 	struct merlon_interface *interface;	/* of the namespace */
 	size_t n_interfaces;
+	struct merlon_address *address;		/* of the namespace */
+	size_t n_addresses;
+	struct merlon_space space;
 	struct mnl_socket *rtnl;
 	struct merlon_answers *answers;
 	struct merlon_journal *journal;
@@ -45,16 +53,60 @@ struct merlon_daemon {
 
 /* policy.c: the report in the shape of `merlon apply --json`; returns an enum merlon_exit. */
 int merlon_policy_apply(struct merlon_daemon *d, const json_t *request, json_t **ret_report);
-/* Takes up the policy that is pinned; explains in the log where that is not possible. */
+/* Gives file number `index` of the ruleset another name. */
+int merlon_policy_rename_file(struct merlon_ruleset *ruleset, size_t index, const char *name);
+/* 0, an exit status, or an error; the report gains what was refused or left out. */
+int merlon_policy_settle(const struct merlon_enforced *next, json_t *report, struct merlon_diag *diag);
+/* Completes a report by what is in force now, and says in the journal what became of it. */
+void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, struct merlon_diag *diag);
+
+/* resume.c: takes up the policy that is pinned; explains in the log where that is not possible. */
 void merlon_policy_resume(struct merlon_daemon *d);
-/* Compiles the ruleset in force for interfaces that its image had no room for. */
-int merlon_policy_renew(struct merlon_daemon *d, struct merlon_diag *diag);
+
+/*
+ * enforce.c: puts *next in force and takes it over. `snapshot`: what its namespace holds, where that is to be saved for a
+ * restart (next->edited). `carry`: rules that were there before go on counting from where they were.
+ */
+int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
+		   struct merlon_diag *diag);
+struct merlon_compile_options merlon_enforce_options(const struct merlon_daemon *d, const struct merlon_enforced *next);
+/* Compiles the ruleset in force anew: for interfaces that its image had no room for, or other addresses. */
+int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag);
+void merlon_enforce_timeouts(struct merlon_daemon *d);
 void merlon_enforced_clear(struct merlon_enforced *enforced);
 
+/* carry.c */
+/* Gives the rules of `next` that stand in `before` too, by their handles, the places they have there. 0 or -ENOMEM. */
+int merlon_carry_places(const struct merlon_ruleset *before, struct merlon_ruleset *next);
+/* What of the policy before goes on in the next one; cleared by the caller. 0 or -ENOMEM. */
+int merlon_carry_prepare(const struct merlon_enforced *before, const struct merlon_policy *next, struct merlon_handover *ret);
+void merlon_carry_clear(struct merlon_handover *handover);
+/* After the next one came into force: what its rules counted before. NULL: nothing, or no memory. */
+struct merlon_counter *merlon_carry_counts(const struct merlon_enforced *before, const struct merlon_policy *next,
+					   const struct merlon_handover *handover);
+
+/* edit.c: what the policy namespace holds becomes the policy. */
+/* Runs a command of nft there; *ret_output is what it printed, the caller's. An enum merlon_exit. */
+int merlon_policy_nft(struct merlon_daemon *d, const json_t *request, bool trusted, json_t **ret_report, char **ret_output);
+/* Somebody changed the namespace. */
+void merlon_policy_follow(struct merlon_daemon *d);
+/* Drops all rules. An enum merlon_exit. */
+int merlon_policy_flush(struct merlon_daemon *d, json_t **ret_report);
+
+/* list.c: a new reference, NULL without memory. */
+json_t *merlon_policy_list(struct merlon_daemon *d);
+
 /* state.c: what a restarted daemon needs to know about a generation. */
-int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag);
-int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret,
+int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, const struct merlon_snapshot *snapshot,
 		      struct merlon_diag *diag);
+/* What was carried over into the generation in force. Best effort: without it, counters begin with the generation. */
+void merlon_state_save_counts(const struct merlon_daemon *d, const struct merlon_enforced *enforced);
+struct merlon_counter *merlon_state_load_counts(const struct merlon_daemon *d, const struct merlon_policy *policy);
+/* *ret_places: of an edited policy, [{"family","table","chain","rules":[[handle,file,line],...]}]; a new reference or NULL. */
+int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_places,
+		      struct merlon_diag *diag);
+/* Where the snapshot of an edited policy is kept. */
+void merlon_state_snapshot_path(const struct merlon_daemon *d, uint32_t generation, char ret[PATH_MAX]);
 /* The directory is one daemon's: what is kept there goes by generation alone. -EBUSY with a diagnostic. */
 int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag);
 /* Removes what belongs to other generations; 0: to all. */
@@ -74,6 +126,8 @@ int merlon_bus_open(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_bus_close(struct merlon_daemon *d);
 
 /* report.c: new references, NULL without memory. */
+/* What the counters of the policy in force, which must be known, counted in all; the caller's. */
+struct merlon_counter *merlon_count(struct merlon_daemon *d);
 json_t *merlon_status(struct merlon_daemon *d);
 json_t *merlon_stats(struct merlon_daemon *d);
 /* A file (memfd) with the list of sessions, or an error. */

@@ -115,7 +115,7 @@ void merlon_links_sync(struct merlon_daemon *d)
 	/* Decisions that were taken while an interface was something else to the rules. */
 	merlon_dataplane_routes_changed(d->dp);
 	/* A renewal comes back here. Without it, an interface that the rules do not know is still better than none. */
-	if (r != -ENOSPC || merlon_policy_renew(d, &diag) < 0)
+	if (r != -ENOSPC || merlon_enforce_renew(d, &diag) < 0)
 		attach_all(d, &diag);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);

@@ -45,7 +45,7 @@ static json_t *source_names(const struct merlon_daemon *d)
 
 static const char *mode(const struct merlon_daemon *d, const struct merlon_dataplane_info *info)
 {
-	if (!merlon_dataplane_generation(d->dp))
+	if (!merlon_dataplane_generation(d->dp) || (d->enforced.ruleset && !merlon_ruleset_filters(d->enforced.ruleset)))
 		return "idle";
 	return info->audit ? "audit" : "enforce";
 }
@@ -94,6 +94,11 @@ json_t *merlon_status(struct merlon_daemon *d)
 			   "pin_dir", d->settings.pin_dir);
 	if (status)
 		add_policy(d, status);
+	json_object_set_new(status, "policy_netns", d->space.mounted ? json_string(d->settings.policy_netns) : json_null());
+	json_object_set_new(status, "netns_differs", json_boolean(d->space.differs));
+	if (d->space.differs)
+		json_object_set(status, "netns_messages", d->space.differs);
+	json_object_set_new(status, "edited", json_boolean(d->enforced.edited));
 	return status;
 }
 
@@ -164,6 +169,21 @@ static int add_in_order(const struct merlon_daemon *d, const struct merlon_count
 	return 0;
 }
 
+struct merlon_counter *merlon_count(struct merlon_daemon *d)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	_cleanup_free_ struct merlon_counter *counted = calloc(p->n_counters + 1, sizeof(*counted));
+	uint32_t i;
+
+	if (!counted || (p->n_counters && merlon_dataplane_counters(d->dp, p->first_counter, p->n_counters, counted) < 0))
+		return NULL;
+	for (i = 0; i < p->n_counters && d->enforced.carried; i++) {
+		counted[i].packets += d->enforced.carried[i].packets;
+		counted[i].bytes += d->enforced.carried[i].bytes;
+	}
+	return TAKE_PTR(counted);
+}
+
 static json_t *rule_counters(struct merlon_daemon *d)
 {
 	const struct merlon_policy *p = d->enforced.policy;
@@ -172,8 +192,8 @@ static json_t *rule_counters(struct merlon_daemon *d)
 
 	if (!p || !p->n_counters)
 		return list;
-	counted = calloc(p->n_counters, sizeof(*counted));
-	if (counted && merlon_dataplane_counters(d->dp, p->first_counter, p->n_counters, counted) >= 0)
+	counted = merlon_count(d);
+	if (counted)
 		add_in_order(d, counted, list);
 	return list;
 }

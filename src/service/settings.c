@@ -12,6 +12,7 @@
 #include "src/util/cleanup.h"
 #include "src/util/ini.h"
 
+#define NOWHERE "none"
 #define MOST_SESSIONS (1U << 26)
 
 static const char usage[] =
@@ -24,6 +25,7 @@ static const char usage[] =
 	"  --interfaces GLOBS   interfaces to filter: a comma list of patterns, `!` leaves out (default *)\n"
 	"  --config FILE        configuration file\n"
 	"  --state-dir DIR      where the policy in force is kept for a restart (default /run/merlon)\n"
+	"  --policy-netns PATH  where the policy namespace is mounted; none: nowhere (default /run/netns/merlon, for the default pins)\n"
 	"  --events FILE        also write every report there, a JSON object a line with the journal's fields, without its limits\n"
 	"  --help, --version\n";
 
@@ -54,6 +56,17 @@ static int set_interfaces(void *context, const char *value, struct merlon_place 
 	return set_string(&s->interfaces, value);
 }
 
+static int set_policy_netns(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag)
+{
+	struct merlon_settings *s = context;
+
+	if (value[0] == '/' || !strcmp(value, NOWHERE))
+		return set_string(&s->policy_netns, value);
+	merlon_diag_add(diag, MERLON_ERROR, place, "\"%s\" is no absolute path", value);
+	merlon_diag_cure(diag, "give a path such as /run/netns/merlon, or " NOWHERE);
+	return -EINVAL;
+}
+
 static int read_count(const char *value, uint32_t *ret, struct merlon_place place, struct merlon_diag *diag)
 {
 	char *end;
@@ -81,12 +94,13 @@ static int set_max_embryonic(void *context, const char *value, struct merlon_pla
 
 static const struct merlon_ini_key keys[] = {
 	{ "Network", "Interfaces", set_interfaces },
+	{ "Network", "PolicyNetns", set_policy_netns },
 	{ "Sessions", "Max", set_max },
 	{ "Sessions", "MaxEmbryonic", set_max_embryonic },
 	{ NULL, NULL, NULL },
 };
 
-enum { OPT_FOREGROUND = 256, OPT_SOCKET, OPT_PIN_DIR, OPT_INTERFACES, OPT_CONFIG, OPT_STATE_DIR, OPT_EVENTS, OPT_HELP, OPT_VERSION };
+enum { OPT_FOREGROUND = 256, OPT_SOCKET, OPT_PIN_DIR, OPT_INTERFACES, OPT_CONFIG, OPT_STATE_DIR, OPT_EVENTS, OPT_POLICY_NETNS, OPT_HELP, OPT_VERSION };
 static const struct option options[] = {
 	{ "foreground", no_argument, NULL, OPT_FOREGROUND },
 	{ "socket", required_argument, NULL, OPT_SOCKET },
@@ -95,6 +109,7 @@ static const struct option options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "state-dir", required_argument, NULL, OPT_STATE_DIR },
 	{ "events", required_argument, NULL, OPT_EVENTS },
+	{ "policy-netns", required_argument, NULL, OPT_POLICY_NETNS },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -116,6 +131,8 @@ static int take_option(struct merlon_settings *s, int option, struct merlon_diag
 		return set_string(&s->config, optarg);
 	case OPT_EVENTS:
 		return set_string(&s->events, optarg);
+	case OPT_POLICY_NETNS:
+		return set_policy_netns(s, optarg, (struct merlon_place){ .file = "--policy-netns" }, diag);
 	case OPT_INTERFACES:
 		return set_interfaces(s, optarg, (struct merlon_place){ .file = "--interfaces" }, diag);
 	case OPT_HELP:
@@ -157,6 +174,18 @@ static int read_all(struct merlon_settings *s, int argc, char **argv, struct mer
 	return r < 0 ? r : read_arguments(s, argc, argv, diag);
 }
 
+/* The usual name is for the host's own data plane; others would take it from each other. */
+static int settle_policy_netns(struct merlon_settings *s, const char *usual_pins)
+{
+	if (!s->policy_netns)
+		return strcmp(s->pin_dir, usual_pins) ? 0 : set_string(&s->policy_netns, "/run/netns/merlon");
+	if (!strcmp(s->policy_netns, NOWHERE)) {
+		free(s->policy_netns);
+		s->policy_netns = NULL;
+	}
+	return 0;
+}
+
 int merlon_settings_read(struct merlon_settings *ret, int argc, char **argv, struct merlon_diag *diag)
 {
 	struct merlon_dataplane_options defaults = merlon_dataplane_defaults();
@@ -167,6 +196,11 @@ int merlon_settings_read(struct merlon_settings *ret, int argc, char **argv, str
 	    (r = set_string(&s.state_dir, "/run/merlon")) < 0 ||
 	    (r = set_interfaces(&s, "*", (struct merlon_place){ 0 }, diag)) < 0 ||
 	    (r = read_all(&s, argc, argv, diag))) {
+		merlon_settings_clear(&s);
+		return r;
+	}
+	r = settle_policy_netns(&s, defaults.pin_dir);
+	if (r < 0) {
 		merlon_settings_clear(&s);
 		return r;
 	}
@@ -181,6 +215,7 @@ void merlon_settings_clear(struct merlon_settings *settings)
 	free(settings->state_dir);
 	free(settings->config);
 	free(settings->events);
+	free(settings->policy_netns);
 	free(settings->interfaces);
 	merlon_ifpattern_free(settings->pattern);
 	*settings = (struct merlon_settings){ 0 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * STATE_DIR/policy-GENERATION.json and the sources it names, copied: written before a generation comes into force and
- * removed when another has. The pinned data plane says which generation counts, so no step in between can mislead.
+ * STATE_DIR/policy-GENERATION.json and the sources it names, copied, or, when the policy was edited, what nf_tables of the
+ * policy namespace held: written before a generation comes into force and removed when another has. The pinned data plane
+ * says which generation counts, so no step in between can mislead.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -16,6 +17,7 @@
 
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 #include "src/util/lock.h"
 
 static int cannot(struct merlon_diag *diag, int error, const char *what, const char *path)
@@ -75,6 +77,11 @@ static int save_printed(struct merlon_enforced *enforced, const char *path)
 	return 0;
 }
 
+void merlon_state_snapshot_path(const struct merlon_daemon *d, uint32_t generation, char ret[PATH_MAX])
+{
+	snprintf(ret, PATH_MAX, "%s/ruleset-%u", d->settings.state_dir, generation);
+}
+
 static int save_sources(const struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
 {
 	char path[PATH_MAX];
@@ -114,36 +121,131 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	return -EBUSY;
 }
 
-static int save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
+/* The lines that the rules of a chain come from, by the handles they get when the snapshot is put back. */
+static json_t *chain_places(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const uint64_t *handle)
 {
-	char path[PATH_MAX];
+	const struct merlon_table *t = &ruleset->table[chain->table];
+	json_t *rules = json_array();
+	size_t j;
+
+	for (j = 0; j < chain->n; j++)
+		if (chain->rule[j].place.file)
+			json_array_append_new(rules, json_pack("[I, s, i]", (json_int_t)handle[j], chain->rule[j].place.file,
+							       (int)chain->rule[j].place.line));
+	return json_pack("{s:i, s:s, s:s, s:o}", "family", t->family, "table", t->name, "chain", chain->name, "rules", rules);
+}
+
+static json_t *places(const struct merlon_ruleset *ruleset, const struct merlon_snapshot *snapshot)
+{
+	json_t *list = json_array();
+	size_t i, at = 0;
+
+	for (i = 0; i < ruleset->n_chains; i++) {
+		const struct merlon_chain *chain = &ruleset->chain[i];
+		_cleanup_free_ uint64_t *handle = calloc(chain->n + 1, sizeof(*handle));
+
+		/* places are a help and no part of the policy: where they cannot be told, there are none */
+		if (!handle || !chain->n || merlon_snapshot_becomes(snapshot, ruleset, chain, &at, handle) < 0)
+			continue;
+		json_array_append_new(list, chain_places(ruleset, chain, handle));
+	}
+	return list;
+}
+
+/* Which boot CLOCK_MONOTONIC belongs to. */
+static void read_boot_id(char ret[64])
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	if (!f || fscanf(f, "%63s", ret) != 1)
+		*ret = 0;
+}
+
+static int save(struct merlon_daemon *d, struct merlon_enforced *enforced, const struct merlon_snapshot *snapshot,
+		struct merlon_diag *diag)
+{
+	char path[PATH_MAX], boot_id[64];
 	json_t *state;
 	int r;
 
 	if (mkdir(d->settings.state_dir, 0755) < 0 && errno != EEXIST)
 		return cannot(diag, -errno, "make the directory", d->settings.state_dir);
-	r = save_sources(d, enforced, diag);
+	merlon_state_snapshot_path(d, enforced->policy->generation, path);
+	if (!enforced->edited)
+		r = save_sources(d, enforced, diag);
+	else if ((r = merlon_snapshot_write(snapshot, path)) < 0)
+		cannot(diag, r, "keep a copy for restarts", path);
 	if (r < 0)
 		return r;
+	read_boot_id(boot_id);
 	snprintf(path, sizeof(path), "%s/policy-%u.json", d->settings.state_dir, enforced->policy->generation);
-	state = json_pack("{s:i, s:b, s:I, s:O}", "generation", (int)enforced->policy->generation, "audit", enforced->audit,
-			  "since_us", (json_int_t)enforced->since_us, "sources", enforced->sources);
-	r = state && !json_dump_file(state, path, JSON_INDENT(1)) ? 0 : -EIO;
+	state = json_pack("{s:i, s:b, s:b, s:b, s:I, s:I, s:s, s:O, s:o*}", "generation", (int)enforced->policy->generation,
+			  "audit", enforced->audit, "partial", enforced->partial, "edited", enforced->edited,
+			  "since_us", (json_int_t)enforced->since_us, "loaded_ns", (json_int_t)enforced->loaded_ns,
+			  "boot_id", boot_id, "sources", enforced->sources,
+			  "places", enforced->edited ? places(enforced->ruleset, snapshot) : NULL);
+	r = state && !json_dump_file(state, path, JSON_COMPACT) ? 0 : -EIO;
 	json_decref(state);
 	return r < 0 ? cannot(diag, r, "write", path) : 0;
 }
 
 /* A ruleset is for its owner's eyes. */
-int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
+int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, const struct merlon_snapshot *snapshot,
+		      struct merlon_diag *diag)
 {
 	mode_t mask = umask(0077);
-	int r = save(d, enforced, diag);
+	int r = save(d, enforced, snapshot, diag);
 
 	umask(mask);
 	return r;
 }
 
-int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret,
+static void counts_path(const struct merlon_daemon *d, uint32_t generation, char ret[PATH_MAX])
+{
+	snprintf(ret, PATH_MAX, "%s/counts-%u", d->settings.state_dir, generation);
+}
+
+void merlon_state_save_counts(const struct merlon_daemon *d, const struct merlon_enforced *enforced)
+{
+	_cleanup_fclose_ FILE *out = NULL;
+	char path[PATH_MAX];
+	mode_t mask;
+
+	if (!enforced->carried)
+		return;
+	counts_path(d, enforced->policy->generation, path);
+	mask = umask(0077);
+	out = fopen(path, "we");
+	umask(mask);
+	if (!out || fwrite(enforced->carried, sizeof(*enforced->carried), enforced->policy->n_counters, out) !=
+	    enforced->policy->n_counters)
+		merlon_journal_note(4, "cannot write %s: a restarted daemon would count from this change on", path);
+}
+
+struct merlon_counter *merlon_state_load_counts(const struct merlon_daemon *d, const struct merlon_policy *policy)
+{
+	_cleanup_free_ struct merlon_counter *carried = calloc(policy->n_counters + 1, sizeof(*carried));
+	_cleanup_fclose_ FILE *in = NULL;
+	char path[PATH_MAX];
+
+	counts_path(d, policy->generation, path);
+	in = fopen(path, "re");
+	if (!carried || !in || fread(carried, sizeof(*carried), policy->n_counters, in) != policy->n_counters)
+		return NULL;
+	return TAKE_PTR(carried);
+}
+
+/* Times of another boot mean nothing in this one: times to live start anew, as they do with nft -f. */
+static uint64_t load_time(const json_t *state)
+{
+	const char *of = json_string_value(json_object_get(state, "boot_id"));
+	char boot_id[64];
+
+	read_boot_id(boot_id);
+	return of && !strcmp(of, boot_id) ? (uint64_t)json_integer_value(json_object_get(state, "loaded_ns")) : merlon_now_ns();
+}
+
+int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_places,
 		      struct merlon_diag *diag)
 {
 	char path[PATH_MAX];
@@ -154,7 +256,7 @@ int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct
 	snprintf(path, sizeof(path), "%s/policy-%u.json", d->settings.state_dir, generation);
 	state = json_load_file(path, 0, &error);
 	sources = json_object_get(state, "sources");
-	if (!json_array_size(sources)) {
+	if (!json_is_array(sources) || (!json_array_size(sources) && !json_is_true(json_object_get(state, "edited")))) {
 		json_decref(state);
 		return cannot(diag, -ENOENT, "read what was applied", path);
 	}
@@ -165,9 +267,13 @@ int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct
 		}
 	*ret = (struct merlon_enforced){
 		.audit = json_is_true(json_object_get(state, "audit")),
+		.partial = json_is_true(json_object_get(state, "partial")),
+		.edited = json_is_true(json_object_get(state, "edited")),
+		.loaded_ns = load_time(state),
 		.since_us = json_integer_value(json_object_get(state, "since_us")),
 		.sources = json_incref(sources),
 	};
+	*ret_places = json_incref(json_object_get(state, "places"));
 	json_decref(state);
 	return 0;
 }
@@ -180,7 +286,8 @@ void merlon_state_keep_only(const struct merlon_daemon *d, uint32_t generation)
 	while (dir && (entry = readdir(dir))) {
 		unsigned of;
 
-		if ((sscanf(entry->d_name, "policy-%u.json", &of) == 1 || sscanf(entry->d_name, "source-%u-", &of) == 1) &&
+		if ((sscanf(entry->d_name, "policy-%u.json", &of) == 1 || sscanf(entry->d_name, "source-%u-", &of) == 1 ||
+		     sscanf(entry->d_name, "ruleset-%u", &of) == 1 || sscanf(entry->d_name, "counts-%u", &of) == 1) &&
 		    (of != generation || !generation))
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The policy is changed where it is kept, in nf_tables of the policy namespace, and follows: what is there now is read,
+ * compiled and put in force as one generation. `merlon nft` changes it by way of the daemon, which puts the namespace back
+ * where the result cannot be enforced; other programs change it directly, and are told in the journal.
+ */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <string.h>
+
+#include "compat/command.h"
+#include "compat/compat.h"
+#include "compat/load.h"
+#include "src/model/limits.h"
+#include "src/model/report.h"
+#include "src/service/bus.h"
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+#include "src/util/clock.h"
+
+#define TRIES 20
+
+/* The ruleset, and the same once more as netlink has it. */
+static int read_both(struct merlon_daemon *d, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot, uint32_t *ret_generation,
+		     struct merlon_diag *diag)
+{
+	uint32_t before = 0, after = 1;
+	int r = 0, tries;
+
+	for (tries = 0; tries < TRIES && before != after; tries++) {
+		merlon_ruleset_free(*ret);
+		*ret = NULL;
+		merlon_snapshot_clear(ret_snapshot);
+		if ((r = merlon_nft_generation(d->space.netlink, &before)) < 0 ||
+		    (r = merlon_read_netlink(d->space.netlink, ret, diag)) < 0 ||
+		    (r = merlon_snapshot_take(d->space.netlink, ret_snapshot)) < 0 ||
+		    (r = merlon_nft_generation(d->space.netlink, &after)) < 0)
+			break;
+	}
+	if (!r && before != after)
+		r = -EAGAIN;
+	if (r < 0 && !diag->n)
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read the policy namespace: %s", strerror(-r));
+	*ret_generation = after;
+	return r;
+}
+
+/* A policy whose rules nobody here knows is not what a change of an empty namespace is about. */
+static int is_known(const struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	if (!merlon_dataplane_generation(d->dp) || d->enforced.ruleset)
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the rules of the policy in force are not known to this daemon");
+	merlon_diag_cure(diag, "apply the ruleset again, then change it");
+	return MERLON_EXIT_FAILED;
+}
+
+static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_snapshot *snapshot,
+			      json_t **report, struct merlon_diag *diag)
+{
+	int r;
+
+	merlon_nft_texts(d->space.fd, next->ruleset);
+	if (d->enforced.ruleset && merlon_carry_places(d->enforced.ruleset, next->ruleset) < 0)
+		return MERLON_EXIT_FAILED;
+	json_decref(*report);
+	*report = merlon_report(next->ruleset);
+	r = merlon_policy_settle(next, *report, diag);
+	if (!r)
+		r = merlon_enforce(d, next, snapshot, true, diag) < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+	return r;
+}
+
+/* What the namespace holds becomes the policy. An enum merlon_exit. */
+static int take_over(struct merlon_daemon *d, json_t **report, struct merlon_diag *diag)
+{
+	struct merlon_enforced next = { .audit = d->enforced.audit, .partial = d->enforced.partial, .edited = true };
+	struct merlon_snapshot snapshot = { 0 };
+	uint32_t generation;
+	int r = is_known(d, diag);
+
+	if (r)
+		return r;
+	next.sources = d->enforced.sources ? json_deep_copy(d->enforced.sources) : json_array();
+	r = read_both(d, &next.ruleset, &snapshot, &generation, diag) < 0 ? MERLON_EXIT_FAILED : 0;
+	next.loaded_ns = merlon_now_ns();
+	if (!r) {
+		/* also what is refused need not be read again */
+		d->space.generation = generation;
+		r = settle_and_enforce(d, &next, &snapshot, report, diag);
+	}
+	if (r == MERLON_EXIT_DONE)
+		merlon_space_keep(d, &snapshot);
+	merlon_snapshot_clear(&snapshot);
+	merlon_enforced_clear(&next);
+	return r;
+}
+
+static void put_refusals(const json_t *report, struct merlon_diag *diag)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(report, "refused"), i, item) {
+		const char *text = json_string_value(json_object_get(item, "rule"));
+		const char *reason = json_string_value(json_object_get(item, "reason"));
+		struct merlon_place place = { json_string_value(json_object_get(item, "file")),
+					      json_integer_value(json_object_get(item, "line")) };
+
+		merlon_diag_add(diag, MERLON_ERROR, place, "refused: %s (chain %s, handle %lld): %s", text ? text : "a rule",
+				json_string_value(json_object_get(item, "chain")),
+				(long long)json_integer_value(json_object_get(item, "handle")), reason ? reason : "");
+	}
+}
+
+static json_t *no_report(void)
+{
+	return json_pack("{s:i, s:i, s:i, s:[]}", "rules", 0, "exact", 0, "kept", 0, "refused");
+}
+
+void merlon_policy_follow(struct merlon_daemon *d)
+{
+	struct merlon_diag diag = { 0 };
+	json_t *report = no_report();
+	int status = take_over(d, &report, &diag);
+
+	if (status != MERLON_EXIT_DONE) {
+		put_refusals(report, &diag);
+		merlon_journal_diag(&diag);
+		merlon_journal_note(3, "the policy namespace was changed into what cannot be enforced: it differs from generation %u, "
+				    "which stays in force", merlon_dataplane_generation(d->dp));
+		merlon_space_differs(d, &diag);
+	}
+	merlon_policy_report(d, status, report, &diag);
+	json_decref(report);
+	merlon_diag_clear(&diag);
+}
+
+/* What the namespace holds before a command, to be put back after one that is refused. */
+static int remember(struct merlon_daemon *d, struct merlon_snapshot *ret, struct merlon_diag *diag)
+{
+	int r;
+
+	if (d->space.snapshot.handle && !d->space.snapshot.ages && !d->space.differs && !merlon_space_changed(d))
+		return 0;
+	r = merlon_snapshot_take(d->space.netlink, ret);
+	if (r < 0)
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read the policy namespace: %s", strerror(-r));
+	return r;
+}
+
+static void put_back(struct merlon_daemon *d, struct merlon_snapshot *before, struct merlon_diag *diag)
+{
+	json_t *differed = json_incref(d->space.differs);
+
+	/* what is in force is what it was before */
+	if (!before->messages) {
+		*before = d->space.snapshot;
+		d->space.snapshot = (struct merlon_snapshot){ 0 };
+	}
+	merlon_space_hold(d, before, diag);
+	if (differed && !d->space.differs)
+		d->space.differs = json_incref(differed);
+	json_decref(differed);
+}
+
+static int change(struct merlon_daemon *d, const struct merlon_nft_command *command, json_t **report, char **ret_output,
+		  struct merlon_diag *diag)
+{
+	struct merlon_snapshot before = { 0 };
+	int r, status;
+
+	/* What others changed before comes first, on its own account. */
+	if (merlon_space_changed(d))
+		merlon_policy_follow(d);
+	if (is_known(d, diag) || remember(d, &before, diag) < 0)
+		return MERLON_EXIT_FAILED;
+	r = merlon_nft_run(d->space.fd, command, ret_output);
+	status = r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+	if (r < 0)
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "libnftables could not be run on the policy namespace: %s",
+				strerror(-r));
+	if (merlon_space_changed(d)) {
+		status = take_over(d, report, diag);
+		if (status != MERLON_EXIT_DONE)
+			put_back(d, &before, diag);
+	}
+	merlon_snapshot_clear(&before);
+	return status;
+}
+
+int merlon_policy_nft(struct merlon_daemon *d, const json_t *request, bool trusted, json_t **ret_report, char **ret_output)
+{
+	struct merlon_diag diag = { 0 };
+	struct merlon_nft_command command;
+	uint32_t generation = merlon_dataplane_generation(d->dp);
+	json_t *report = no_report();
+	int status = MERLON_EXIT_FAILED;
+
+	*ret_output = NULL;
+	if (merlon_nft_command_read(request, &command) < 0)
+		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the request is not understood");
+	else if (merlon_nft_only_lists(&command))
+		status = merlon_nft_run(d->space.fd, &command, ret_output) ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+	else if (!trusted)
+		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "only root may do more than list");
+	else
+		status = change(d, &command, &report, ret_output, &diag);
+	merlon_nft_command_clear(&command);
+	if (merlon_dataplane_generation(d->dp) != generation)
+		merlon_policy_report(d, status, report, &diag);
+	else
+		json_object_set_new(report, "messages", merlon_report_messages(&diag));
+	json_object_set_new(report, "generation", json_integer(merlon_dataplane_generation(d->dp)));
+	merlon_diag_clear(&diag);
+	*ret_report = report;
+	return status;
+}
+
+int merlon_policy_flush(struct merlon_daemon *d, json_t **ret_report)
+{
+	struct merlon_diag diag = { 0 };
+	struct merlon_snapshot nothing = { 0 };
+	struct merlon_enforced next = { .edited = true, .sources = json_array(), .ruleset = merlon_ruleset_new(),
+					.loaded_ns = merlon_now_ns() };
+	json_t *report = no_report();
+	int status = MERLON_EXIT_FAILED;
+
+	if (!merlon_dataplane_generation(d->dp))
+		status = MERLON_EXIT_DONE;
+	else if (next.ruleset && merlon_enforce(d, &next, &nothing, false, &diag) == 0)
+		status = MERLON_EXIT_DONE;
+	if (status == MERLON_EXIT_DONE && merlon_space_hold(d, &nothing, &diag) < 0)
+		status = MERLON_EXIT_FAILED;
+	merlon_enforced_clear(&next);
+	merlon_policy_report(d, status, report, &diag);
+	merlon_diag_clear(&diag);
+	*ret_report = report;
+	return status;
+}

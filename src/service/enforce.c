@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From a ruleset to a policy in force. Until the last step nothing of the old one is touched. */
+#include <errno.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+void merlon_enforced_clear(struct merlon_enforced *enforced)
+{
+	merlon_policy_free(enforced->policy);
+	merlon_ruleset_free(enforced->ruleset);
+	json_decref(enforced->sources);
+	free(enforced->carried);
+	*enforced = (struct merlon_enforced){ 0 };
+}
+
+struct merlon_compile_options merlon_enforce_options(const struct merlon_daemon *d, const struct merlon_enforced *next)
+{
+	return (struct merlon_compile_options){
+		.interface = d->interface, .n_interfaces = d->n_interfaces,
+		.address = d->address, .n_addresses = d->n_addresses,
+		.loaded_ns = next->loaded_ns,
+	};
+}
+
+static uint64_t realtime_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+void merlon_enforce_timeouts(struct merlon_daemon *d)
+{
+	struct merlon_timeouts timeouts;
+	bool loose;
+
+	merlon_timeouts_read(&timeouts, &loose);
+	merlon_dataplane_timeouts(d->dp, &timeouts, loose);
+}
+
+static int swap(struct merlon_daemon *d, struct merlon_enforced *next, bool carry, struct merlon_diag *diag)
+{
+	struct merlon_handover handover = { 0 };
+	int r = 0;
+
+	carry &= d->enforced.policy != NULL;
+	if (carry)
+		r = merlon_carry_prepare(&d->enforced, next->policy, &handover);
+	if (!r)
+		r = merlon_dataplane_apply(d->dp, next->policy, next->audit, carry ? &handover : NULL, diag);
+	if (!r && carry) {
+		next->carried = merlon_carry_counts(&d->enforced, next->policy, &handover);
+		if (!next->carried)
+			merlon_journal_note(4, "generation %u counts from zero: what was counted before could not be read",
+					    next->policy->generation);
+	}
+	merlon_carry_clear(&handover);
+	return r;
+}
+
+int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
+		   struct merlon_diag *diag)
+{
+	struct merlon_compile_options options = merlon_enforce_options(d, next);
+	int r;
+
+	merlon_dataplane_prepare(d->dp, &options);
+	r = merlon_compile(next->ruleset, &options, &next->policy, diag);
+	if (r < 0)
+		return r;
+	/* large rulesets take their time */
+	sd_notify(0, "WATCHDOG=1");
+	next->since_us = realtime_us();
+	r = merlon_state_save(d, next, snapshot, diag);
+	if (r < 0)
+		return r;
+	merlon_enforce_timeouts(d);
+	r = merlon_links_attach(d, diag);
+	if (!r)
+		r = swap(d, next, carry, diag);
+	if (r < 0) {
+		merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
+		return r;
+	}
+	merlon_enforced_clear(&d->enforced);
+	d->enforced = *next;
+	*next = (struct merlon_enforced){ 0 };
+	merlon_state_save_counts(d, &d->enforced);
+	merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
+	merlon_links_sync(d);
+	return 0;
+}
+
+int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct merlon_enforced next = d->enforced;
+	int r;
+
+	if (!next.ruleset)
+		return -ENOENT;
+	/* Moved, not copied: the old policy refers to the same ruleset. */
+	next.policy = NULL;
+	next.carried = NULL;
+	next.sources = json_deep_copy(d->enforced.sources);
+	d->enforced.ruleset = NULL;
+	r = merlon_enforce(d, &next, &d->space.snapshot, true, diag);
+	if (r < 0) {
+		d->enforced.ruleset = TAKE_PTR(next.ruleset);
+		merlon_enforced_clear(&next);
+	}
+	return r;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* `merlon list`: the policy in force as nft text, with what its rules counted up to now. */
+#include <linux/netfilter.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+/* Counters of the ruleset have the values that the input gave them: shown are those and what was counted since. */
+static void add_counts(struct merlon_daemon *d, const struct merlon_counter *counted, int sign)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	uint32_t i;
+
+	for (i = 0; i < p->n_counters; i++) {
+		struct merlon_rule *rule = (struct merlon_rule *)p->counter[i].rule;
+		struct merlon_statement *s = &rule->statement[p->counter[i].statement];
+
+		s->counter.packets += sign * counted[i].packets;
+		s->counter.bytes += sign * counted[i].bytes;
+	}
+}
+
+static json_t *text_of(const char *text)
+{
+	json_t *s = json_string(text);
+	_cleanup_free_ char *copy = NULL;
+	char *p;
+
+	if (s || !(copy = strdup(text)))
+		return s ? s : json_string("");
+	/* comments are bytes of the user's, which need not be UTF-8 */
+	for (p = copy; *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	return json_string(copy);
+}
+
+static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule)
+{
+	static const char *const status[] = { "exact", "kept", "refused" };
+	_cleanup_free_ char *text = NULL;
+	struct merlon_counter counted = { 0 };
+	bool counts = false;
+	size_t size, i;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	merlon_rule_print(ruleset, chain, rule, out);
+	if (fclose(out))
+		return NULL;
+	for (i = 0; i < rule->n && rule->status == MERLON_EXACT && !counts; i++)
+		if (rule->statement[i].kind == MERLON_S_COUNTER) {
+			counts = true;
+			counted.packets = rule->statement[i].counter.packets;
+			counted.bytes = rule->statement[i].counter.bytes;
+		}
+	return json_pack("{s:o, s:I, s:s, s:s?, s:i, s:o*, s:o*}", "rule", text_of(text), "handle", (json_int_t)rule->handle,
+			 "status", status[rule->status], "file", rule->place.file, "line", (int)rule->place.line,
+			 "packets", counts ? json_integer(counted.packets) : NULL,
+			 "bytes", counts ? json_integer(counted.bytes) : NULL);
+}
+
+static json_t *list_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain)
+{
+	static const char *const hook[] = { "input", "forward", "output" };
+	json_t *rules = json_array(), *json;
+	size_t i;
+
+	for (i = 0; i < chain->n; i++)
+		json_array_append_new(rules, list_rule(ruleset, chain, &chain->rule[i]));
+	json = json_pack("{s:s, s:I, s:b, s:o}", "chain", chain->name, "handle", (json_int_t)chain->handle, "kept", chain->kept,
+			 "rules", rules);
+	if (chain->base && !chain->kept) {
+		json_object_set_new(json, "hook", json_string(hook[chain->hook]));
+		json_object_set_new(json, "priority", json_integer(chain->priority));
+		json_object_set_new(json, "policy", json_string(chain->drop ? "drop" : "accept"));
+	}
+	return json;
+}
+
+static json_t *list_table(const struct merlon_ruleset *ruleset, uint32_t t)
+{
+	const struct merlon_table *table = &ruleset->table[t];
+	const char *family = table->family == NFPROTO_INET ? "inet" : table->family == NFPROTO_IPV4 ? "ip" :
+			     table->family == NFPROTO_IPV6 ? "ip6" : table->family == NFPROTO_ARP ? "arp" :
+			     table->family == NFPROTO_BRIDGE ? "bridge" : "netdev";
+	json_t *sets = json_array(), *chains = json_array();
+	size_t i;
+
+	for (i = 0; i < ruleset->n_sets; i++)
+		if (ruleset->set[i].table == t && ruleset->set[i].declaration)
+			json_array_append_new(sets, text_of(ruleset->set[i].declaration));
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].table == t)
+			json_array_append_new(chains, list_chain(ruleset, &ruleset->chain[i]));
+	return json_pack("{s:s, s:s, s:o, s:o}", "family", family, "table", table->name, "sets", sets, "chains", chains);
+}
+
+static json_t *list_tables(const struct merlon_ruleset *ruleset)
+{
+	json_t *tables = json_array();
+	uint32_t t;
+
+	for (t = 0; ruleset && t < ruleset->n_tables; t++)
+		json_array_append_new(tables, list_table(ruleset, t));
+	return tables;
+}
+
+json_t *merlon_policy_list(struct merlon_daemon *d)
+{
+	const struct merlon_policy *p = d->enforced.policy;
+	_cleanup_free_ struct merlon_counter *counted = NULL;
+	json_t *list = json_pack("{s:i, s:b, s:b}", "generation", (int)merlon_dataplane_generation(d->dp),
+				 "policy_known", p || !merlon_dataplane_generation(d->dp), "audit", d->enforced.audit);
+
+	if (p)
+		counted = merlon_count(d);
+	if (counted)
+		add_counts(d, counted, 1);
+	json_object_set_new(list, "tables", list_tables(d->enforced.ruleset));
+	if (counted)
+		add_counts(d, counted, -1);
+	return list;
+}

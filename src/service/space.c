@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/service/space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/magic.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "compat/compat.h"
+#include "src/model/report.h"
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+#include "src/util/clock.h"
+#include "src/util/netns.h"
+
+/* A program that makes many changes one by one is waited for so long. */
+#define PAUSE_US 5000
+
+struct mnl_socket *merlon_space_socket(int netns)
+{
+	int fd = merlon_netns_socket(netns, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER), error;
+	struct mnl_socket *netlink;
+
+	if (fd < 0) {
+		errno = -fd;
+		return NULL;
+	}
+	netlink = mnl_socket_fdopen(fd);
+	if (!netlink) {
+		error = errno;
+		close(fd);
+		errno = error;
+	}
+	return netlink;
+}
+
+bool merlon_space_changed(struct merlon_daemon *d)
+{
+	uint32_t now = d->space.generation;
+
+	return merlon_nft_generation(d->space.netlink, &now) == 0 && now != d->space.generation;
+}
+
+void merlon_space_agrees(struct merlon_daemon *d)
+{
+	json_decref(d->space.differs);
+	d->space.differs = NULL;
+}
+
+void merlon_space_differs(struct merlon_daemon *d, const struct merlon_diag *why)
+{
+	merlon_space_agrees(d);
+	d->space.differs = merlon_report_messages(why);
+}
+
+void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot)
+{
+	struct merlon_snapshot before = d->space.snapshot;
+
+	d->space.snapshot = *snapshot;
+	*snapshot = (struct merlon_snapshot){ 0 };
+	merlon_snapshot_clear(&before);
+	merlon_space_agrees(d);
+}
+
+int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, struct merlon_diag *diag)
+{
+	struct merlon_space *s = &d->space;
+	size_t i;
+	int r = merlon_snapshot_restore(s->netlink, snapshot, NULL);
+
+	if (!r && d->enforced.ruleset && snapshot->n_handles)
+		r = merlon_snapshot_handles(s->netlink, snapshot, d->enforced.ruleset);
+	if (!r)
+		r = merlon_nft_generation(s->netlink, &s->generation);
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+				"the policy namespace does not hold what is in force: %s", strerror(-r));
+		merlon_diag_cure(diag, "apply the ruleset again; until then, `merlon nft` has nothing to work on");
+		merlon_space_differs(d, diag);
+		return r;
+	}
+	/* put back once more, it would give the same handles again */
+	for (i = 0; i < snapshot->n_handles; i++)
+		snapshot->handle[i].was = snapshot->handle[i].becomes;
+	merlon_space_keep(d, snapshot);
+	return 0;
+}
+
+static int on_pause(sd_event_source *source, uint64_t due_us, void *context)
+{
+	struct merlon_daemon *d = context;
+
+	(void)source;
+	(void)due_us;
+	if (merlon_space_changed(d))
+		merlon_policy_follow(d);
+	return 0;
+}
+
+/* What exactly was changed is not asked: all is read again. Lost messages (ENOBUFS) were changes, too. */
+static int on_news(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct merlon_daemon *d = context;
+	char buffer[8192];
+	int i;
+
+	(void)source;
+	(void)events;
+	for (i = 0; i < 4096; i++)
+		if (recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT | MSG_TRUNC) < 0 && errno != ENOBUFS)
+			break;
+	if (sd_event_source_get_enabled(d->space.pause, NULL) > 0)
+		return 0;
+	sd_event_source_set_time(d->space.pause, merlon_now_ns() / 1000 + PAUSE_US);
+	return sd_event_source_set_enabled(d->space.pause, SD_EVENT_ONESHOT);
+}
+
+static int listen_for_news(struct merlon_daemon *d)
+{
+	struct merlon_space *s = &d->space;
+	int group = NFNLGRP_NFTABLES, r;
+
+	s->news = merlon_space_socket(s->fd);
+	if (!s->news || mnl_socket_setsockopt(s->news, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+		return -errno;
+	r = sd_event_add_io(d->event, &s->source, mnl_socket_get_fd(s->news), EPOLLIN, on_news, d);
+	if (r >= 0)
+		r = sd_event_add_time(d->event, &s->pause, CLOCK_MONOTONIC, 0, 1000, on_pause, d);
+	return r < 0 ? r : sd_event_source_set_enabled(s->pause, SD_EVENT_OFF);
+}
+
+/* What a daemon that was killed left there, or ip-netns(8) made: a file, perhaps with a namespace mounted on it. */
+static int clear_mount_point(const char *path)
+{
+	struct stat st;
+	struct statfs fs;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISREG(st.st_mode) || statfs(path, &fs) < 0)
+		return -EEXIST;
+	while (fs.f_type == NSFS_MAGIC) {
+		if (umount2(path, MNT_DETACH) < 0)
+			return -errno;
+		if (statfs(path, &fs) < 0)
+			return -errno;
+	}
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int mount_at(const char *path, int netns)
+{
+	_cleanup_free_ char *dir = strdup(path);
+	char *slash = dir ? strrchr(dir, '/') : NULL, from[64];
+	int fd, r;
+
+	if (!slash)
+		return -EINVAL;
+	*slash = 0;
+	if (*dir && mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	r = clear_mount_point(path);
+	if (r < 0)
+		return r;
+	fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", netns);
+	if (mount(from, path, "none", MS_BIND, NULL) < 0) {
+		r = -errno;
+		unlink(path);
+	}
+	return r;
+}
+
+int merlon_space_open(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct merlon_space *s = &d->space;
+	const char *path = d->settings.policy_netns;
+	int r = merlon_policyns_new(&s->fd, diag);
+
+	if (r < 0)
+		return r;
+	s->netlink = merlon_space_socket(s->fd);
+	r = s->netlink ? listen_for_news(d) : -errno;
+	if (r >= 0)
+		r = merlon_nft_generation(s->netlink, &s->generation);
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot follow the policy namespace: %s", strerror(-r));
+		return r;
+	}
+	if (!path)
+		return 0;
+	r = mount_at(path, s->fd);
+	s->mounted = !r;
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 }, "cannot mount the policy namespace on %s: %s", path,
+				strerror(-r));
+		merlon_diag_cure(diag, "`merlon nft` works; for other programs choose a place with --policy-netns");
+	}
+	return 0;
+}
+
+void merlon_space_close(struct merlon_daemon *d)
+{
+	struct merlon_space *s = &d->space;
+
+	sd_event_source_unref(s->source);
+	sd_event_source_unref(s->pause);
+	if (s->news)
+		mnl_socket_close(s->news);
+	if (s->netlink)
+		mnl_socket_close(s->netlink);
+	/* Nobody follows it any more: programs that change it must see that. */
+	if (s->mounted) {
+		umount2(d->settings.policy_netns, MNT_DETACH);
+		unlink(d->settings.policy_netns);
+	}
+	merlon_closep(&s->fd);
+	merlon_snapshot_clear(&s->snapshot);
+	json_decref(s->differs);
+	*s = (struct merlon_space){ .fd = -1 };
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The policy namespace: holds the ruleset in force in nf_tables, where nft and whatever else speaks to nf_tables finds
+ * and changes it. It is the same namespace as long as the daemon lives, so that programs may stay in it.
+ */
+#ifndef MERLON_SERVICE_SPACE_H
+#define MERLON_SERVICE_SPACE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "compat/snapshot.h"
+#include "src/util/diag.h"
+
+struct mnl_socket;
+struct merlon_daemon;
+
+struct merlon_space {
+	int fd;				/* of the namespace; -1: none */
+	struct mnl_socket *netlink;	/* asks and changes it */
+	struct mnl_socket *news;	/* is told of its changes */
+	sd_event_source *source, *pause;
+	uint32_t generation;		/* nf_tables' number of what was last read or written here */
+	struct merlon_snapshot snapshot;	/* of what is in force; handles: `was` are those of now */
+	bool mounted;
+	json_t *differs;		/* messages: why what it holds is not what is in force; NULL: it is */
+};
+
+/* Makes it, empty, and mounts it where the settings say; one that cannot be mounted is a warning in `diag`. */
+int merlon_space_open(struct merlon_daemon *d, struct merlon_diag *diag);
+void merlon_space_close(struct merlon_daemon *d);
+
+/* A socket of NETLINK_NETFILTER in a namespace, NULL with errno. */
+struct mnl_socket *merlon_space_socket(int netns);
+
+/*
+ * Makes it hold `snapshot`, which is taken over and left empty, and gives the ruleset in force the handles that its rules
+ * have there. 0 or a negative errno; it is marked as different then, and the reason is in `diag`.
+ */
+int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, struct merlon_diag *diag);
+/* Takes over `snapshot`, which was taken here: what is held now is in force. */
+void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot);
+/* Takes note that it does not hold what is in force. */
+void merlon_space_differs(struct merlon_daemon *d, const struct merlon_diag *why);
+void merlon_space_agrees(struct merlon_daemon *d);
+/* Whether it was changed since it was last read or written here. */
+bool merlon_space_changed(struct merlon_daemon *d);
+
+#endif
