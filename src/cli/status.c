@@ -20,6 +20,16 @@ static void print_list(const char *label, const json_t *list)
 	puts(json_array_size(list) ? "" : "none");
 }
 
+static void print_namespace(const json_t *s)
+{
+	const char *path = json_string_value(json_object_get(s, "policy_netns"));
+
+	if (path)
+		printf("namespace   %s\n", path);
+	if (json_is_true(json_object_get(s, "netns_differs")))
+		puts("            the policy namespace differs from what is in force; the journal says why");
+}
+
 static void print_policy(const json_t *s)
 {
 	const char *mode = json_string_value(json_object_get(s, "mode"));
@@ -35,9 +45,10 @@ static void print_policy(const json_t *s)
 		puts("rules       not known to this daemon; apply the ruleset again to see them in reports");
 		return;
 	}
-	print_list("sources", json_object_get(s, "sources"));
+	print_list(json_is_true(json_object_get(s, "edited")) ? "edited" : "sources", json_object_get(s, "sources"));
 	printf("rules       %s (%s flattened, %lld planes), %lld kept by netfilter\n", merlon_thousands(number(s, "rules"), rules),
 	       merlon_thousands(number(s, "flat_rules"), flat), number(s, "planes"), number(s, "kept"));
+	print_namespace(s);
 	printf("image       %s, about %lld ns for a new flow\n", merlon_bytes(number(s, "image_bytes"), bytes),
 	       number(s, "ns_estimate"));
 }

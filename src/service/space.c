@@ -129,7 +129,9 @@ static int listen_for_news(struct merlon_daemon *d)
 	int group = NFNLGRP_NFTABLES, r;
 
 	s->news = merlon_space_socket(s->fd);
-	if (!s->news || mnl_socket_setsockopt(s->news, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+	/* bound first: one that has no address of its own is told nothing */
+	if (!s->news || mnl_socket_bind(s->news, 0, MNL_SOCKET_AUTOPID) < 0 ||
+	    mnl_socket_setsockopt(s->news, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
 		return -errno;
 	r = sd_event_add_io(d->event, &s->source, mnl_socket_get_fd(s->news), EPOLLIN, on_news, d);
 	if (r >= 0)

@@ -1,0 +1,223 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The policy namespace: changes by `merlon nft` and by others in it, refusals, counters that go on, list, flush, restarts.
+set -u
+# shellcheck source=tests/lib/service.sh
+. "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
+
+cd "$dir" || exit 99
+make_network
+space=/run/netns/ms-$$-p
+cat >policy.nft <<'END'
+table inet t {
+	set banned {
+		type ipv4_addr
+	}
+	chain in {
+		type filter hook input priority filter; policy drop;
+		ct state established counter accept
+		ip saddr @banned counter drop
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		tcp dport 7000 counter accept
+		udp dport 7001 counter packets 100 bytes 1000 accept
+		udp dport 7002 limit rate 1/hour burst 5 packets counter accept
+	}
+}
+END
+start() { start_daemon --policy-netns "$space" --events "$dir/events" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }; }
+nft_merlon() { "$merlon" nft "$@"; }
+# What an open connection, answered by the host, says: answer or silence.
+cat >client.py <<'END'
+import socket, sys
+c = socket.create_connection(('10.77.0.1', 7000), timeout=2)
+c.settimeout(0.7)
+print('open', flush=True)
+for line in sys.stdin:
+    try:
+        c.sendall(b'x'); print('answer' if c.recv(10) else 'closed', flush=True)
+    except OSError:
+        print('silence', flush=True)
+END
+cat >server.py <<'END'
+import socket, threading
+def serve(c):
+    for d in iter(lambda: c.recv(1000), b''): c.sendall(d)
+s = socket.create_server(('10.77.0.1', 7000))
+print('ready', flush=True)
+while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+END
+(exec nsenter --net="/run/netns/$host" python3 server.py >server.out 2>&1) &
+connects() { in_client timeout 2 bash -c "exec 3<>/dev/tcp/10.77.0.1/$1" 2>/dev/null; }
+asks() {
+	local line
+	echo >&"${CLIENT[1]}"
+	read -r -t 5 line <&"${CLIENT[0]}"
+	[ "$line" = "$1" ] || { echo "the connection says $line, not $1"; return 1; }
+}
+send_udp() { # port, count
+	in_client python3 -c "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range($2): s.sendto(b'0123456789', ('10.77.0.1', $1))"
+}
+counted() { # pattern in the rule: packets
+	"$merlon" list --json | jq --arg p "$1" '[.tables[].chains[].rules[] | select(.rule | test($p)) | .packets] | add'
+}
+count_is() {
+	local got
+	got=$(counted "$1")
+	[ "$got" = "$2" ] || { echo "$1 counted $got, not $2"; return 1; }
+}
+place_is() { # pattern, line
+	local got
+	got=$("$merlon" list --json | jq -r --arg p "$1" '[.tables[].chains[].rules[] | select(.rule | test($p)) | (.file | sub(".*/"; "")) + ":" + (.line | tostring)] | join(" ")')
+	[ "$got" = "$2" ] || { echo "$1 is at $got, not $2"; return 1; }
+}
+handle_of() { "$merlon" list --json | jq -r --arg p "$1" '[.tables[].chains[].rules[] | select(.rule | test($p)) | .handle][0]'; }
+handles_agree() { # list's and nft's
+	diff <("$merlon" list | sed -n 's/.*# handle \([0-9]*\).*/\1/p' | sort -n) \
+		<(nft_merlon -a list ruleset | grep -E '^	(chain|	)' | sed -n 's/.*# handle \([0-9]*\).*/\1/p' | sort -n)
+}
+eventually() {
+	for _ in $(seq 50); do "$@" >/dev/null && return 0; sleep 0.1; done
+	"$@"
+}
+lists() { nft_merlon list ruleset | grep -qF -- "$1"; }
+
+for _ in $(seq 50); do [ -s server.out ] && break; sleep 0.1; done
+start
+ok "the namespace is mounted before anything is applied" nsenter --net="$space" true
+ok "... and empty" [ -z "$(nft_merlon list ruleset)" ]
+ok "apply" "$merlon" apply policy.nft
+ok "nft lists it" lists 'tcp dport 7000 counter'
+ok "... as JSON" sh -c "'$merlon' nft -j list ruleset | jq -e '.nftables | length > 5'"
+ok "... in the namespace itself" sh -c "nsenter --net='$space' nft list ruleset | grep -q banned"
+ok "list has handles and lines" sh -c "'$merlon' list | grep -qE '^		tcp dport 7000 counter accept # handle [0-9]+, .*policy.nft:10$'"
+ok "... the handles are nft's" handles_agree
+sed 's/# .*//' <("$merlon" list) >listed.nft
+ok "... what is listed loads again" nft -c -f listed.nft
+
+coproc CLIENT { exec nsenter --net="/run/netns/$client" python3 client.py; }
+read -r -t 5 line <&"${CLIENT[0]}"
+ok "an allowed connection" [ "$line" = open ]
+send_udp 7001 7
+ok "counts start where the ruleset says" count_is 'dport 7001' 107
+send_udp 7002 3
+
+ok "an element is added" nft_merlon add element inet t banned '{ 10.77.0.2 }'
+ok "... and enforced when the command returns" not connects 7000
+ok "... as one generation" status_is .generation 2
+ok "... the open connection is judged by it: established goes first" asks answer
+ok "... counts go on" count_is 'dport 7001' 107
+ok "... places are kept" place_is 'dport 7000' policy.nft:10
+ok "... status says that the policy was edited" status_is .edited true
+ok "an element is deleted" nft_merlon delete element inet t banned '{ 10.77.0.2 }'
+ok "... connections again" connects 7000
+send_udp 7002 9
+ok "... a limit goes on where it was" eventually count_is 'dport 7002' 5
+ok "a rule is added" nft_merlon insert rule inet t in tcp dport 7000 counter drop
+ok "... and stops the open connection" asks silence
+ok "... it has no line" sh -c "'$merlon' list | grep -qE '^		tcp dport 7000 counter.* drop # handle [0-9]+$'"
+ok "... the others have theirs" place_is '7000 .*accept' policy.nft:10
+ok "... is deleted by its handle" nft_merlon delete rule inet t in handle "$(handle_of '7000 .*drop')"
+eval "exec ${CLIENT[1]}>&-"
+wait "$CLIENT_PID"
+ok "a file on standard input" sh -c "echo 'add rule inet t in tcp dport 7003 accept' | '$merlon' nft -f -"
+ok "a file by a relative name" sh -c "echo 'add rule inet t in tcp dport 7004 accept' >more.nft; '$merlon' nft -f more.nft"
+ok "... with definitions" sh -c "echo 'add rule inet t in tcp dport \$p accept' >more.nft; '$merlon' nft -D p=7005 -f more.nft"
+ok "... all are there" lists 'tcp dport 7005 accept'
+ok "echo with handles" sh -c "'$merlon' nft -e -a add rule inet t in tcp dport 7006 accept | grep -q '# handle'"
+generation=$("$merlon" status --json | jq .generation)
+
+same() { "$merlon" list | sed 's/ packets [0-9]* bytes [0-9]*//; s/# handle [0-9]*//' >now; diff before now; }
+"$merlon" list | sed 's/ packets [0-9]* bytes [0-9]*//; s/# handle [0-9]*//' >before
+ok "nft's own errors" fails 1 'syntax error' "$merlon" nft add rule inet t in tcp dport
+ok "a check changes nothing" nft_merlon -c add rule inet t in tcp dport 7007 accept
+ok "a rule that merlon refuses" fails 3 'quota' "$merlon" nft add rule inet t in quota over 10 mbytes drop
+ok "... names what stays in force" fails 3 "generation $generation stays in force" "$merlon" nft add rule inet t in quota over 10 mbytes drop
+ok "... is not in the namespace either" not lists quota
+ok "... nothing else changed" same
+ok "... the handles are nft's" handles_agree
+ok "... the generation is the same" status_is .generation "$generation"
+ok "... the namespace agrees" status_is .netns_differs false
+ok "unknown options are wrong usage" fails 2 'unrecognized|invalid' "$merlon" nft --nonsense list ruleset
+ok "no command is wrong usage" fails 2 usage "$merlon" nft
+ok "monitor is told where to go" fails 2 'nft monitor' "$merlon" nft monitor
+
+# Others than root may list.
+as_nobody() { setpriv --reuid=65534 --clear-groups env MERLON_SOCKET="$MERLON_SOCKET" "$@"; }
+chmod 755 "$dir"
+chmod 666 "$MERLON_SOCKET"
+if as_nobody "$merlon" status >/dev/null 2>&1; then
+	ok "others list" sh -c "setpriv --reuid=65534 --clear-groups '$merlon' nft list ruleset | grep -q banned"
+	ok "... and see the policy" as_nobody "$merlon" list
+	ok "... but change nothing" fails 1 'only root' as_nobody "$merlon" nft add element inet t banned '{ 1.2.3.4 }'
+	ok "... nor hide a change in a listing" fails 1 'only root' as_nobody "$merlon" nft 'list ruleset; flush ruleset'
+	ok "... nor flush" fails 1 'root' as_nobody "$merlon" flush
+	ok "... the policy is what it was" status_is .generation "$generation"
+fi
+
+# Programs that change the namespace themselves.
+in_space() { nsenter --net="$space" "$@"; }
+in_space nft add element inet t banned '{ 10.77.0.2 }'
+ok "what others change in the namespace is enforced" eventually not connects 7000
+ok "... and counted on" count_is 'dport 7001' 107
+in_space nft delete element inet t banned '{ 10.77.0.2 }'
+ok "... and back" eventually connects 7000
+generation=$("$merlon" status --json | jq .generation)
+in_space sh -c 'i=0; while [ $i -lt 100 ]; do echo "add element inet t banned { 10.9.0.$i }"; i=$((i + 1)); done | nft -f -; for i in 1 2 3 4 5 6 7 8 9; do nft add element inet t banned "{ 10.8.0.$i }"; done'
+ok "many changes are taken together" eventually sh -c "'$merlon' list | grep -q 10.8.0.9"
+in_space nft add rule inet t in quota over 10 mbytes drop
+ok "what cannot be enforced: status says that the namespace differs" eventually status_is .netns_differs true
+ok "... for people, too" sh -c "'$merlon' status | grep -q 'namespace.*differs'"
+ok "... the journal says why" grep -q quota log
+ok "... the policy stays" connects 7000
+in_space nft delete rule inet t in handle "$(in_space nft -a list ruleset | sed -n 's/.*quota.*handle //p')"
+ok "... until that is gone" eventually status_is .netns_differs false
+ok "iptables in the namespace" in_space iptables-nft -A INPUT -p tcp -m multiport --dports 7008,7009 -m comment --comment mine -j DROP
+ok "... is enforced" eventually sh -c "'$merlon' list | grep -q 7008"
+
+# A restarted daemon.
+"$merlon" list | sed 's/ # .*//' >before
+generation=$("$merlon" status --json | jq .generation)
+send_udp 7001 3
+stop_daemon TERM
+ok "without the daemon the namespace is gone" [ ! -e "$space" ]
+start
+ok "a restarted daemon takes the edited policy up" status_is .generation "$generation"
+same_rules() { diff <(sed 's/ packets [0-9]* bytes [0-9]*//' before) <("$merlon" list | sed 's/ # .*//; s/ packets [0-9]* bytes [0-9]*//'); }
+ok "... with its rules" same_rules
+ok "... and places" place_is '7000 .*accept' policy.nft:10
+ok "... and counts" count_is 'dport 7001' 110
+ok "... the namespace is there again" in_space nft list set inet t banned
+ok "... with what iptables put there" sh -c "nsenter --net='$space' iptables-nft-save | grep -q 'multiport --dports 7008,7009'"
+ok "... the handles are nft's" handles_agree
+ok "... and can be changed" nft_merlon add element inet t banned '{ 10.77.0.2 }'
+ok "... as before" not connects 7000
+stop_daemon KILL
+ok "killed: the policy stays" not connects 7000
+start
+ok "... and is taken up" status_is .policy_known true
+ok "... the namespace is mounted anew" sh -c "nsenter --net='$space' nft list set inet t banned | grep -q 10.77.0.2"
+
+ok "flush" "$merlon" flush
+ok "... everything passes" connects 7000
+ok "... status says so" status_is .mode idle
+ok "... nothing is listed" [ -z "$("$merlon" list)$(nft_merlon list ruleset)" ]
+stop_daemon TERM
+start
+ok "... also after a restart" status_is .mode idle
+ok "a policy from nothing" nft_merlon -f policy.nft
+ok "... is enforced" not connects 7003
+ok "... and flushed by nft" nft_merlon flush ruleset
+ok "... everything passes" eventually sh -c "nsenter --net=/run/netns/$client timeout 2 bash -c 'exec 3<>/dev/tcp/10.77.0.1/7003' 2>&1 | grep -q refused"
+ok "audit stays audit" "$merlon" apply --audit policy.nft
+nft_merlon add element inet t banned '{ 10.77.0.2 }'
+ok "... after a change" status_is .mode audit
+
+ok "stop" "$merlon" stop
+wait "$daemon"
+daemon=''
+ok "... the namespace is gone" [ ! -e "$space" ]
+ok "... no state is left" [ -z "$(find "$dir/state" -type f)" ]
+finish
