@@ -41,9 +41,10 @@ int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sour
 int merlon_read_files(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
 		      struct merlon_diag *diag);
 
-/* The same, but the namespace is left to the caller to close; *ret_netns is untouched on an error. */
-int merlon_read_files_in(const struct merlon_source *sources, size_t n_sources, int *ret_netns,
-			 struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag);
+/* The same; `ret_snapshot`, where it is not NULL, is what the namespace held (compat/snapshot.h), untouched on an error. */
+struct merlon_snapshot;
+int merlon_read_files_and(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
+			  struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag);
 
 /* The ruleset that the caller's own namespace runs now: nf_tables (with iptables-nft) and iptables-legacy. */
 int merlon_read_live(struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag);

@@ -78,7 +78,7 @@ static int load_legacy(const struct legacy *kind, const struct merlon_text *text
 	if (r == 0)
 		r = merlon_iptables_load(policyns, text, kind->family, diag);
 	if (r == 0)
-		r = merlon_read_namespace(policyns, ret, diag);
+		r = merlon_read_namespace(policyns, ret, NULL, diag);
 	if (r == 0)
 		r = merlon_iptables_places(*ret, text, kind->family);
 	return r == 0 ? rename_table(*ret) : r;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "compat/build.h"
+#include "compat/snapshot.h"
 #include "src/util/cleanup.h"
 #include "src/util/netns.h"
 
@@ -117,10 +118,12 @@ static int only_one(const struct loaded *loaded, size_t i, struct merlon_diag *d
 	return 0;
 }
 
-int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_diag *diag)
+int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot,
+			  struct merlon_diag *diag)
 {
 	int fd = merlon_netns_socket(policyns, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	struct mnl_socket *netlink = fd < 0 ? NULL : mnl_socket_fdopen(fd);
+	uint32_t generation;
 	int r;
 
 	if (!netlink) {
@@ -131,7 +134,10 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
 			close(fd);
 		return r;
 	}
-	r = merlon_read_netlink(netlink, ret, diag);
+	if (ret_snapshot)
+		r = merlon_snapshot_and_ruleset(netlink, ret, ret_snapshot, &generation, diag);
+	else
+		r = merlon_read_netlink(netlink, ret, diag);
 	mnl_socket_close(netlink);
 	return r;
 }
@@ -154,8 +160,8 @@ static int settle_places(int policyns, struct merlon_ruleset *ruleset, const str
 	return r;
 }
 
-int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sources,
-		struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+static int load(int policyns, const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
+		struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
 {
 	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
 	struct loaded *loaded = calloc(n_sources + 1, sizeof(*loaded));
@@ -168,7 +174,7 @@ int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sour
 			r = only_one(loaded, i, diag);
 	}
 	if (r == 0)
-		r = merlon_read_namespace(policyns, &ruleset, diag);
+		r = merlon_read_namespace(policyns, &ruleset, ret_snapshot, diag);
 	if (r == 0)
 		r = settle_places(policyns, ruleset, loaded, n_sources);
 	for (i = 0; loaded && i < n_sources; i++)
@@ -179,8 +185,14 @@ int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sour
 	return r;
 }
 
-int merlon_read_files_in(const struct merlon_source *sources, size_t n_sources, int *ret_netns,
-			 struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sources,
+		struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+{
+	return load(policyns, sources, n_sources, ret_ruleset, NULL, diag);
+}
+
+int merlon_read_files_and(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
+			  struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
 {
 	_cleanup_close_ int policyns = -1;
 	int r;
@@ -195,16 +207,12 @@ int merlon_read_files_in(const struct merlon_source *sources, size_t n_sources, 
 		}
 	r = merlon_policyns_new(&policyns, diag);
 	if (r == 0)
-		r = merlon_load(policyns, sources, n_sources, ret_ruleset, diag);
-	if (r == 0)
-		*ret_netns = TAKE_FD(policyns);
+		r = load(policyns, sources, n_sources, ret_ruleset, ret_snapshot, diag);
 	return r;
 }
 
 int merlon_read_files(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
 		      struct merlon_diag *diag)
 {
-	_cleanup_close_ int policyns = -1;
-
-	return merlon_read_files_in(sources, n_sources, &policyns, ret_ruleset, diag);
+	return merlon_read_files_and(sources, n_sources, ret_ruleset, NULL, diag);
 }

@@ -27,8 +27,10 @@ int merlon_iptables_load(int netns, const struct merlon_text *text, int family, 
  */
 int merlon_iptables_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, int family);
 
-/* Reads nf_tables of a namespace. */
-int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_diag *diag);
+/* Reads nf_tables of a namespace; `ret_snapshot` NULL: it is not asked for. */
+struct merlon_snapshot;
+int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot,
+			  struct merlon_diag *diag);
 
 /*
  * Loads a source in nft's language with libnftables. The file itself is read (by its name: includes and messages are

@@ -237,10 +237,13 @@ static int read_rule(struct merlon_reader *reader, struct nftnl_rule *from)
 
 static int parse_rule(const struct nlmsghdr *message, void *context)
 {
+	const struct merlon_reader *reader = context;
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	int r = -ENOMEM;
 
-	if (rule && nftnl_rule_nlmsg_parse(message, rule) == 0)
+	if (rule && reader->each_rule && reader->each_rule(message, reader->context) < 0)
+		r = -errno;
+	else if (rule && nftnl_rule_nlmsg_parse(message, rule) == 0)
 		r = read_rule(context, rule);
 	if (rule)
 		nftnl_rule_free(rule);
@@ -298,13 +301,16 @@ static int explain(int r, struct merlon_diag *diag)
 	return r;
 }
 
-int merlon_read_netlink(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+int merlon_read_along(struct mnl_socket *netlink, mnl_cb_t each_rule, void *context, struct merlon_ruleset **ret_ruleset,
+		      struct merlon_diag *diag)
 {
 	int r = -EINTR, tries;
 
 	for (tries = 0; tries < TRIES && r == -EINTR; tries++) {
 		_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = merlon_ruleset_new();
-		struct merlon_reader reader = { .netlink = netlink, .ruleset = ruleset };
+		struct merlon_reader reader = {
+			.netlink = netlink, .ruleset = ruleset, .each_rule = each_rule, .context = context,
+		};
 
 		r = ruleset ? read_once(&reader) : -ENOMEM;
 		if (r == 0)
@@ -315,4 +321,9 @@ int merlon_read_netlink(struct mnl_socket *netlink, struct merlon_ruleset **ret_
 			*ret_ruleset = TAKE_PTR(ruleset);
 	}
 	return r < 0 ? explain(r, diag) : 0;
+}
+
+int merlon_read_netlink(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+{
+	return merlon_read_along(netlink, NULL, NULL, ret_ruleset, diag);
 }

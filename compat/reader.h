@@ -44,7 +44,16 @@ struct merlon_reader {
 	void *sets;		/* tsearch(3) tree of struct merlon_named_set */
 	bool *dormant;		/* of each table of the ruleset */
 	uint32_t chain;		/* where the last rule went: rules come chain by chain */
+	mnl_cb_t each_rule;	/* is handed the messages of the rules, too; NULL: nobody */
+	void *context;
 };
+
+/*
+ * merlon_read_netlink() that hands the message of every rule to `each_rule`, too: large rulesets take the kernel long to say.
+ * When the ruleset changes meanwhile, they all come once more.
+ */
+int merlon_read_along(struct mnl_socket *netlink, mnl_cb_t each_rule, void *context, struct merlon_ruleset **ret_ruleset,
+		      struct merlon_diag *diag);
 
 /* Reads all sets and their elements. 0 or a negative errno (-EINTR: changed meanwhile). */
 int merlon_sets_read(struct merlon_reader *reader);

@@ -59,7 +59,7 @@ struct taking {
 	struct merlon_snapshot *snapshot;
 	const struct kind *kind;
 	size_t room, handles_room;
-	uint32_t set_id;
+	uint32_t set_id, generation;
 	struct counted *counted;	/* owned */
 	size_t n_counted;
 };
@@ -303,7 +303,16 @@ static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t fr
 	return r;
 }
 
-static int take_once(struct mnl_socket *netlink, struct taking *t)
+static int take_rules(struct mnl_socket *netlink, struct taking *t, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
+{
+	if (!ret_ruleset)
+		return take_all(netlink, t, &rules);
+	t->kind = &rules;
+	return merlon_read_along(netlink, take_message, t, ret_ruleset, diag);
+}
+
+/* `ret_ruleset` NULL: it is not asked for. */
+static int take_once(struct mnl_socket *netlink, struct taking *t, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
 {
 	uint32_t before = 0, after = 0;
 	size_t from, to;
@@ -321,9 +330,10 @@ static int take_once(struct mnl_socket *netlink, struct taking *t)
 		return r;
 	to = t->snapshot->bytes;
 	if ((r = take_all(netlink, t, &objects)) < 0 || (r = take_all(netlink, t, &flowtables)) < 0 ||
-	    (r = take_elements(netlink, t, from, to)) < 0 || (r = take_all(netlink, t, &rules)) < 0 ||
+	    (r = take_elements(netlink, t, from, to)) < 0 || (r = take_rules(netlink, t, ret_ruleset, diag)) < 0 ||
 	    (r = merlon_nft_generation(netlink, &after)) < 0)
 		return r == -ENOENT ? -EINTR : r;
+	t->generation = after;
 	return before == after ? 0 : -EINTR;
 }
 
@@ -334,13 +344,41 @@ int merlon_snapshot_take(struct mnl_socket *netlink, struct merlon_snapshot *ret
 	int r = -EINTR, tries;
 
 	for (tries = 0; tries < TRIES && r == -EINTR; tries++)
-		r = take_once(netlink, &t);
+		r = take_once(netlink, &t, NULL, NULL);
 	forget_counted(&t);
 	if (r < 0) {
 		merlon_snapshot_clear(&snapshot);
 		return r == -EINTR ? -EAGAIN : r;
 	}
 	*ret = snapshot;
+	return 0;
+}
+
+int merlon_snapshot_and_ruleset(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_snapshot *ret,
+				uint32_t *ret_generation, struct merlon_diag *diag)
+{
+	struct merlon_ruleset *ruleset = NULL;
+	struct merlon_snapshot snapshot = { 0 };
+	struct taking t = { .snapshot = &snapshot };
+	int r = -EINTR, tries;
+
+	for (tries = 0; tries < TRIES && r == -EINTR; tries++) {
+		merlon_ruleset_free(ruleset);
+		ruleset = NULL;
+		r = take_once(netlink, &t, &ruleset, diag);
+	}
+	forget_counted(&t);
+	if (r < 0) {
+		merlon_ruleset_free(ruleset);
+		merlon_snapshot_clear(&snapshot);
+		if (!diag->n)
+			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read nf_tables: %s",
+					r == -EINTR ? "it kept changing" : strerror(-r));
+		return r == -EINTR ? -EAGAIN : r;
+	}
+	*ret_ruleset = ruleset;
+	*ret = snapshot;
+	*ret_generation = t.generation;
 	return 0;
 }
 

@@ -31,6 +31,12 @@ int merlon_nft_generation(struct mnl_socket *netlink, uint32_t *ret);
 
 /* 0; -EAGAIN: it kept changing; or another negative errno. */
 int merlon_snapshot_take(struct mnl_socket *netlink, struct merlon_snapshot *ret);
+/*
+ * The ruleset as merlon_read_netlink() has it, and the snapshot, both of one generation, which *ret_generation says. 0; or a
+ * negative errno with a diagnostic.
+ */
+int merlon_snapshot_and_ruleset(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_snapshot *ret,
+				uint32_t *ret_generation, struct merlon_diag *diag);
 void merlon_snapshot_clear(struct merlon_snapshot *snapshot);
 /*
  * Replaces whatever the namespace holds, in one transaction: on an error nothing was changed. With `generation` not

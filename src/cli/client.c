@@ -51,6 +51,14 @@ static int connect_to(const char *path, sd_bus **ret)
 	return 0;
 }
 
+/* json_loadfd() asks the kernel for each byte. */
+static json_t *load_file(int fd)
+{
+	_cleanup_fclose_ FILE *in = fdopen(dup(fd), "r");
+
+	return in ? json_loadf(in, 0, NULL) : NULL;
+}
+
 /* One of: "s" JSON; "is" a status and JSON; "ish" and a file of text; "h" a file of JSON. */
 static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 {
@@ -60,7 +68,7 @@ static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 	if (!strcmp(signature, "h")) {
 		r = sd_bus_message_read(message, "h", &fd);
 		if (r >= 0 && lseek(fd, 0, SEEK_SET) == 0)
-			ret->answer = json_loadfd(fd, 0, NULL);
+			ret->answer = load_file(fd);
 	} else if (!strcmp(signature, "ish")) {
 		r = sd_bus_message_read(message, "ish", &ret->status, &text, &fd);
 		if (r >= 0)

@@ -18,33 +18,6 @@
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
-#define TRIES 20
-
-/* The ruleset, and the same once more as netlink has it. */
-static int read_both(struct merlon_daemon *d, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot, uint32_t *ret_generation,
-		     struct merlon_diag *diag)
-{
-	uint32_t before = 0, after = 1;
-	int r = 0, tries;
-
-	for (tries = 0; tries < TRIES && before != after; tries++) {
-		merlon_ruleset_free(*ret);
-		*ret = NULL;
-		merlon_snapshot_clear(ret_snapshot);
-		if ((r = merlon_nft_generation(d->space.netlink, &before)) < 0 ||
-		    (r = merlon_read_netlink(d->space.netlink, ret, diag)) < 0 ||
-		    (r = merlon_snapshot_take(d->space.netlink, ret_snapshot)) < 0 ||
-		    (r = merlon_nft_generation(d->space.netlink, &after)) < 0)
-			break;
-	}
-	if (!r && before != after)
-		r = -EAGAIN;
-	if (r < 0 && !diag->n)
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read the policy namespace: %s", strerror(-r));
-	*ret_generation = after;
-	return r;
-}
-
 /* A policy whose rules nobody here knows is not what a change of an empty namespace is about. */
 static int is_known(const struct merlon_daemon *d, struct merlon_diag *diag)
 {
@@ -82,7 +55,7 @@ static int take_over(struct merlon_daemon *d, json_t **report, struct merlon_dia
 	if (r)
 		return r;
 	next.sources = d->enforced.sources ? json_deep_copy(d->enforced.sources) : json_array();
-	r = read_both(d, &next.ruleset, &snapshot, &generation, diag) < 0 ? MERLON_EXIT_FAILED : 0;
+	r = merlon_snapshot_and_ruleset(d->space.netlink, &next.ruleset, &snapshot, &generation, diag) < 0 ? MERLON_EXIT_FAILED : 0;
 	next.loaded_ns = merlon_now_ns();
 	if (!r) {
 		/* also what is refused need not be read again */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `merlon apply`: from files to a policy in force. */
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -153,34 +152,18 @@ static json_t *sources_of(const json_t *request)
 	return list;
 }
 
-/* What the namespace holds, for the policy namespace to follow. Not having it is no reason against the policy. */
-static void take_snapshot(int netns, struct merlon_snapshot *ret, struct merlon_diag *diag)
+static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_snapshot *snapshot,
+			      json_t *report, struct merlon_diag *diag)
 {
-	struct mnl_socket *netlink = merlon_space_socket(netns);
-	int r = netlink ? merlon_snapshot_take(netlink, ret) : -errno;
-
-	if (netlink)
-		mnl_socket_close(netlink);
-	if (r < 0)
-		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 }, "cannot read nf_tables a second time: %s", strerror(-r));
-}
-
-static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *next, int netns, json_t *report,
-			      struct merlon_diag *diag)
-{
-	struct merlon_snapshot snapshot = { 0 };
 	int r = merlon_policy_settle(next, report, diag);
 
 	if (!r)
 		r = is_something(next, diag);
 	if (r)
 		return r;
-	take_snapshot(netns, &snapshot, diag);
-	sd_notify(0, "WATCHDOG=1");
 	r = merlon_enforce(d, next, NULL, false, diag);
 	if (!r)
-		merlon_space_hold(d, &snapshot, diag);
-	merlon_snapshot_clear(&snapshot);
+		merlon_space_hold(d, snapshot, diag);
 	return r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 }
 
@@ -191,12 +174,12 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 		.audit = json_is_true(json_object_get(request, "audit")),
 		.partial = json_is_true(json_object_get(request, "allow_partial")),
 	};
-	_cleanup_close_ int netns = -1;
+	struct merlon_snapshot snapshot = { 0 };
 	size_t n;
 	int r = read_request(request, source, &n, diag);
 
 	if (!r)
-		r = merlon_read_files_in(source, n, &netns, &next.ruleset, diag);
+		r = merlon_read_files_and(source, n, &next.ruleset, &snapshot, diag);
 	if (r < 0)
 		return MERLON_EXIT_FAILED;
 	next.loaded_ns = merlon_now_ns();
@@ -205,7 +188,8 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	json_decref(*report);
 	*report = merlon_report(next.ruleset);
 	sd_notify(0, "WATCHDOG=1");
-	r = settle_and_enforce(d, &next, netns, *report, diag);
+	r = settle_and_enforce(d, &next, &snapshot, *report, diag);
+	merlon_snapshot_clear(&snapshot);
 	merlon_enforced_clear(&next);
 	return r;
 }

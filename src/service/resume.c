@@ -29,7 +29,8 @@ static bool same_image(const struct merlon_policy *policy, const uint64_t *image
 }
 
 /* The sources as they were applied, in a namespace of their own. */
-static int read_sources(const struct merlon_enforced *saved, int *ret_netns, struct merlon_ruleset **ret, struct merlon_diag *diag)
+static int read_sources(const struct merlon_enforced *saved, struct merlon_snapshot *ret_snapshot, struct merlon_ruleset **ret,
+			struct merlon_diag *diag)
 {
 	struct merlon_source source[MOST_FILES];
 	struct merlon_ruleset *ruleset;
@@ -46,7 +47,7 @@ static int read_sources(const struct merlon_enforced *saved, int *ret_netns, str
 		if (family)
 			source[i].family = !strcmp(family, "ip6") ? AF_INET6 : AF_INET;
 	}
-	r = merlon_read_files_in(source, i, ret_netns, &ruleset, diag);
+	r = merlon_read_files_and(source, i, &ruleset, ret_snapshot, diag);
 	if (r < 0)
 		return r;
 	for (j = 0; j < ruleset->n_files; j++)
@@ -95,12 +96,25 @@ static void place_rules(struct merlon_ruleset *ruleset, struct merlon_chain *cha
 	}
 }
 
-/* What the policy namespace held when it was saved. */
-static int read_snapshot(const char *path, const json_t *places, int *ret_netns, struct merlon_ruleset **ret, struct merlon_diag *diag)
+/* Loads what the policy namespace held when it was saved. */
+static int load_snapshot(int netns, const char *path)
 {
-	struct merlon_snapshot snapshot;
+	struct merlon_snapshot snapshot = { 0 };
+	struct mnl_socket *netlink = merlon_space_socket(netns);
+	int r = netlink ? merlon_snapshot_read(path, &snapshot) : -errno;
+
+	if (!r)
+		r = merlon_snapshot_restore(netlink, &snapshot, NULL);
+	if (netlink)
+		mnl_socket_close(netlink);
+	merlon_snapshot_clear(&snapshot);
+	return r;
+}
+
+static int read_snapshot(const char *path, const json_t *places, struct merlon_snapshot *ret_snapshot, struct merlon_ruleset **ret,
+			 struct merlon_diag *diag)
+{
 	_cleanup_close_ int netns = -1;
-	struct mnl_socket *netlink;
 	struct merlon_chain *chain;
 	const json_t *p;
 	size_t i;
@@ -108,31 +122,22 @@ static int read_snapshot(const char *path, const json_t *places, int *ret_netns,
 
 	if (r < 0)
 		return r;
-	r = merlon_snapshot_read(path, &snapshot);
-	if (r < 0) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = path }, "cannot read what was applied: %s", strerror(-r));
-		return r;
-	}
-	netlink = merlon_space_socket(netns);
-	r = netlink ? merlon_snapshot_restore(netlink, &snapshot, NULL) : -errno;
-	merlon_snapshot_clear(&snapshot);
+	r = load_snapshot(netns, path);
 	if (r < 0)
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = path }, "cannot load what was applied: %s", strerror(-r));
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = path }, "cannot load what was in force: %s", strerror(-r));
 	else
-		r = merlon_read_netlink(netlink, ret, diag);
-	if (netlink)
-		mnl_socket_close(netlink);
+		r = merlon_read_namespace(netns, ret, ret_snapshot, diag);
 	if (r < 0)
 		return r;
 	json_array_foreach(places, i, p)
 		if ((chain = find_chain(*ret, p)))
 			place_rules(*ret, chain, json_object_get(p, "rules"));
 	merlon_nft_texts(netns, *ret);
-	*ret_netns = TAKE_FD(netns);
 	return 0;
 }
 
-static int read_saved(struct merlon_daemon *d, uint32_t generation, int *ret_netns, struct merlon_enforced *saved, struct merlon_diag *diag)
+static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlon_snapshot *ret_snapshot,
+		      struct merlon_enforced *saved, struct merlon_diag *diag)
 {
 	char path[PATH_MAX];
 	json_t *places = NULL;
@@ -141,8 +146,8 @@ static int read_saved(struct merlon_daemon *d, uint32_t generation, int *ret_net
 	if (r < 0)
 		return r;
 	merlon_state_snapshot_path(d, generation, path);
-	r = saved->edited ? read_snapshot(path, places, ret_netns, &saved->ruleset, diag) :
-			    read_sources(saved, ret_netns, &saved->ruleset, diag);
+	r = saved->edited ? read_snapshot(path, places, ret_snapshot, &saved->ruleset, diag) :
+			    read_sources(saved, ret_snapshot, &saved->ruleset, diag);
 	json_decref(places);
 	if (!r && saved->partial) {
 		json_t *left_out = json_array();
@@ -200,23 +205,15 @@ static int resume(struct merlon_daemon *d, struct merlon_diag *diag)
 	struct merlon_compile_options options = { 0 };
 	struct merlon_enforced saved = { 0 };
 	struct merlon_snapshot snapshot = { 0 };
-	struct mnl_socket *netlink = NULL;
-	_cleanup_close_ int netns = -1;
 	int r;
 
 	if (merlon_dataplane_in_force(d->dp, &options) < 0)
 		return 0;
-	r = read_saved(d, options.generation, &netns, &saved, diag);
-	if (!r && !(netlink = merlon_space_socket(netns)))
-		r = -errno;
-	if (!r)
-		r = merlon_snapshot_take(netlink, &snapshot);
+	r = read_saved(d, options.generation, &snapshot, &saved, diag);
 	if (!r)
 		r = take_up(d, &saved, &snapshot, diag);
 	if (!r)
 		hold(d, &snapshot);
-	if (netlink)
-		mnl_socket_close(netlink);
 	merlon_snapshot_clear(&snapshot);
 	merlon_enforced_clear(&saved);
 	return r;
