@@ -69,7 +69,9 @@ void merlon_policy_resume(struct merlon_daemon *d);
  */
 int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
 		   struct merlon_diag *diag);
-struct merlon_compile_options merlon_enforce_options(const struct merlon_daemon *d, const struct merlon_enforced *next);
+/* What a compilation needs to know of this host as it is now. */
+int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced *next, struct merlon_compile_options *ret,
+			   struct merlon_diag *diag);
 /* Compiles the ruleset in force anew: for interfaces that its image had no room for, or other addresses. */
 int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_enforce_timeouts(struct merlon_daemon *d);
@@ -117,6 +119,8 @@ int merlon_links_open(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_links_close(struct merlon_daemon *d);
 /* Enters all interfaces into the image in force and attaches to the chosen ones. */
 void merlon_links_sync(struct merlon_daemon *d);
+/* Reads the addresses of the namespace; 1: they are others than before, or an error. */
+int merlon_links_addresses(struct merlon_daemon *d);
 /* Attaches to the chosen interfaces before there is something to enforce; an error if one of them cannot be filtered. */
 int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag);
 const char *merlon_links_name(const struct merlon_daemon *d, unsigned index);

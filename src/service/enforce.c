@@ -2,6 +2,7 @@
 /* From a ruleset to a policy in force. Until the last step nothing of the old one is touched. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
@@ -17,13 +18,21 @@ void merlon_enforced_clear(struct merlon_enforced *enforced)
 	*enforced = (struct merlon_enforced){ 0 };
 }
 
-struct merlon_compile_options merlon_enforce_options(const struct merlon_daemon *d, const struct merlon_enforced *next)
+int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced *next, struct merlon_compile_options *ret,
+			   struct merlon_diag *diag)
 {
-	return (struct merlon_compile_options){
+	int r = merlon_links_addresses(d);
+
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot list the addresses: %s", strerror(-r));
+		return r;
+	}
+	*ret = (struct merlon_compile_options){
 		.interface = d->interface, .n_interfaces = d->n_interfaces,
 		.address = d->address, .n_addresses = d->n_addresses,
 		.loaded_ns = next->loaded_ns,
 	};
+	return 0;
 }
 
 static uint64_t realtime_us(void)
@@ -66,9 +75,11 @@ static int swap(struct merlon_daemon *d, struct merlon_enforced *next, bool carr
 int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
 		   struct merlon_diag *diag)
 {
-	struct merlon_compile_options options = merlon_enforce_options(d, next);
-	int r;
+	struct merlon_compile_options options;
+	int r = merlon_enforce_options(d, next, &options, diag);
 
+	if (r < 0)
+		return r;
 	merlon_dataplane_prepare(d->dp, &options);
 	r = merlon_compile(next->ruleset, &options, &next->policy, diag);
 	if (r < 0)

@@ -121,6 +121,53 @@ void merlon_links_sync(struct merlon_daemon *d)
 	merlon_diag_clear(&diag);
 }
 
+static bool same_addresses(const struct merlon_address *a, size_t n_a, const struct merlon_address *b, size_t n_b)
+{
+	size_t i;
+
+	if (n_a != n_b)
+		return false;
+	for (i = 0; i < n_a; i++)
+		if (a[i].family != b[i].family || a[i].bits != b[i].bits || a[i].type != b[i].type ||
+		    a[i].ifindex != b[i].ifindex || memcmp(a[i].address, b[i].address, sizeof(a[i].address)))
+			return false;
+	return true;
+}
+
+int merlon_links_addresses(struct merlon_daemon *d)
+{
+	struct merlon_address *address;
+	size_t n;
+	int r = merlon_addresses(&address, &n);
+
+	if (r < 0)
+		return r;
+	r = !same_addresses(address, n, d->address, d->n_addresses);
+	free(d->address);
+	d->address = address;
+	d->n_addresses = n;
+	return r;
+}
+
+/* Rules that ask what kind of address something is have the answers in their image. */
+static void renew_addresses(struct merlon_daemon *d)
+{
+	struct merlon_diag diag = { 0 };
+	int r;
+
+	if (!d->enforced.policy || !d->enforced.policy->uses_addresses)
+		return;
+	r = merlon_links_addresses(d);
+	if (r > 0)
+		r = merlon_enforce_renew(d, &diag);
+	if (r < 0) {
+		merlon_journal_diag(&diag);
+		merlon_journal_note(3, "addresses have changed, and the policy could not follow: generation %u judges by those before: %s",
+				    merlon_dataplane_generation(d->dp), strerror(-r));
+	}
+	merlon_diag_clear(&diag);
+}
+
 struct batch {
 	struct merlon_daemon *d;
 	bool links, routes;
@@ -183,6 +230,8 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *c
 	}
 	if (batch.links)
 		merlon_links_sync(batch.d);
+	if (batch.routes)
+		renew_addresses(batch.d);
 	if (batch.routes || batch.links)
 		merlon_dataplane_routes_changed(batch.d->dp);
 	return 0;
@@ -230,7 +279,9 @@ void merlon_links_close(struct merlon_daemon *d)
 	if (d->rtnl)
 		mnl_socket_close(d->rtnl);
 	free(d->interface);
+	free(d->address);
 	d->rtnl = NULL;
 	d->interface = NULL;
+	d->address = NULL;
 	d->n_interfaces = 0;
 }

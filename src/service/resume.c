@@ -172,9 +172,11 @@ static void hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot)
 /* Takes over *saved. */
 static int take_up(struct merlon_daemon *d, struct merlon_enforced *saved, const struct merlon_snapshot *snapshot, struct merlon_diag *diag)
 {
-	struct merlon_compile_options options = merlon_enforce_options(d, saved);
-	int r;
+	struct merlon_compile_options options;
+	int r = merlon_enforce_options(d, saved, &options, diag);
 
+	if (r < 0)
+		return r;
 	merlon_dataplane_in_force(d->dp, &options);
 	r = merlon_compile(saved->ruleset, &options, &saved->policy, diag);
 	if (r < 0)

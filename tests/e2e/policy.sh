@@ -200,6 +200,64 @@ start
 ok "... and is taken up" status_is .policy_known true
 ok "... the namespace is mounted anew" sh -c "nsenter --net='$space' nft list set inet t banned | grep -q 10.77.0.2"
 
+# Address types and times to live.
+cat >types.nft <<'END'
+table inet t {
+	set late {
+		type ipv4_addr
+		flags timeout
+		elements = { 10.77.0.6 timeout 1h, 10.77.0.7 timeout 12s }
+	}
+	chain in {
+		type filter hook input priority filter; policy accept;
+		iifname "up0" fib saddr type local counter drop
+		ip saddr @late udp dport 7001 counter drop
+		udp dport 7001 counter accept
+	}
+}
+END
+ok "address types and times to live" "$merlon" apply types.nft
+in_client ip addr add 10.77.0.5/24 dev down0
+in_client ip addr add 10.77.0.6/24 dev down0
+in_client ip addr add 10.77.0.7/24 dev down0
+send_from() { # address, count
+	in_client python3 -c "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('$1', 0))
+for _ in range($2): s.sendto(b'0123456789', ('10.77.0.1', 7001))"
+}
+send_from 10.77.0.5 4
+ok "... another's address" count_is 'dport 7001 .*accept' 4
+in_host ip addr add 10.77.0.5/32 dev lo
+address_known() { send_from 10.77.0.5 1; [ "$(counted 'type local')" -gt 0 ]; }
+ok "... becomes the host's own" eventually address_known
+passed=$(counted 'dport 7001 .*accept') dropped=$(counted 'type local')
+in_host ip addr del 10.77.0.5/32 dev lo
+address_gone() { local before; before=$(counted 'dport 7001 .*accept'); send_from 10.77.0.5 1; [ "$(counted 'dport 7001 .*accept')" -gt "$before" ]; }
+ok "... and no longer" eventually address_gone
+went_on() { [ "$(counted 'dport 7001 .*accept')" -gt "$passed" ] && [ "$(counted 'type local')" -ge "$dropped" ]; }
+ok "... counts went on all the while" went_on
+send_from 10.77.0.6 3
+send_from 10.77.0.7 2
+ok "elements with times match" count_is '@late' 5
+generation=$("$merlon" status --json | jq .generation)
+stop_daemon KILL
+start
+ok "a restarted daemon finds the same image" status_is .generation "$generation"
+ok "... and counts" count_is '@late' 5
+element_left() { # address, most seconds it may have
+	local left
+	left=$(in_space nft -j list set inet t late | jq --arg a "$1" '[.nftables[].set? | select(. != null) | .elem[].elem | select(.val == $a) | .expires][0]')
+	[ "$left" -le "$2" ] || { echo "$left s are left"; return 1; }
+}
+ok "... times to live went on" element_left 10.77.0.7 11
+gone() { send_from 10.77.0.7 1; [ "$(counted '@late')" = "$before" ] || { before=$(counted '@late'); return 1; }; }
+before=$(counted '@late')
+for _ in $(seq 40); do gone && break; sleep 0.5; done
+ok "... and end" gone
+send_from 10.77.0.6 1
+ok "... not those of others" count_is '@late' "$((before + 1))"
+
 ok "flush" "$merlon" flush
 ok "... everything passes" connects 7000
 ok "... status says so" status_is .mode idle
