@@ -48,7 +48,8 @@ bool merlon_nft_only_lists(const struct merlon_nft_command *command)
 {
 	const char *p = command->text;
 
-	if (!p || json_array_size(command->include) || json_array_size(command->define) || command->debug)
+	/* names are looked up in the network by whoever may do anything */
+	if (!p || command->output & NFT_CTX_OUTPUT_REVERSEDNS || json_array_size(command->include) || json_array_size(command->define) || command->debug)
 		return false;
 	p += strspn(p, " ");
 	if (strncmp(p, "list", 4) || (p[4] && p[4] != ' '))

@@ -39,9 +39,11 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 	json_decref(*report);
 	*report = merlon_report(next->ruleset);
 	r = merlon_policy_settle(next, *report, diag);
-	if (!r)
-		r = merlon_enforce(d, next, snapshot, true, diag) < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
-	return r;
+	if (r)
+		return r;
+	r = merlon_enforce(d, next, snapshot, true, diag);
+	/* what the data plane has no way or no room for is refused as much as what the reader does not understand */
+	return !r ? MERLON_EXIT_DONE : r == -EINVAL && !next->policy ? MERLON_EXIT_REFUSED : MERLON_EXIT_FAILED;
 }
 
 /* What the namespace holds becomes the policy. An enum merlon_exit. */
@@ -122,19 +124,24 @@ static int remember(struct merlon_daemon *d, struct merlon_snapshot *ret, struct
 	return r;
 }
 
+/* `before` without messages: it was what is in force, and what is known of that will do. */
 static void put_back(struct merlon_daemon *d, struct merlon_snapshot *before, struct merlon_diag *diag)
 {
-	json_t *differed = json_incref(d->space.differs);
+	uint32_t generation = d->space.generation;
+	struct merlon_snapshot known;
 
-	/* what is in force is what it was before */
-	if (!before->messages) {
-		*before = d->space.snapshot;
-		d->space.snapshot = (struct merlon_snapshot){ 0 };
+	if (before->messages && d->space.differs) {
+		merlon_space_put(d, before, &generation, diag);
+		return;
 	}
-	merlon_space_hold(d, before, diag);
-	if (differed && !d->space.differs)
-		d->space.differs = json_incref(differed);
-	json_decref(differed);
+	if (before->messages) {
+		merlon_space_hold(d, before, &generation, diag);
+		return;
+	}
+	known = d->space.snapshot;
+	d->space.snapshot = (struct merlon_snapshot){ 0 };
+	if (merlon_space_hold(d, &known, &generation, diag) < 0)
+		d->space.snapshot = known;
 }
 
 static int change(struct merlon_daemon *d, const struct merlon_nft_command *command, json_t **report, char **ret_output,
@@ -203,7 +210,7 @@ int merlon_policy_flush(struct merlon_daemon *d, json_t **ret_report)
 		status = MERLON_EXIT_DONE;
 	else if (next.ruleset && merlon_enforce(d, &next, &nothing, false, &diag) == 0)
 		status = MERLON_EXIT_DONE;
-	if (status == MERLON_EXIT_DONE && merlon_space_hold(d, &nothing, &diag) < 0)
+	if (status == MERLON_EXIT_DONE && merlon_space_hold(d, &nothing, NULL, &diag) < 0)
 		status = MERLON_EXIT_FAILED;
 	merlon_enforced_clear(&next);
 	merlon_policy_report(d, status, report, &diag);

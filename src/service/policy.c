@@ -163,7 +163,7 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 		return r;
 	r = merlon_enforce(d, next, NULL, false, diag);
 	if (!r)
-		merlon_space_hold(d, snapshot, diag);
+		merlon_space_hold(d, snapshot, NULL, diag);
 	return r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 }
 

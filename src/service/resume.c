@@ -164,7 +164,7 @@ static void hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot)
 	struct merlon_diag diag = { 0 };
 
 	merlon_snapshot_age(snapshot, (merlon_now_ns() - d->enforced.loaded_ns) / 1000000);
-	merlon_space_hold(d, snapshot, &diag);
+	merlon_space_hold(d, snapshot, NULL, &diag);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);
 }

@@ -70,11 +70,11 @@ void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot
 	merlon_space_agrees(d);
 }
 
-int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, struct merlon_diag *diag)
+int merlon_space_put(struct merlon_daemon *d, const struct merlon_snapshot *snapshot, const uint32_t *generation,
+		     struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
-	size_t i;
-	int r = merlon_snapshot_restore(s->netlink, snapshot, NULL);
+	int r = merlon_snapshot_restore(s->netlink, snapshot, generation);
 
 	if (!r && d->enforced.ruleset && snapshot->n_handles)
 		r = merlon_snapshot_handles(s->netlink, snapshot, d->enforced.ruleset);
@@ -82,11 +82,22 @@ int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot,
 		r = merlon_nft_generation(s->netlink, &s->generation);
 	if (r < 0) {
 		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
-				"the policy namespace does not hold what is in force: %s", strerror(-r));
+				"the policy namespace does not hold what is in force: %s",
+				r == -ERESTART ? "others changed it meanwhile" : strerror(-r));
 		merlon_diag_cure(diag, "apply the ruleset again; until then, `merlon nft` has nothing to work on");
 		merlon_space_differs(d, diag);
-		return r;
 	}
+	return r;
+}
+
+int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
+		      struct merlon_diag *diag)
+{
+	int r = merlon_space_put(d, snapshot, generation, diag);
+	size_t i;
+
+	if (r < 0)
+		return r;
 	/* put back once more, it would give the same handles again */
 	for (i = 0; i < snapshot->n_handles; i++)
 		snapshot->handle[i].was = snapshot->handle[i].becomes;

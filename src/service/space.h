@@ -36,10 +36,15 @@ void merlon_space_close(struct merlon_daemon *d);
 struct mnl_socket *merlon_space_socket(int netns);
 
 /*
- * Makes it hold `snapshot`, which is taken over and left empty, and gives the ruleset in force the handles that its rules
- * have there. 0 or a negative errno; it is marked as different then, and the reason is in `diag`.
+ * Makes it hold `snapshot`, which is taken over and left empty on success, and gives the ruleset in force the handles that its rules
+ * have there. With `generation` not NULL only if it is still of that generation: what others changed meanwhile is not lost.
+ * 0 or a negative errno; it is marked as different then, and the reason is in `diag`.
  */
-int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, struct merlon_diag *diag);
+int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
+		      struct merlon_diag *diag);
+/* The same with something else than what is in force. */
+int merlon_space_put(struct merlon_daemon *d, const struct merlon_snapshot *snapshot, const uint32_t *generation,
+		     struct merlon_diag *diag);
 /* Takes over `snapshot`, which was taken here: what is held now is in force. */
 void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot);
 /* Takes note that it does not hold what is in force. */

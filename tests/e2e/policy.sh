@@ -172,6 +172,9 @@ ok "what cannot be enforced: status says that the namespace differs" eventually 
 ok "... for people, too" sh -c "'$merlon' status | grep -q 'namespace.*differs'"
 ok "... the journal says why" grep -q quota log
 ok "... the policy stays" connects 7000
+ok "... a command that does not mend it is refused" fails 3 quota "$merlon" nft add element inet t banned '{ 10.7.0.1 }'
+ok "... and leaves the namespace as others made it" sh -c "nsenter --net='$space' nft list ruleset | grep quota && ! nsenter --net='$space' nft list ruleset | grep -F 10.7.0.1"
+ok "... which still differs" status_is .netns_differs true
 in_space nft delete rule inet t in handle "$(in_space nft -a list ruleset | sed -n 's/.*quota.*handle //p')"
 ok "... until that is gone" eventually status_is .netns_differs false
 ok "iptables in the namespace" in_space iptables-nft -A INPUT -p tcp -m multiport --dports 7008,7009 -m comment --comment mine -j DROP
