@@ -56,7 +56,8 @@ int merlon_policy_apply(struct merlon_daemon *d, const json_t *request, json_t *
 /* Gives file number `index` of the ruleset another name. */
 int merlon_policy_rename_file(struct merlon_ruleset *ruleset, size_t index, const char *name);
 /* 0, an exit status, or an error; the report gains what was refused or left out. */
-int merlon_policy_settle(const struct merlon_enforced *next, json_t *report, struct merlon_diag *diag);
+int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
+			 struct merlon_diag *diag);
 /* Completes a report by what is in force now, and says in the journal what became of it. */
 void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, struct merlon_diag *diag);
 
@@ -131,7 +132,7 @@ void merlon_bus_close(struct merlon_daemon *d);
 
 /* report.c: new references, NULL without memory. */
 /* What the counters of the policy in force, which must be known, counted in all; the caller's. */
-struct merlon_counter *merlon_count(struct merlon_daemon *d);
+struct merlon_counter *merlon_counts(struct merlon_daemon *d);
 json_t *merlon_status(struct merlon_daemon *d);
 json_t *merlon_stats(struct merlon_daemon *d);
 /* A file (memfd) with the list of sessions, or an error. */

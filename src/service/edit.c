@@ -38,7 +38,7 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 		return MERLON_EXIT_FAILED;
 	json_decref(*report);
 	*report = merlon_report(next->ruleset);
-	r = merlon_policy_settle(next, *report, diag);
+	r = merlon_policy_settle(d, next, *report, diag);
 	if (r)
 		return r;
 	r = merlon_enforce(d, next, snapshot, true, diag);

@@ -118,7 +118,7 @@ json_t *merlon_policy_list(struct merlon_daemon *d)
 				 "policy_known", p || !merlon_dataplane_generation(d->dp), "audit", d->enforced.audit);
 
 	if (p)
-		counted = merlon_count(d);
+		counted = merlon_counts(d);
 	if (counted)
 		add_counts(d, counted, 1);
 	json_object_set_new(list, "tables", list_tables(d->enforced.ruleset));

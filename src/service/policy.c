@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "compat/compat.h"
+#include "src/host/host.h"
 #include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/service/bus.h"
@@ -101,8 +102,28 @@ static void name_messages(struct merlon_diag *diag, const json_t *request)
 	}
 }
 
+/* Where TC would judge wrong. 0, or an enum merlon_exit; the report gains what was found. */
+static int settle_host(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
+		       struct merlon_diag *diag)
+{
+	const struct merlon_host_options options = {
+		.policy = next->ruleset, .interfaces = d->settings.pattern, .unseen_refuses = true,
+	};
+	struct merlon_host host;
+	int r;
+
+	if (merlon_host_check(&options, &host) < 0)
+		return MERLON_EXIT_FAILED;
+	json_object_set_new(report, "host", merlon_host_json(&host));
+	merlon_host_explain(&host, next->audit, diag);
+	r = merlon_host_refuses(&host) && !next->audit ? MERLON_EXIT_REFUSED : 0;
+	merlon_host_clear(&host);
+	return r;
+}
+
 /* What is refused or would be judged wrong. 0, or an enum merlon_exit. */
-int merlon_policy_settle(const struct merlon_enforced *next, json_t *report, struct merlon_diag *diag)
+int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
+			 struct merlon_diag *diag)
 {
 	if (json_array_size(json_object_get(report, "refused"))) {
 		json_t *left_out = next->partial ? json_array() : NULL;
@@ -117,7 +138,7 @@ int merlon_policy_settle(const struct merlon_enforced *next, json_t *report, str
 		json_object_set_new(report, "refused", json_array());
 	}
 	if (!merlon_ruleset_translates(next->ruleset) || next->audit)
-		return 0;
+		return settle_host(d, next, report, diag);
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the ruleset rewrites addresses (NAT): merlon would judge "
 			"packets before DNAT and after SNAT, and could pass what nf_tables drops");
 	merlon_diag_cure(diag, "merlon is not for hosts with NAT yet; --audit judges without dropping");
@@ -155,7 +176,7 @@ static json_t *sources_of(const json_t *request)
 static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_snapshot *snapshot,
 			      json_t *report, struct merlon_diag *diag)
 {
-	int r = merlon_policy_settle(next, report, diag);
+	int r = merlon_policy_settle(d, next, report, diag);
 
 	if (!r)
 		r = is_something(next, diag);

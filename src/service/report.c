@@ -169,7 +169,7 @@ static int add_in_order(const struct merlon_daemon *d, const struct merlon_count
 	return 0;
 }
 
-struct merlon_counter *merlon_count(struct merlon_daemon *d)
+struct merlon_counter *merlon_counts(struct merlon_daemon *d)
 {
 	const struct merlon_policy *p = d->enforced.policy;
 	_cleanup_free_ struct merlon_counter *counted = calloc(p->n_counters + 1, sizeof(*counted));
@@ -192,7 +192,7 @@ static json_t *rule_counters(struct merlon_daemon *d)
 
 	if (!p || !p->n_counters)
 		return list;
-	counted = merlon_count(d);
+	counted = merlon_counts(d);
 	if (counted)
 		add_in_order(d, counted, list);
 	return list;

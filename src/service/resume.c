@@ -8,6 +8,7 @@
 
 #include "compat/build.h"
 #include "compat/load.h"
+#include "src/host/host.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
@@ -221,6 +222,19 @@ static int resume(struct merlon_daemon *d, struct merlon_diag *diag)
 	return r;
 }
 
+/* What was applied stays in force; what the host has become meanwhile is told. */
+static void tell_host(const struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	const struct merlon_host_options options = { .policy = d->enforced.ruleset, .interfaces = d->settings.pattern };
+	struct merlon_host host;
+
+	if (!d->enforced.ruleset || merlon_host_check(&options, &host) < 0)
+		return;
+	merlon_host_explain(&host, true, diag);
+	merlon_journal_diag(diag);
+	merlon_host_clear(&host);
+}
+
 void merlon_policy_resume(struct merlon_daemon *d)
 {
 	struct merlon_diag diag = { 0 };
@@ -235,6 +249,8 @@ void merlon_policy_resume(struct merlon_daemon *d)
 		merlon_journal_note(4, "generation %u stays in force, but the rules behind it are not known here: apply the ruleset again to see them in reports",
 				    merlon_dataplane_generation(d->dp));
 		merlon_space_differs(d, &diag);
+	} else {
+		tell_host(d, &diag);
 	}
 	merlon_diag_clear(&diag);
 }
