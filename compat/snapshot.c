@@ -487,7 +487,7 @@ int merlon_snapshot_write(const struct merlon_snapshot *snapshot, const char *pa
 
 	if (!out)
 		return -errno;
-	if (fwrite(snapshot->messages, 1, snapshot->bytes, out) != snapshot->bytes || fflush(out))
+	if ((snapshot->bytes && fwrite(snapshot->messages, snapshot->bytes, 1, out) != 1) || fflush(out))
 		return -EIO;
 	return 0;
 }

@@ -404,8 +404,8 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 	return r;
 }
 
-int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
-			   struct merlon_handover *handover, struct merlon_diag *diag)
+int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
+			       struct merlon_handover *handover, struct merlon_diag *diag)
 {
 	struct merlon_class class;
 	int r;
@@ -416,6 +416,12 @@ int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_poli
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot put the policy in force");
 	return r;
+}
+
+int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
+			   struct merlon_diag *diag)
+{
+	return merlon_dataplane_hand_over(dp, policy, audit, NULL, diag);
 }
 
 /* Finds the pin of the image that the pointer leads to: opening it by its id would take CAP_SYS_ADMIN. */

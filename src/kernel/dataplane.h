@@ -60,9 +60,12 @@ struct merlon_handover {
 	int error;	/* out: the policy is in force, but `last` could not be read */
 };
 
-/* Puts a policy in force, as one step; on an error the old one stays. `handover` NULL: limits and counters start anew. */
+/* Puts a policy in force, as one step; on an error the old one stays. Limits and counters start anew. */
 int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
-			   struct merlon_handover *handover, struct merlon_diag *diag);
+			   struct merlon_diag *diag);
+/* The same, and what `handover` says goes on. */
+int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
+			       struct merlon_handover *handover, struct merlon_diag *diag);
 /* Whether the policy in force denies, or only says what it would deny. */
 int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit);
 /* The image in force, writable (for merlon_policy_bind()), NULL: none. */

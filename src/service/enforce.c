@@ -61,7 +61,7 @@ static int swap(struct merlon_daemon *d, struct merlon_enforced *next, bool carr
 	if (carry)
 		r = merlon_carry_prepare(&d->enforced, next->policy, &handover);
 	if (!r)
-		r = merlon_dataplane_apply(d->dp, next->policy, next->audit, carry ? &handover : NULL, diag);
+		r = merlon_dataplane_hand_over(d->dp, next->policy, next->audit, carry ? &handover : NULL, diag);
 	if (!r && carry) {
 		next->carried = merlon_carry_counts(&d->enforced, next->policy, &handover);
 		if (!next->carried)
