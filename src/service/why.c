@@ -252,7 +252,8 @@ static int judge(struct asking *a, struct merlon_why *why, json_t **ret)
 	unsigned ifindex = why->side == MERLON_INGRESS ? why->iif : why->oif;
 	struct merlon_why_frame f = { frame, ETH_HLEN + merlon_question_packet(&a->q, frame + ETH_HLEN), a->q.mark, ifindex };
 	struct merlon_explain explain = { .policy = a->d->enforced.policy, .iif = name_of(a, why->iif),
-					  .oif = name_of(a, why->oif) };
+					  .oif = name_of(a, why->oif), .address = a->d->address,
+					  .n_addresses = a->d->n_addresses, .loaded_ns = a->d->enforced.loaded_ns };
 	_cleanup_free_ uint64_t *limits = NULL;
 	int r;
 
