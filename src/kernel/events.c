@@ -59,6 +59,7 @@ int merlon_dataplane_events_consume(struct merlon_dataplane *dp)
 	if (!dp->ring)
 		return -ENOENT;
 	dp->budget = BUDGET;
-	r = ring_buffer__poll(dp->ring, 0);
+	/* whether or not a wake-up is still on its way */
+	r = ring_buffer__consume(dp->ring);
 	return r == -EAGAIN ? BUDGET : r;
 }

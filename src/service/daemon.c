@@ -21,7 +21,7 @@ static void on_event_record(void *context, const struct merlon_event *event)
 
 static void on_reject_record(void *context, const struct merlon_reject_event *event)
 {
-	merlon_answers_reject(context, event);
+	merlon_answers_reject(((struct merlon_daemon *)context)->answers, event);
 }
 
 static int on_rings(sd_event_source *source, int fd, uint32_t events, void *context)
@@ -103,7 +103,7 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 	r = merlon_dataplane_open(&options, &d->dp, diag);
 	if (r < 0)
 		return r;
-	r = merlon_answers_open(d, diag);
+	r = merlon_answers_open(d->dp, true, &d->answers, diag);
 	if (r < 0)
 		return r;
 	r = merlon_dataplane_events_open(d->dp, &handler);
@@ -145,7 +145,7 @@ static void stop(struct merlon_daemon *d)
 	merlon_bus_close(d);
 	merlon_space_close(d);
 	merlon_links_close(d);
-	merlon_answers_close(d);
+	merlon_answers_close(d->answers);
 	merlon_journal_close(d);
 	merlon_dataplane_close(d->dp);
 	merlon_enforced_clear(&d->enforced);

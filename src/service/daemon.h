@@ -9,11 +9,11 @@
 #include <systemd/sd-event.h>
 
 #include "src/compile/compile.h"
+#include "src/kernel/answers.h"
 #include "src/kernel/dataplane.h"
 #include "src/service/settings.h"
 #include "src/service/space.h"
 
-struct merlon_answers;
 struct merlon_journal;
 struct merlon_client;
 struct mnl_socket;
@@ -148,14 +148,6 @@ void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *ev
 /* The daemon's own messages. */
 void merlon_journal_diag(const struct merlon_diag *diag);
 void merlon_journal_note(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* answer.c */
-int merlon_answers_open(struct merlon_daemon *d, struct merlon_diag *diag);
-void merlon_answers_close(struct merlon_daemon *d);
-void merlon_answers_reject(struct merlon_daemon *d, const struct merlon_reject_event *event);
-
-/* timeouts.c: from the nf_conntrack sysctls of this namespace. */
-void merlon_timeouts_read(struct merlon_timeouts *ret, bool *ret_tcp_loose);
 
 /* daemon.c */
 int merlon_daemon_run(struct merlon_settings *settings);

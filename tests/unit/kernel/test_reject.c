@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "src/service/reject.h"
+#include "src/kernel/reject.h"
 
 static const struct merlon_reject_limits limits = { .ttl = 64, .hop_limit = 64 };
 

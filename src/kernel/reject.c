@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "src/service/reject.h"
+#include "src/kernel/reject.h"
 
 #include <errno.h>
 #include <net/if.h>

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "bpf/tcp.h"
-#include "src/service/daemon.h"
+#include "src/kernel/dataplane.h"
 #include "src/util/cleanup.h"
 
 /* Seconds, as net/netfilter/nf_conntrack_proto_{tcp,udp,icmp,icmpv6,generic}.c of Linux 6.18 has them. */

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sends the answers to rejected packets. Bounded as the kernel bounds its own: ICMP errors per destination by
- * net.ipv4.icmp_ratelimit (net/ipv4/inetpeer.c: a burst of six) and by icmp_msgs_per_sec for all; resets have no such
- * limit in the kernel, here the whole is bounded so that a flood of rejects can't take the daemon.
+ * Bounds: ICMP errors per destination by net.ipv4.icmp_ratelimit (net/ipv4/inetpeer.c: a burst of six) and by
+ * icmp_msgs_per_sec for all; resets have no such limit in the kernel, so theirs can be left out.
  */
+#include "src/kernel/answers.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
-#include "src/service/daemon.h"
-#include "src/service/reject.h"
+#include "src/kernel/reject.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
@@ -41,6 +42,7 @@ struct merlon_answers {
 	uint64_t all_cost_ns;
 	unsigned all_burst;
 	struct bucket peer[PEERS], all, resets;
+	bool bounded;		/* resets */
 };
 
 static bool take(struct bucket *bucket, uint64_t now, uint64_t cost_ns, unsigned burst)
@@ -72,7 +74,7 @@ static bool within_limits(struct merlon_answers *a, const struct merlon_reject_e
 	uint64_t now = merlon_now_ns(), cost = a->peer_cost_ns[event->family];
 
 	if (event->type == MERLON_REJECT_TCP_RST)
-		return take(&a->resets, now, 1000000000 / RESETS_PER_S, RESETS_PER_S);
+		return !a->bounded || take(&a->resets, now, 1000000000 / RESETS_PER_S, RESETS_PER_S);
 	/* Packets of this host to itself are not limited (icmpv4_xrlim_allow(): loopback). */
 	if (event->hook == MERLON_OUTPUT || event->iif == 1)
 		return true;
@@ -103,15 +105,15 @@ static bool is_broadcast(const struct merlon_answers *a, const struct merlon_rej
 	return connect(a->router, (struct sockaddr *)&to, sizeof(to)) < 0 && errno == EACCES;
 }
 
-void merlon_answers_reject(struct merlon_daemon *d, const struct merlon_reject_event *event)
+void merlon_answers_reject(struct merlon_answers *a, const struct merlon_reject_event *event)
 {
 	struct merlon_answer answer;
 	int fd;
 
-	if (merlon_reject_build(event, &d->answers->limits, &answer) < 0)
+	if (merlon_reject_build(event, &a->limits, &answer) < 0)
 		return;
-	fd = (event->ct_state == MERLON_CT_INVALID ? d->answers->plain : d->answers->related)[answer.kind];
-	if (fd >= 0 && !is_broadcast(d->answers, event) && within_limits(d->answers, event, &answer))
+	fd = (event->ct_state == MERLON_CT_INVALID ? a->plain : a->related)[answer.kind];
+	if (fd >= 0 && !is_broadcast(a, event) && within_limits(a, event, &answer))
 		send_answer(fd, &answer);
 }
 
@@ -146,7 +148,7 @@ static void open_sockets(int fd[KINDS])
 		block_input(fd[MERLON_ANSWER_ICMPV6]);
 }
 
-static int register_sockets(struct merlon_daemon *d)
+static int register_sockets(const struct merlon_answers *a, struct merlon_dataplane *dp)
 {
 	uint64_t cookie[KINDS];
 	size_t i, n = 0;
@@ -154,20 +156,15 @@ static int register_sockets(struct merlon_daemon *d)
 	for (i = 0; i < KINDS; i++) {
 		socklen_t size = sizeof(cookie[n]);
 
-		if (d->answers->related[i] >= 0 &&
-		    !getsockopt(d->answers->related[i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
+		if (a->related[i] >= 0 &&
+		    !getsockopt(a->related[i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
 			n++;
 	}
-	return merlon_dataplane_reject_sockets(d->dp, cookie, n);
+	return merlon_dataplane_reject_sockets(dp, cookie, n);
 }
 
-int merlon_answers_open(struct merlon_daemon *d, struct merlon_diag *diag)
+static int fill(struct merlon_answers *a, struct merlon_diag *diag)
 {
-	struct merlon_answers *a = calloc(1, sizeof(*a));
-
-	if (!a)
-		return -ENOMEM;
-	d->answers = a;
 	open_sockets(a->related);
 	open_sockets(a->plain);
 	a->router = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -185,20 +182,38 @@ int merlon_answers_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	a->all_cost_ns = 1000000000ULL / within(sysctl_number("/proc/sys/net/ipv4/icmp_msgs_per_sec", 1000), 1, 1000000000);
 	a->all_burst = sysctl_number("/proc/sys/net/ipv4/icmp_msgs_burst", 50);
 	a->peer_cost_ns[MERLON_IPV6] = sysctl_number("/proc/sys/net/ipv6/icmp/ratelimit", 1000) * 1000000ULL;
-	return register_sockets(d);
+	return 0;
 }
 
-void merlon_answers_close(struct merlon_daemon *d)
+int merlon_answers_open(struct merlon_dataplane *dp, bool bounded, struct merlon_answers **ret, struct merlon_diag *diag)
+{
+	struct merlon_answers *a = calloc(1, sizeof(*a));
+	int r;
+
+	if (!a)
+		return -ENOMEM;
+	a->bounded = bounded;
+	r = fill(a, diag);
+	if (!r)
+		r = register_sockets(a, dp);
+	if (r < 0) {
+		merlon_answers_close(a);
+		return r;
+	}
+	*ret = a;
+	return 0;
+}
+
+void merlon_answers_close(struct merlon_answers *a)
 {
 	size_t i;
 
-	if (!d->answers)
+	if (!a)
 		return;
-	merlon_closep(&d->answers->router);
+	merlon_closep(&a->router);
 	for (i = 0; i < KINDS; i++) {
-		merlon_closep(&d->answers->related[i]);
-		merlon_closep(&d->answers->plain[i]);
+		merlon_closep(&a->related[i]);
+		merlon_closep(&a->plain[i]);
 	}
-	free(d->answers);
-	d->answers = NULL;
+	free(a);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The answer to a rejected packet, as net/ipv4/netfilter/nf_reject_ipv4.c and its IPv6 twin would send it. */
-#ifndef MERLON_SERVICE_REJECT_H
-#define MERLON_SERVICE_REJECT_H
+#ifndef MERLON_KERNEL_REJECT_H
+#define MERLON_KERNEL_REJECT_H
 
 #include <netinet/in.h>
 #include <stddef.h>
