@@ -70,7 +70,7 @@ merlon_noinline void merlon_report_one(struct __sk_buff *skb, const struct merlo
 	event->log = what->log;
 	event->verdict = what->verdict;
 	event->audit = what->audit;
-	event->mark = skb->mark;
+	event->mark = what->mark;
 	event->uid = merlon_uid(skb, s);
 	bpf_ringbuf_submit(event, 0);
 	merlon_stat(MERLON_STAT_EVENTS);
@@ -96,6 +96,7 @@ __noinline int merlon_report(struct __sk_buff *skb)
 			break;
 		what.rule = w->logs[i].rule;
 		what.log = w->logs[i].log;
+		what.mark = w->logs[i].mark;
 		merlon_report_one(skb, s, w, &what);
 	}
 	if (w->logs_lost) {
@@ -109,6 +110,7 @@ __noinline int merlon_report(struct __sk_buff *skb)
 	what.kind = MERLON_EVENT_VERDICT;
 	what.rule = w->rule;
 	what.log = 0;
+	what.mark = w->mark;
 	merlon_report_one(skb, s, w, &what);
 	return 0;
 }

@@ -9,7 +9,7 @@
 #include "bpf/env.h"
 #include "bpf/image.h"
 
-#define MERLON_WALK_LOGS 4
+#define MERLON_WALK_LOGS 16
 
 /*
  * The classifier's work area and answer; in the BPF programs an entry of a per-CPU map. The caller fills `packet`
@@ -29,7 +29,7 @@ struct merlon_walk {
 	__u8 failed;		/* the walk could not be finished: verdict is DROP */
 	__u32 steps;		/* rules visited */
 	struct {
-		__u32 rule, log;
+		__u32 rule, log, mark;	/* mark: as it was then */
 	} logs[MERLON_WALK_LOGS];	/* further ones are lost, and counted in logs_lost */
 	__u32 logs_lost;
 	__u32 bare_ports;	/* as in the image */
@@ -417,6 +417,7 @@ merlon_inline void merlon_log(struct merlon_walk *walk, __u32 log)
 	}
 	walk->logs[n & (MERLON_WALK_LOGS - 1)].rule = walk->best;
 	walk->logs[n & (MERLON_WALK_LOGS - 1)].log = log;
+	walk->logs[n & (MERLON_WALK_LOGS - 1)].mark = walk->mark;
 	walk->n_logs = n + 1;
 }
 

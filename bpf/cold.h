@@ -132,7 +132,8 @@ __noinline int merlon_view(struct __sk_buff *skb)
 	merlon_put(packet, MERLON_F_MARK, skb->mark);
 	merlon_put(packet, MERLON_F_PKTTYPE, merlon_pkttype(skb, &s->headers));
 	merlon_put_ether(skb, s, packet);
-	w->now_ns = s->now;
+	/* a tick of the coarse clock is more than the whole bucket of a fast limit: the rate would never be reached */
+	w->now_ns = ((const __u32 *)words)[__builtin_offsetof(struct merlon_image, n_limits) / 4] ? bpf_ktime_get_ns() : s->now;
 	return 0;
 }
 
@@ -179,8 +180,8 @@ merlon_inline int merlon_image_uses_ct(void)
 }
 
 /*
- * A later fragment. nf_tables sees the whole datagram where connections are tracked, and where it is delivered or was
- * sent: there the verdict is the first one's, and one whose first fragment is unknown is dropped. Returns ACCEPT, DROP
+ * A later fragment. nf_tables sees the whole datagram where connections are tracked, where it was sent, and, of IPv4,
+ * where it is delivered (ip_local_deliver(); IPv6 reassembles behind the hook): there the verdict is the first one's, and one whose first fragment is unknown is dropped. Returns ACCEPT, DROP
  * or CONTINUE: the rules decide, without ports.
  */
 __noinline int merlon_fragment_verdict(void)
@@ -190,7 +191,8 @@ __noinline int merlon_fragment_verdict(void)
 
 	if (!s)
 		return MERLON_DROP;
-	if (s->context.hook == MERLON_FORWARD && !merlon_image_uses_ct())
+	if ((s->context.hook == MERLON_FORWARD || (s->context.hook == MERLON_INPUT && s->headers.family == MERLON_IPV6)) &&
+	    !merlon_image_uses_ct())
 		return MERLON_CONTINUE;
 	merlon_fragment_key(s);
 	first = bpf_map_lookup_elem(&fragments, &s->fragment);

@@ -120,7 +120,7 @@ static void overflows_are_counted(void **state)
 	merlon_policy_free(policy);
 	ruleset->chain[base].rule[15].statement->kind = MERLON_S_LOG;
 	ruleset->chain[base].rule[16].statement->kind = MERLON_S_LOG;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < MERLON_WALK_LOGS - 1; i++)
 		make_statement(make_rule(ruleset, base), MERLON_S_LOG);
 	policy = compile(ruleset);
 	walk = judge(policy, &walk.packet);
