@@ -12,6 +12,7 @@ enum {
 	HAS_ANY = 16,
 	HAS_NAT = 32,
 	HAS_KEPT = 64,		/* rules in chains that are left to netfilter */
+	HAS_XTABLES = 128,	/* rules of iptables */
 };
 
 static const struct {
@@ -26,6 +27,8 @@ static const struct {
 	{ "protocol-state", "SCTP, DCCP and GRE are tracked by addresses and ports alone, without their own states", HAS_STATE },
 	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "
 	  "for ct state", HAS_ANY },
+	{ "short-headers", "a packet whose ICMP, TCP or UDP header is cut off goes on to the next rule; iptables drops it at the "
+	  "first one that looks at that header", HAS_XTABLES },
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
 	{ "reject-checksum", "a packet with a wrong checksum is answered, too", HAS_REJECT },
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
@@ -67,7 +70,7 @@ static unsigned concerns(const struct merlon_ruleset *ruleset)
 			has |= chain->nat ? HAS_NAT : HAS_KEPT;
 		if (!chain->reached)
 			continue;
-		has |= HAS_ANY;
+		has |= HAS_ANY | (ruleset->table[chain->table].iptables ? HAS_XTABLES : 0);
 		if (chain->base && chain->hook == MERLON_OUTPUT)
 			has |= HAS_OUTPUT;
 		if (chain->base && chain->hook == MERLON_FORWARD)
