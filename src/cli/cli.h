@@ -49,7 +49,8 @@ struct merlon_command {
 	int (*run)(const struct merlon_options *options);	/* an enum merlon_exit */
 };
 extern const struct merlon_command merlon_check, merlon_import, merlon_apply, merlon_status, merlon_stats,
-	merlon_sessions, merlon_stop, merlon_why, merlon_nft, merlon_list, merlon_flush;
+	merlon_sessions, merlon_stop, merlon_why, merlon_nft, merlon_list, merlon_flush,
+	merlon_verify;
 
 /* load.c: reads, reports and compiles what the options name. */
 struct merlon_ruleset;

@@ -11,7 +11,7 @@
 
 static const struct merlon_command *const commands[] = {
 	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_nft, &merlon_list, &merlon_sessions,
-	&merlon_why, &merlon_flush, &merlon_stop,
+	&merlon_why, &merlon_flush, &merlon_stop, &merlon_verify,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -23,7 +23,7 @@ static void usage(FILE *out)
 	for (i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->does);
 	fputs("\n`merlon COMMAND --help` tells more. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-	      "3 the ruleset has rules that merlon refuses.\n", out);
+	      "3 the ruleset has rules that merlon refuses, 4 verify found a difference.\n", out);
 }
 
 static const struct {

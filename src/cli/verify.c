@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "src/cli/cli.h"
+#include "src/model/report.h"
+#include "src/util/cleanup.h"
+#include "src/util/clock.h"
+#include "src/verify/verify.h"
+
+#define PACKETS 20000
+#define BAR 40
+#define FRAMES_SHOWN 12
+#define BAR_AFTER_NS 1000000000ULL
+
+static volatile sig_atomic_t interrupted;
+
+struct bar {
+	const char *name;
+	unsigned long packets;
+	uint64_t began_ns;
+	bool wanted, shown;
+};
+
+static void on_signal(int number)
+{
+	(void)number;
+	interrupted = 1;
+}
+
+/* Only where somebody looks, and only when it takes a while. */
+static int progress(void *context, unsigned long done)
+{
+	struct bar *bar = context;
+	int filled = (int)(done * BAR / bar->packets);
+
+	if (bar->wanted && merlon_now_ns() - bar->began_ns > BAR_AFTER_NS) {
+		filled = filled > BAR ? BAR : filled;
+		fprintf(stderr, "\r%.*s%*s %3lu %% %s", filled, "########################################", BAR - filled, "",
+			done * 100 / bar->packets, bar->name);
+		fflush(stderr);
+		bar->shown = true;
+	}
+	return interrupted;
+}
+
+static void end_bar(const struct bar *bar)
+{
+	if (bar->shown)
+		fprintf(stderr, "\r\033[K");
+}
+
+static void print_outcome(const char *who, const json_t *list)
+{
+	const json_t *one;
+	size_t i;
+
+	if (!json_array_size(list))
+		printf("    %s: nothing comes out\n", who);
+	json_array_foreach(list, i, one)
+		printf("    %s: %s\n", who, json_string_value(json_object_get(one, "text")));
+}
+
+static void print_counters(const json_t *list)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(list, i, one) {
+		const json_t *kernel = json_object_get(one, "nf_tables"), *ours = json_object_get(one, "merlon");
+
+		printf("    counted: nf_tables %lld packets, %lld bytes; merlon %lld packets, %lld bytes: %s\n",
+		       (long long)json_integer_value(json_array_get(kernel, 0)), (long long)json_integer_value(json_array_get(kernel, 1)),
+		       (long long)json_integer_value(json_array_get(ours, 0)), (long long)json_integer_value(json_array_get(ours, 1)),
+		       json_string_value(json_object_get(one, "rule")));
+	}
+}
+
+static void print_traces(const json_t *first)
+{
+	const json_t *one;
+	const char *rule;
+	size_t i;
+
+	json_array_foreach(json_object_get(first, "nf_tables_trace"), i, one) {
+		rule = json_string_value(json_object_get(one, "rule"));
+		printf("    nf_tables: %s %s: %s: %s\n", json_string_value(json_object_get(one, "table")),
+		       json_string_value(json_object_get(one, "chain")), rule ? rule : json_string_value(json_object_get(one, "step")),
+		       json_string_value(json_object_get(one, "verdict")));
+	}
+	json_array_foreach(json_object_get(first, "merlon_denied"), i, one) {
+		const char *file = json_string_value(json_object_get(one, "file"));
+		int line = json_integer_value(json_object_get(one, "line"));
+
+		rule = json_string_value(json_object_get(one, "rule"));
+		printf("    merlon   : %s, state %s, chain %s: %s: %s", json_string_value(json_object_get(one, "hook")),
+		       json_string_value(json_object_get(one, "state")), json_string_value(json_object_get(one, "chain")),
+		       rule ? rule : "policy", json_string_value(json_object_get(one, "verdict")));
+		if (file && line)
+			printf(" (%s:%d)", file, line);
+		putchar('\n');
+	}
+}
+
+static void print_first(const json_t *first)
+{
+	const json_t *frames = json_object_get(first, "frames"), *one;
+	const char *pcap = json_string_value(json_object_get(first, "pcap"));
+	size_t i;
+
+	printf("  first difference: packet %lld", (long long)json_integer_value(json_object_get(first, "number")));
+	if (json_array_size(frames) > 1)
+		printf(", with %zu before it%s", json_array_size(frames) - 1,
+		       json_array_size(frames) > FRAMES_SHOWN ? ", of which the last are" : "");
+	putchar('\n');
+	json_array_foreach(frames, i, one) {
+		const char *note = json_string_value(json_object_get(one, "note"));
+
+		if (i + FRAMES_SHOWN < json_array_size(frames))
+			continue;
+
+		printf("    %s %s: %s%s%s%s\n", json_string_value(json_object_get(one, "way")),
+		       json_string_value(json_object_get(one, "device")), json_string_value(json_object_get(one, "packet")),
+		       note ? " (" : "", note ? note : "", note ? ")" : "");
+		if (i + 1 == json_array_size(frames))
+			printf("      %s\n", json_string_value(json_object_get(one, "hex")));
+	}
+	print_outcome("nf_tables", json_object_get(first, "nf_tables"));
+	print_outcome("merlon   ", json_object_get(first, "merlon"));
+	print_counters(json_object_get(first, "counters"));
+	print_traces(first);
+	if (pcap)
+		printf("  the packets are in %s\n", pcap);
+}
+
+static json_t *limits_json(const struct merlon_verify_result *result)
+{
+	json_t *limits = json_object();
+	int i;
+
+	for (i = 1; i < MERLON_FRAME_LIMITS; i++)
+		if (result->limit[i].packets)
+			json_object_set_new(limits, merlon_verify_limit(i),
+					    json_pack("{s:I, s:I}", "packets", (json_int_t)result->limit[i].packets,
+						      "differences", (json_int_t)result->limit[i].differences));
+	return limits;
+}
+
+struct total {
+	json_t *files;			/* with --each */
+	json_t *first;
+	unsigned long rulesets, packets, differences, unrepeatable;
+	double seconds;
+	json_t *limits;
+	bool stopped;
+};
+
+static void add_limits(json_t *to, const json_t *from)
+{
+	const char *name;
+	json_t *one, *there;
+
+	json_object_foreach((json_t *)from, name, one) {
+		there = json_object_get(to, name);
+		if (!there) {
+			json_object_set(to, name, one);
+			continue;
+		}
+		json_object_set_new(there, "packets", json_integer(json_integer_value(json_object_get(there, "packets")) +
+								   json_integer_value(json_object_get(one, "packets"))));
+		json_object_set_new(there, "differences", json_integer(json_integer_value(json_object_get(there, "differences")) +
+								       json_integer_value(json_object_get(one, "differences"))));
+	}
+}
+
+static void add(struct total *t, const char *name, struct merlon_verify_result *result)
+{
+	json_t *limits = limits_json(result);
+
+	t->rulesets++;
+	t->packets += result->packets;
+	t->differences += result->differences;
+	t->unrepeatable += result->unrepeatable;
+	t->seconds += result->seconds;
+	t->stopped |= result->stopped;
+	json_array_append_new(t->files, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O?}", "file", name,
+						  "outcome", result->differences ? "different" : "same",
+						  "packets", (json_int_t)result->packets,
+						  "differences", (json_int_t)result->differences,
+						  "unrepeatable", (json_int_t)result->unrepeatable,
+						  "first_difference", result->first));
+	if (result->first && !t->first)
+		t->first = json_incref(result->first);
+	add_limits(t->limits, limits);
+	json_decref(limits);
+}
+
+/* What could not be compared at all. */
+static void add_failed(struct total *t, const char *name, int status, json_t *report)
+{
+	json_array_append_new(t->files, json_pack("{s:s, s:s, s:i, s:O?}", "file", name,
+						  "outcome", status == MERLON_EXIT_REFUSED ? "refused" : "failed",
+						  "status", status, "report", report));
+}
+
+static void print_one(const struct merlon_options *options, const char *name, const struct merlon_verify_result *result)
+{
+	char packets[32], rate[32];
+
+	if (options->json)
+		return;
+	printf("%s: %s packets, %lu difference%s, %s packets/s\n", name, merlon_thousands(result->packets, packets),
+	       result->differences, result->differences == 1 ? "" : "s",
+	       merlon_thousands(result->seconds > 0 ? (long long)(result->packets / result->seconds) : 0, rate));
+	if (result->first)
+		print_first(result->first);
+	if (result->unrepeatable)
+		printf("  %lu more did not happen a second time\n", result->unrepeatable);
+}
+
+static int verify_one(struct merlon_verify *verify, const struct merlon_options *options, unsigned long long seed,
+		      struct total *total)
+{
+	_cleanup_free_ struct merlon_source *source = calloc(options->n_files, sizeof(*source));
+	struct merlon_verify_request request = { .source = source, .n_sources = options->n_files, .seed = seed,
+						 .packets = options->packets ? options->packets : PACKETS, .progress = progress };
+	struct bar bar = { options->file[0], request.packets, merlon_now_ns(), isatty(STDERR_FILENO) && !options->json, false };
+	struct merlon_verify_result result = { 0 };
+	struct merlon_diag diag = { 0 };
+	struct merlon_loaded loaded;
+	int status = merlon_load_local(options, false, &loaded), i, r;
+
+	if (status == MERLON_EXIT_DONE && source) {
+		for (i = 0; i < options->n_files; i++)
+			source[i] = (struct merlon_source){ .file = options->file[i], .family = options->family };
+		request.ruleset = loaded.ruleset;
+		request.context = &bar;
+		r = merlon_verify_run(verify, &request, &result, &diag);
+		end_bar(&bar);
+		merlon_diag_print(&diag, stderr);
+		if (r < 0 && !diag.n)
+			fprintf(stderr, "error: %s\n", strerror(-r));
+		status = r < 0 ? MERLON_EXIT_FAILED : result.differences ? MERLON_EXIT_DIFFERS : MERLON_EXIT_DONE;
+	} else if (status == MERLON_EXIT_REFUSED && !options->json) {
+		merlon_report_print(loaded.report, stderr);
+	}
+	if (status == MERLON_EXIT_DONE || status == MERLON_EXIT_DIFFERS) {
+		print_one(options, options->file[0], &result);
+		add(total, options->file[0], &result);
+	} else {
+		add_failed(total, options->file[0], status, loaded.report);
+	}
+	json_decref(result.first);
+	merlon_diag_clear(&diag);
+	merlon_loaded_clear(&loaded);
+	return status;
+}
+
+/* What matters most: a difference, then what could not be compared. */
+static int worse(int a, int b)
+{
+	static const int order[] = { MERLON_EXIT_DIFFERS, MERLON_EXIT_FAILED, MERLON_EXIT_REFUSED };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(order); i++)
+		if (a == order[i] || b == order[i])
+			return order[i];
+	return MERLON_EXIT_DONE;
+}
+
+static int verify_all(struct merlon_verify *verify, const struct merlon_options *options, unsigned long long seed,
+		      struct total *total)
+{
+	struct merlon_options one = *options;
+	int status = MERLON_EXIT_DONE, i;
+
+	if (!options->each)
+		return verify_one(verify, options, seed, total);
+	for (i = 0; i < options->n_files && !interrupted; i++) {
+		one.file = &options->file[i];
+		one.n_files = 1;
+		status = worse(status, verify_one(verify, &one, seed, total));
+	}
+	return status;
+}
+
+static void print_json(const struct total *t, unsigned long long seed)
+{
+	json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:O?, s:I, s:f, s:O, s:O}", "rulesets", (json_int_t)t->rulesets,
+				 "packets", (json_int_t)t->packets, "differences", (json_int_t)t->differences,
+				 "seed", (json_int_t)seed, "first_difference", t->first,
+				 "unrepeatable", (json_int_t)t->unrepeatable,
+				 "packets_per_s", t->seconds > 0 ? t->packets / t->seconds : 0.0,
+				 "limits", t->limits, "files", t->files);
+
+	json_object_set_new(json, "stopped", json_boolean(t->stopped));
+	merlon_print_json(json);
+	json_decref(json);
+}
+
+static void print_total(const struct total *t, unsigned long long seed)
+{
+	const char *name;
+	json_t *one;
+
+	if (t->rulesets > 1)
+		printf("%lu rulesets, %lu packets, %lu differences\n", t->rulesets, t->packets, t->differences);
+	json_object_foreach(t->limits, name, one)
+		printf("limit %s: %lld packets, of which %lld differ\n", name,
+		       (long long)json_integer_value(json_object_get(one, "packets")),
+		       (long long)json_integer_value(json_object_get(one, "differences")));
+	printf("seed %llu\n", seed);
+}
+
+static int run(const struct merlon_options *options)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	struct total total = { .files = json_array(), .limits = json_object() };
+	struct merlon_verify *verify = NULL;
+	struct merlon_diag diag = { 0 };
+	unsigned long long seed = options->seed;
+	int status = MERLON_EXIT_FAILED;
+
+	/* 53 bits: what every reader of JSON takes as it is */
+	if (!options->has_seed && getrandom(&seed, sizeof(seed), 0) == sizeof(seed))
+		seed >>= 11;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	if (merlon_verify_open(&verify, &diag) >= 0)
+		status = verify_all(verify, options, seed, &total);
+	merlon_diag_print(&diag, stderr);
+	merlon_diag_clear(&diag);
+	merlon_verify_close(verify);
+	if (options->json)
+		print_json(&total, seed);
+	else if (total.rulesets)
+		print_total(&total, seed);
+	json_decref(total.files);
+	json_decref(total.first);
+	json_decref(total.limits);
+	if (interrupted)
+		fputs("error: interrupted\n", stderr);
+	return interrupted && status == MERLON_EXIT_DONE ? MERLON_EXIT_FAILED : status;
+}
+
+const struct merlon_command merlon_verify = {
+	.name = "verify",
+	.usage = "FILE...",
+	.does = "sends the same packets through nf_tables and through merlon, and compares",
+	.takes = MERLON_TAKES_FILES | MERLON_TAKES_FAMILY | MERLON_TAKES_PARTIAL | MERLON_TAKES_PACKETS,
+	.run = run,
+};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The kernel's own nf_tables in a scratch host: the original input, without what merlon leaves to netfilter. */
+#ifndef MERLON_VERIFY_ORACLE_H
+#define MERLON_VERIFY_ORACLE_H
+
+#include "compat/compat.h"
+#include "src/compile/compile.h"
+#include "src/verify/world.h"
+
+/*
+ * Replaces what the host filters with. Kept chains and refused rules, which are left out of merlon's policy too, are
+ * taken out again, and logs to syslog become logs that the ears hear. 0, or a negative errno with a diagnostic.
+ */
+int merlon_oracle_load(const struct merlon_world *world, const struct merlon_source *source, size_t n,
+		       struct merlon_diag *diag);
+/* Forgets all connections. */
+int merlon_oracle_forget(const struct merlon_world *world);
+
+/*
+ * What the counters of a policy's rules say here: `ret` has one for each counter of the policy. 0, or -ESTALE if
+ * the rules are not those of the policy's ruleset.
+ */
+int merlon_oracle_counters(const struct merlon_world *world, const struct merlon_policy *policy, struct merlon_counter *ret,
+			   struct merlon_diag *diag);
+
+/* logs.c: lets every rule of the ruleset that logs do it to MERLON_GROUP_LOGGED. */
+int merlon_oracle_hear_logs(struct mnl_socket *netfilter);
+
+/* Sends a batch of nf_tables messages, each of which has NLM_F_ACK, and reads the answers: the first error. */
+struct merlon_nft_batch {
+	struct mnl_socket *socket;
+	char *buffer;		/* owned */
+	size_t used, room;
+	unsigned sequence;
+};
+int merlon_nft_begin(struct merlon_nft_batch *batch, struct mnl_socket *socket);
+/* The header of the next message; there is room for 128 KiB of payload. NULL: no memory. merlon_nft_put() ends it. */
+struct nlmsghdr *merlon_nft_next(struct merlon_nft_batch *batch, uint16_t type, uint16_t family, uint16_t flags);
+void merlon_nft_put(struct merlon_nft_batch *batch, const struct nlmsghdr *h);
+int merlon_nft_commit(struct merlon_nft_batch *batch);
+void merlon_nft_clear(struct merlon_nft_batch *batch);
+
+#endif

@@ -1,0 +1,143 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# merlon verify: the project's rulesets are judged alike by nf_tables and merlon; what is not alike is found, whatever it is.
+set -u
+top=${MERLON_TOP_SRCDIR:?} build=${MERLON_TOP_BUILDDIR:?}
+merlon=$build/src/merlon differ=$build/tests/lib/differ
+dir=$(mktemp -d) || exit 99
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' HUP INT TERM
+cd "$dir" || exit 99
+n=0 status=0
+ok() { # what, command...
+	local what=$1 out
+	shift
+	n=$((n + 1))
+	if out=$("$@" 2>&1); then
+		echo "ok $n - $what"
+	else
+		sed 's/^/# /' <<<"$out" | cut -c1-400 | head -n 60
+		echo "not ok $n - $what"
+		status=1
+	fi
+}
+exits() { # status, pattern, command...
+	local expected=$1 pattern=$2 out r
+	shift 2
+	out=$("$@" 2>&1)
+	r=$?
+	echo "$out"
+	[ "$r" = "$expected" ] || { echo "exit status $r"; return 1; }
+	grep -Eq -- "$pattern" <<<"$out"
+}
+
+# The rulesets.
+for ruleset in "$top"/tests/e2e/rulesets/*.nft; do
+	ok "${ruleset##*/}: the same" exits 0 ' 0 differences' "$merlon" verify "$ruleset"
+done
+ok "web-db, both families: the same" exits 0 ' 0 differences' "$merlon" verify "$top/docs/examples/web-db.v4" "$top/docs/examples/web-db.v6"
+json() {
+	"$merlon" verify --json --each --packets 1000 --seed 7 "$top/tests/e2e/rulesets/chains.nft" "$top/tests/e2e/rulesets/sets.nft" |
+		jq -e '.rulesets == 2 and .packets >= 2000 and .differences == 0 and .seed == 7 and .first_difference == null and
+			(.files | length) == 2 and .packets_per_s > 0 and (.limits | type) == "object"'
+}
+ok "--each --json" json
+
+# What nf_tables has, and what merlon is given instead.
+cat >base.nft <<'END'
+table inet t {
+	set allowed {
+		type ipv4_addr
+		flags interval
+		elements = { 192.0.2.16/28, 198.51.100.7 }
+	}
+	chain more {
+		tcp dport 8000-8100 counter accept
+		return
+	}
+	chain input {
+		type filter hook input priority 0; policy drop;
+		ct state established,related accept
+		ct state invalid drop
+		jump more
+		iifname "eth0" ip saddr @allowed udp dport 53 counter accept
+		icmp type echo-request icmp code 0 accept
+		icmpv6 type { 128, 135 } accept
+		udp dport 161 log prefix "snmp " drop
+		tcp dport 113 reject with tcp reset
+		ip ttl < 5 reject with icmp admin-prohibited
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		iifname "eth*" oifname != "wan0" tcp flags & (syn | ack) == syn drop
+		meta mark set 0x10
+		ip6 saddr 2001:db8:1::/48 ip6 daddr 2001:db8:2::/64 drop
+	}
+	chain output {
+		type filter hook output priority 0; policy accept;
+		udp dport 5000 limit rate 6/minute burst 5 packets drop
+		meta length 100-200 drop
+	}
+}
+END
+ok "the base ruleset against itself" exits 0 ' 0 differences' "$differ" base.nft base.nft
+found() { # what, sed script
+	sed -e "$2" base.nft >other.nft
+	cmp -s base.nft other.nft && echo "$1: the same text" && return 1
+	rm -f ./*.pcap
+	ok "found: $1" exits 4 ' [1-9][0-9]* differences?' "$differ" other.nft base.nft 12000
+}
+found "end of a range" 's/8000-8100/8000-8101/'
+found "begin of a range" 's/8000-8100/7999-8100/'
+found "a prefix one bit longer" 's,192.0.2.16/28,192.0.2.16/29,'
+found "an element beside" 's/198.51.100.7/198.51.100.6/'
+found "an IPv6 prefix" 's,2001:db8:1::/48,2001:db8:1::/49,'
+found "accept for drop" 's/ct state invalid drop/ct state invalid accept/'
+found "a state" 's/established,related accept/established accept/'
+found "an interface" 's/iifname "eth0"/iifname "eth1"/'
+found "an interface's wildcard" 's/"eth\*"/"eth0"/'
+found "a negation" 's/oifname != "wan0"/oifname "wan0"/'
+found "flags" 's/== syn drop/== ack drop/'
+found "an ICMP code" 's/icmp code 0/icmp code 1/'
+found "an ICMPv6 type" 's/{ 128, 135 }/{ 128, 136 }/'
+found "the way of a reject" 's/admin-prohibited/host-prohibited/'
+found "reset for drop" 's/reject with tcp reset/drop/'
+found "a TTL" 's/ip ttl < 5/ip ttl < 6/'
+found "a length" 's/100-200/100-199/'
+found "a mark" 's/mark set 0x10/mark set 0x11/'
+found "a log's text" 's/"snmp "/"snmp"/'
+found "return taken for accept" 's/^\t\treturn/\t\taccept/'
+found "a burst" 's/burst 5 packets/burst 6 packets/'
+found "a policy" 's/output priority 0; policy accept/output priority 0; policy drop/'
+
+# The report.
+sed 's/8000-8100/8000-8101/' base.nft >other.nft
+"$differ" other.nft base.nft 6000 >first
+"$differ" other.nft base.nft 6000 >second
+ok "the same seed finds the same" cmp first second
+ok "the packets are in a pcap file" sh -c "[ \"\$(od -An -tx4 -N4 merlon-verify-1.pcap | tr -d ' ')\" = a1b2c3d4 ]"
+ok "nf_tables' steps are told, with the rule" grep -q '"nf_tables_trace": \[' first
+ok "one packet is enough to show it" sh -c '[ "$(grep -c "\"way\":" first)" = 1 ]'
+
+# Bad input.
+printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 acept\n\t}\n}\n' >syntax.nft
+printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j DROP\nCOMMIT\n' >refused.v4
+printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j ACCEPT\n-A INPUT -s 10.0.0.3 -j ACCEPT\nCOMMIT\n' >partial.v4
+ok "a syntax error" exits 1 'syntax\.nft:4' "$merlon" verify syntax.nft
+ok "a refused rule" exits 3 'recent' "$merlon" verify refused.v4
+ok "without it, where that lets nothing more pass" exits 0 ' 0 differences' "$merlon" verify --packets 2000 --allow-partial partial.v4
+ok "no file" exits 2 'needs a file' "$merlon" verify
+ok "a number of packets that is none" exits 2 'packets' "$merlon" verify --packets many base.nft
+chmod 755 "$dir"
+ok "not root" exits 1 'run as root' setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "$merlon" verify base.nft
+stopped() {
+	"$merlon" verify --packets 1000000 base.nft >/dev/null 2>err &
+	local pid=$!
+	sleep 1
+	kill -INT $pid
+	wait $pid
+	[ $? = 1 ] && grep -q interrupted err && [ -z "$(ip netns list)" ] && ! grep -q merlon-verify /proc/mounts
+}
+ok "interrupted: says so, leaves nothing" stopped
+echo "1..$n"
+exit $status
