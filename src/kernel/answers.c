@@ -108,11 +108,13 @@ static bool is_broadcast(const struct merlon_answers *a, const struct merlon_rej
 void merlon_answers_reject(struct merlon_answers *a, const struct merlon_reject_event *event)
 {
 	struct merlon_answer answer;
+	bool belongs;
 	int fd;
 
 	if (merlon_reject_build(event, &a->limits, &answer) < 0)
 		return;
-	fd = (event->ct_state == MERLON_CT_INVALID ? a->plain : a->related)[answer.kind];
+	belongs = event->ct_state != MERLON_CT_INVALID && event->ct_state != MERLON_CT_UNTRACKED;
+	fd = (belongs ? a->related : a->plain)[answer.kind];
 	if (fd >= 0 && !is_broadcast(a, event) && within_limits(a, event, &answer))
 		send_answer(fd, &answer);
 }
