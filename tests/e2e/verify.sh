@@ -33,9 +33,9 @@ exits() { # status, pattern, command...
 
 # The rulesets.
 for ruleset in "$top"/tests/e2e/rulesets/*.nft; do
-	ok "${ruleset##*/}: the same" exits 0 ' 0 differences' "$merlon" verify "$ruleset"
+	ok "${ruleset##*/}: the same" exits 0 ' 0 differences' "$merlon" verify --seed 1 "$ruleset"
 done
-ok "web-db, both families: the same" exits 0 ' 0 differences' "$merlon" verify "$top/docs/examples/web-db.v4" "$top/docs/examples/web-db.v6"
+ok "web-db, both families: the same" exits 0 ' 0 differences' "$merlon" verify --seed 1 "$top/docs/examples/web-db.v4" "$top/docs/examples/web-db.v6"
 json() {
 	"$merlon" verify --json --each --packets 1000 --seed 7 "$top/tests/e2e/rulesets/chains.nft" "$top/tests/e2e/rulesets/sets.nft" |
 		jq -e '.rulesets == 2 and .packets >= 2000 and .differences == 0 and .seed == 7 and .first_difference == null and
