@@ -87,6 +87,7 @@ enum merlon_field {
 	MERLON_F_NFPROTO,	/* enum merlon_family; settled by the compiler, never asked of a packet */
 	MERLON_F_ETHER_SADDR_HIGH,	/* first four bytes of the sender's Ethernet address */
 	MERLON_F_ETHER_SADDR_LOW,	/* last two; both absent but at ingress of Ethernet devices */
+	MERLON_F_RT_TYPE,	/* type of the first IPv6 routing header; absent without one */
 	MERLON_FIELDS = 24,	/* room for more without a change of layout */
 };
 

@@ -23,7 +23,8 @@ struct merlon_walk {
 	__u32 generation;	/* of the image */
 	__u8 verdict;		/* ACCEPT, DROP or REJECT */
 	__u8 reject, reject_code;
-	__u8 cacheable;		/* the verdict holds for every packet that agrees in the dimensions and `tcp_flags` */
+	/* the verdict holds for all packets that agree in the dimensions, in `tcp_flags`, and in having a routing header */
+	__u8 cacheable;
 	__u8 tcp_mask;		/* TCP flags that ops looked at */
 	__u8 n_logs, n_counters;
 	__u8 failed;		/* the walk could not be finished: verdict is DROP */
@@ -421,6 +422,15 @@ merlon_inline void merlon_log(struct merlon_walk *walk, __u32 log)
 	walk->n_logs = n + 1;
 }
 
+/*
+ * Decisions of sessions are neither taken from packets with a routing header nor hold for them (bpf/track.h): to a
+ * rule that asks for one, packets without are all the same.
+ */
+merlon_inline __u32 merlon_is_without_routing(const struct merlon_packet *packet, __u32 field)
+{
+	return field == MERLON_F_RT_TYPE && !(packet->present & MERLON_BIT(MERLON_F_RT_TYPE));
+}
+
 /* Whether the packet's field is there and in what op `op` asks for. */
 merlon_inline __u32 merlon_matches(const struct merlon_env *env, __u32 op, __u32 what)
 {
@@ -432,7 +442,7 @@ merlon_inline __u32 merlon_matches(const struct merlon_env *env, __u32 op, __u32
 		return 0;
 	if (field == MERLON_F_TCP_FLAGS)
 		walk->tcp_mask |= mask;
-	else if (field >= MERLON_DIMS)
+	else if (field >= MERLON_DIMS && !merlon_is_without_routing(&walk->packet, field))
 		walk->cacheable = 0;
 	if (!(walk->packet.present >> field & 1))
 		return 0;

@@ -16,6 +16,7 @@
 #define MERLON_UDP_BYTES 8
 #define MERLON_ICMP_BYTES 8
 #define MERLON_EXTENSIONS 8	/* extension headers that are walked; nobody sends as many */
+#define MERLON_ROUTING_BYTES 4	/* of a routing header that all types have (RFC 8200 4.4) */
 
 #define MERLON_IP_MF 0x2000	/* RFC 791 3.1: more fragments; the low 13 bits are the offset */
 #define MERLON_IP_OFFSET 0x1fff
@@ -63,7 +64,8 @@ struct merlon_headers {
 	__u8 tcp_header;		/* bytes by its data offset */
 	__u8 ttl, tos, nexthdr;
 	__u8 th_bytes;			/* of the transport header that rules can read: 0, 2, 4 or 20 */
-	__u8 pad[2];
+	__u8 has_routing;		/* there is an IPv6 routing header; its type: */
+	__u8 rt_type;
 };
 
 #ifdef __bpf__
@@ -133,8 +135,10 @@ merlon_inline int merlon_checksum_ok(const __u8 *header, __u32 bytes)
 struct merlon_header_chain {
 	__u32 l4_offset, ct_offset;
 	__be32 fragment_id;
+	__u32 rt_offset;	/* of the first routing header; 0: none */
 	__u8 l4proto, ct_proto;
 	__u8 flags;		/* MERLON_H_* */
+	__u8 rt_type;
 };
 
 /* The headers that ipv6_ext_hdr() (net/ipv6/exthdrs_core.c) knows, but for "no next header". */
@@ -165,6 +169,15 @@ merlon_inline int merlon_fragment_header(struct merlon_header_chain *chain, cons
 	return 1;
 }
 
+/* ipv6_find_hdr() finds the first one, also behind an authentication header. `raw` holds its first bytes. */
+merlon_inline void merlon_routing_header(struct merlon_header_chain *chain, const __u8 *raw, __u32 offset)
+{
+	if (chain->rt_offset)
+		return;
+	chain->rt_offset = offset;
+	chain->rt_type = raw[2];
+}
+
 /*
  * Walks the chain that starts with header `next` at `offset`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
  * an authentication header as the transport, the tracker looks behind it. Returns 0, or -1: there are more
@@ -179,6 +192,7 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 ne
 		return -1;
 	chain->flags = 0;
 	chain->fragment_id = 0;
+	chain->rt_offset = 0;
 	chain->l4proto = 0;
 	chain->l4_offset = 0;
 	MERLON_UNROLLED
@@ -194,6 +208,8 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 ne
 		if (merlon_read(source, offset, raw, sizeof(raw)))
 			break;
 		bytes = (raw[1] + 1) * 8;
+		if (next == MERLON_PROTO_ROUTING)
+			merlon_routing_header(chain, raw, offset);
 		if (next == MERLON_PROTO_FRAGMENT) {
 			if (merlon_fragment_header(chain, raw, ah)) {
 				chain->ct_offset = offset;
@@ -213,6 +229,9 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 ne
 		offset += bytes;
 		next = raw[0];
 	}
+	/* one that breaks off behind its type has it all the same */
+	if (broken && next == MERLON_PROTO_ROUTING && !merlon_read(source, offset, raw, MERLON_ROUTING_BYTES))
+		merlon_routing_header(chain, raw, offset);
 	chain->ct_proto = next;
 	chain->ct_offset = offset;
 	if (broken || next == MERLON_PROTO_NONE)
@@ -355,6 +374,9 @@ merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct m
 	h->ct_proto = chain.ct_proto;
 	h->l4_offset = chain.l4_offset;
 	h->ct_offset = chain.ct_offset;
+	/* what is behind the packet is padding */
+	h->has_routing = chain.rt_offset && chain.rt_offset + MERLON_ROUTING_BYTES <= h->bytes;
+	h->rt_type = chain.rt_type;
 	/* a header that claims to reach beyond the packet: nothing is behind it */
 	if (h->ct_offset > h->bytes)
 		h->flags |= MERLON_H_NO_L4 | MERLON_H_UNTRACKABLE;
@@ -450,6 +472,8 @@ merlon_inline void merlon_fill_packet(struct merlon_packet *packet, const struct
 	merlon_put(packet, MERLON_F_TTL, h->ttl);
 	merlon_put(packet, MERLON_F_TOS, h->tos);
 	merlon_put(packet, MERLON_F_NEXTHDR, h->nexthdr);
+	if (h->has_routing)
+		merlon_put(packet, MERLON_F_RT_TYPE, h->rt_type);
 	if (h->flags & MERLON_H_NO_L4)
 		return;
 	merlon_put(packet, MERLON_F_L4PROTO, h->l4proto);

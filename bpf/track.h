@@ -113,10 +113,13 @@ merlon_inline int merlon_is_for_all(const struct merlon_headers *h)
 	return h->family == MERLON_IPV4 ? (first & 0xf0) == 0xe0 || h->daddr[0] == 0xffffffff : first == 0xff;
 }
 
-/* Rules see an authentication header where the tracker sees what is behind: no decision of a session is for both. */
-merlon_inline int merlon_is_authenticated(const struct merlon_headers *h)
+/*
+ * Rules see an authentication header where the tracker sees what is behind, and routing headers, of which it sees
+ * nothing: no decision of a session is for packets with and without.
+ */
+merlon_inline int merlon_is_wrapped(const struct merlon_headers *h)
 {
-	return h->l4_offset != h->ct_offset;
+	return h->l4_offset != h->ct_offset || h->has_routing;
 }
 
 /* Where a packet that came in is judged. */
@@ -325,7 +328,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	} else if (sender_is_a >= 0) {
 		merlon_track_new(s, c);
 	}
-	if (!s->has_session || merlon_is_authenticated(&s->headers))
+	if (!s->has_session || merlon_is_wrapped(&s->headers))
 		return MERLON_TRACKED_JUDGE;
 	return merlon_recall(s);
 }
@@ -336,7 +339,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
  */
 merlon_inline int merlon_tuple_says_all(const struct merlon_scratch *s, const struct merlon_walk *w)
 {
-	return !merlon_is_authenticated(&s->headers) && (merlon_has_ports(s->headers.ct_proto) || !w->bare_ports);
+	return !merlon_is_wrapped(&s->headers) && (merlon_has_ports(s->headers.ct_proto) || !w->bare_ports);
 }
 
 /* Fills a decision from the walk that just ended. The generation comes last: a reader sees all of it or none. */

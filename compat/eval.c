@@ -43,6 +43,8 @@ const char *merlon_eval_describe(const struct merlon_eval *eval, const struct me
 		snprintf(raw, sizeof(raw), "raw payload @%s,%u,%u",
 			 operand->key < ARRAY_SIZE(base) ? base[operand->key] : "?", operand->offset * 8, operand->len * 8);
 		return raw;
+	case MERLON_FROM_ROUTING:
+		return operand->key & NFT_EXTHDR_F_PRESENT ? "exthdr rt" : "rt type";
 	case MERLON_FROM_FIB:
 		return operand->key & NFTA_FIB_F_SADDR ? "fib saddr type" : "fib daddr type";
 	default:
@@ -62,7 +64,7 @@ static void learn(struct merlon_eval *eval, const struct merlon_statement *s)
 
 enum merlon_family merlon_eval_family(const struct merlon_eval *eval, enum merlon_field field)
 {
-	if (field == MERLON_F_NEXTHDR)
+	if (field == MERLON_F_NEXTHDR || field == MERLON_F_RT_TYPE)
 		return MERLON_IPV6;
 	if (field == MERLON_F_SADDR || field == MERLON_F_DADDR || field == MERLON_F_TTL || field == MERLON_F_TOS)
 		return eval->family == MERLON_IPV6 ? MERLON_IPV6 : MERLON_IPV4;
@@ -310,6 +312,10 @@ bool merlon_eval_meaning(struct merlon_eval *eval, const struct merlon_operand *
 		ret->bits = 8;
 		return operand->key == NFT_CT_STATE || operand->key == NFT_CT_DIRECTION ? true :
 		       refuse_operand(eval, operand);
+	case MERLON_FROM_ROUTING:
+		ret->field = MERLON_F_RT_TYPE;
+		ret->bits = 8;
+		return operand->key & NFT_EXTHDR_F_PRESENT ? refuse_operand(eval, operand) : true;
 	default:
 		return refuse_operand(eval, operand);
 	}
@@ -511,6 +517,17 @@ static int compare_fib(struct merlon_eval *eval, const struct merlon_operand *op
 				    c->negated);
 }
 
+/* `exthdr rt exists` is any type of it. A match of the model fails without the field: `missing` is none. */
+static int compare_routing(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
+{
+	if (!(operand->key & NFT_EXTHDR_F_PRESENT))
+		return compare_other(eval, operand, c);
+	if (merlon_intervals_contain(&c->in, result(operand, 1)) && !merlon_intervals_contain(&c->in, result(operand, 0)))
+		return merlon_eval_range(eval, MERLON_F_RT_TYPE, 0, 0xff, false);
+	merlon_build_refuse(eval->rule, "expression `exthdr rt missing`: not supported yet");
+	return 0;
+}
+
 int merlon_eval_compare(struct merlon_eval *eval, const struct merlon_operand *operand,
 			struct merlon_comparison *comparison)
 {
@@ -525,6 +542,9 @@ int merlon_eval_compare(struct merlon_eval *eval, const struct merlon_operand *o
 		break;
 	case MERLON_FROM_CT:
 		r = compare_other(eval, operand, comparison);
+		break;
+	case MERLON_FROM_ROUTING:
+		r = compare_routing(eval, operand, comparison);
 		break;
 	case MERLON_FROM_FIB:
 		r = compare_fib(eval, operand, comparison);

@@ -16,6 +16,7 @@ enum merlon_source_kind {
 	MERLON_FROM_META,
 	MERLON_FROM_CT,
 	MERLON_FROM_FIB,
+	MERLON_FROM_ROUTING,	/* IPv6 routing header: its type, or whether there is one */
 	MERLON_FROM_IMMEDIATE,
 	MERLON_FROM_REFUSED,	/* something that already refused the rule */
 };
@@ -23,7 +24,7 @@ enum merlon_source_kind {
 /* What a register holds. */
 struct merlon_operand {
 	enum merlon_source_kind from;
-	uint32_t key;		/* payload: enum nft_payload_bases; fib: its flags; else the meta or ct key */
+	uint32_t key;		/* payload: enum nft_payload_bases; fib: its flags; routing: NFT_EXTHDR_F_*; else the meta or ct key */
 	uint32_t offset;	/* payload */
 	uint32_t len;		/* bytes */
 	bool big;		/* most significant byte first; else in the byte order of this machine */

@@ -4,9 +4,11 @@
 #include <net/if.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -512,6 +514,29 @@ static int fib(struct merlon_reader *reader, struct merlon_eval *eval, const str
 	return load_unsupported(eval, dreg, text);
 }
 
+/* Headers behind the IPv6 header, options of TCP and others: of them the type of a routing header (RFC 8200 4.4). */
+static int exthdr(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
+{
+	struct merlon_operand operand = { .from = MERLON_FROM_ROUTING, .len = 1, .big = true };
+	static const char *const name[] = { "rt nexthdr", "rt hdrlength", "rt type", "rt seg-left" };
+	uint32_t offset = nftnl_expr_get_u32(e, NFTNL_EXPR_EXTHDR_OFFSET), dreg = nftnl_expr_get_u32(e, NFTNL_EXPR_EXTHDR_DREG);
+	uint8_t type = nftnl_expr_get_u8(e, NFTNL_EXPR_EXTHDR_TYPE);
+
+	(void)reader;
+	operand.key = nftnl_expr_get_u32(e, NFTNL_EXPR_EXTHDR_FLAGS);
+	if (nftnl_expr_is_set(e, NFTNL_EXPR_EXTHDR_SREG)) {
+		unsupported(eval, "set of an option");
+		return 0;
+	}
+	if (nftnl_expr_get_u32(e, NFTNL_EXPR_EXTHDR_OP) != NFT_EXTHDR_OP_IPV6 || type != IPPROTO_ROUTING ||
+	    nftnl_expr_get_u32(e, NFTNL_EXPR_EXTHDR_LEN) != 1 || offset >= ARRAY_SIZE(name))
+		return load_unsupported(eval, dreg, "extension header or option");
+	if (!(operand.key & NFT_EXTHDR_F_PRESENT) && offset != offsetof(struct ip6_rthdr, ip6r_type))
+		return load_unsupported(eval, dreg, name[offset]);
+	reg_put(eval, dreg, &operand);
+	return 0;
+}
+
 static int match(struct merlon_reader *reader, struct merlon_eval *eval, const struct nftnl_expr *e)
 {
 	uint32_t len = 0;
@@ -536,7 +561,7 @@ static int target(struct merlon_reader *reader, struct merlon_eval *eval, const 
 static int other(struct merlon_eval *eval, const char *name)
 {
 	static const char *const names[][2] = {
-		{ "connlimit", "ct count" }, { "exthdr", "extension header or option" }, { "dynset", "add or update of a set" },
+		{ "connlimit", "ct count" }, { "dynset", "add or update of a set" },
 		{ "objref", "named object" }, { "masq", "masquerade" }, { "redir", "redirect" },
 		{ "flow_offload", "flow add" }, { "ng", "numgen" }, { "hash", "jhash or symhash" },
 	};
@@ -570,7 +595,7 @@ int merlon_expr_read(struct merlon_reader *reader, struct merlon_eval *eval, con
 		{ "payload", payload }, { "meta", meta }, { "ct", ct }, { "bitwise", bitwise }, { "byteorder", byteorder },
 		{ "cmp", cmp }, { "range", range }, { "lookup", merlon_lookup_read }, { "immediate", immediate },
 		{ "counter", counter }, { "limit", limit }, { "log", log_ }, { "reject", reject }, { "fib", fib },
-		{ "match", match }, { "target", target },
+		{ "exthdr", exthdr }, { "match", match }, { "target", target },
 	};
 	const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_NAME);
 	size_t i;

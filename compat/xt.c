@@ -30,6 +30,7 @@
 #include <linux/netfilter_ipv6/ip6_tables.h>
 #include <linux/netfilter_ipv6/ip6t_REJECT.h>
 #include <linux/netfilter_ipv6/ip6t_hl.h>
+#include <linux/netfilter_ipv6/ip6t_rt.h>
 #include <string.h>
 
 #include "compat/build.h"
@@ -395,6 +396,32 @@ static int ttl(const struct merlon_blob *blob)
 	}
 }
 
+/* The range of segments left is asked for always (net/ipv6/netfilter/ip6t_rt.c); ip6tables says "any" where none is given. */
+static int rt(const struct merlon_blob *blob)
+{
+	const struct ip6t_rt *info = merlon_xt_take(blob, 0, 0, sizeof(*info));
+	static const struct {
+		unsigned flag;
+		const char *name;
+	} other[] = {
+		{ IP6T_RT_LEN, "--rt-len" }, { IP6T_RT_RES, "--rt-0-res" }, { IP6T_RT_FST_MASK, "--rt-0-addrs" },
+	};
+
+	if (!info)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(other); i++)
+		if (info->flags & other[i].flag)
+			return merlon_xt_refuse(blob, other[i].name);
+	if (info->segsleft[0] || info->segsleft[1] < 0xff || info->invflags & IP6T_RT_INV_SGS)
+		return merlon_xt_refuse(blob, "--rt-segsleft");
+	if (!(info->flags & IP6T_RT_TYP))
+		return merlon_eval_range(blob->eval, MERLON_F_RT_TYPE, 0, 0xff, false);
+	/* more than a byte holds is no header's type */
+	if (info->rt_type > 0xff)
+		return merlon_eval_range(blob->eval, MERLON_F_RT_TYPE, 1, 0, info->invflags & IP6T_RT_INV_TYP);
+	return merlon_eval_range(blob->eval, MERLON_F_RT_TYPE, info->rt_type, info->rt_type, info->invflags & IP6T_RT_INV_TYP);
+}
+
 static merlon_value address(const struct merlon_blob *blob, const union nf_inet_addr *addr)
 {
 	return merlon_number((const uint8_t *)addr, blob->eval->family == MERLON_IPV4 ? 4 : 16, true);
@@ -547,6 +574,7 @@ static const struct known {
 	{ "icmp", icmp }, { "icmp6", icmp6 }, { "tcp", tcp }, { "udp", udp }, { "udplite", udp }, { "comment", comment },
 	{ "mark", mark }, { "iprange", iprange }, { "length", length }, { "ttl", ttl }, { "hl", ttl }, { "tos", tos },
 	{ "dscp", dscp }, { "pkttype", pkttype }, { "addrtype", merlon_xt_addrtype }, { "mac", mac },
+	{ "rt", rt },
 }, targets[] = {
 	{ "LOG", log_ }, { "REJECT", reject }, { "NFLOG", nflog }, { "MARK", set_mark },
 };

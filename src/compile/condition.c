@@ -86,6 +86,8 @@ int merlon_condition(struct merlon_compiler *compiler, const struct merlon_state
 	ret->mask = match ? s->match.mask : ~0U;
 	if (match && ret->field <= MERLON_F_DADDR && s->match.family != family)
 		return MERLON_NEVER;
+	if (ret->field == MERLON_F_RT_TYPE && family == MERLON_IPV4)
+		return MERLON_NEVER;
 	if (merlon_hash_get(&compiler->seen, (uintptr_t)s, 0, &ret->set))
 		return 0;
 	r = match ? enter_match(compiler, s, &ret->set) : enter_interfaces(compiler, s, &ret->set);

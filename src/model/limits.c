@@ -27,7 +27,7 @@ static const struct {
 	{ "protocol-state", "SCTP, DCCP and GRE are tracked by addresses and ports alone, without their own states", HAS_STATE },
 	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "
 	  "for ct state", HAS_ANY },
-	{ "short-headers", "a packet whose ICMP, TCP or UDP header is cut off goes on to the next rule; iptables drops it at the "
+	{ "short-headers", "a packet whose ICMP, TCP, UDP or routing header is cut off goes on to the next rule; iptables drops it at the "
 	  "first one that looks at that header", HAS_XTABLES },
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
 	{ "reject-checksum", "a packet with a wrong checksum is answered, too", HAS_REJECT },

@@ -230,7 +230,7 @@ static bool is_implied(const struct merlon_printing *p, size_t i)
 		return left > 1 && proto >= 0 && merlon_print_implies_family(p, next + 1, s->family, proto) &&
 		       next[1].match.field != MERLON_F_SADDR && next[1].match.field != MERLON_F_DADDR &&
 		       next[1].match.field != MERLON_F_TTL && next[1].match.field != MERLON_F_TOS &&
-		       next[1].match.field != MERLON_F_NEXTHDR;
+		       next[1].match.field != MERLON_F_NEXTHDR && next[1].match.field != MERLON_F_RT_TYPE;
 	}
 	if (s->kind != MERLON_S_MATCH || s->match.field != MERLON_F_L4PROTO)
 		return false;

@@ -90,6 +90,9 @@ static void print_part(const struct merlon_printing *p, const struct merlon_look
 	case MERLON_F_NEXTHDR:
 		text = six ? "ip6 nexthdr" : "ip protocol";
 		break;
+	case MERLON_F_RT_TYPE:
+		text = "rt type";
+		break;
 	case MERLON_F_MARK:
 		text = "meta mark";
 		break;
@@ -217,6 +220,7 @@ static enum need need_of(const struct merlon_part *part, int family, int proto)
 	case MERLON_F_DADDR:
 	case MERLON_F_TTL:
 	case MERLON_F_NEXTHDR:
+	case MERLON_F_RT_TYPE:
 		return family == (int)part->family ? NEEDS_FAMILY : NEEDS_NOTHING;
 	case MERLON_F_TH0:
 	case MERLON_F_TH2:

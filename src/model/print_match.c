@@ -258,6 +258,7 @@ bool merlon_print_implies_family(const struct merlon_printing *p, const struct m
 	case MERLON_F_TTL:
 		return match->match.family == family;
 	case MERLON_F_NEXTHDR:
+	case MERLON_F_RT_TYPE:
 		return family == MERLON_IPV6;
 	case MERLON_F_TOS:
 		return match->match.family == family && is_dscp(match);
@@ -340,6 +341,8 @@ static struct look look_of(const struct merlon_printing *p, const struct merlon_
 		return (struct look){ six ? "@nh,4,8" : "@nh,8,8", MERLON_AS_HEX, false };
 	case MERLON_F_NEXTHDR:
 		return (struct look){ "ip6 nexthdr", MERLON_AS_PROTOCOL, false };
+	case MERLON_F_RT_TYPE:
+		return (struct look){ "rt type", MERLON_AS_NUMBER, false };
 	case MERLON_F_MARK:
 		return (struct look){ "meta mark", MERLON_AS_HEX, false };
 	case MERLON_F_PKTTYPE:
@@ -490,6 +493,10 @@ void merlon_print_match(struct merlon_printing *p, const struct merlon_statement
 
 	if (s->match.field == MERLON_F_CT_STATE) {
 		print_ct_state(p->out, &s->match.in);
+		return;
+	}
+	if (s->match.field == MERLON_F_RT_TYPE && s->match.in.n == 1 && s->match.in.v[0].hi - s->match.in.v[0].lo == max) {
+		fputs("exthdr rt exists", p->out);
 		return;
 	}
 	if (s->match.either) {

@@ -173,14 +173,18 @@ static void write_header(const struct merlon_intent *intent, const struct merlon
 }
 
 /* An extension header of eight bytes that does nothing. */
-static void write_extension(uint8_t protocol, uint8_t next, uint8_t ret[8])
+static void write_extension(const struct merlon_intent *intent, uint8_t ret[8])
 {
+	uint8_t protocol = intent->nexthdr - 1;
+
 	memset(ret, 0, 8);
-	ret[0] = next;
+	ret[0] = intent->l4proto;
 	if (protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_DSTOPTS) {
 		ret[2] = 1;	/* PadN */
 		ret[3] = 4;
 	}
+	if (protocol == IPPROTO_ROUTING)
+		ret[2] = intent->rt_type;
 }
 
 size_t merlon_intent_build(const struct merlon_intent *intent, const struct merlon_details *details, uint8_t *ret)
@@ -192,7 +196,7 @@ size_t merlon_intent_build(const struct merlon_intent *intent, const struct merl
 
 	if (intent->family == MERLON_IPV6 && intent->nexthdr && !d.n_options) {
 		d.first = intent->nexthdr - 1;
-		write_extension(d.first, intent->l4proto, extension);
+		write_extension(intent, extension);
 		d.options = extension;
 		d.n_options = sizeof(extension);
 	}
@@ -306,6 +310,8 @@ void merlon_intent_packet(const struct merlon_intent *intent, const struct merlo
 	put(ret, MERLON_F_TTL, intent->ttl);
 	put(ret, MERLON_F_TOS, intent->tos);
 	put(ret, MERLON_F_NEXTHDR, intent->nexthdr ? intent->nexthdr - 1U : intent->l4proto);
+	if (intent->nexthdr == 1 + IPPROTO_ROUTING)
+		put(ret, MERLON_F_RT_TYPE, intent->rt_type);
 	put(ret, MERLON_F_MARK, 0);
 	put(ret, MERLON_F_PKTTYPE, intent->pkttype);
 	put(ret, MERLON_F_NFPROTO, intent->family);

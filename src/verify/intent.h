@@ -23,6 +23,7 @@ struct merlon_intent {
 	uint8_t tcp_flags;
 	uint8_t ttl, tos;		/* TTL as the hook sees it: at FORWARD one less than on the wire */
 	uint8_t nexthdr;		/* IPv6: 1 + the protocol of an extension header to put before the transport; 0: none */
+	uint8_t rt_type;		/* of that header, if it is a routing header */
 	uint8_t pkttype;		/* PACKET_* of linux/if_packet.h */
 	uint8_t state, direction;	/* what the flow makes of it: enum merlon_ct_state, merlon_direction */
 	bool own_source;		/* INPUT, FORWARD: a sender elsewhere took one of the host's addresses */

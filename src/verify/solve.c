@@ -224,16 +224,36 @@ static uint8_t implied(const struct solver *s)
 	return 0;
 }
 
+/* 1: there is to be a routing header; 0: nothing calls for one; -1: it cannot be. */
+static int solve_routing(const struct solver *s)
+{
+	bool wanted = false;
+	merlon_value v;
+
+	s->ret->nexthdr = 0;
+	for (unsigned i = 0; i < s->needs->n; i++)
+		wanted |= s->needs->v[i].field == MERLON_F_RT_TYPE && !s->needs->v[i].not;
+	if (!wanted)
+		return 0;
+	if (s->needs->family != MERLON_IPV6 || choose(s, MERLON_F_RT_TYPE, &v) <= 0 || !suits(s, MERLON_F_NEXTHDR, IPPROTO_ROUTING))
+		return -1;
+	s->ret->nexthdr = IPPROTO_ROUTING + 1;
+	s->ret->rt_type = v;
+	return 1;
+}
+
 static bool solve_protocol(const struct solver *s)
 {
 	static const uint8_t extensions[] = { IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_FRAGMENT, IPPROTO_DSTOPTS };
 	uint8_t usual[] = { IPPROTO_TCP, IPPROTO_UDP, icmp_of(s) };
 	uint8_t wanted = implied(s);
+	int r, routing = solve_routing(s);
 	merlon_value v;
-	int r;
 
-	s->ret->nexthdr = 0;
-	if (s->hint && !wanted && suits(s, MERLON_F_L4PROTO, s->hint->l4proto) && suits(s, MERLON_F_NEXTHDR, s->hint->l4proto)) {
+	if (routing < 0)
+		return false;
+	if (s->hint && !wanted && suits(s, MERLON_F_L4PROTO, s->hint->l4proto) &&
+	    (routing || suits(s, MERLON_F_NEXTHDR, s->hint->l4proto))) {
 		s->ret->l4proto = s->hint->l4proto;
 		return true;
 	}
@@ -247,7 +267,7 @@ static bool solve_protocol(const struct solver *s)
 		}
 		wanted = r;
 	}
-	if (asked(s, MERLON_F_NEXTHDR) && !suits(s, MERLON_F_NEXTHDR, wanted)) {
+	if (!routing && asked(s, MERLON_F_NEXTHDR) && !suits(s, MERLON_F_NEXTHDR, wanted)) {
 		r = s->needs->family == MERLON_IPV6 ? choose_of(s, MERLON_F_NEXTHDR, extensions, ARRAY_SIZE(extensions)) : -1;
 		if (r >= 0) {
 			s->ret->nexthdr = r + 1;

@@ -225,12 +225,15 @@ static void write_rule(struct image *image, struct merlon_image_rule *to, const 
 	if (rule->tcp_mask)
 		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_TCP_FLAGS, 0),
 								rule->tcp_mask, rule->tcp_value, rule->tcp_value });
-	if (rule->direction && rule->direction != PLANE_ETHER)
+	if (rule->direction && rule->direction < PLANE_ETHER)
 		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_CT_DIRECTION, 0), ~0U,
 								rule->direction - 1U, rule->direction - 1U });
 	if (rule->direction == PLANE_ETHER)
 		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_ETHER_SADDR_HIGH, 0), ~0U,
 								PLANE_ETHER_HIGH, PLANE_ETHER_HIGH });
+	if (rule->direction == PLANE_ROUTING)
+		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_RT_TYPE, 0), ~0U,
+								PLANE_ROUTING_TYPE, PLANE_ROUTING_TYPE });
 	for (size_t i = 0; i < 3 && rule->counter[i]; i++)
 		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_COUNT, 0, 0), 0, rule->counter[i], 0 });
 	if (rule->log)

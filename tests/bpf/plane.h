@@ -35,6 +35,9 @@ struct plane_rule {
 /* In place of a direction: the sender's Ethernet address starts with these bytes. */
 #define PLANE_ETHER 3
 #define PLANE_ETHER_HIGH 0x02aabbccU
+/* ... or: there is a routing header of this type. */
+#define PLANE_ROUTING 4
+#define PLANE_ROUTING_TYPE 0
 
 struct plane {
 	struct merlon_bpf *skel;

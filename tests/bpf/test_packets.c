@@ -231,6 +231,38 @@ static void authentication_header(void **state)
 	assert_judged(&f, PLANE_PASS);
 }
 
+static uint64_t hits(void)
+{
+	return plane_stat(&plane, MERLON_STAT_HITS);
+}
+
+/* A rule on routing headers ahead of all others, as ufw has it: flows are remembered, but not for packets with one. */
+static void routing_headers(void **state)
+{
+	static const struct plane_rule rules[] = {
+		{ 0, -1, -1, 0, 0, 0, { 1 }, 0, MERLON_DROP, 0, 0, PLANE_ROUTING },
+		{ 0, 17, 53, 0, 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	};
+	struct frame f = frame_udp(&v6, 10), with = f;
+	uint64_t before;
+
+	(void)state;
+	plane_rules(&plane, rules, 2, MERLON_DROP);
+	extend(&with, 43, 8);
+	for (int i = 0; i < 3; i++) {
+		with.data[ETH + 42] = PLANE_ROUTING_TYPE;
+		assert_judged(&with, PLANE_SHOT);
+		with.data[ETH + 42] = PLANE_ROUTING_TYPE + 2;
+		before = hits();
+		assert_judged(&with, PLANE_PASS);
+		assert_judged(&with, PLANE_PASS);
+		assert_int_equal(hits(), before);
+		assert_judged(&f, PLANE_PASS);
+		assert_judged(&f, PLANE_PASS);
+		assert_int_equal(hits(), before + (i ? 2 : 1));
+	}
+}
+
 static void fragments4(void **state)
 {
 	struct frame first = frame_udp(&v4, 64), later, unknown;
@@ -381,7 +413,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(malformed_ipv4), TEST(malformed_ipv6), TEST(padding), TEST(options), TEST(icmp_of_one_byte),
-		TEST(extension_headers), TEST(authentication_header), TEST(fragments4), TEST(fragments6),
+		TEST(extension_headers), TEST(authentication_header), TEST(routing_headers), TEST(fragments4), TEST(fragments6),
 		TEST(tiny_first_fragment), TEST(short_transport_headers), TEST(not_judged), TEST(wrong_family),
 		TEST(ether),
 	};

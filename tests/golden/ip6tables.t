@@ -12,7 +12,18 @@
 -j REJECT --reject-with icmp6-addr-unreachable ; ok ; counter reject with icmpv6 addr-unreachable
 -p tcp -j REJECT --reject-with tcp-reset ; ok ; meta l4proto tcp counter reject with tcp reset
 -m iprange --src-range 2001:db8::1-2001:db8::9 -j ACCEPT ; ok ; ip6 saddr 2001:db8::1-2001:db8::9 counter accept
--m rt --rt-type 0 -j DROP ; refused ; match `rt`: not supported yet
+-m rt --rt-type 0 -j DROP ; ok ; rt type 0 counter drop
+-m rt ! --rt-type 2 -j DROP ; ok ; rt type != 2 counter drop
+-m rt -j DROP ; ok ; exthdr rt exists counter drop
+-m rt --rt-type 256 -j DROP ; ok ; rt type != 0-255 counter drop
+-m rt ! --rt-type 256 -j DROP ; ok ; exthdr rt exists counter drop
+-p udp -m udp --dport 53 -m rt --rt-type 0 -j DROP ; ok ; udp dport 53 rt type 0 counter drop
+-m rt --rt-type 0 --rt-segsleft 0:4294967295 -j DROP ; ok ; rt type 0 counter drop
+-m rt --rt-type 0 --rt-segsleft 1 -j DROP ; refused ; match `rt` --rt-segsleft: not supported yet
+-m rt ! --rt-segsleft 0 -j DROP ; refused ; match `rt` --rt-segsleft: not supported yet
+-m rt --rt-len 24 -j DROP ; refused ; match `rt` --rt-len: not supported yet
+-m rt --rt-type 0 --rt-0-res -j DROP ; refused ; match `rt` --rt-0-res: not supported yet
+-m rt --rt-type 0 --rt-0-addrs ::1 -j DROP ; refused ; match `rt` --rt-0-addrs: not supported yet
 -m frag --fragmore -j DROP ; refused ; match `frag`: not supported yet
 -m addrtype --dst-type LOCAL -j ACCEPT ; ok ; fib daddr type local counter accept
 -m addrtype ! --dst-type LOCAL -j ACCEPT ; ok ; fib daddr type != local counter accept

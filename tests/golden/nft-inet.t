@@ -189,7 +189,29 @@ ct status dnat accept ; refused ; expression `ct status`: not supported yet
 ct mark 5 accept ; refused ; expression `ct mark`: not supported yet
 ct mark set 5 ; refused ; expression `ct set`: not supported yet
 fib saddr . iif oif missing drop ; refused ; expression `fib saddr . iif oif`: not supported yet
-rt type 0 drop ; refused ; expression `extension header or option`: not supported yet
+rt type 0 drop ; ok ; rt type 0 drop
+rt type != 2 accept ; ok ; rt type != 2 accept
+rt type { 0, 2-4 } drop ; ok ; rt type { 0, 2-4 } drop
+rt type != { 0, 2-4 } drop ; ok ; rt type != { 0, 2-4 } drop
+rt type 1-3 drop ; ok ; rt type 1-3 drop
+rt type > 4 drop ; ok ; rt type 5-255 drop
+rt type & 0xf0 == 0x10 drop ; ok ; rt type 16-31 drop
+meta nfproto ipv6 rt type 0 drop ; ok ; rt type 0 drop
+ip6 saddr ::1 rt type 0 drop ; ok ; ip6 saddr ::1 rt type 0 drop
+udp dport 53 rt type 0 drop ; ok ; meta nfproto ipv6 udp dport 53 rt type 0 drop
+rt type 0 udp dport 53 drop ; ok ; rt type 0 udp dport 53 drop
+meta l4proto ipv6-icmp rt type 0 drop ; ok ; meta nfproto ipv6 meta l4proto ipv6-icmp rt type 0 drop
+meta nfproto ipv6 meta l4proto tcp rt type 0 drop ; ok ; meta nfproto ipv6 meta l4proto tcp rt type 0 drop
+rt type . ip6 nexthdr { 0 . 43 } drop ; ok ; rt type . ip6 nexthdr { 0 . 43 } drop
+rt type . udp dport { 0-2 . 53 } drop ; ok ; rt type . udp dport { 0-2 . 53 } drop
+rt type vmap { 0 : drop, 2 : accept } ; ok ; rt type vmap { 0 : drop, 2 : accept }
+exthdr rt exists drop ; ok ; exthdr rt exists drop
+exthdr rt != missing drop ; ok ; exthdr rt exists drop
+exthdr rt missing drop ; refused ; expression `exthdr rt missing`: not supported yet
+rt nexthdr tcp drop ; refused ; expression `rt nexthdr`: not supported yet
+rt hdrlength 2 drop ; refused ; expression `rt hdrlength`: not supported yet
+rt seg-left 1 drop ; refused ; expression `rt seg-left`: not supported yet
+rt0 addr[1] ::1 drop ; refused ; expression `extension header or option`: not supported yet
 exthdr frag exists drop ; refused ; expression `extension header or option`: not supported yet
 tcp option maxseg size 5 accept ; refused ; expression `extension header or option`: not supported yet
 ip saddr @timed accept ; ok ; ip saddr @timed accept

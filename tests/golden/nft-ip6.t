@@ -8,6 +8,8 @@ icmpv6 type 1 icmpv6 code 4 accept ; ok ; icmpv6 type destination-unreachable ic
 meta protocol ip6 accept ; ok ; accept
 ip6 nexthdr tcp accept ; ok ; ip6 nexthdr tcp accept
 ip6 hoplimit 1 accept ; ok ; ip6 hoplimit 1 accept
+rt type 0 drop ; ok ; rt type 0 drop
+exthdr rt exists drop ; ok ; exthdr rt exists drop
 ip6 dscp 0x3f accept ; ok ; ip6 dscp 0x3f accept
 reject ; ok ; reject with icmpv6 port-unreachable
 reject with icmpv6 addr-unreachable ; ok ; reject with icmpv6 addr-unreachable

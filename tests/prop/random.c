@@ -79,6 +79,8 @@ static merlon_value pool_value(struct random *r, enum merlon_field field, enum m
 		return random_below(r, 3) * 8;
 	case MERLON_F_ICMP_CODE:
 		return random_below(r, 4);
+	case MERLON_F_RT_TYPE:
+		return random_below(r, 5);
 	case MERLON_F_LENGTH:
 		return 60 + random_below(r, 8) * 100;
 	case MERLON_F_MARK:
@@ -287,7 +289,7 @@ static void add_match(struct maker *m)
 {
 	static const enum merlon_field residual[] = {
 		MERLON_F_TCP_FLAGS, MERLON_F_TCP_FLAGS, MERLON_F_LENGTH, MERLON_F_TTL, MERLON_F_TOS, MERLON_F_NEXTHDR,
-		MERLON_F_MARK, MERLON_F_PKTTYPE, MERLON_F_CT_DIRECTION,
+		MERLON_F_MARK, MERLON_F_PKTTYPE, MERLON_F_CT_DIRECTION, MERLON_F_RT_TYPE,
 	};
 	enum merlon_family family = random_percent(m->r, 50);
 	unsigned which = random_below(m->r, 100);
@@ -557,6 +559,8 @@ void random_packet(struct random *r, struct random_packet *ret)
 	random_transport(r, p);
 	for (unsigned i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
 		set(p, plain[i], near(r, plain[i], p->family));
+	if (p->family == MERLON_IPV6 && random_percent(r, 30))
+		set(p, MERLON_F_RT_TYPE, near(r, MERLON_F_RT_TYPE, p->family));
 	p->bytes = p->field[MERLON_F_LENGTH];
 	p->ct_state = random_below(r, MERLON_CT_STATES);
 	set(p, MERLON_F_CT_STATE, p->ct_state);
@@ -570,7 +574,7 @@ void random_packet(struct random *r, struct random_packet *ret)
 void random_change(struct random *r, uint8_t tcp_mask, struct merlon_packet *p)
 {
 	static const enum merlon_field free_field[] = { MERLON_F_LENGTH, MERLON_F_TTL, MERLON_F_TOS, MERLON_F_NEXTHDR,
-							MERLON_F_MARK, MERLON_F_PKTTYPE };
+							MERLON_F_MARK, MERLON_F_PKTTYPE, MERLON_F_RT_TYPE };
 
 	for (unsigned i = 0; i < sizeof(free_field) / sizeof(free_field[0]); i++)
 		p->field[free_field[i]] = near(r, free_field[i], p->family);

@@ -38,7 +38,7 @@ class Filter:
             (53, self.tcp_flags), (116, self.state('conntrack', 'ctstate')), (90, self.state('state', 'state')),
             (56, self.limit), (53 if family == 4 else 80, self.icmp), (46, self.multiport), (36, self.addrtype), (21, self.comment),
             (60, self.protocol), (9, self.ttl), (7, self.mark), (5, self.mac), (3, self.iprange), (5, self.length), (4, self.pkttype),
-            (4, self.tos), (3, self.ctdir), (6, self.port_name),
+            (4, self.rt), (4, self.tos), (3, self.ctdir), (6, self.port_name),
         ]
 
     def make(self, size):
@@ -210,6 +210,10 @@ class Filter:
     def ttl(self, rule):
         name = 'ttl' if self.family == 4 else 'hl'
         self.put(rule, 'ttl', f"-m {name} --{name}-{self.rng.choice(['eq', 'lt', 'gt'])} {self.rng.choice([1, 2, 63, 64, 65, 254])}")
+
+    def rt(self, rule):
+        if self.family == 6:
+            self.put(rule, 'rt', f"-m rt{self.rng.choice([' --rt-type 0', ' --rt-type 0', ' ! --rt-type 2', ' --rt-type 4', ''])}")
 
     def mark(self, rule):
         self.put(rule, 'mark', f"-m mark {self.no()}--mark {self.rng.choice(['0x0', '0x1', '0x1/0xff', '0x10/0x10', '0xffffffff'])}")

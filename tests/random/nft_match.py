@@ -29,7 +29,7 @@ class Matches:
             (10, self.oif), (40, self.ip_protocol), (64, self.l4proto), (59, self.icmp), (38, self.icmpv6), (29, self.tcp_flags),
             (22, self.mark), (14, self.port_of('tcp', 'sport')), (8, self.port_of('udp', 'sport')), (17, self.nfproto),
             (14, self.fib), (12, self.th), (11, self.pkttype), (6, self.ether), (8, self.length), (8, self.ttl), (6, self.dscp),
-            (6, self.ct_direction), (20, self.concatenation), (4, self.meta_protocol),
+            (6, self.ct_direction), (20, self.concatenation), (4, self.meta_protocol), (8, self.rt_type),
         ]
 
     def make(self, rule, hook):
@@ -199,6 +199,11 @@ class Matches:
             return None
         value = pick(self.rng, [(2, 'cs1'), (2, '0x2e'), (1, 'cs0'), (1, '0x3f'), (2, '{ cs1, cs2, af41 }')])
         return [f"{'ip' if family == 4 else 'ip6'} dscp {self.operator()}{value}"]
+
+    def rt_type(self, rule, _hook):
+        if not self.settle(rule, 6):
+            return None
+        return [pick(self.rng, [(6, f"rt type {self.number(self.rng.choice([0, 2, 4, 253]), (1, 3), ['0', '3', '4'])}"), (1, 'exthdr rt exists')])]
 
     # connection, interfaces, and what the kernel knows
 

@@ -207,6 +207,61 @@ static void chains(void **state)
 	assert_int_equal(parse(&f, &h), -1);
 }
 
+static void routing(struct frame *f, uint8_t type)
+{
+	extend(f, 43, 0, 8);
+	f->data[ETH + 42] = type;
+}
+
+/* As ipv6_find_hdr() finds them: tried in nf_tables of 6.18 with `rt type`. */
+static void routing_headers(void **state)
+{
+	struct frame f = frame_udp(&v6, 4);
+	struct merlon_packet packet = view(&f);
+
+	(void)state;
+	assert_false(HAS(packet, RT_TYPE));
+	routing(&f, 0);
+	routing(&f, 2);
+	extend(&f, 51, 4, 24);
+	extend(&f, 0, 0, 8);
+	packet = view(&f);
+	assert_true(HAS(packet, RT_TYPE));
+	assert_int_equal(packet.field[MERLON_F_RT_TYPE], 2);
+	/* a later fragment has those that are before its fragment header */
+	f = frame_udp(&v6, 40);
+	extend(&f, 44, 0, 8);
+	put16(f.data + ETH + 42, 10 << 3);
+	routing(&f, 4);
+	packet = view(&f);
+	assert_true(HAS(packet, RT_TYPE) && packet.field[MERLON_F_RT_TYPE] == 4);
+	f = frame_ip(&v6, 43, 40);
+	extend(&f, 44, 0, 8);
+	put16(f.data + ETH + 42, 10 << 3);
+	assert_false(HAS(view(&f), RT_TYPE));
+}
+
+/* Four bytes of it will do, if they are the packet's own; what is behind it may be missing. */
+static void routing_headers_cut_off(void **state)
+{
+	(void)state;
+	for (unsigned padding = 0; padding < 2; padding++)
+		for (unsigned bytes = 0; bytes <= 24; bytes++) {
+			struct frame f = frame_udp(&v6, 20);
+			struct merlon_packet packet;
+
+			extend(&f, 43, 2, 24);
+			f.data[ETH + 42] = 3;
+			put16(f.data + ETH + 4, bytes);
+			if (!padding)
+				f.bytes = ETH + 40 + bytes;
+			packet = view(&f);
+			assert_int_equal(HAS(packet, RT_TYPE), bytes >= 4);
+			assert_true(bytes < 4 || packet.field[MERLON_F_RT_TYPE] == 3);
+			assert_int_equal(HAS(packet, L4PROTO), bytes == 24);
+		}
+}
+
 /* Any bytes at all: nothing is read that is not there (under the sanitizers), and what is said is inside the packet. */
 static void noise(void **state)
 {
@@ -239,7 +294,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tcp_fields), cmocka_unit_test(ipv6_fields), cmocka_unit_test(icmp_fields),
 		cmocka_unit_test(fields_of_short_headers), cmocka_unit_test(every_cut_is_refused),
-		cmocka_unit_test(later_fragments_have_no_ports), cmocka_unit_test(chains), cmocka_unit_test(noise),
+		cmocka_unit_test(later_fragments_have_no_ports), cmocka_unit_test(chains),
+		cmocka_unit_test(routing_headers), cmocka_unit_test(routing_headers_cut_off), cmocka_unit_test(noise),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

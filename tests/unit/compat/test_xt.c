@@ -19,6 +19,7 @@
 #include <linux/netfilter/xt_state.h>
 #include <linux/netfilter_ipv4/ipt_REJECT.h>
 #include <linux/netfilter_ipv4/ipt_ttl.h>
+#include <linux/netfilter_ipv6/ip6t_rt.h>
 #include <linux/rtnetlink.h>
 
 #include "compat/reader.h"
@@ -277,6 +278,7 @@ static void ranges(void **state)
 	struct xt_iprange_mtinfo range = { .flags = IPRANGE_SRC | IPRANGE_DST | IPRANGE_DST_INV };
 	struct xt_length_info length = { .min = 40, .max = 100 };
 	struct ipt_ttl_info ttl = { .mode = IPT_TTL_NE, .ttl = 64 };
+	struct ip6t_rt rt = { .segsleft = { 0, ~0U } };
 
 	(void)state;
 	range.src_min.ip = htonl(10);
@@ -296,6 +298,16 @@ static void ranges(void **state)
 	expect_range(decode("hl", 0, &ttl, sizeof(ttl)), MERLON_F_TTL, 63, 64);
 	ttl.mode = IPT_TTL_GT;
 	expect_range(decode("hl", 0, &ttl, sizeof(ttl)), MERLON_F_TTL, 65, 64);
+	expect_range(decode("rt", 0, &rt, sizeof(rt)), MERLON_F_RT_TYPE, 255, -1);
+	rt.flags = IP6T_RT_TYP;
+	rt.rt_type = 4;
+	expect_range(decode("rt", 0, &rt, sizeof(rt)), MERLON_F_RT_TYPE, 4, 5);
+	rt.invflags = IP6T_RT_INV_TYP;
+	expect_range(decode("rt", 0, &rt, sizeof(rt)), MERLON_F_RT_TYPE, 5, 4);
+	rt.rt_type = 256;
+	expect_range(decode("rt", 0, &rt, sizeof(rt)), MERLON_F_RT_TYPE, 0, -1);
+	rt.segsleft[1] = 254;
+	expect_refused(decode("rt", 0, &rt, sizeof(rt)), "--rt-segsleft");
 	ttl.mode = 9;
 	expect_refused(decode("ttl", 0, &ttl, sizeof(ttl)), "mode");
 }
