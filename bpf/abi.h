@@ -162,7 +162,7 @@ _Static_assert(sizeof(struct merlon_decision) == 32, "merlon_decision");
 enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 
 /* Session flags. */
-#define MERLON_S_ORIG_IS_A	0x01	/* the originator is end `a` of the tuple */
+#define MERLON_S_ORIG_IS_A	0x01	/* the originator is end `a` of the tuple; where both ends are the same, it is `b` */
 #define MERLON_S_SEEN_REPLY	0x02
 #define MERLON_S_ASSURED	0x04	/* both ends have proved themselves; kept in the table of established flows */
 #define MERLON_S_CLOSE_INIT	0x10	/* TCP: an end has sent its FIN */

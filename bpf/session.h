@@ -230,6 +230,22 @@ merlon_inline void merlon_segment_of(const struct merlon_headers *h, __u8 direct
 	segment->end = end + !!(h->tcp_flags & MERLON_TCP_SYN) + !!(h->tcp_flags & MERLON_TCP_FIN);
 }
 
+/*
+ * From an end to itself. nf_conntrack finds the reply's direction of such a connection first (it is entered last,
+ * __nf_conntrack_hash_insert() of net/netfilter/nf_conntrack_core.c): all packets but the first are replies.
+ */
+merlon_inline int merlon_answers_itself(const struct merlon_headers *h)
+{
+	__be16 sport, dport, id;
+	__u32 differ = 0;
+
+	if (merlon_ports(h, &sport, &dport, &id) < 0)
+		return 0;
+	for (int i = 0; i < 4; i++)
+		differ |= h->saddr[i] ^ h->daddr[i];
+	return !differ && sport == dport;
+}
+
 /* The session that a packet starts; sender_is_a as merlon_tuple_make() gave it. 0, or -1: the packet is invalid. */
 merlon_inline int merlon_session_start(struct merlon_session *session, const struct merlon_headers *h, int sender_is_a,
 				       int tcp_loose)
@@ -245,7 +261,7 @@ merlon_inline int merlon_session_start(struct merlon_session *session, const str
 	}
 	__builtin_memset(session, 0, sizeof(*session));
 	session->tcp_state = state;
-	session->flags = sender_is_a ? MERLON_S_ORIG_IS_A : 0;
+	session->flags = sender_is_a && !merlon_answers_itself(h) ? MERLON_S_ORIG_IS_A : 0;
 	if (h->ct_proto == MERLON_PROTO_TCP) {
 		session->tcp_last_index = merlon_tcp_kind(h->tcp_flags);
 		session->tcp_last_dir = MERLON_ORIGINAL;

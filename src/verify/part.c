@@ -168,25 +168,18 @@ static bool is_cut_short(const struct merlon_run *run, const struct merlon_frame
 	return false;
 }
 
-/*
- * A packet that answers itself, sent from an address to the same and from a port to the same: nf_conntrack finds the
- * reply's direction of its connection first, merlon takes the second one for another of the first.
- */
+/* A connection of a port with itself: to nf_conntrack its ends have one window, and what is outside is invalid. */
 static bool is_own_reply(const struct merlon_run *run, const struct merlon_frame *f)
 {
 	size_t at = network_of(run, f), bytes = f->bytes - at;
 	const uint8_t *ip = f->data + at;
-	bool v4 = ip[0] >> 4 == 4, ports;
+	bool v4 = ip[0] >> 4 == 4;
 	size_t header = v4 ? (ip[0] & 0xf) * 4U : sizeof(struct ip6_hdr);
-	uint8_t protocol;
 
 	if (bytes < (v4 ? sizeof(struct iphdr) : sizeof(struct ip6_hdr)) ||
 	    memcmp(ip + (v4 ? 12 : 8), ip + (v4 ? 16 : 24), v4 ? 4 : 16))
 		return false;
-	protocol = v4 ? ip[9] : ip[6];
-	ports = protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
-	return protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6 &&
-	       (!ports || bytes < header + 4 || !memcmp(ip + header, ip + header + 2, 2));
+	return (v4 ? ip[9] : ip[6]) == IPPROTO_TCP && bytes >= header + 4 && !memcmp(ip + header, ip + header + 2, 2);
 }
 
 /*
@@ -230,7 +223,7 @@ static enum merlon_frame_limit limit_of(const struct merlon_run *run, const stru
 		return MERLON_LIMIT_FRAGMENTS;
 	if (is_cut_short(run, f))
 		return MERLON_LIMIT_STACK_CHECKS;
-	return is_own_reply(run, f) ? MERLON_LIMIT_PROTOCOL_STATE : MERLON_LIMIT_NONE;
+	return is_own_reply(run, f) ? MERLON_LIMIT_TCP_WINDOW : MERLON_LIMIT_NONE;
 }
 
 bool merlon_run_is_piece(const struct merlon_run *run, const struct merlon_frame *f)

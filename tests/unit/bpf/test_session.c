@@ -142,6 +142,40 @@ static void udp_timeouts(void **state)
 	assert_int_equal(session.stats[1].packets, 1);
 }
 
+/* The direction of a flow's second packet that is like the first one. */
+static __u8 direction_again(const struct frame *f)
+{
+	struct merlon_headers h = headers(f);
+	struct merlon_session session = { 0 };
+	union merlon_tuple tuple;
+	int sender_is_a = merlon_tuple_make(&tuple, &h);
+
+	assert_int_equal(merlon_session_start(&session, &h, sender_is_a, 0), 0);
+	return merlon_direction_of(session.flags, sender_is_a);
+}
+
+/* As nf_conntrack of 6.18 has it: protocol 253 and UDP over loopback. */
+static void from_an_end_to_itself(void **state)
+{
+	static const struct flow own[] = { { "127.0.0.1", "127.0.0.1", 9, 9 }, { "::1", "::1", 9, 9 } };
+	struct frame f;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		f = frame_udp(&own[i], 4);
+		assert_int_equal(direction_again(&f), MERLON_REPLY);
+		f = frame_ip(&own[i], 253, 8);
+		assert_int_equal(direction_again(&f), MERLON_REPLY);
+		/* an echo request is no reply to itself */
+		f = frame_icmp(&own[i], i ? 128 : 8, 0, 8);
+		assert_int_equal(direction_again(&f), MERLON_ORIGINAL);
+	}
+	for (size_t i = 0; i < N_FLOWS; i++) {
+		f = frame_udp(&flows[i], 4);
+		assert_int_equal(direction_again(&f), MERLON_ORIGINAL);
+	}
+}
+
 static void picked_up_connections_are_brief(void **state)
 {
 	struct frame f = frame_tcp(&flows[0], F_ACK, 4);
@@ -223,7 +257,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_directions_have_one_tuple), cmocka_unit_test(ends_are_in_order),
 		cmocka_unit_test(flows_differ), cmocka_unit_test(echo_and_its_answer), cmocka_unit_test(udp_timeouts),
-		cmocka_unit_test(picked_up_connections_are_brief), cmocka_unit_test(every_dependency_of_a_decision),
+		cmocka_unit_test(from_an_end_to_itself), cmocka_unit_test(picked_up_connections_are_brief),
+		cmocka_unit_test(every_dependency_of_a_decision),
 		cmocka_unit_test(forwarding_is_trusted_for_a_second), cmocka_unit_test(state_travels),
 	};
 
