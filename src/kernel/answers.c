@@ -94,12 +94,15 @@ static void send_answer(int fd, const struct merlon_answer *answer)
 		return;
 }
 
-/* A packet to the broadcast address of a net is not answered. Only the routes tell: connect() refuses such an address. */
+/*
+ * A packet to the broadcast address of a net is not answered, whoever sent it. Only the routes tell: connect() refuses
+ * such an address. What is forwarded is to no net of this host's.
+ */
 static bool is_broadcast(const struct merlon_answers *a, const struct merlon_reject_event *event)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
 
-	if (event->family != MERLON_IPV4 || event->hook != MERLON_INPUT || a->router < 0)
+	if (event->family != MERLON_IPV4 || event->hook == MERLON_FORWARD || a->router < 0)
 		return false;
 	memcpy(&to.sin_addr, event->packet + offsetof(struct iphdr, daddr), sizeof(to.sin_addr));
 	return connect(a->router, (struct sockaddr *)&to, sizeof(to)) < 0 && errno == EACCES;

@@ -32,6 +32,8 @@ static const struct {
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
 	{ "reject-checksum", "a packet with a wrong checksum is answered, too", HAS_REJECT },
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
+	{ "output-copies", "what the host sends to all or to a group has come back to its own programs before output judges it: "
+	  "input judges that copy", HAS_OUTPUT },
 	{ "forward-route", "a packet is routed before forward judges it: the next hop's address may be asked for, a dead one "
 	  "reported", HAS_FORWARD },
 };

@@ -20,10 +20,11 @@ table inet t {
 	chain out {
 		type filter hook output priority filter; policy accept;
 		tcp dport 9 drop
+		udp dport 7003 reject
 	}
 }
 END
-# receive PROTOCOL PORT SECONDS: says what arrives, a port a line (UDP: the number of bytes).
+# receive PROTOCOL PORT SECONDS: says what arrives, a port a line (UDP: the number of bytes, ICMP: the type).
 cat >receive.py <<'END'
 import socket, sys
 proto, port, seconds = map(int, sys.argv[1:])
@@ -36,7 +37,7 @@ print('ready', flush=True)
 try:
     while True:
         d = s.recv(65536)
-        print(len(d) if proto == 17 else int.from_bytes(d[22:24], 'big'), flush=True)
+        print(len(d) if proto == 17 else d[20] if proto == 1 else int.from_bytes(d[22:24], 'big'), flush=True)
 except TimeoutError:
     pass
 END
@@ -99,6 +100,21 @@ send_raw 253 22
 send_raw 253 53
 send_raw 253 22
 ok "a session does not answer for bytes that its tuple lacks" received '3x53 '
+
+# Of what the host sends itself, packets to all of a net are not answered (net/ipv4/icmp.c, nf_reject_ipv4.c: RTCF_BROADCAST).
+send_to() { # address...
+	in_host python3 -c "
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+for to in sys.argv[1:]: s.sendto(b'to all', (to, 7003))" "$@"
+}
+receive 1 0 1
+send_to 10.77.0.255 10.77.0.0
+ok "packets to a broadcast address are rejected in silence, in output" received ''
+receive 1 0 1
+send_to 10.77.0.2
+ok "... others with an answer" received '1x3 '
 
 # One owner.
 ok "another daemon on the same pins is refused" fails 1 'another merlond has the data plane' in_host timeout 10 "$merlond" --foreground --socket "$dir/other" --pin-dir "$dir/bpf/merlon" --state-dir "$dir/other-state"

@@ -53,6 +53,8 @@ static void test_only_what_concerns(void **state)
 	assert_false(names(one(&o, MERLON_INPUT, ct), "reject-daemon"));
 	assert_true(names(one(&o, MERLON_OUTPUT, port), "output-errno"));
 	assert_false(names(one(&o, MERLON_FORWARD, port), "output-errno"));
+	assert_true(names(one(&o, MERLON_OUTPUT, port), "output-copies"));
+	assert_false(names(one(&o, MERLON_INPUT, port), "output-copies"));
 	assert_true(names(one(&o, MERLON_FORWARD, port), "forward-route"));
 	o.chain.reached = false;
 	assert_false(names(&o, "forward-route"));
