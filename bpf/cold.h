@@ -22,6 +22,11 @@ merlon_inline int merlon_not_judged(void)
 	return MERLON_PASS;
 }
 
+merlon_inline int merlon_is_mrdisc(const struct merlon_headers *h)
+{
+	return h->ct_proto == MERLON_PROTO_ICMPV6 && merlon_icmp6_is_mrdisc(*(const __u8 *)&h->sport);
+}
+
 /* Headers and surroundings of a packet into the scratch. -1: malformed. */
 __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 {
@@ -37,6 +42,8 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	/* the stack checks what comes in; what goes out it has made, or the card will */
 	if (side == MERLON_INGRESS && s->headers.flags & MERLON_H_CHECKSUM)
 		return -1;
+	if (!merlon_have_mrdisc && merlon_is_mrdisc(&s->headers))
+		s->headers.flags |= MERLON_H_UNTRACKABLE;
 	s->now = bpf_ktime_get_coarse_ns();
 	s->side = side;
 	s->direction = MERLON_ORIGINAL;

@@ -33,12 +33,17 @@ merlon_inline __u8 merlon_icmp4_class(__u8 type)
 	return bit & MERLON_ICMP4_REPLIES ? MERLON_ICMP_REPLY : MERLON_ICMP_OTHER;
 }
 
+/* Multicast router discovery (RFC 4286): untracked since Linux 6.10; before, the data path makes it untrackable. */
+merlon_inline int merlon_icmp6_is_mrdisc(__u8 type)
+{
+	return type == 151 || type == 152;
+}
+
 merlon_inline __u8 merlon_icmp6_class(__u8 type)
 {
 	if (type < 128)
 		return MERLON_ICMP_ERROR;
-	/* 151 and 152, multicast router discovery (RFC 4286): of later kernels than 6.1 */
-	if ((type >= 130 && type <= 136) || type == 143 || type == 151 || type == 152)
+	if ((type >= 130 && type <= 136) || type == 143 || merlon_icmp6_is_mrdisc(type))
 		return MERLON_ICMP_UNTRACKED;
 	if (type == 128 || type == 139)
 		return MERLON_ICMP_REQUEST;

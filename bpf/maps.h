@@ -25,6 +25,11 @@ const volatile __u32 merlon_image_mask = (1U << 17) - 1;
  * the kernel's BTF; without them namespace and egress device can't be told (see ours.h).
  */
 const volatile __u8 merlon_have_kern_ctx = 0;
+/*
+ * nf_conntrack takes multicast router discovery for untracked (6.10), before for invalid. Set by the loader by the
+ * kernel's version: nothing else tells.
+ */
+const volatile __u8 merlon_have_mrdisc = 1;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -33,14 +33,21 @@ struct merlon_dataplane_options merlon_dataplane_defaults(void)
 	};
 }
 
+bool merlon_kernel_is(unsigned major, unsigned minor)
+{
+	struct utsname name;
+	unsigned has_major = 0, has_minor = 0;
+
+	if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &has_major, &has_minor) != 2)
+		return true;
+	return KERNEL_VERSION(has_major, has_minor, 0) >= KERNEL_VERSION(major, minor, 0);
+}
+
 static int check_kernel(struct merlon_diag *diag)
 {
 	struct utsname name;
-	unsigned major = 0, minor = 0;
 
-	if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
-		return 0;
-	if (KERNEL_VERSION(major, minor, 0) >= KERNEL_VERSION(6, 1, 0))
+	if (merlon_kernel_is(6, 1) || uname(&name) < 0)
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "kernel %s is too old", name.release);
 	merlon_diag_cure(diag, "merlon needs Linux 6.1 or newer");

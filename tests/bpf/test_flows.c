@@ -297,6 +297,12 @@ static void icmp_untracked_and_odd(void **state)
 		assert_int_equal(icmp_in(&flows[2], type),
 				 untracked ? MERLON_CT_UNTRACKED : query ? MERLON_CT_NEW : MERLON_CT_INVALID);
 	}
+	/* multicast router discovery: as the running kernel has it */
+	assert_int_equal(icmp_in(&flows[2], 150), MERLON_CT_INVALID);
+	for (unsigned type = 151; type <= 152; type++)
+		assert_int_equal(icmp_in(&flows[2], type),
+				 plane.skel->rodata->merlon_have_mrdisc ? MERLON_CT_UNTRACKED : MERLON_CT_INVALID);
+	assert_int_equal(icmp_in(&flows[2], 153), MERLON_CT_INVALID);
 	assert_int_equal(icmp_in(&flows[0], 9), MERLON_CT_INVALID);
 	assert_int_equal(icmp_in(&flows[0], 13), MERLON_CT_NEW);
 	assert_int_equal(icmp_in(&flows[0], 200), MERLON_CT_INVALID);
