@@ -184,38 +184,43 @@ static int take_handle(struct taking *t, const struct nlmsghdr *message)
 /*
  * Matches and targets of x_tables want to know which protocol their rule asks for. The kernel takes that from the request
  * that makes the rule (NFTA_RULE_COMPAT) and does not keep it; iptables-nft derives it from the `-p` of the rule, which
- * is the first comparison of meta l4proto (iptables/nft-shared.c, add_proto). 0: none.
+ * is the first comparison of meta l4proto (iptables/nft-shared.c, add_proto).
  */
-static uint32_t compat_protocol(struct nftnl_rule *rule, bool *ret_needed, uint32_t *ret_flags)
+bool merlon_snapshot_compat(struct nftnl_rule *rule, uint32_t *ret_proto, uint32_t *ret_flags)
 {
 	struct nftnl_expr_iter *iter = nftnl_expr_iter_create(rule);
-	uint32_t proto = 0, len, reg = 0;
+	uint32_t proto = 0, flags = 0, len, reg = 0;
+	bool needed = false;
 	struct nftnl_expr *e;
 
 	while (iter && (e = nftnl_expr_iter_next(iter))) {
 		const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_NAME);
 		const uint8_t *data;
 
-		*ret_needed |= !strcmp(name, "match") || !strcmp(name, "target");
+		needed |= !strcmp(name, "match") || !strcmp(name, "target");
 		if (!strcmp(name, "meta") && nftnl_expr_get_u32(e, NFTNL_EXPR_META_KEY) == NFT_META_L4PROTO) {
 			reg = nftnl_expr_get_u32(e, NFTNL_EXPR_META_DREG);
 		} else if (!proto && reg && !strcmp(name, "cmp") && nftnl_expr_get_u32(e, NFTNL_EXPR_CMP_SREG) == reg &&
 			   (data = nftnl_expr_get(e, NFTNL_EXPR_CMP_DATA, &len)) && len) {
 			proto = *data;
-			*ret_flags = nftnl_expr_get_u32(e, NFTNL_EXPR_CMP_OP) == NFT_CMP_NEQ ? NFT_RULE_COMPAT_F_INV : 0;
+			flags = nftnl_expr_get_u32(e, NFTNL_EXPR_CMP_OP) == NFT_CMP_NEQ ? NFT_RULE_COMPAT_F_INV : 0;
 		}
 	}
 	if (iter)
 		nftnl_expr_iter_destroy(iter);
-	return proto;
+	if (!needed || !proto)
+		return false;
+	*ret_proto = proto;
+	*ret_flags = flags;
+	return true;
 }
 
 static int add_compat(const struct nlmsghdr *from, struct nlmsghdr *to)
 {
 	struct nftnl_rule *rule;
-	bool needed = false;
-	uint32_t proto = 0, flags = 0;
+	uint32_t proto, flags;
 	struct nlattr *nest;
+	bool needed;
 
 	/* most rules have none of them, and need no parsing */
 	if (!memmem(from, from->nlmsg_len, "match", sizeof("match")) && !memmem(from, from->nlmsg_len, "target", sizeof("target")))
@@ -223,10 +228,9 @@ static int add_compat(const struct nlmsghdr *from, struct nlmsghdr *to)
 	rule = nftnl_rule_alloc();
 	if (!rule)
 		return -ENOMEM;
-	if (nftnl_rule_nlmsg_parse(from, rule) == 0)
-		proto = compat_protocol(rule, &needed, &flags);
+	needed = nftnl_rule_nlmsg_parse(from, rule) == 0 && merlon_snapshot_compat(rule, &proto, &flags);
 	nftnl_rule_free(rule);
-	if (!needed || !proto)
+	if (!needed)
 		return 0;
 	nest = mnl_attr_nest_start(to, NFTA_RULE_COMPAT);
 	mnl_attr_put_u32(to, NFTA_RULE_COMPAT_PROTO, htonl(proto));

@@ -13,6 +13,7 @@
 #include "src/model/ruleset.h"
 
 struct mnl_socket;
+struct nftnl_rule;
 
 struct merlon_snapshot {
 	void *messages;		/* owned: the requests that make it, one behind the other */
@@ -43,6 +44,9 @@ void merlon_snapshot_clear(struct merlon_snapshot *snapshot);
  * NULL only if that is still the namespace's, else -ERESTART; 0 or another negative errno.
  */
 int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, const uint32_t *generation);
+
+/* What a rule as it was dumped needs in NFTA_RULE_COMPAT to be made again. False, and nothing given: it needs none. */
+bool merlon_snapshot_compat(struct nftnl_rule *rule, uint32_t *ret_proto, uint32_t *ret_flags);
 
 /* Makes its elements `ms` older; those whose time is over end as soon as they are put back. */
 void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t ms);

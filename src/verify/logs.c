@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compat/snapshot.h"
 #include "src/util/cleanup.h"
 #include "src/verify/oracle.h"
 
@@ -237,12 +238,10 @@ static int move_exprs(struct logging *l, struct nftnl_rule *from, struct nftnl_r
 
 static int replace(struct logging *l, struct nftnl_rule *old)
 {
-	static const uint16_t number[] = { NFTNL_RULE_COMPAT_PROTO, NFTNL_RULE_COMPAT_FLAGS };
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	const void *userdata;
 	struct nlmsghdr *h;
-	uint32_t bytes;
-	size_t i;
+	uint32_t bytes, proto, flags;
 	int r;
 
 	if (!rule)
@@ -251,9 +250,11 @@ static int replace(struct logging *l, struct nftnl_rule *old)
 	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, nftnl_rule_get_str(old, NFTNL_RULE_TABLE));
 	nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, nftnl_rule_get_str(old, NFTNL_RULE_CHAIN));
 	nftnl_rule_set_u64(rule, NFTNL_RULE_HANDLE, nftnl_rule_get_u64(old, NFTNL_RULE_HANDLE));
-	for (i = 0; i < ARRAY_SIZE(number); i++)
-		if (nftnl_rule_is_set(old, number[i]))
-			nftnl_rule_set_u32(rule, number[i], nftnl_rule_get_u32(old, number[i]));
+	/* the target goes, but matches may ask for it, too */
+	if (merlon_snapshot_compat(old, &proto, &flags)) {
+		nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_PROTO, proto);
+		nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_FLAGS, flags);
+	}
 	userdata = nftnl_rule_get_data(old, NFTNL_RULE_USERDATA, &bytes);
 	if (userdata)
 		nftnl_rule_set_data(rule, NFTNL_RULE_USERDATA, userdata, bytes);

@@ -42,6 +42,15 @@ json() {
 			(.files | length) == 2 and .packets_per_s > 0 and (.limits | type) == "object"'
 }
 ok "--each --json" json
+cat >logs.v4 <<'END'
+*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -p icmp -m icmp --icmp-type time-exceeded -j LOG --log-prefix "late "
+-A INPUT -s 192.0.2.0/24 ! -p tcp -m ttl --ttl-lt 5 -j LOG
+-A INPUT -p udp -m multiport --ports 53,123 -j LOG
+COMMIT
+END
+ok "logs behind matches of x_tables" exits 0 ' 0 differences' "$merlon" verify --packets 2000 --seed 7 logs.v4
 
 # What nf_tables has, and what merlon is given instead.
 cat >base.nft <<'END'
