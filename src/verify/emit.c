@@ -136,6 +136,17 @@ static void make_super(const struct merlon_intent *intent, size_t n, struct merl
 	e->csum_offset = tcp ? 16 : 6;
 }
 
+/*
+ * merlon's ingress comes before routing, which discards what claims to go to the host's inside, or to come from all
+ * (RFC 1122 3.2.1.3).
+ */
+static bool is_martian(const struct merlon_intent *intent)
+{
+	return intent->hook != MERLON_OUTPUT && intent->in != MERLON_GROUND_LO &&
+	       (merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) == MERLON_ADDRESS_LOOPBACK ||
+		merlon_address_kind(intent->address[MERLON_SOURCE], intent->family) == MERLON_ADDRESS_BROADCAST);
+}
+
 enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 {
 	switch (intent->l4proto) {
@@ -154,9 +165,7 @@ enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 	/* the bytes behind it are no authentication header */
 	if (intent->family == MERLON_IPV6 && intent->l4proto == IPPROTO_AH)
 		return MERLON_LIMIT_STACK_CHECKS;
-	/* merlon's ingress comes before routing, which discards what claims to go to the host's inside (RFC 1122 3.2.1.3) */
-	if (intent->hook != MERLON_OUTPUT && intent->in != MERLON_GROUND_LO &&
-	    merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) == MERLON_ADDRESS_LOOPBACK)
+	if (is_martian(intent))
 		return MERLON_LIMIT_STACK_CHECKS;
 	/* a copy of what the host sends to all comes back to it, as a packet that no device brought */
 	if (intent->hook == MERLON_OUTPUT && merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) > MERLON_ADDRESS_LOOPBACK)
