@@ -12,15 +12,16 @@
 
 #define TRIES 20
 
-struct list {
-	struct merlon_address *v;
-	size_t n;
-	int error;
-};
-
 struct route {
 	struct merlon_address address;
 	uint32_t table;
+	size_t place;	/* in the kernel's list */
+};
+
+struct list {
+	struct route *v;
+	size_t n;
+	int error;
 };
 
 static int on_attribute(const struct nlattr *attribute, void *data)
@@ -46,9 +47,8 @@ static int on_attribute(const struct nlattr *attribute, void *data)
 static int on_route(const struct nlmsghdr *header, void *data)
 {
 	const struct rtmsg *message = mnl_nlmsg_get_payload(header);
-	struct route route = { .table = message->rtm_table };
 	struct list *list = data;
-	struct merlon_address *grown;
+	struct route *grown, route = { .table = message->rtm_table, .place = list->n };
 
 	route.address.family = message->rtm_family;
 	route.address.bits = message->rtm_dst_len;
@@ -56,6 +56,9 @@ static int on_route(const struct nlmsghdr *header, void *data)
 	mnl_attr_parse(header, sizeof(*message), on_attribute, &route);
 	/* clones are what was looked up, not what is configured; not every kernel filters by table */
 	if (route.table != RT_TABLE_LOCAL || message->rtm_flags & RTM_F_CLONED)
+		return MNL_CB_OK;
+	/* the type of an address is asked for without a TOS (inet_addr_type() of net/ipv4/fib_frontend.c) */
+	if (message->rtm_tos)
 		return MNL_CB_OK;
 	if ((list->n & (list->n - 1)) == 0) {
 		grown = reallocarray(list->v, list->n ? list->n * 2 : 1, sizeof(*grown));
@@ -65,7 +68,7 @@ static int on_route(const struct nlmsghdr *header, void *data)
 		}
 		list->v = grown;
 	}
-	list->v[list->n++] = route.address;
+	list->v[list->n++] = route;
 	return MNL_CB_OK;
 }
 
@@ -99,7 +102,8 @@ static int dump(struct mnl_socket *socket, uint8_t family, struct list *list)
 
 static int by_address(const void *a, const void *b)
 {
-	const struct merlon_address *x = a, *y = b;
+	const struct route *p = a, *q = b;
+	const struct merlon_address *x = &p->address, *y = &q->address;
 	int r = memcmp(x->address, y->address, sizeof(x->address));
 
 	if (x->family != y->family)
@@ -108,14 +112,13 @@ static int by_address(const void *a, const void *b)
 		return r;
 	if (x->bits != y->bits)
 		return x->bits < y->bits ? -1 : 1;
-	if (x->type != y->type)
-		return x->type < y->type ? -1 : 1;
-	return x->ifindex < y->ifindex ? -1 : x->ifindex > y->ifindex;
+	return p->place < q->place ? -1 : p->place > q->place;
 }
 
 static int list_once(struct merlon_address **ret, size_t *ret_n)
 {
 	struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	struct merlon_address *sorted;
 	struct list list = { 0 };
 	int r, on = 1;
 
@@ -127,16 +130,17 @@ static int list_once(struct merlon_address **ret, size_t *ret_n)
 	if (r == 0)
 		r = dump(socket, AF_INET6, &list);
 	mnl_socket_close(socket);
-	if (r < 0) {
-		free(list.v);
-		return r;
+	sorted = r < 0 ? NULL : calloc(list.n + 1, sizeof(*sorted));
+	if (sorted) {
+		if (list.n)
+			qsort(list.v, list.n, sizeof(*list.v), by_address);
+		for (size_t i = 0; i < list.n; i++)
+			sorted[i] = list.v[i].address;
+		*ret = sorted;
+		*ret_n = list.n;
 	}
-	if (!list.n && !(list.v = calloc(1, sizeof(*list.v))))
-		return -ENOMEM;
-	qsort(list.v, list.n, sizeof(*list.v), by_address);
-	*ret = list.v;
-	*ret_n = list.n;
-	return 0;
+	free(list.v);
+	return r < 0 ? r : sorted ? 0 : -ENOMEM;
 }
 
 int merlon_addresses(struct merlon_address **ret, size_t *ret_n)

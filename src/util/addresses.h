@@ -18,7 +18,8 @@ struct merlon_address {
 };
 
 /*
- * Sorted by family, address, bits, so that equal tables give equal lists; *ret is the caller's to free and never NULL.
+ * Sorted by family, address, bits, so that equal tables give equal lists. Of several entries for one prefix the first is
+ * the one that the kernel goes by: by metric, then as they were added. *ret is the caller's to free and never NULL.
  * 0 or a negative errno.
  */
 int merlon_addresses(struct merlon_address **ret, size_t *ret_n);

@@ -20,7 +20,11 @@ static int list(void *context)
 	static const char setup[] =
 		"PATH=$PATH:/usr/sbin:/sbin; ip link set lo up && ip addr add 10.1.2.3/24 dev lo && "
 		"ip -6 addr add 2001:db8::1/64 dev lo nodad && ip route add local 192.0.2.0/24 dev lo && "
-		"ip route add 198.51.100.0/24 dev lo && ip route add broadcast 203.0.113.255 dev lo table local";
+		"ip route add 198.51.100.0/24 dev lo && ip route add broadcast 203.0.113.255 dev lo table local && "
+		"ip route add local 203.0.113.1 dev lo table local metric 10 && "
+		"ip route add broadcast 203.0.113.1 dev lo table local metric 5 && "
+		"ip route add broadcast 203.0.113.2 dev lo table local && ip route append local 203.0.113.2 dev lo table local && "
+		"ip route add local 203.0.113.3 dev lo table local tos 0x10";
 	struct merlon_address *address, *again;
 	char text[INET6_ADDRSTRLEN];
 	size_t n, n_again, i;
@@ -42,7 +46,8 @@ static int list(void *context)
 static void table_local(void **state)
 {
 	static const char *const expected[] = {
-		"10.1.2.3/32 2 1\n", "127.0.0.0/8 2 1\n", "127.0.0.1/32 2 1\n", "192.0.2.0/24 2 1\n", "203.0.113.255/32 3 1\n",
+		"10.1.2.3/32 2 1\n", "127.0.0.0/8 2 1\n", "127.0.0.1/32 2 1\n", "192.0.2.0/24 2 1\n",
+		"203.0.113.1/32 3 1\n203.0.113.1/32 2 1\n", "203.0.113.2/32 3 1\n203.0.113.2/32 2 1\n", "203.0.113.255/32 3 1\n",
 		"::1/128 2 1\n", "2001:db8::1/128 2 1\n",
 	};
 	const char *last = NULL;
@@ -69,6 +74,8 @@ static void table_local(void **state)
 		last = at;
 	}
 	assert_null(strstr(output, "198.51.100.0"));
+	/* an entry for some packets only */
+	assert_null(strstr(output, "203.0.113.3"));
 	free(output);
 }
 
