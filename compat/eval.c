@@ -3,9 +3,6 @@
 
 #include <errno.h>
 #include <linux/if_arp.h>
-#include <linux/if_ether.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
@@ -13,44 +10,7 @@
 
 #include "compat/build.h"
 #include "compat/fields.h"
-#include "compat/masks.h"
 #include "src/util/cleanup.h"
-
-/* in a frame of Ethernet (linux/if_ether.h, struct ethhdr) */
-#define ETHER_SADDR_OFFSET 6
-#define ETHER_TYPE_OFFSET 12
-
-static bool is_address(int field)
-{
-	return field == MERLON_F_SADDR || field == MERLON_F_DADDR;
-}
-
-const char *merlon_eval_describe(const struct merlon_eval *eval, const struct merlon_operand *operand)
-{
-	static const char *const base[] = { "ll", "nh", "th", "ih" };
-	const struct merlon_header_field *f;
-	static char raw[64];
-
-	switch (operand->from) {
-	case MERLON_FROM_META:
-		return merlon_meta_name(operand->key);
-	case MERLON_FROM_CT:
-		return merlon_ct_name(operand->key);
-	case MERLON_FROM_PAYLOAD:
-		f = merlon_header_field(eval, operand->key, operand->offset);
-		if (f && (operand->len >= f->len || is_address(f->field)))
-			return f->name;
-		snprintf(raw, sizeof(raw), "raw payload @%s,%u,%u",
-			 operand->key < ARRAY_SIZE(base) ? base[operand->key] : "?", operand->offset * 8, operand->len * 8);
-		return raw;
-	case MERLON_FROM_ROUTING:
-		return operand->key & NFT_EXTHDR_F_PRESENT ? "exthdr rt" : "rt type";
-	case MERLON_FROM_FIB:
-		return operand->key & NFTA_FIB_F_SADDR ? "fib saddr type" : "fib daddr type";
-	default:
-		return "a register without a source";
-	}
-}
 
 static void learn(struct merlon_eval *eval, const struct merlon_statement *s)
 {
@@ -111,216 +71,6 @@ static bool keeps_mask(enum merlon_field field)
 	return field == MERLON_F_TCP_FLAGS || field == MERLON_F_TOS || field == MERLON_F_MARK;
 }
 
-/* An address of which only the first bytes were loaded: what the rest is does not matter. */
-static void widen(struct merlon_intervals *in, unsigned by)
-{
-	size_t i;
-
-	for (i = 0; i < in->n; i++) {
-		in->v[i].lo <<= by;
-		in->v[i].hi = in->v[i].hi << by | merlon_value_max(by);
-	}
-}
-
-/* Bits 4-11 of the first two bytes of IPv6 as one byte. */
-static int tclass_values(struct merlon_intervals *raw)
-{
-	struct merlon_intervals in = { 0 };
-	size_t i;
-
-	for (i = 0; i < raw->n; i++) {
-		merlon_value lo = (raw->v[i].lo + 15) >> 4, hi = raw->v[i].hi >> 4;
-
-		if (hi > 0xff)
-			hi = 0xff;
-		if (lo <= hi && merlon_intervals_add(&in, lo, hi) < 0) {
-			merlon_intervals_clear(&in);
-			return -ENOMEM;
-		}
-	}
-	merlon_intervals_normalise(&in);
-	merlon_intervals_clear(raw);
-	*raw = in;
-	return 0;
-}
-
-static merlon_value result(const struct merlon_operand *operand, merlon_value raw)
-{
-	return (operand->masked ? (raw & operand->mask) ^ operand->xor : raw) >> operand->shift;
-}
-
-/* Undoes the shift: any of the bits that it drops will do. */
-static void unshift(const struct merlon_operand *operand, struct merlon_intervals *in)
-{
-	merlon_value max = merlon_value_max(operand->len * 8);
-	size_t i, n = 0;
-
-	for (i = 0; operand->shift && i < in->n; i++) {
-		if (in->v[i].lo > max >> operand->shift)
-			break;
-		in->v[n].lo = in->v[i].lo << operand->shift;
-		in->v[n].hi = in->v[i].hi >= max >> operand->shift ? max :
-			      in->v[i].hi << operand->shift | merlon_value_max(operand->shift);
-		n++;
-	}
-	if (operand->shift)
-		in->n = n;
-}
-
-/* Those of `value` that the register's value is in `in` for, by their numbers. */
-static int chosen(const struct merlon_operand *operand, const uint32_t *value, unsigned n, struct merlon_intervals *in)
-{
-	struct merlon_intervals out = { 0 };
-	unsigned i;
-
-	for (i = 0; i < n; i++)
-		if (merlon_intervals_contain(in, result(operand, value[i])) && merlon_intervals_add(&out, i, i) < 0) {
-			merlon_intervals_clear(&out);
-			return -ENOMEM;
-		}
-	merlon_intervals_normalise(&out);
-	merlon_intervals_clear(in);
-	*in = out;
-	return 0;
-}
-
-static int state_values(const struct merlon_operand *operand, struct merlon_intervals *in)
-{
-	/* a packet has exactly one of them */
-	static const uint32_t bit[MERLON_CT_STATES] = {
-		[MERLON_CT_INVALID] = NF_CT_STATE_INVALID_BIT,
-		[MERLON_CT_ESTABLISHED] = NF_CT_STATE_BIT(IP_CT_ESTABLISHED),
-		[MERLON_CT_RELATED] = NF_CT_STATE_BIT(IP_CT_RELATED),
-		[MERLON_CT_NEW] = NF_CT_STATE_BIT(IP_CT_NEW),
-		[MERLON_CT_UNTRACKED] = NF_CT_STATE_UNTRACKED_BIT,
-	};
-
-	return chosen(operand, bit, MERLON_CT_STATES, in);
-}
-
-/* meta nfproto, and meta protocol, which says the same where IP packets are judged. */
-static int family_values(const struct merlon_operand *operand, struct merlon_intervals *in)
-{
-	static const uint32_t ether[MERLON_FAMILIES] = { ETH_P_IP, ETH_P_IPV6 };
-	static const uint32_t nfproto[MERLON_FAMILIES] = { NFPROTO_IPV4, NFPROTO_IPV6 };
-
-	return chosen(operand, operand->from == MERLON_FROM_META && operand->key == NFT_META_NFPROTO ? nfproto : ether,
-		      MERLON_FAMILIES, in);
-}
-
-int merlon_eval_values(struct merlon_eval *eval, const struct merlon_meaning *meaning, struct merlon_intervals *in)
-{
-	const struct merlon_operand *operand = &meaning->operand;
-	unsigned bits = operand->len * 8;
-	int r = 0;
-
-	if (meaning->field == MERLON_F_CT_STATE)
-		return state_values(operand, in);
-	if (meaning->field == MERLON_F_NFPROTO)
-		return family_values(operand, in);
-	unshift(operand, in);
-	if (meaning->is_tclass)
-		r = tclass_values(in);
-	if (r == 0 && operand->masked)
-		r = merlon_mask_undo(in, operand->mask, operand->xor, bits);
-	if (r == -ERANGE) {
-		merlon_build_refuse(eval->rule, "expression `%s` with a mask of more than %u intervals",
-				    merlon_eval_describe(eval, operand), MERLON_MASK_INTERVALS);
-		return 0;
-	}
-	if (r == 0 && bits < meaning->bits)
-		widen(in, meaning->bits - bits);
-	return r;
-}
-
-static bool refuse_operand(struct merlon_eval *eval, const struct merlon_operand *operand)
-{
-	merlon_build_refuse(eval->rule, "expression `%s`: not supported yet", merlon_eval_describe(eval, operand));
-	return false;
-}
-
-/* The traffic class of IPv6 lies in bits 4-11 of the first two bytes; others must be masked out. */
-static bool tclass(struct merlon_eval *eval, struct merlon_meaning *ret)
-{
-	if (!ret->operand.masked || (ret->operand.mask | ret->operand.xor) & ~(merlon_value)0x0ff0) {
-		merlon_build_refuse(eval->rule, "expression `ip6 version`: not supported yet");
-		return false;
-	}
-	ret->is_tclass = true;
-	ret->bits = 8;
-	ret->operand.len = 1;
-	ret->operand.mask >>= 4;
-	ret->operand.xor >>= 4;
-	return true;
-}
-
-static bool payload_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret)
-{
-	const struct merlon_header_field *f = merlon_header_field(eval, operand->key, operand->offset);
-
-	/* the protocol of a frame, once it is known to be Ethernet's */
-	if (eval->ether != MERLON_ETHER_UNKNOWN && operand->key == NFT_PAYLOAD_LL_HEADER &&
-	    operand->offset == ETHER_TYPE_OFFSET && operand->len == 2) {
-		ret->field = MERLON_F_NFPROTO;
-		return true;
-	}
-	/* type and code of ICMP as one number: what iptables makes of `! --icmp-type` */
-	if (f && f->field == MERLON_F_ICMP_TYPE && operand->len == 2) {
-		ret->field = MERLON_F_TH0;
-		ret->bits = 16;
-		return true;
-	}
-	if (!f || f->field == MERLON_NO_FIELD || operand->len > f->len ||
-	    (operand->len < f->len && !is_address(f->field)))
-		return refuse_operand(eval, operand);
-	ret->field = f->field;
-	ret->bits = f->field == MERLON_F_LENGTH ? operand->len * 8 : f->len * 8;
-	return f->field == MERLON_F_TOS && f->len == 2 ? tclass(eval, ret) : true;
-}
-
-static bool meta_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret)
-{
-	static const struct {
-		uint32_t key;
-		enum merlon_field field;
-	} known[] = {
-		{ NFT_META_NFPROTO, MERLON_F_NFPROTO }, { NFT_META_PROTOCOL, MERLON_F_NFPROTO },
-		{ NFT_META_L4PROTO, MERLON_F_L4PROTO }, { NFT_META_LEN, MERLON_F_LENGTH },
-		{ NFT_META_MARK, MERLON_F_MARK }, { NFT_META_PKTTYPE, MERLON_F_PKTTYPE },
-	};
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(known); i++)
-		if (known[i].key == operand->key) {
-			ret->field = known[i].field;
-			ret->bits = operand->len * 8;
-			return true;
-		}
-	return refuse_operand(eval, operand);
-}
-
-bool merlon_eval_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret)
-{
-	*ret = (struct merlon_meaning){ .operand = *operand };
-	switch (operand->from) {
-	case MERLON_FROM_PAYLOAD:
-		return payload_meaning(eval, operand, ret);
-	case MERLON_FROM_META:
-		return meta_meaning(eval, operand, ret);
-	case MERLON_FROM_CT:
-		ret->field = operand->key == NFT_CT_STATE ? MERLON_F_CT_STATE : MERLON_F_CT_DIRECTION;
-		ret->bits = 8;
-		return operand->key == NFT_CT_STATE || operand->key == NFT_CT_DIRECTION ? true :
-		       refuse_operand(eval, operand);
-	case MERLON_FROM_ROUTING:
-		ret->field = MERLON_F_RT_TYPE;
-		ret->bits = 8;
-		return operand->key & NFT_EXTHDR_F_PRESENT ? refuse_operand(eval, operand) : true;
-	default:
-		return refuse_operand(eval, operand);
-	}
-}
-
 static int add_family(struct merlon_eval *eval, const struct merlon_meaning *meaning, const struct merlon_intervals *in)
 {
 	bool v4 = merlon_intervals_contain(in, MERLON_IPV4), v6 = merlon_intervals_contain(in, MERLON_IPV6);
@@ -359,12 +109,10 @@ static int compare_number(struct merlon_eval *eval, const struct merlon_meaning 
 		c->negated = false;
 	if (keep && operand->mask != merlon_value_max(meaning->bits))
 		mask = (uint32_t)operand->mask;
-	if (keep) {
-		unshift(operand, &c->in);
-		r = meaning->is_tclass ? tclass_values(&c->in) : 0;
-	} else {
+	if (keep)
+		r = merlon_eval_masked_values(meaning, &c->in);
+	else
 		r = merlon_eval_values(eval, meaning, &c->in);
-	}
 	if (r < 0 || eval->rule->status == MERLON_REFUSED)
 		return r;
 	if (meaning->field == MERLON_F_NFPROTO)
@@ -406,11 +154,11 @@ static int compare_frame(struct merlon_eval *eval, const struct merlon_operand *
 	struct merlon_comparison c = { .equal = true };
 	int r;
 
-	part.len = ETHER_TYPE_OFFSET - operand->offset;
+	part.len = MERLON_ETHER_TYPE - operand->offset;
 	r = merlon_intervals_add(&c.in, value >> 16, value >> 16);
 	if (r == 0)
 		r = merlon_eval_compare(eval, &part, &c);
-	part.offset = ETHER_TYPE_OFFSET;
+	part.offset = MERLON_ETHER_TYPE;
 	part.len = 2;
 	if (r == 0)
 		r = merlon_intervals_add(&c.in, value & 0xffff, value & 0xffff);
@@ -439,7 +187,7 @@ static int compare_payload(struct merlon_eval *eval, const struct merlon_operand
 
 	if (merlon_eval_is_ether_saddr(operand))
 		return merlon_eval_ether_saddr(eval, c);
-	if (operand->key == NFT_PAYLOAD_LL_HEADER && operand->offset == ETHER_SADDR_OFFSET && operand->len == 8 &&
+	if (operand->key == NFT_PAYLOAD_LL_HEADER && operand->offset == MERLON_ETHER_SADDR && operand->len == 8 &&
 	    c->equal && !operand->masked)
 		return compare_frame(eval, operand, c->in.v[0].lo);
 	if (f && operand->len > f->len && c->equal && c->in.n == 1 && !operand->shift)
@@ -487,7 +235,7 @@ static int compare_other(struct merlon_eval *eval, const struct merlon_operand *
 static int compare_iiftype(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_comparison *c)
 {
 	if (operand->masked || c->in.n != 1 || c->in.v[0].lo != ARPHRD_ETHER || c->in.v[0].hi != ARPHRD_ETHER)
-		refuse_operand(eval, operand);
+		merlon_eval_refuse(eval, operand);
 	else if (eval->ether == MERLON_ETHER_UNKNOWN)
 		eval->ether = MERLON_ETHER_ASKED;
 	return 0;
@@ -511,7 +259,7 @@ static int compare_fib(struct merlon_eval *eval, const struct merlon_operand *op
 	uint32_t types = 0, i;
 
 	for (i = 0; i <= RTN_MAX; i++)
-		if (merlon_intervals_contain(&c->in, result(operand, i)))
+		if (merlon_intervals_contain(&c->in, merlon_eval_result(operand, i)))
 			types |= 1U << i;
 	return merlon_eval_addrtype(eval, operand->key & NFTA_FIB_F_SADDR ? MERLON_F_SADDR : MERLON_F_DADDR, types,
 				    c->negated);
@@ -522,7 +270,7 @@ static int compare_routing(struct merlon_eval *eval, const struct merlon_operand
 {
 	if (!(operand->key & NFT_EXTHDR_F_PRESENT))
 		return compare_other(eval, operand, c);
-	if (merlon_intervals_contain(&c->in, result(operand, 1)) && !merlon_intervals_contain(&c->in, result(operand, 0)))
+	if (merlon_intervals_contain(&c->in, merlon_eval_result(operand, 1)) && !merlon_intervals_contain(&c->in, merlon_eval_result(operand, 0)))
 		return merlon_eval_range(eval, MERLON_F_RT_TYPE, 0, 0xff, false);
 	merlon_build_refuse(eval->rule, "expression `exthdr rt missing`: not supported yet");
 	return 0;

@@ -79,6 +79,12 @@ struct merlon_meaning {
 bool merlon_eval_meaning(struct merlon_eval *eval, const struct merlon_operand *operand, struct merlon_meaning *ret);
 /* Turns what the register holds into values of the field: undoes masks, takes state bits for states, and so on. */
 int merlon_eval_values(struct merlon_eval *eval, const struct merlon_meaning *meaning, struct merlon_intervals *in);
+/* The same, but with the mask still to be applied to the field. */
+int merlon_eval_masked_values(const struct merlon_meaning *meaning, struct merlon_intervals *in);
+/* What the register holds where its source is `raw`. */
+merlon_value merlon_eval_result(const struct merlon_operand *operand, merlon_value raw);
+/* Refuses the rule for the operand, by its name. Returns false. */
+bool merlon_eval_refuse(struct merlon_eval *eval, const struct merlon_operand *operand);
 /* The family that a match on this field names in the model. */
 enum merlon_family merlon_eval_family(const struct merlon_eval *eval, enum merlon_field field);
 

@@ -7,6 +7,10 @@
 
 #define MERLON_NO_FIELD (-1)
 
+/* Offsets in a frame of Ethernet (linux/if_ether.h, struct ethhdr). */
+#define MERLON_ETHER_SADDR 6
+#define MERLON_ETHER_TYPE 12
+
 struct merlon_header_field {
 	uint8_t base;		/* enum nft_payload_bases */
 	uint8_t offset, len;	/* bytes */

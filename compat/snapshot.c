@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include "compat/reader.h"
@@ -24,7 +23,6 @@
 #define TRIES 20
 #define ADDED 64		/* bytes that a request may have more than the message of the dump */
 #define ACKNOWLEDGED 1		/* sequence number of the request whose acknowledgement tells that all is done */
-#define LARGEST (1U << 30)	/* of a saved one */
 
 /* One kind of object: what a dump of it asks, what makes it anew, and which of its attributes only the kernel can give. */
 struct kind {
@@ -396,7 +394,7 @@ void merlon_snapshot_clear(struct merlon_snapshot *snapshot)
 /* A transaction that is larger than the socket's buffer is refused as a whole (-EMSGSIZE). */
 static void make_room(struct mnl_socket *netlink, size_t bytes)
 {
-	int fd = mnl_socket_get_fd(netlink), room = bytes > LARGEST / 2 ? (int)LARGEST : (int)bytes + 65536;
+	int fd = mnl_socket_get_fd(netlink), room = bytes > MERLON_SNAPSHOT_LARGEST / 2 ? (int)MERLON_SNAPSHOT_LARGEST : (int)bytes + 65536;
 
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
@@ -483,55 +481,6 @@ void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t ms)
 			mnl_attr_for_each_nested(element, list)
 				age_element(element, ms);
 	}
-}
-
-int merlon_snapshot_write(const struct merlon_snapshot *snapshot, const char *path)
-{
-	_cleanup_fclose_ FILE *out = fopen(path, "we");
-
-	if (!out)
-		return -errno;
-	if ((snapshot->bytes && fwrite(snapshot->messages, snapshot->bytes, 1, out) != 1) || fflush(out))
-		return -EIO;
-	return 0;
-}
-
-/* Nothing but whole requests that make something. */
-static bool is_sound(const struct merlon_snapshot *snapshot)
-{
-	size_t at = 0;
-
-	while (at < snapshot->bytes) {
-		const struct nlmsghdr *message = (void *)((char *)snapshot->messages + at);
-
-		if (snapshot->bytes - at < sizeof(*message) || message->nlmsg_len < sizeof(*message) ||
-		    MNL_ALIGN(message->nlmsg_len) > snapshot->bytes - at || message->nlmsg_type >> 8 != NFNL_SUBSYS_NFTABLES)
-			return false;
-		at += MNL_ALIGN(message->nlmsg_len);
-	}
-	return true;
-}
-
-int merlon_snapshot_read(const char *path, struct merlon_snapshot *ret)
-{
-	_cleanup_fclose_ FILE *in = fopen(path, "re");
-	struct merlon_snapshot snapshot = { 0 };
-	struct stat st;
-
-	if (!in || fstat(fileno(in), &st) < 0)
-		return -errno;
-	if (st.st_size > LARGEST)
-		return -EFBIG;
-	snapshot.bytes = st.st_size;
-	snapshot.messages = malloc(snapshot.bytes + 1);
-	if (!snapshot.messages)
-		return -ENOMEM;
-	if (fread(snapshot.messages, 1, snapshot.bytes, in) != snapshot.bytes || !is_sound(&snapshot)) {
-		merlon_snapshot_clear(&snapshot);
-		return -EBADMSG;
-	}
-	*ret = snapshot;
-	return 0;
 }
 
 static int number_chain(const struct nlmsghdr *message, void *context)

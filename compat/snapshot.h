@@ -12,6 +12,8 @@
 
 #include "src/model/ruleset.h"
 
+#define MERLON_SNAPSHOT_LARGEST (1U << 30)	/* bytes of one that is read from a file */
+
 struct mnl_socket;
 struct nftnl_rule;
 
