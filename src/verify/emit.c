@@ -137,14 +137,18 @@ static void make_super(const struct merlon_intent *intent, size_t n, struct merl
 }
 
 /*
- * merlon's ingress comes before routing, which discards what claims to go to the host's inside, or to come from all
- * (RFC 1122 3.2.1.3).
+ * merlon's ingress comes before routing, which discards what claims to go to the host's inside, or to come from there,
+ * from a group, from all or from nobody (RFC 1122 3.2.1.3, ip_route_input_slow()).
  */
 static bool is_martian(const struct merlon_intent *intent)
 {
-	return intent->hook != MERLON_OUTPUT && intent->in != MERLON_GROUND_LO &&
-	       (merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) == MERLON_ADDRESS_LOOPBACK ||
-		merlon_address_kind(intent->address[MERLON_SOURCE], intent->family) == MERLON_ADDRESS_BROADCAST);
+	enum merlon_address_kind from = merlon_address_kind(intent->address[MERLON_SOURCE], intent->family);
+	enum merlon_address_kind to = merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family);
+
+	if (intent->hook == MERLON_OUTPUT || intent->in == MERLON_GROUND_LO)
+		return false;
+	return to == MERLON_ADDRESS_LOOPBACK || from == MERLON_ADDRESS_LOOPBACK || from == MERLON_ADDRESS_MULTICAST ||
+	       from == MERLON_ADDRESS_BROADCAST || (from == MERLON_ADDRESS_SPECIAL && intent->family == MERLON_IPV4);
 }
 
 enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
