@@ -442,7 +442,8 @@ merlon_inline __u32 merlon_matches(const struct merlon_env *env, __u32 op, __u32
 		return 0;
 	if (field == MERLON_F_TCP_FLAGS)
 		walk->tcp_mask |= mask;
-	else if (field >= MERLON_DIMS && !merlon_is_without_routing(&walk->packet, field))
+	/* a packet that has a session has all of the header that any rule asks for (merlon_tracking()) */
+	else if (field >= MERLON_DIMS && field != MERLON_F_TH_BYTES && !merlon_is_without_routing(&walk->packet, field))
 		walk->cacheable = 0;
 	if (!(walk->packet.present >> field & 1))
 		return 0;

@@ -477,6 +477,8 @@ merlon_inline void merlon_fill_packet(struct merlon_packet *packet, const struct
 	if (h->flags & MERLON_H_NO_L4)
 		return;
 	merlon_put(packet, MERLON_F_L4PROTO, h->l4proto);
+	if (!(h->flags & MERLON_H_LATER))
+		merlon_put(packet, MERLON_F_TH_BYTES, h->l4_bytes < 0xffff ? h->l4_bytes : 0xffff);
 	if (h->th_bytes < 2)
 		return;
 	merlon_put(packet, MERLON_F_TH0, h->th0);

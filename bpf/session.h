@@ -75,6 +75,12 @@ merlon_inline __u8 merlon_tracking(const struct merlon_headers *h)
 		    (whole && h->udp_bytes > h->ct_bytes))
 			return MERLON_TRACK_INVALID;
 		return MERLON_TRACK_SESSION;
+	case MERLON_PROTO_UDPLITE:
+		/* the same place says how much the checksum covers, RFC 3828 3.1; 0 is all */
+		if (h->ct_bytes < MERLON_UDP_BYTES || (h->udp_bytes && h->udp_bytes < MERLON_UDP_BYTES) ||
+		    (whole && h->udp_bytes > h->ct_bytes))
+			return MERLON_TRACK_INVALID;
+		return MERLON_TRACK_SESSION;
 	case MERLON_PROTO_ICMP:
 	case MERLON_PROTO_ICMPV6:
 		return merlon_tracking_icmp(h);

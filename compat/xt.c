@@ -569,25 +569,39 @@ static int set_mark(const struct merlon_blob *blob)
 static const struct known {
 	const char *name;
 	decoder decode;
+	uint8_t header_bytes;	/* a match that drops a packet with less of a transport header (`hotdrop`) */
 } matches[] = {
-	{ "conntrack", conntrack }, { "state", old_state }, { "multiport", multiport }, { "limit", limit },
-	{ "icmp", icmp }, { "icmp6", icmp6 }, { "tcp", tcp }, { "udp", udp }, { "udplite", udp }, { "comment", comment },
-	{ "mark", mark }, { "iprange", iprange }, { "length", length }, { "ttl", ttl }, { "hl", ttl }, { "tos", tos },
-	{ "dscp", dscp }, { "pkttype", pkttype }, { "addrtype", merlon_xt_addrtype }, { "mac", mac },
-	{ "rt", rt },
+	{ "conntrack", conntrack, 0 }, { "state", old_state, 0 }, { "limit", limit, 0 }, { "comment", comment, 0 },
+	{ "multiport", multiport, 4 }, { "icmp", icmp, 8 }, { "icmp6", icmp6, 8 }, { "tcp", tcp, 20 }, { "udp", udp, 8 },
+	{ "udplite", udp, 8 }, { "mark", mark, 0 }, { "iprange", iprange, 0 }, { "length", length, 0 }, { "ttl", ttl, 0 },
+	{ "hl", ttl, 0 }, { "tos", tos, 0 }, { "dscp", dscp, 0 }, { "pkttype", pkttype, 0 },
+	{ "addrtype", merlon_xt_addrtype, 0 }, { "mac", mac, 0 }, { "rt", rt, 0 },
 }, targets[] = {
-	{ "LOG", log_ }, { "REJECT", reject }, { "NFLOG", nflog }, { "MARK", set_mark },
+	{ "LOG", log_, 0 }, { "REJECT", reject, 0 }, { "NFLOG", nflog, 0 }, { "MARK", set_mark, 0 },
 };
 
 static int decode(const struct known *known, size_t n, const struct merlon_blob *blob, const char *kind)
 {
-	size_t i;
+	struct merlon_rule *rule = blob->eval->rule;
+	size_t first = rule->n, i;
+	int r;
 
 	for (i = 0; i < n && blob->name; i++)
 		if (strcmp(known[i].name, blob->name) == 0)
-			return known[i].decode(blob);
-	merlon_build_refuse(blob->eval->rule, "%s `%s`: not supported yet", kind, blob->name ? blob->name : "?");
-	return 0;
+			break;
+	if (i == n || !blob->name) {
+		merlon_build_refuse(rule, "%s `%s`: not supported yet", kind, blob->name ? blob->name : "?");
+		return 0;
+	}
+	r = known[i].decode(blob);
+	if (r < 0 || rule->status == MERLON_REFUSED || !known[i].header_bytes)
+		return r;
+	/* one that asks for nothing else still drops */
+	if (rule->n == first)
+		r = merlon_eval_range(blob->eval, MERLON_F_TH0, 0, 0xffff, false);
+	if (r == 0)
+		rule->statement[first].match.header_bytes = known[i].header_bytes;
+	return r;
 }
 
 int merlon_xt_match(struct merlon_eval *eval, const char *name, uint32_t revision, const void *info, uint32_t len)

@@ -144,6 +144,69 @@ int merlon_flatten_narrow(struct merlon_flattener *f, struct merlon_draft *d, st
 							     .arg = plain.set });
 }
 
+/* Whether a rule before this one in the chain, which all packets of this one have met, drops the same. */
+static bool is_dropped_before(const struct merlon_flattener *f, const struct merlon_draft *d, uint8_t bytes)
+{
+	return d->whole && f->flat->n_ops == d->first_op && bytes <= f->dropped.bytes &&
+	       !memcmp(d->dim, f->dropped.dim, sizeof(d->dim));
+}
+
+/*
+ * A rule in front of what follows: packets that met all so far and have less of a transport header are dropped. The
+ * tests so far are made again for the others.
+ */
+static int add_header(struct merlon_flattener *f, struct merlon_draft *d, uint8_t bytes)
+{
+	struct merlon_flat_op shorter = { .kind = MERLON_OP_MATCH, .field = MERLON_F_TH_BYTES, .mask = ~0U };
+	uint32_t first = d->first_op, n = f->flat->n_ops - first;
+	struct merlon_intervals less = { 0 };
+	int r;
+
+	d->header_bytes = bytes;
+	if (is_dropped_before(f, d, bytes))
+		return 0;
+	r = merlon_intervals_add(&less, 0, bytes - 1);
+	if (!r)
+		r = merlon_sets_enter(&f->compiler->sets, &less, &shorter.arg);
+	if (!r)
+		r = merlon_flatten_op(f, shorter);
+	if (!r)
+		r = merlon_flatten_add(f, d, &(struct merlon_flat_rule){ .verdict = MERLON_DROP });
+	d->first_op = f->flat->n_ops;
+	for (uint32_t i = 0; i < n && !r; i++)
+		r = merlon_flatten_op(f, f->flat->op[first + i]);
+	if (!n && d->whole) {
+		memcpy(f->dropped.dim, d->dim, sizeof(d->dim));
+		f->dropped.bytes = bytes;
+	}
+	return r;
+}
+
+/* A rule that asks for a header from statement `i` on and has left a trace before: that becomes a rule of its own. */
+static int flatten_behind_trace(struct merlon_flattener *f, const struct merlon_draft *d, size_t i)
+{
+	struct merlon_draft rest = { .rule = d->rule, .behind = d->behind, .second = d->second,
+				     .header_bytes = d->header_bytes };
+	uint32_t over;
+	int r = merlon_flatten_label(f, &over);
+
+	if (!r)
+		r = merlon_flatten_add(f, d, &(struct merlon_flat_rule){ .verdict = MERLON_CONTINUE, .fail = over });
+	if (r < 0)
+		return r;
+	memcpy(rest.dim, d->inner, sizeof(rest.dim));
+	memcpy(rest.inner, d->inner, sizeof(rest.inner));
+	rest.first_op = f->flat->n_ops;
+	r = merlon_flatten_from(f, &rest, i);
+	f->label[over] = f->flat->n;
+	return r;
+}
+
+static bool asks_for_header(const struct merlon_draft *d, const struct merlon_statement *s)
+{
+	return s->kind == MERLON_S_MATCH && s->match.header_bytes > d->header_bytes;
+}
+
 static int add_condition(struct merlon_flattener *f, struct merlon_draft *d, const struct merlon_statement *s)
 {
 	struct merlon_condition c, other;
@@ -211,6 +274,7 @@ int merlon_flatten_call(struct merlon_flattener *f, struct merlon_draft *d, cons
 	bool jump = s->verdict.verdict == MERLON_V_JUMP;
 	uint32_t over, on_end, on_return = f->on_return, chain = f->chain;
 	struct merlon_draft leave = { .rule = d->rule, .way = d->way };
+	struct merlon_dropped dropped = f->dropped;
 	int r = merlon_flatten_label(f, &over);
 
 	if (!r && f->flat->n_ops > d->first_op)
@@ -224,6 +288,7 @@ int merlon_flatten_call(struct merlon_flattener *f, struct merlon_draft *d, cons
 	f->jumps -= jump;
 	f->chain = chain;
 	f->on_return = on_return;
+	f->dropped = dropped;
 	if (!r && on_end != over) {
 		memcpy(leave.dim, d->inner, sizeof(leave.dim));
 		leave.first_op = f->flat->n_ops;
@@ -277,6 +342,12 @@ int merlon_flatten_from(struct merlon_flattener *f, struct merlon_draft *d, size
 	for (; i < d->rule->n && !r && !d->never; i++) {
 		const struct merlon_statement *s = &d->rule->statement[i];
 
+		if (asks_for_header(d, s) && d->traced)
+			return flatten_behind_trace(f, d, i);
+		if (asks_for_header(d, s))
+			r = add_header(f, d, s->match.header_bytes);
+		if (r < 0)
+			return r;
 		switch (s->kind) {
 		case MERLON_S_MATCH:
 		case MERLON_S_INTERFACE:
@@ -302,7 +373,8 @@ int merlon_flatten_from(struct merlon_flattener *f, struct merlon_draft *d, size
 static int flatten_way(struct merlon_flattener *f, const struct merlon_rule *rule, const uint32_t dim[MERLON_DIMS],
 		       bool second)
 {
-	struct merlon_draft d = { .rule = rule, .first_op = f->flat->n_ops, .second = second };
+	struct merlon_draft d = { .rule = rule, .first_op = f->flat->n_ops, .second = second,
+				  .whole = true };
 
 	if (rule->status != MERLON_EXACT) {
 		merlon_diag_add(f->compiler->diag, MERLON_ERROR, rule->place, "%s: %s", rule->text ? rule->text : "rule",
@@ -339,6 +411,7 @@ static int flatten_chain(struct merlon_flattener *f, uint32_t chain, const uint3
 	f->nesting++;
 	f->chain = chain;
 	f->on_return = on_return;
+	f->dropped.bytes = 0;
 	for (size_t i = 0; i < c->n && !r; i++)
 		r = flatten_rule(f, &c->rule[i], dim);
 	f->nesting--;

@@ -51,6 +51,8 @@ static bool may_stand_in_ways(const struct merlon_rule *rule, size_t i)
 	bool traced = false;
 
 	for (; i < rule->n; i++) {
+		if (rule->statement[i].kind == MERLON_S_MATCH && rule->statement[i].match.header_bytes)
+			return false;
 		switch (rule->statement[i].kind) {
 		case MERLON_S_LIMIT:
 		case MERLON_S_LOOKUP:
@@ -75,7 +77,7 @@ static bool may_stand_in_ways(const struct merlon_rule *rule, size_t i)
 static struct merlon_draft begin_way(const struct merlon_flattener *f, const struct merlon_draft *d)
 {
 	struct merlon_draft way = { .rule = d->rule, .first_op = f->flat->n_ops, .behind = d->behind, .way = d->way,
-				    .second = d->second };
+				    .second = d->second, .header_bytes = d->header_bytes };
 
 	memcpy(way.dim, d->inner, sizeof(way.dim));
 	memcpy(way.inner, d->inner, sizeof(way.inner));

@@ -7,6 +7,12 @@
 
 #define MERLON_LABEL_NEXT 0U	/* the label of "the rule behind this one" */
 
+/* The last rule that drops what has less than so many bytes of a transport header; 0: there is none in this chain. */
+struct merlon_dropped {
+	uint32_t dim[MERLON_DIMS];
+	uint8_t bytes;
+};
+
 struct merlon_flattener {
 	struct merlon_compiler *compiler;
 	struct merlon_flat *flat;
@@ -18,6 +24,7 @@ struct merlon_flattener {
 	uint32_t chain;
 	uint32_t on_return;	/* label */
 	uint32_t on_accept;	/* label of the next base chain, MERLON_LABEL_NEXT in the last one */
+	struct merlon_dropped dropped;
 };
 
 /* A rule that is being put together. */
@@ -31,6 +38,8 @@ struct merlon_draft {
 	bool traced;			/* a statement that leaves a trace was met */
 	bool never;			/* no packet gets any further */
 	bool second;			/* of the two ways of a match on either port */
+	bool whole;			/* all packets that meet `inner` come here */
+	uint8_t header_bytes;		/* of the transport header are there: all that goes on has them */
 };
 
 /* All of these: 0, or an error with a diagnostic (-ENOMEM without). */

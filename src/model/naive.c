@@ -40,6 +40,15 @@ static bool match(const struct evaluation *e, const struct merlon_statement *s)
 	return merlon_intervals_contain(&s->match.in, value);
 }
 
+/* x_tables drops a packet whose transport header is cut off, where a match asks for it (`hotdrop`). */
+static bool is_cut_off(const struct evaluation *e, const struct merlon_statement *s)
+{
+	const struct merlon_packet *p = e->input->packet;
+
+	return s->kind == MERLON_S_MATCH && p->present & MERLON_BIT(MERLON_F_TH_BYTES) &&
+	       p->field[MERLON_F_TH_BYTES] < s->match.header_bytes;
+}
+
 static bool is_named(const struct evaluation *e, enum merlon_field field, const struct merlon_ifname *wanted)
 {
 	bool in = field == MERLON_F_IIF;
@@ -219,6 +228,10 @@ static struct outcome apply(const struct evaluation *e, const struct merlon_rule
 
 		if (s->kind == MERLON_S_VERDICT) {
 			outcome = (struct outcome){ s->verdict.verdict, s->verdict.target, &s->verdict.reject };
+			break;
+		}
+		if (is_cut_off(e, s)) {
+			outcome.verdict = MERLON_V_DROP;
 			break;
 		}
 		if (s->kind == MERLON_S_LOOKUP ? !look_up(e, s->lookup, &element) : !pass(e, rule, s))

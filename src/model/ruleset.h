@@ -123,6 +123,7 @@ struct merlon_statement {
 			char *set;			/* NULL, or the name of the set the intervals came from */
 			bool negated;			/* how it was written, for printing only */
 			bool either;			/* field is TH0, and TH2 will do as well: either port; nothing counts ahead */
+			uint8_t header_bytes;		/* first of all: a packet with less of a transport header is dropped (x_tables) */
 		} match;
 		struct {
 			enum merlon_field field;	/* MERLON_F_IIF or MERLON_F_OIF */

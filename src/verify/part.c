@@ -182,41 +182,11 @@ static bool is_own_reply(const struct merlon_run *run, const struct merlon_frame
 	return (v4 ? ip[9] : ip[6]) == IPPROTO_TCP && bytes >= header + 4 && !memcmp(ip + header, ip + header + 2, 2);
 }
 
-/*
- * A transport header that is cut off: a match of x_tables that looks for it drops the packet (xt_action_param.hotdrop),
- * merlon goes on with the next rule, as for nft's own matches.
- */
-static bool is_short(const struct merlon_run *run, const struct merlon_frame *f)
-{
-	size_t at = network_of(run, f), bytes = f->bytes - at, offset, least;
-	const uint8_t *ip = f->data + at;
-	bool v4 = ip[0] >> 4 == 4;
-	uint8_t protocol;
-
-	offset = v4 ? (ip[0] & 0xf) * 4U : sizeof(struct ip6_hdr);
-	if (!run->xtables || bytes < (v4 ? sizeof(struct iphdr) : sizeof(struct ip6_hdr)))
-		return false;
-	protocol = v4 ? ip[9] : ip[6];
-	while (!v4 && offset + 8 <= bytes &&
-	       (protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS)) {
-		protocol = ip[offset];
-		offset += (ip[offset + 1] + 1U) * 8;
-	}
-	least = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_UDP || protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 ? 8 : 0;
-	if (v4 && (size_t)(ip[2] << 8 | ip[3]) < bytes)
-		bytes = ip[2] << 8 | ip[3];
-	else if (!v4 && (size_t)(ip[4] << 8 | ip[5]) + sizeof(struct ip6_hdr) < bytes)
-		bytes = (ip[4] << 8 | ip[5]) + sizeof(struct ip6_hdr);
-	return offset + least > bytes || (protocol == IPPROTO_TCP && (ip[offset + 12] >> 4) < 5);
-}
-
 /* Limits that the frame's maker need not know of. */
 static enum merlon_frame_limit limit_of(const struct merlon_run *run, const struct merlon_frame *f)
 {
 	if (f->bytes <= network_of(run, f) || (f->limit != MERLON_LIMIT_NONE && f->limit != MERLON_LIMIT_REJECT_CHECKSUM))
 		return f->limit;
-	if (is_short(run, f))
-		return MERLON_LIMIT_PARSER;
 	if (f->limit != MERLON_LIMIT_NONE)
 		return f->limit;
 	if (is_misread(run, f))

@@ -390,8 +390,6 @@ static void look_at_rules(struct merlon_run *run)
 	const struct merlon_ruleset *rs = run->request->ruleset;
 	size_t c, i, j;
 
-	for (i = 0; i < rs->n_tables; i++)
-		run->xtables |= rs->table[i].iptables;
 	for (c = 0; c < rs->n_chains; c++)
 		for (i = 0; i < rs->chain[c].n; i++)
 			for (j = 0; j < rs->chain[c].rule[i].n; j++)

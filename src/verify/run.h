@@ -31,7 +31,6 @@ struct merlon_run {
 	struct merlon_ears ears[MERLON_WHOS];
 	struct merlon_counter *base[MERLON_WHOS], *now[MERLON_WHOS];	/* of the policy's counters */
 	unsigned long sent;
-	bool xtables;				/* iptables-nft's rules, with matches of x_tables */
 	bool rejects;				/* some rule answers */
 	bool tracks[MERLON_FAMILIES];		/* some rule for them asks for a connection */
 	bool stateful;				/* rules keep a state of their own: a limit, a quota */

@@ -17,6 +17,7 @@
 #include <linux/netfilter/xt_mac.h>
 #include <linux/netfilter/xt_multiport.h>
 #include <linux/netfilter/xt_state.h>
+#include <linux/netfilter/xt_tcpudp.h>
 #include <linux/netfilter_ipv4/ipt_REJECT.h>
 #include <linux/netfilter_ipv4/ipt_ttl.h>
 #include <linux/netfilter_ipv6/ip6t_rt.h>
@@ -117,6 +118,7 @@ static void ports(void **state)
 	assert_int_equal(rule.statement[0].match.field, MERLON_F_TH2);
 	assert_int_equal(rule.statement[0].match.in.n, 2);
 	assert_true(rule.statement[0].match.in.v[0].lo == 22);
+	assert_int_equal(rule.statement[0].match.header_bytes, 4);
 	drop(&rule);
 	rule = decode("multiport", 1, &new, sizeof(new));
 	assert_int_equal(rule.n, 1);
@@ -136,6 +138,7 @@ static void ports(void **state)
 	rule = decode("multiport", 1, &new, sizeof(new));
 	assert_int_equal(rule.n, 2);
 	assert_false(rule.statement[0].match.either || rule.statement[1].match.either);
+	assert_true(rule.statement[0].match.header_bytes == 4 && !rule.statement[1].match.header_bytes);
 	drop(&rule);
 	new.flags = XT_MULTIPORT_SOURCE;
 	/* a range that ends where the list does, and a count beyond the array */
@@ -145,6 +148,25 @@ static void ports(void **state)
 	drop(&rule);
 	new.count = XT_MULTI_PORTS + 1;
 	expect_refused(decode("multiport", 1, &new, sizeof(new)), "multiport");
+}
+
+/* A match that asks for nothing still wants the header. */
+static void headers(void **state)
+{
+	struct xt_tcp any = { .spts = { 0, 0xffff }, .dpts = { 0, 0xffff } };
+	struct merlon_rule rule = decode("tcp", 0, &any, sizeof(any));
+
+	(void)state;
+	assert_int_equal(rule.n, 1);
+	assert_int_equal(rule.statement[0].match.field, MERLON_F_TH0);
+	assert_int_equal(rule.statement[0].match.header_bytes, 20);
+	drop(&rule);
+	any.dpts[0] = any.dpts[1] = 80;
+	rule = decode("tcp", 0, &any, sizeof(any));
+	assert_int_equal(rule.n, 1);
+	assert_int_equal(rule.statement[0].match.field, MERLON_F_TH2);
+	assert_int_equal(rule.statement[0].match.header_bytes, 20);
+	drop(&rule);
 }
 
 static void limits(void **state)
@@ -338,7 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(malformed), cmocka_unit_test(states), cmocka_unit_test(ports), cmocka_unit_test(limits),
 		cmocka_unit_test(rejects), cmocka_unit_test(address_types), cmocka_unit_test(address_types6),
-		cmocka_unit_test(mac), cmocka_unit_test(ranges),
+		cmocka_unit_test(mac), cmocka_unit_test(ranges), cmocka_unit_test(headers),
 	};
 
 	return cmocka_run_group_tests_name("xt", tests, NULL, NULL);

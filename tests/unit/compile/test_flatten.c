@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpf/parse.h"
 #include "tests/unit/compile/maker.h"
 
 static uint32_t n_rules(const struct merlon_policy *policy)
@@ -225,6 +226,95 @@ static void icmp_type_is_a_dimension(void **state)
 	finish(ruleset, policy);
 }
 
+static void make_header(struct merlon_rule *rule, enum merlon_field field, merlon_value value, uint8_t bytes)
+{
+	make_match(rule, field, value, value);
+	rule->statement[rule->n - 1].match.header_bytes = bytes;
+}
+
+static struct merlon_packet of_header(uint32_t proto, uint32_t bytes)
+{
+	struct merlon_packet p = make_packet();
+
+	merlon_put(&p, MERLON_F_L4PROTO, proto);
+	merlon_put(&p, MERLON_F_TH_BYTES, bytes);
+	if (bytes < 4)
+		p.present &= ~MERLON_BIT(MERLON_F_TH2);
+	if (bytes < 2)
+		p.present &= ~MERLON_BIT(MERLON_F_TH0);
+	return p;
+}
+
+/* As x_tables does; what came before the match in the rule decides whether it is asked, what comes behind does not. */
+static void headers_that_are_cut_off_are_dropped(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, false);
+	struct merlon_packet p;
+	struct merlon_policy *policy;
+
+	(void)state;
+	for (unsigned port = 80; port < 83; port++) {
+		struct merlon_rule *rule = make_rule(ruleset, base);
+
+		make_match(rule, MERLON_F_L4PROTO, 6, 6);
+		make_header(rule, MERLON_F_TH2, port, 4);
+		make_match(rule, MERLON_F_SADDR, 1, 1);
+		make_verdict(rule, MERLON_V_ACCEPT);
+	}
+	policy = compile(ruleset);
+	/* drop once, three times accept, the policy */
+	assert_int_equal(n_rules(policy), 5);
+	for (uint32_t bytes = 0; bytes < 8; bytes++) {
+		p = of_header(6, bytes);
+		assert_int_equal(judge_both(policy, &p).verdict, bytes < 4 ? MERLON_DROP : MERLON_ACCEPT);
+		assert_int_equal(judge_both(policy, &p).cacheable, 1);
+		p = of_header(17, bytes);
+		assert_int_equal(judge_both(policy, &p).verdict, MERLON_ACCEPT);
+	}
+	/* a later fragment has no header */
+	p = of_header(6, 0);
+	p.present &= ~MERLON_BIT(MERLON_F_TH_BYTES);
+	assert_int_equal(judge_both(policy, &p).verdict, MERLON_ACCEPT);
+	finish(ruleset, policy);
+}
+
+/* What counts before such a match counts once, and what it lets by is not asked. */
+static void headers_are_asked_for_in_order(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, false);
+	struct merlon_rule *rule = make_rule(ruleset, base);
+	struct merlon_packet p = of_header(1, 7);
+	struct merlon_policy *policy;
+	struct merlon_walk walk;
+
+	(void)state;
+	make_match(rule, MERLON_F_L4PROTO, 1, 1);
+	make_statement(rule, MERLON_S_COUNTER);
+	make_match(rule, MERLON_F_TTL, 1, 9);
+	make_header(rule, MERLON_F_ICMP_TYPE, 8, 8);
+	make_statement(rule, MERLON_S_COUNTER);
+	make_verdict(rule, MERLON_V_ACCEPT);
+	policy = compile(ruleset);
+	merlon_put(&p, MERLON_F_TTL, 9);
+	walk = judge_both(policy, &p);
+	assert_int_equal(walk.verdict, MERLON_DROP);
+	assert_int_equal(walk.n_counters, 1);
+	merlon_put(&p, MERLON_F_TTL, 10);
+	walk = judge_both(policy, &p);
+	assert_int_equal(walk.verdict, MERLON_ACCEPT);
+	assert_int_equal(walk.n_counters, 1);
+	p = of_header(1, 8);
+	merlon_put(&p, MERLON_F_TTL, 9);
+	merlon_put(&p, MERLON_F_ICMP_TYPE, 8);
+	merlon_put(&p, MERLON_F_TH0, 8 << 8);
+	walk = judge_both(policy, &p);
+	assert_int_equal(walk.verdict, MERLON_ACCEPT);
+	assert_int_equal(walk.n_counters, 2);
+	finish(ruleset, policy);
+}
+
 static void families_have_lists_of_their_own(void **state)
 {
 	struct merlon_ruleset *ruleset = make_ruleset();
@@ -315,6 +405,8 @@ int main(void)
 		cmocka_unit_test(matches_behind_a_counter_stay_behind_it),
 		cmocka_unit_test(state_belongs_to_the_statement),
 		cmocka_unit_test(icmp_type_is_a_dimension),
+		cmocka_unit_test(headers_that_are_cut_off_are_dropped),
+		cmocka_unit_test(headers_are_asked_for_in_order),
 		cmocka_unit_test(families_have_lists_of_their_own),
 		cmocka_unit_test(absent_fields_match_nothing),
 		cmocka_unit_test(what_cannot_be_is_refused),

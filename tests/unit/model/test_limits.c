@@ -42,6 +42,8 @@ static void test_only_what_concerns(void **state)
 {
 	const struct merlon_statement ct = { .kind = MERLON_S_MATCH, .match = { .field = MERLON_F_CT_STATE } };
 	const struct merlon_statement port = { .kind = MERLON_S_MATCH, .match = { .field = MERLON_F_TH2 } };
+	const struct merlon_statement whole = { .kind = MERLON_S_MATCH,
+						.match = { .field = MERLON_F_TH2, .header_bytes = 4 } };
 	const struct merlon_statement reject = { .kind = MERLON_S_VERDICT, .verdict = { .verdict = MERLON_V_REJECT } };
 	struct one o;
 
@@ -51,6 +53,8 @@ static void test_only_what_concerns(void **state)
 	assert_true(names(one(&o, MERLON_INPUT, port), "fragments"));
 	assert_true(names(one(&o, MERLON_INPUT, reject), "reject-daemon"));
 	assert_false(names(one(&o, MERLON_INPUT, ct), "reject-daemon"));
+	assert_true(names(one(&o, MERLON_INPUT, whole), "short-headers"));
+	assert_false(names(one(&o, MERLON_INPUT, port), "short-headers"));
 	assert_true(names(one(&o, MERLON_OUTPUT, port), "output-errno"));
 	assert_false(names(one(&o, MERLON_FORWARD, port), "output-errno"));
 	assert_true(names(one(&o, MERLON_OUTPUT, port), "output-copies"));
