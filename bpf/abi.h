@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define MERLON_ABI_VERSION 1
+#define MERLON_ABI_VERSION 2
 
 enum merlon_family {
 	MERLON_IPV4,
@@ -241,11 +241,12 @@ struct merlon_control {
 	__u32 generation;	/* of the policy in force; 0: none, everything passes */
 	__u32 routes;		/* raised at every change of addresses or routes */
 	__u32 flags;		/* MERLON_C_* */
-	__u64 reject_cookie[MERLON_REJECT_SOCKETS];	/* sockets of the daemon's own answers: `related` */
+	/* sockets of the daemon's own answers, which are `related`, by the direction of the answer; filled from [0] on */
+	__u64 reject_cookie[MERLON_DIRECTIONS][MERLON_REJECT_SOCKETS];
 	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
 	__u64 pad[3];
 };
-_Static_assert(sizeof(struct merlon_control) == 80, "merlon_control");
+_Static_assert(sizeof(struct merlon_control) == 112, "merlon_control");
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */
 #define MERLON_C_TCP_LOOSE	0x02	/* nf_conntrack_tcp_loose: pick up running connections */
 
@@ -309,8 +310,10 @@ struct merlon_reject_event {
 	__u16 l4_offset;
 	__u8 l4proto;
 	__u8 ct_state;		/* enum merlon_ct_state, of the rejected packet */
+	__u8 ct_direction;	/* of the rejected packet, where its state has one */
+	__u8 pad[3];
 	__u8 packet[MERLON_REJECT_SNAP];
 };
-_Static_assert(sizeof(struct merlon_reject_event) == 24 + MERLON_REJECT_SNAP, "merlon_reject_event");
+_Static_assert(sizeof(struct merlon_reject_event) == 28 + MERLON_REJECT_SNAP, "merlon_reject_event");
 
 #endif

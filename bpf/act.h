@@ -161,6 +161,8 @@ __noinline int merlon_reject(struct __sk_buff *skb)
 	event->l4_offset = s->headers.ct_offset;
 	event->l4proto = s->headers.ct_proto;
 	event->ct_state = s->context.ct_state;
+	event->ct_direction = s->direction & 1;
+	__builtin_memset(event->pad, 0, sizeof(event->pad));
 	n = s->headers.bytes;
 	if (n > MERLON_QUOTE4 && s->headers.family == MERLON_IPV4)
 		n = MERLON_QUOTE4;

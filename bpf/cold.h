@@ -65,19 +65,22 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	return 0;
 }
 
-/* An answer that the daemon gives for the policy belongs to the packet that was rejected. */
-merlon_inline int merlon_is_own_answer(struct __sk_buff *skb, const struct merlon_scratch *s)
+/*
+ * An answer that the daemon gives for the policy belongs to the packet that was rejected: its direction, -1 if it is
+ * none.
+ */
+merlon_inline int merlon_own_answer(struct __sk_buff *skb, const struct merlon_scratch *s)
 {
 	struct merlon_control *c = merlon_only(control);
 	__u64 cookie;
 
-	if (!c || s->context.hook != MERLON_OUTPUT || !c->reject_cookie[0] || !skb->sk)
-		return 0;
+	if (!c || s->context.hook != MERLON_OUTPUT || !c->reject_cookie[MERLON_REPLY][0] || !skb->sk)
+		return -1;
 	cookie = bpf_get_socket_cookie(skb);
-	for (int i = 0; i < MERLON_REJECT_SOCKETS; i++)
-		if (cookie && cookie == c->reject_cookie[i])
-			return 1;
-	return 0;
+	for (int i = 0; i < MERLON_DIRECTIONS * MERLON_REJECT_SOCKETS; i++)
+		if (cookie && cookie == c->reject_cookie[i / MERLON_REJECT_SOCKETS][i % MERLON_REJECT_SOCKETS])
+			return i / MERLON_REJECT_SOCKETS;
+	return -1;
 }
 
 /* `meta pkttype` of a packet that is looped back says what it was meant to be (net/netfilter/nft_meta.c). */
@@ -281,7 +284,7 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	__u32 side = where & 1;
-	int r;
+	int answer, r;
 
 	if (!s)
 		return TC_ACT_SHOT;
@@ -293,9 +296,10 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 	s->reason = reason;
 	if (s->headers.flags & MERLON_H_LATER)
 		return merlon_later_fragment(skb, s);
-	if (merlon_is_own_answer(skb, s)) {
+	answer = merlon_own_answer(skb, s);
+	if (answer >= 0) {
 		s->context.ct_state = MERLON_CT_RELATED;
-		s->direction = MERLON_REPLY;
+		s->direction = answer;
 		s->has_direction = 1;
 	} else {
 		r = merlon_track(skb);

@@ -34,7 +34,8 @@ struct bucket {
 };
 
 struct merlon_answers {
-	int related[KINDS];	/* sockets that the data path knows: what they send belongs to the rejected packet */
+	/* sockets that the data path knows, by direction: what they send belongs to the rejected packet */
+	int related[MERLON_DIRECTIONS][KINDS];
 	int plain[KINDS];	/* for packets that belong to nothing: tracked as any other, mostly invalid (nf_ct_attach()) */
 	struct merlon_reject_limits limits;
 	int router;			/* asks the kernel about addresses, sends nothing */
@@ -110,6 +111,8 @@ static bool is_broadcast(const struct merlon_answers *a, const struct merlon_rej
 
 void merlon_answers_reject(struct merlon_answers *a, const struct merlon_reject_event *event)
 {
+	/* an answer goes the other way (nf_conntrack_attach()) */
+	enum merlon_direction direction = event->ct_direction == MERLON_REPLY ? MERLON_ORIGINAL : MERLON_REPLY;
 	struct merlon_answer answer;
 	bool belongs;
 	int fd;
@@ -117,7 +120,7 @@ void merlon_answers_reject(struct merlon_answers *a, const struct merlon_reject_
 	if (merlon_reject_build(event, &a->limits, &answer) < 0)
 		return;
 	belongs = event->ct_state != MERLON_CT_INVALID && event->ct_state != MERLON_CT_UNTRACKED;
-	fd = (belongs ? a->related : a->plain)[answer.kind];
+	fd = (belongs ? a->related[direction] : a->plain)[answer.kind];
 	if (fd >= 0 && !is_broadcast(a, event) && within_limits(a, event, &answer))
 		send_answer(fd, &answer);
 }
@@ -153,7 +156,7 @@ static void open_sockets(int fd[KINDS])
 		block_input(fd[MERLON_ANSWER_ICMPV6]);
 }
 
-static int register_sockets(const struct merlon_answers *a, struct merlon_dataplane *dp)
+static int register_sockets(const struct merlon_answers *a, enum merlon_direction direction, struct merlon_dataplane *dp)
 {
 	uint64_t cookie[KINDS];
 	size_t i, n = 0;
@@ -161,19 +164,20 @@ static int register_sockets(const struct merlon_answers *a, struct merlon_datapl
 	for (i = 0; i < KINDS; i++) {
 		socklen_t size = sizeof(cookie[n]);
 
-		if (a->related[i] >= 0 &&
-		    !getsockopt(a->related[i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
+		if (a->related[direction][i] >= 0 &&
+		    !getsockopt(a->related[direction][i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
 			n++;
 	}
-	return merlon_dataplane_reject_sockets(dp, cookie, n);
+	return merlon_dataplane_reject_sockets(dp, direction, cookie, n);
 }
 
 static int fill(struct merlon_answers *a, struct merlon_diag *diag)
 {
-	open_sockets(a->related);
+	open_sockets(a->related[MERLON_ORIGINAL]);
+	open_sockets(a->related[MERLON_REPLY]);
 	open_sockets(a->plain);
 	a->router = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (a->related[MERLON_ANSWER_IPV4] < 0) {
+	if (a->related[MERLON_REPLY][MERLON_ANSWER_IPV4] < 0) {
 		int error = -errno;
 
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot open a raw socket for rejects: %s",
@@ -200,7 +204,9 @@ int merlon_answers_open(struct merlon_dataplane *dp, bool bounded, struct merlon
 	a->bounded = bounded;
 	r = fill(a, diag);
 	if (!r)
-		r = register_sockets(a, dp);
+		r = register_sockets(a, MERLON_ORIGINAL, dp);
+	if (!r)
+		r = register_sockets(a, MERLON_REPLY, dp);
 	if (r < 0) {
 		merlon_answers_close(a);
 		return r;
@@ -217,7 +223,8 @@ void merlon_answers_close(struct merlon_answers *a)
 		return;
 	merlon_closep(&a->router);
 	for (i = 0; i < KINDS; i++) {
-		merlon_closep(&a->related[i]);
+		merlon_closep(&a->related[MERLON_ORIGINAL][i]);
+		merlon_closep(&a->related[MERLON_REPLY][i]);
 		merlon_closep(&a->plain[i]);
 	}
 	free(a);

@@ -107,12 +107,15 @@ int merlon_dataplane_routes_changed(struct merlon_dataplane *dp)
 	return merlon_control_write(dp);
 }
 
-int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, const uint64_t *cookies, size_t n)
+int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_direction direction, const uint64_t *cookies,
+				    size_t n)
 {
+	uint64_t *to = (uint64_t *)dp->control.reject_cookie[direction];
+
 	if (n > MERLON_REJECT_SOCKETS)
 		return -E2BIG;
-	memset(dp->control.reject_cookie, 0, sizeof(dp->control.reject_cookie));
-	memcpy(dp->control.reject_cookie, cookies, n * sizeof(*cookies));
+	memset(to, 0, sizeof(dp->control.reject_cookie[direction]));
+	memcpy(to, cookies, n * sizeof(*cookies));
 	return merlon_control_write(dp);
 }
 

@@ -39,7 +39,8 @@ static const struct plane_rule rules[] = {
 	{ HOOK(INPUT), -1, 10, 0, 0, 0, { 10 }, 0, MERLON_DROP, 0, 0, 0 },
 	{ HOOK(OUTPUT), -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	{ HOOK(OUTPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-	{ HOOK(OUTPUT), -1, -1, STATES(RELATED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 0 },
+	{ HOOK(OUTPUT), -1, -1, STATES(RELATED), 0, 0, { 3, 7 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_ORIGINAL },
+	{ HOOK(OUTPUT), -1, -1, STATES(RELATED), 0, 0, { 3, 8 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_REPLY },
 	{ HOOK(INPUT), -1, -1, STATES(NEW), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	{ HOOK(INPUT), -1, -1, STATES(ESTABLISHED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
@@ -303,20 +304,27 @@ static void answers_of_the_daemon_are_related(void **state)
 {
 	struct merlon_control control;
 	uint32_t zero = 0;
-	int fd = bpf_map__fd(plane.skel->maps.control), raw = socket(AF_INET, SOCK_RAW, 6);
-	socklen_t bytes = sizeof(control.reject_cookie[0]);
-	struct counts before;
+	int fd = bpf_map__fd(plane.skel->maps.control), raw[MERLON_DIRECTIONS];
+	socklen_t bytes = sizeof(control.reject_cookie[0][0]);
 
 	(void)state;
-	assert_true(raw >= 0);
 	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &control), 0);
-	assert_int_equal(getsockopt(raw, SOL_SOCKET, SO_COOKIE, &control.reject_cookie[0], &bytes), 0);
+	for (int d = 0; d < MERLON_DIRECTIONS; d++) {
+		raw[d] = socket(AF_INET, SOCK_RAW, 6);
+		assert_true(raw[d] >= 0);
+		assert_int_equal(getsockopt(raw[d], SOL_SOCKET, SO_COOKIE, &control.reject_cookie[d][0], &bytes), 0);
+	}
 	assert_int_equal(bpf_map_update_elem(fd, &zero, &control, 0), 0);
-	before = counts();
-	send_to(raw, "127.0.0.1", 0);
-	assert_counted(&before, 3, 1);
-	assert_counted(&before, 6, 1);
-	close(raw);
+	for (int d = 0; d < MERLON_DIRECTIONS; d++) {
+		struct counts before = counts();
+
+		send_to(raw[d], "127.0.0.1", 0);
+		assert_counted(&before, 3, 1);
+		assert_counted(&before, 6, 1);
+		assert_counted(&before, 7, d == MERLON_ORIGINAL);
+		assert_counted(&before, 8, d == MERLON_REPLY);
+		close(raw[d]);
+	}
 }
 
 static void tcx_drops_alike(void **state)
