@@ -127,7 +127,7 @@ merlon_inline int merlon_may_answer(struct __sk_buff *skb, const struct merlon_s
 {
 	const struct merlon_headers *h = &s->headers;
 
-	if (h->flags & (MERLON_H_LATER | MERLON_H_NO_L4) || merlon_is_group(h))
+	if (h->flags & (MERLON_H_LATER | MERLON_H_NO_L4) || h->ct_offset > h->bytes || merlon_is_group(h))
 		return 0;
 	if (type == MERLON_REJECT_TCP_RST)
 		return h->ct_proto == MERLON_PROTO_TCP && h->ct_bytes >= MERLON_TCP_BYTES && !(h->tcp_flags & MERLON_TCP_RST);

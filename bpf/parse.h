@@ -179,11 +179,30 @@ merlon_inline void merlon_routing_header(struct merlon_header_chain *chain, cons
 }
 
 /*
- * Walks the chain that starts with header `next` at `offset`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
+ * The first bytes of an extension header of a packet that ends at `end`, the rest of `raw` is 0. What ipv6_find_hdr()
+ * needs of them: of a routing or fragment header four, else two. -1: they are not there.
+ */
+merlon_inline int merlon_read_extension(merlon_source *source, __u32 offset, __u32 end, __u8 next, __u8 raw[8])
+{
+	__u32 left = offset < end ? end - offset : 0;
+
+	if (left >= 8)
+		return merlon_read(source, offset, raw, 8);
+	__builtin_memset(raw, 0, 8);
+	if (left >= 4)
+		return merlon_read(source, offset, raw, 4);
+	if (left < 2 || next == MERLON_PROTO_ROUTING || next == MERLON_PROTO_FRAGMENT)
+		return -1;
+	return merlon_read(source, offset, raw, 2);
+}
+
+/*
+ * Walks the chain that starts with header `next` at `offset`, of a packet that ends at `end`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
  * an authentication header as the transport, the tracker looks behind it. Returns 0, or -1: there are more
  * headers than are walked, and what a rule would see behind them is unknown.
  */
-merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 next, struct merlon_header_chain *chain)
+merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 end, __u8 next,
+				    struct merlon_header_chain *chain)
 {
 	int ah = 0, broken = 1;
 	__u8 raw[8];
@@ -205,7 +224,7 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 ne
 		}
 		if (i == MERLON_EXTENSIONS)
 			return -1;
-		if (merlon_read(source, offset, raw, sizeof(raw)))
+		if (merlon_read_extension(source, offset, end, next, raw))
 			break;
 		bytes = (raw[1] + 1) * 8;
 		if (next == MERLON_PROTO_ROUTING)
@@ -229,9 +248,6 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u8 ne
 		offset += bytes;
 		next = raw[0];
 	}
-	/* one that breaks off behind its type has it all the same */
-	if (broken && next == MERLON_PROTO_ROUTING && !merlon_read(source, offset, raw, MERLON_ROUTING_BYTES))
-		merlon_routing_header(chain, raw, offset);
 	chain->ct_proto = next;
 	chain->ct_offset = offset;
 	if (broken || next == MERLON_PROTO_NONE)
@@ -366,7 +382,7 @@ merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct m
 	__builtin_memcpy(h->daddr, raw + 24, 16);
 	h->tos = raw[0] << 4 | raw[1] >> 4;
 	h->ttl = raw[7];
-	if (merlon_walk_chain(source, MERLON_IPV6_BYTES, h->nexthdr, &chain))
+	if (merlon_walk_chain(source, MERLON_IPV6_BYTES, h->bytes, h->nexthdr, &chain))
 		return -1;
 	h->fragment_id = chain.fragment_id;
 	h->flags |= chain.flags;
@@ -374,12 +390,9 @@ merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct m
 	h->ct_proto = chain.ct_proto;
 	h->l4_offset = chain.l4_offset;
 	h->ct_offset = chain.ct_offset;
-	/* what is behind the packet is padding */
-	h->has_routing = chain.rt_offset && chain.rt_offset + MERLON_ROUTING_BYTES <= h->bytes;
+	h->has_routing = chain.rt_offset != 0;
 	h->rt_type = chain.rt_type;
-	/* a header that claims to reach beyond the packet: nothing is behind it */
-	if (h->ct_offset > h->bytes)
-		h->flags |= MERLON_H_NO_L4 | MERLON_H_UNTRACKABLE;
+	/* what a header that claims to reach beyond the packet says of the next one holds: there is nothing to read of it */
 	h->l4_bytes = h->l4_offset < h->bytes ? h->bytes - h->l4_offset : 0;
 	h->ct_bytes = h->ct_offset < h->bytes ? h->bytes - h->ct_offset : 0;
 	return merlon_parse_transport(source, h);
@@ -417,7 +430,7 @@ merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 f
 			return -1;
 		__builtin_memcpy(h->saddr, raw + 8, 16);
 		__builtin_memcpy(h->daddr, raw + 24, 16);
-		if (merlon_walk_chain(source, offset + MERLON_IPV6_BYTES, raw[6], &chain) || chain.flags & MERLON_H_UNTRACKABLE)
+		if (merlon_walk_chain(source, offset + MERLON_IPV6_BYTES, ~0U, raw[6], &chain) || chain.flags & MERLON_H_UNTRACKABLE)
 			return -1;
 		h->ct_proto = chain.ct_proto;
 		h->ct_offset = chain.ct_offset;
