@@ -88,9 +88,12 @@ enum merlon_field {
 	MERLON_F_ETHER_SADDR_HIGH,	/* first four bytes of the sender's Ethernet address */
 	MERLON_F_ETHER_SADDR_LOW,	/* last two; both absent but at ingress of Ethernet devices */
 	MERLON_F_RT_TYPE,	/* type of the first IPv6 routing header; absent without one */
-	MERLON_F_TH_BYTES,	/* bytes from the transport header on, at most 65535; absent in later fragments */
+	MERLON_F_TH_BYTES,	/* bytes from the transport header on, at most 65535; absent in later fragments; MERLON_TH_NEVER */
 	MERLON_FIELDS = 24,	/* room for more without a change of layout */
 };
+
+/* Of MERLON_F_TH_BYTES: IPv6 extension headers break off before any routing header. */
+#define MERLON_TH_NEVER 0x10000
 
 #define MERLON_BIT(n) (1U << (n))
 

@@ -44,6 +44,7 @@ enum merlon_protocol {
 #define MERLON_H_LATER		0x04	/* another one: no transport header */
 #define MERLON_H_UNTRACKABLE	0x08	/* nf_conntrack finds no protocol in it */
 #define MERLON_H_CHECKSUM	0x10	/* the checksum of the IPv4 header is wrong */
+#define MERLON_H_BROKEN		0x20	/* IPv6 extension headers break off, and none before was a routing header */
 
 struct merlon_headers {
 	__be32 saddr[4], daddr[4];	/* IPv4 in [0] */
@@ -252,6 +253,8 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 e
 	chain->ct_offset = offset;
 	if (broken || next == MERLON_PROTO_NONE)
 		chain->flags |= MERLON_H_UNTRACKABLE;
+	if (broken && !chain->rt_offset)
+		chain->flags |= MERLON_H_BROKEN;
 	if (ah)
 		return 0;
 	chain->l4proto = next;
@@ -487,10 +490,12 @@ merlon_inline void merlon_fill_packet(struct merlon_packet *packet, const struct
 	merlon_put(packet, MERLON_F_NEXTHDR, h->nexthdr);
 	if (h->has_routing)
 		merlon_put(packet, MERLON_F_RT_TYPE, h->rt_type);
+	if (h->flags & MERLON_H_BROKEN)
+		merlon_put(packet, MERLON_F_TH_BYTES, MERLON_TH_NEVER);
 	if (h->flags & MERLON_H_NO_L4)
 		return;
 	merlon_put(packet, MERLON_F_L4PROTO, h->l4proto);
-	if (!(h->flags & MERLON_H_LATER))
+	if (!(h->flags & (MERLON_H_LATER | MERLON_H_BROKEN)))
 		merlon_put(packet, MERLON_F_TH_BYTES, h->l4_bytes < 0xffff ? h->l4_bytes : 0xffff);
 	if (h->th_bytes < 2)
 		return;

@@ -569,13 +569,13 @@ static int set_mark(const struct merlon_blob *blob)
 static const struct known {
 	const char *name;
 	decoder decode;
-	uint8_t header_bytes;	/* a match that drops a packet with less of a transport header (`hotdrop`) */
+	uint8_t header_bytes;	/* of a match that drops (`hotdrop`), as in struct merlon_statement */
 } matches[] = {
 	{ "conntrack", conntrack, 0 }, { "state", old_state, 0 }, { "limit", limit, 0 }, { "comment", comment, 0 },
 	{ "multiport", multiport, 4 }, { "icmp", icmp, 8 }, { "icmp6", icmp6, 8 }, { "tcp", tcp, 20 }, { "udp", udp, 8 },
 	{ "udplite", udp, 8 }, { "mark", mark, 0 }, { "iprange", iprange, 0 }, { "length", length, 0 }, { "ttl", ttl, 0 },
 	{ "hl", ttl, 0 }, { "tos", tos, 0 }, { "dscp", dscp, 0 }, { "pkttype", pkttype, 0 },
-	{ "addrtype", merlon_xt_addrtype, 0 }, { "mac", mac, 0 }, { "rt", rt, 0 },
+	{ "addrtype", merlon_xt_addrtype, 0 }, { "mac", mac, 0 }, { "rt", rt, MERLON_HEADER_CHAIN },
 }, targets[] = {
 	{ "LOG", log_, 0 }, { "REJECT", reject, 0 }, { "NFLOG", nflog, 0 }, { "MARK", set_mark, 0 },
 };

@@ -147,7 +147,7 @@ int merlon_flatten_narrow(struct merlon_flattener *f, struct merlon_draft *d, st
 /* Whether a rule before this one in the chain, which all packets of this one have met, drops the same. */
 static bool is_dropped_before(const struct merlon_flattener *f, const struct merlon_draft *d, uint8_t bytes)
 {
-	return d->whole && f->flat->n_ops == d->first_op && bytes <= f->dropped.bytes &&
+	return bytes != MERLON_HEADER_CHAIN && d->whole && f->flat->n_ops == d->first_op && bytes <= f->dropped.bytes &&
 	       !memcmp(d->dim, f->dropped.dim, sizeof(d->dim));
 }
 
@@ -162,10 +162,14 @@ static int add_header(struct merlon_flattener *f, struct merlon_draft *d, uint8_
 	struct merlon_intervals less = { 0 };
 	int r;
 
-	d->header_bytes = bytes;
+	if (bytes != MERLON_HEADER_CHAIN)
+		d->header_bytes = bytes;
 	if (is_dropped_before(f, d, bytes))
 		return 0;
-	r = merlon_intervals_add(&less, 0, bytes - 1);
+	if (bytes == MERLON_HEADER_CHAIN)
+		r = merlon_intervals_add(&less, MERLON_TH_NEVER, MERLON_TH_NEVER);
+	else
+		r = merlon_intervals_add(&less, 0, bytes - 1);
 	if (!r)
 		r = merlon_sets_enter(&f->compiler->sets, &less, &shorter.arg);
 	if (!r)
@@ -175,7 +179,7 @@ static int add_header(struct merlon_flattener *f, struct merlon_draft *d, uint8_
 	d->first_op = f->flat->n_ops;
 	for (uint32_t i = 0; i < n && !r; i++)
 		r = merlon_flatten_op(f, f->flat->op[first + i]);
-	if (!n && d->whole) {
+	if (!n && d->whole && bytes != MERLON_HEADER_CHAIN) {
 		memcpy(f->dropped.dim, d->dim, sizeof(d->dim));
 		f->dropped.bytes = bytes;
 	}
@@ -204,7 +208,7 @@ static int flatten_behind_trace(struct merlon_flattener *f, const struct merlon_
 
 static bool asks_for_header(const struct merlon_draft *d, const struct merlon_statement *s)
 {
-	return s->kind == MERLON_S_MATCH && s->match.header_bytes > d->header_bytes;
+	return s->kind == MERLON_S_MATCH && s->match.header_bytes > d->header_bytes;	/* MERLON_HEADER_CHAIN: always */
 }
 
 static int add_condition(struct merlon_flattener *f, struct merlon_draft *d, const struct merlon_statement *s)

@@ -27,9 +27,8 @@ static const struct {
 	{ "protocol-state", "SCTP, DCCP and GRE are tracked by addresses and ports alone, without their own states", HAS_STATE },
 	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "
 	  "for ct state", HAS_ANY },
-	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp or icmp6 look at it, and "
-	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule. One whose "
-	  "routing header is cut off goes on behind rt, too", HAS_SHORT },
+	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "
+	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule", HAS_SHORT },
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
 	{ "reject-checksum", "a packet with a wrong checksum is answered, too", HAS_REJECT },
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
@@ -53,7 +52,7 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 
 		if (s->kind == MERLON_S_MATCH && is_state(s->match.field))
 			has |= HAS_STATE;
-		if (s->kind == MERLON_S_MATCH && (s->match.header_bytes || s->match.field == MERLON_F_RT_TYPE))
+		if (s->kind == MERLON_S_MATCH && s->match.header_bytes)
 			has |= HAS_SHORT;
 		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
 			if (is_state(s->lookup->part[p].field))

@@ -45,8 +45,10 @@ static bool is_cut_off(const struct evaluation *e, const struct merlon_statement
 {
 	const struct merlon_packet *p = e->input->packet;
 
-	return s->kind == MERLON_S_MATCH && p->present & MERLON_BIT(MERLON_F_TH_BYTES) &&
-	       p->field[MERLON_F_TH_BYTES] < s->match.header_bytes;
+	if (s->kind != MERLON_S_MATCH || !(p->present & MERLON_BIT(MERLON_F_TH_BYTES)))
+		return false;
+	return s->match.header_bytes == MERLON_HEADER_CHAIN ? p->field[MERLON_F_TH_BYTES] == MERLON_TH_NEVER :
+							      p->field[MERLON_F_TH_BYTES] < s->match.header_bytes;
 }
 
 static bool is_named(const struct evaluation *e, enum merlon_field field, const struct merlon_ifname *wanted)

@@ -148,9 +148,9 @@ unsigned merlon_field_bits(enum merlon_field field, enum merlon_family family)
 		return family == MERLON_IPV4 ? 32 : 128;
 	case MERLON_F_TH0:
 	case MERLON_F_TH2:
-	case MERLON_F_TH_BYTES:
 	case MERLON_F_ETHER_SADDR_LOW:
 		return 16;
+	case MERLON_F_TH_BYTES:
 	case MERLON_F_ETHER_SADDR_HIGH:
 	case MERLON_F_LENGTH:
 	case MERLON_F_MARK:

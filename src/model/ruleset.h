@@ -112,6 +112,8 @@ struct merlon_lookup {
 	bool negated;				/* not with `map` */
 };
 
+#define MERLON_HEADER_CHAIN 0xff
+
 struct merlon_statement {
 	enum merlon_statement_kind kind;
 	union {
@@ -123,7 +125,11 @@ struct merlon_statement {
 			char *set;			/* NULL, or the name of the set the intervals came from */
 			bool negated;			/* how it was written, for printing only */
 			bool either;			/* field is TH0, and TH2 will do as well: either port; nothing counts ahead */
-			uint8_t header_bytes;		/* first of all: a packet with less of a transport header is dropped (x_tables) */
+			/*
+			 * First of all: a packet with less of a transport header is dropped (x_tables); MERLON_HEADER_CHAIN:
+			 * one whose IPv6 extension headers break off before any routing header. 0: none is.
+			 */
+			uint8_t header_bytes;
 		} match;
 		struct {
 			enum merlon_field field;	/* MERLON_F_IIF or MERLON_F_OIF */

@@ -144,7 +144,7 @@ static struct merlon_statement random_match(struct random *r, enum merlon_field 
 		merlon_intervals_add(&s.match.in, 0, random_percent(r, 50) ? 0 : s.match.mask);
 	}
 	if (field > MERLON_F_DADDR && random_percent(r, 5))
-		s.match.header_bytes = 4U << random_below(r, 3);
+		s.match.header_bytes = random_percent(r, 20) ? MERLON_HEADER_CHAIN : 4U << random_below(r, 3);
 	return s;
 }
 
@@ -516,7 +516,7 @@ static void random_transport(struct random *r, struct merlon_packet *p)
 	uint8_t proto = near(r, MERLON_F_L4PROTO, p->family);
 
 	if (random_percent(r, 90))
-		set(p, MERLON_F_TH_BYTES, random_percent(r, 50) ? 1000 : random_below(r, 20));
+		set(p, MERLON_F_TH_BYTES, random_percent(r, 50) ? 1000 : random_percent(r, 20) ? MERLON_TH_NEVER : random_below(r, 20));
 	if (random_percent(r, 98))
 		set(p, MERLON_F_L4PROTO, proto);
 	if (random_percent(r, 10))

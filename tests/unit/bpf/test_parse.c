@@ -297,6 +297,8 @@ static void chains_that_end_early(void **state)
 			assert_int_equal(HAS(packet, L4PROTO), odd_chains[i].l4proto >= 0);
 			if (odd_chains[i].l4proto >= 0)
 				assert_int_equal(packet.field[MERLON_F_L4PROTO], odd_chains[i].l4proto);
+			assert_int_equal(packet.field[MERLON_F_TH_BYTES] == MERLON_TH_NEVER,
+					 odd_chains[i].l4proto < 0 || (odd_chains[i].l4proto == 51 && odd_chains[i].bytes[0] == 43));
 			assert_int_equal(merlon_tracking(&h), odd_chains[i].tracking);
 		}
 }
