@@ -101,6 +101,11 @@ int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first,
 	return merlon_counters_sum(&dp->policy, dp->control.generation, first, n, ret);
 }
 
+int merlon_dataplane_bucket(const struct merlon_dataplane *dp, uint32_t slot, uint64_t *ret)
+{
+	return bpf_map_lookup_elem(dp->policy.fd[MERLON_MAP_LIMITS], &slot, ret) < 0 ? -errno : 0;
+}
+
 int merlon_dataplane_routes_changed(struct merlon_dataplane *dp)
 {
 	dp->control.routes++;

@@ -94,6 +94,8 @@ int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stat
 /* Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. */
 int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
 			      struct merlon_counter *ret);
+/* The state of a limit by its slot (bpf/image.h): 0 since the policy is in force as long as no packet came to it. 0 or a negative errno. */
+int merlon_dataplane_bucket(const struct merlon_dataplane *dp, uint32_t slot, uint64_t *ret);
 
 struct merlon_session_view {
 	enum merlon_family family;

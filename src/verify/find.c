@@ -21,19 +21,6 @@ struct frames {
 	size_t n;
 };
 
-static int begin_replay(struct merlon_run *run)
-{
-	int r = run->stateful ? merlon_run_load(run) : 0;
-
-	if (!r)
-		r = merlon_run_reset(run);
-	if (!r && run->stateful) {
-		r = merlon_run_counters(run);
-		merlon_run_rebase(run);
-	}
-	return r < 0 ? r : 0;
-}
-
 static void clear_ears(struct merlon_run *run)
 {
 	merlon_ears_clear(&run->ears[0]);
@@ -45,7 +32,7 @@ static int step(struct merlon_run *run, size_t end, unsigned long *ret_differ, s
 {
 	unsigned long differ = 0;
 	size_t first = end, i;
-	int r = begin_replay(run);
+	int r = merlon_run_reset(run);
 
 	for (i = 0; i < end && !r; i++) {
 		merlon_run_send(run, &run->segment.frame[i]);
@@ -68,7 +55,7 @@ static int step(struct merlon_run *run, size_t end, unsigned long *ret_differ, s
 static int play_some(struct merlon_run *run, const struct frames *frames)
 {
 	size_t i;
-	int r = begin_replay(run);
+	int r = merlon_run_reset(run);
 
 	for (i = 0; i < frames->n && !r; i++) {
 		bool last = i + 1 == frames->n;
@@ -89,7 +76,7 @@ static int play_some(struct merlon_run *run, const struct frames *frames)
 static int count_some(struct merlon_run *run, const struct frames *frames)
 {
 	size_t i;
-	int r = begin_replay(run);
+	int r = merlon_run_reset(run);
 
 	if (r < 0 || (r = merlon_run_counters(run)) < 0)
 		return r;

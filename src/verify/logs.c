@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A log that goes to syslog says nothing in a namespace (net.netfilter.nf_log_all_netns), and must not fill the host's.
- * Rules that log are replaced, in their place, by the same rules that log to a group. An anonymous set can't be bound to
- * a second rule: the new one gets a copy.
+ * Rules that log are replaced, in their place, by the same rules that log to a group; those with a rate limit by the same
+ * ones at another tempo. An anonymous set can't be bound to a second rule: the new one gets a copy.
  */
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -17,12 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compat/snapshot.h"
 #include "src/util/cleanup.h"
 #include "src/verify/oracle.h"
 
-struct logging {
+struct changes {
 	struct mnl_socket *netfilter;
+	const struct merlon_tempo_change *tempo;
 	struct nftnl_rule **rule;	/* owned */
 	size_t n, room;
 	struct merlon_nft_batch batch;
@@ -51,14 +51,19 @@ static const char *prefix_of(const struct nftnl_expr *e)
 	return NULL;
 }
 
-static bool logs(const struct nftnl_rule *rule)
+static bool is_limit(const struct nftnl_expr *e)
+{
+	return !strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "limit");
+}
+
+static bool is_to_change(const struct nftnl_rule *rule)
 {
 	struct nftnl_expr_iter *iter = nftnl_expr_iter_create(rule);
 	struct nftnl_expr *e;
 	bool found = false;
 
 	while (iter && !found && (e = nftnl_expr_iter_next(iter)))
-		found = prefix_of(e) != NULL;
+		found = prefix_of(e) || is_limit(e);
 	if (iter)
 		nftnl_expr_iter_destroy(iter);
 	return found;
@@ -66,26 +71,26 @@ static bool logs(const struct nftnl_rule *rule)
 
 static int keep_rule(const struct nlmsghdr *h, void *context)
 {
-	struct logging *l = context;
+	struct changes *c = context;
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 
-	if (!rule || nftnl_rule_nlmsg_parse(h, rule) < 0 || !logs(rule)) {
+	if (!rule || nftnl_rule_nlmsg_parse(h, rule) < 0 || !is_to_change(rule)) {
 		if (rule)
 			nftnl_rule_free(rule);
 		return rule ? MNL_CB_OK : MNL_CB_ERROR;
 	}
-	if (l->n == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-		struct nftnl_rule **grown = realloc(l->rule, room * sizeof(struct nftnl_rule *));
+	if (c->n == c->room) {
+		size_t room = c->room ? 2 * c->room : 64;
+		struct nftnl_rule **grown = realloc(c->rule, room * sizeof(struct nftnl_rule *));
 
 		if (!grown) {
 			nftnl_rule_free(rule);
 			return MNL_CB_ERROR;
 		}
-		l->rule = grown;
-		l->room = room;
+		c->rule = grown;
+		c->room = room;
 	}
-	l->rule[l->n++] = rule;
+	c->rule[c->n++] = rule;
 	return MNL_CB_OK;
 }
 
@@ -170,9 +175,9 @@ static int put_elements(struct merlon_nft_batch *b, struct nftnl_set *set)
 }
 
 /* A copy of the set, which `lookup` is then made to look into. */
-static int copy_set(struct logging *l, const struct nftnl_rule *rule, struct nftnl_expr *lookup)
+static int copy_set(struct changes *c, const struct nftnl_rule *rule, struct nftnl_expr *lookup)
 {
-	struct nftnl_set *set = get_set(l->netfilter, rule, nftnl_expr_get_str(lookup, NFTNL_EXPR_LOOKUP_SET));
+	struct nftnl_set *set = get_set(c->netfilter, rule, nftnl_expr_get_str(lookup, NFTNL_EXPR_LOOKUP_SET));
 	struct nlmsghdr *h;
 	int r;
 
@@ -184,16 +189,16 @@ static int copy_set(struct logging *l, const struct nftnl_rule *rule, struct nft
 	}
 	nftnl_set_unset(set, NFTNL_SET_HANDLE);
 	nftnl_set_set_str(set, NFTNL_SET_NAME, nftnl_set_get_u32(set, NFTNL_SET_FLAGS) & NFT_SET_MAP ? "__map%d" : "__set%d");
-	nftnl_set_set_u32(set, NFTNL_SET_ID, ++l->next_id);
-	h = merlon_nft_next(&l->batch, NFT_MSG_NEWSET, nftnl_set_get_u32(set, NFTNL_SET_FAMILY), NLM_F_CREATE);
+	nftnl_set_set_u32(set, NFTNL_SET_ID, ++c->next_id);
+	h = merlon_nft_next(&c->batch, NFT_MSG_NEWSET, nftnl_set_get_u32(set, NFTNL_SET_FAMILY), NLM_F_CREATE);
 	r = h ? 0 : -ENOMEM;
 	if (h) {
 		nftnl_set_nlmsg_build_payload(h, set);
-		merlon_nft_put(&l->batch, h);
-		r = put_elements(&l->batch, set);
+		merlon_nft_put(&c->batch, h);
+		r = put_elements(&c->batch, set);
 	}
 	nftnl_expr_set_str(lookup, NFTNL_EXPR_LOOKUP_SET, nftnl_set_get_str(set, NFTNL_SET_NAME));
-	nftnl_expr_set_u32(lookup, NFTNL_EXPR_LOOKUP_SET_ID, l->next_id);
+	nftnl_expr_set_u32(lookup, NFTNL_EXPR_LOOKUP_SET_ID, c->next_id);
 	nftnl_set_free(set);
 	return r;
 }
@@ -211,12 +216,53 @@ static struct nftnl_expr *log_to_group(const char *prefix)
 	return log;
 }
 
-/* Moves the expressions of `from`, with its log exchanged. */
-static int move_exprs(struct logging *l, struct nftnl_rule *from, struct nftnl_rule *to)
+/* The limit that the other ruleset has in this place; none: the limit stays as it is. */
+static void change_tempo(const struct changes *c, const struct nftnl_rule *rule, unsigned number, struct nftnl_expr *limit)
+{
+	const struct merlon_rule *twin = merlon_oracle_twin(c->tempo, rule);
+	size_t i;
+
+	for (i = 0; twin && i < twin->n; i++) {
+		const struct merlon_statement *s = &twin->statement[i];
+		struct merlon_stretch stretch;
+
+		if (s->kind != MERLON_S_LIMIT || s->limit.xtables || number--)
+			continue;
+		stretch = merlon_stretch(&s->limit, c->tempo->token_ns);
+		nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_UNIT, nftnl_expr_get_u64(limit, NFTNL_EXPR_LIMIT_UNIT) * stretch.times);
+		nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_RATE, nftnl_expr_get_u64(limit, NFTNL_EXPR_LIMIT_RATE) * stretch.by);
+		return;
+	}
+}
+
+/*
+ * Matches of x_tables may ask which protocol the rule is for (NFTA_RULE_COMPAT). The kernel does not tell it again;
+ * iptables-nft writes it down once more, as a comparison.
+ */
+static void tell_protocol(const struct nftnl_expr *load, const struct nftnl_expr *cmp, struct nftnl_rule *rule)
+{
+	bool is_load = !strcmp(nftnl_expr_get_str(load, NFTNL_EXPR_NAME), "meta") && nftnl_expr_is_set(load, NFTNL_EXPR_META_DREG) &&
+		       nftnl_expr_get_u32(load, NFTNL_EXPR_META_KEY) == NFT_META_L4PROTO;
+	const uint8_t *protocol;
+	uint32_t bytes;
+
+	if (!is_load || strcmp(nftnl_expr_get_str(cmp, NFTNL_EXPR_NAME), "cmp"))
+		return;
+	protocol = nftnl_expr_get(cmp, NFTNL_EXPR_CMP_DATA, &bytes);
+	if (!protocol || !bytes)
+		return;
+	nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_PROTO, *protocol);
+	nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_FLAGS,
+			   nftnl_expr_get_u32(cmp, NFTNL_EXPR_CMP_OP) == NFT_CMP_NEQ ? NFT_RULE_COMPAT_F_INV : 0);
+}
+
+/* Moves the expressions of `from`, with its log and its limits exchanged. */
+static int move_exprs(struct changes *c, struct nftnl_rule *from, struct nftnl_rule *to)
 {
 	struct nftnl_expr_iter *iter = nftnl_expr_iter_create(from);
-	struct nftnl_expr *e;
+	struct nftnl_expr *e, *last = NULL;
 	int r = iter ? 0 : -ENOMEM;
+	unsigned limits = 0;
 
 	while (!r && (e = nftnl_expr_iter_next(iter))) {
 		const char *prefix = prefix_of(e);
@@ -225,7 +271,12 @@ static int move_exprs(struct logging *l, struct nftnl_rule *from, struct nftnl_r
 		if (prefix && !log)
 			r = -ENOMEM;
 		if (!strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "lookup"))
-			r = copy_set(l, from, e);
+			r = copy_set(c, from, e);
+		if (is_limit(e))
+			change_tempo(c, from, limits++, e);
+		if (last && !nftnl_rule_is_set(to, NFTNL_RULE_COMPAT_PROTO))
+			tell_protocol(last, e, to);
+		last = log ? log : e;
 		nftnl_rule_del_expr(e);
 		nftnl_rule_add_expr(to, log ? log : e);
 		if (log)
@@ -236,12 +287,12 @@ static int move_exprs(struct logging *l, struct nftnl_rule *from, struct nftnl_r
 	return r;
 }
 
-static int replace(struct logging *l, struct nftnl_rule *old)
+static int replace(struct changes *c, struct nftnl_rule *old)
 {
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	const void *userdata;
 	struct nlmsghdr *h;
-	uint32_t bytes, proto, flags;
+	uint32_t bytes;
 	int r;
 
 	if (!rule)
@@ -250,43 +301,38 @@ static int replace(struct logging *l, struct nftnl_rule *old)
 	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, nftnl_rule_get_str(old, NFTNL_RULE_TABLE));
 	nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, nftnl_rule_get_str(old, NFTNL_RULE_CHAIN));
 	nftnl_rule_set_u64(rule, NFTNL_RULE_HANDLE, nftnl_rule_get_u64(old, NFTNL_RULE_HANDLE));
-	/* the target goes, but matches may ask for it, too */
-	if (merlon_snapshot_compat(old, &proto, &flags)) {
-		nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_PROTO, proto);
-		nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_FLAGS, flags);
-	}
 	userdata = nftnl_rule_get_data(old, NFTNL_RULE_USERDATA, &bytes);
 	if (userdata)
 		nftnl_rule_set_data(rule, NFTNL_RULE_USERDATA, userdata, bytes);
-	r = move_exprs(l, old, rule);
-	h = r ? NULL : merlon_nft_next(&l->batch, NFT_MSG_NEWRULE, nftnl_rule_get_u32(rule, NFTNL_RULE_FAMILY), NLM_F_REPLACE);
+	r = move_exprs(c, old, rule);
+	h = r ? NULL : merlon_nft_next(&c->batch, NFT_MSG_NEWRULE, nftnl_rule_get_u32(rule, NFTNL_RULE_FAMILY), NLM_F_REPLACE);
 	if (h) {
 		nftnl_rule_nlmsg_build_payload(h, rule);
-		merlon_nft_put(&l->batch, h);
+		merlon_nft_put(&c->batch, h);
 	}
 	nftnl_rule_free(rule);
 	return r ? r : h ? 0 : -ENOMEM;
 }
 
-int merlon_oracle_hear_logs(struct mnl_socket *netfilter)
+int merlon_oracle_change(struct mnl_socket *netfilter, const struct merlon_tempo_change *tempo)
 {
-	struct logging l = { .netfilter = netfilter };
+	struct changes c = { .netfilter = netfilter, .tempo = tempo };
 	char buffer[256];
 	struct nlmsghdr *h = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETRULE, NFPROTO_UNSPEC, NLM_F_DUMP, 1);
-	int r = dump(netfilter, h, keep_rule, &l);
+	int r = dump(netfilter, h, keep_rule, &c);
 	size_t i;
 
-	if (!r && l.n)
-		r = merlon_nft_begin(&l.batch, netfilter);
-	for (i = 0; i < l.n; i++) {
+	if (!r && c.n)
+		r = merlon_nft_begin(&c.batch, netfilter);
+	for (i = 0; i < c.n; i++) {
 		/* the observer's own log is the observer's */
-		if (!r && strcmp(nftnl_rule_get_str(l.rule[i], NFTNL_RULE_TABLE), MERLON_OBSERVER_TABLE))
-			r = replace(&l, l.rule[i]);
-		nftnl_rule_free(l.rule[i]);
+		if (!r && strcmp(nftnl_rule_get_str(c.rule[i], NFTNL_RULE_TABLE), MERLON_OBSERVER_TABLE))
+			r = replace(&c, c.rule[i]);
+		nftnl_rule_free(c.rule[i]);
 	}
-	free(l.rule);
-	if (!r && l.n)
-		r = merlon_nft_commit(&l.batch);
-	merlon_nft_clear(&l.batch);
+	free(c.rule);
+	if (!r && c.n)
+		r = merlon_nft_commit(&c.batch);
+	merlon_nft_clear(&c.batch);
 	return r;
 }

@@ -100,33 +100,6 @@ static int leave_out_all(struct mnl_socket *netfilter, const struct merlon_rules
 	return r ? r : merlon_nft_commit(&b);
 }
 
-int merlon_oracle_load(const struct merlon_world *w, const struct merlon_source *source, size_t n, struct merlon_diag *diag)
-{
-	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *rs = NULL;
-	int r;
-
-	r = flush(w->netfilter);
-	if (r < 0)
-		return fail(diag, r, "cannot empty nf_tables of the scratch host");
-	r = merlon_load(w->netns, source, n, &rs, diag);
-	if (r < 0)
-		return r;
-	r = leave_out_all(w->netfilter, rs);
-	if (r < 0)
-		return fail(diag, r, "cannot take out of the scratch host what merlon leaves to netfilter");
-	r = merlon_oracle_hear_logs(w->netfilter);
-	return r < 0 ? fail(diag, r, "cannot hear what the rules of the scratch host log") : 0;
-}
-
-int merlon_oracle_forget(const struct merlon_world *w)
-{
-	char buffer[256];
-	struct nlmsghdr *h = nftnl_nlmsg_build_hdr(buffer, 0, AF_UNSPEC, 0, 0);
-
-	h->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
-	return merlon_netlink_ask(w->netfilter, h);
-}
-
 static const struct merlon_chain *find_chain(const struct merlon_ruleset *in, const struct merlon_ruleset *rs,
 					     const struct merlon_chain *chain)
 {
@@ -140,6 +113,55 @@ static const struct merlon_chain *find_chain(const struct merlon_ruleset *in, co
 			return &in->chain[i];
 	}
 	return NULL;
+}
+
+const struct merlon_rule *merlon_oracle_twin(const struct merlon_tempo_change *rules, const struct nftnl_rule *rule)
+{
+	const char *table = nftnl_rule_get_str(rule, NFTNL_RULE_TABLE), *chain = nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN);
+	uint64_t handle = nftnl_rule_get_u64(rule, NFTNL_RULE_HANDLE);
+	uint32_t family = nftnl_rule_get_u32(rule, NFTNL_RULE_FAMILY);
+	const struct merlon_ruleset *rs = rules->loaded;
+	const struct merlon_chain *there;
+	size_t c, i;
+
+	for (c = 0; c < rs->n_chains; c++) {
+		const struct merlon_table *t = &rs->table[rs->chain[c].table];
+
+		if ((uint32_t)t->family != family || strcmp(t->name, table) || strcmp(rs->chain[c].name, chain))
+			continue;
+		there = find_chain(rules->policy, rs, &rs->chain[c]);
+		for (i = 0; there && i < rs->chain[c].n && i < there->n; i++)
+			if (rs->chain[c].rule[i].handle == handle)
+				return &there->rule[i];
+	}
+	return NULL;
+}
+
+int merlon_oracle_load(const struct merlon_world *w, const struct merlon_oracle_request *request, struct merlon_diag *diag)
+{
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *rs = NULL;
+	int r;
+
+	r = flush(w->netfilter);
+	if (r < 0)
+		return fail(diag, r, "cannot empty nf_tables of the scratch host");
+	r = merlon_load(w->netns, request->source, request->n_sources, &rs, diag);
+	if (r < 0)
+		return r;
+	r = leave_out_all(w->netfilter, rs);
+	if (r < 0)
+		return fail(diag, r, "cannot take out of the scratch host what merlon leaves to netfilter");
+	r = merlon_oracle_change(w->netfilter, &(struct merlon_tempo_change){ rs, request->policy, request->token_ns });
+	return r < 0 ? fail(diag, r, "cannot replace rules of the scratch host that log or have a rate limit") : 0;
+}
+
+int merlon_oracle_forget(const struct merlon_world *w)
+{
+	char buffer[256];
+	struct nlmsghdr *h = nftnl_nlmsg_build_hdr(buffer, 0, AF_UNSPEC, 0, 0);
+
+	h->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
+	return merlon_netlink_ask(w->netfilter, h);
 }
 
 /* The same rule of the other reading. Counters come chain by chain: `at` is where the last one was. */

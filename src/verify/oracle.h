@@ -5,14 +5,21 @@
 
 #include "compat/compat.h"
 #include "src/compile/compile.h"
+#include "src/verify/tempo.h"
 #include "src/verify/world.h"
 
 /*
  * Replaces what the host filters with. Kept chains and refused rules, which are left out of merlon's policy too, are
- * taken out again, and logs to syslog become logs that the ears hear. 0, or a negative errno with a diagnostic.
+ * taken out again, logs to syslog become logs that the ears hear, and limits get the tempo of those of `policy`, the
+ * ruleset that merlon has (rules of the same place in the same chain go together). 0, or a negative errno with a diagnostic.
  */
-int merlon_oracle_load(const struct merlon_world *world, const struct merlon_source *source, size_t n,
-		       struct merlon_diag *diag);
+struct merlon_oracle_request {
+	const struct merlon_source *source;
+	size_t n_sources;
+	const struct merlon_ruleset *policy;
+	uint64_t token_ns;
+};
+int merlon_oracle_load(const struct merlon_world *world, const struct merlon_oracle_request *request, struct merlon_diag *diag);
 /* Forgets all connections. */
 int merlon_oracle_forget(const struct merlon_world *world);
 
@@ -23,8 +30,16 @@ int merlon_oracle_forget(const struct merlon_world *world);
 int merlon_oracle_counters(const struct merlon_world *world, const struct merlon_policy *policy, struct merlon_counter *ret,
 			   struct merlon_diag *diag);
 
-/* logs.c: lets every rule of the ruleset that logs do it to MERLON_GROUP_LOGGED. */
-int merlon_oracle_hear_logs(struct mnl_socket *netfilter);
+struct nftnl_rule;
+/* The rules as they were loaded, and merlon's. */
+struct merlon_tempo_change {
+	const struct merlon_ruleset *loaded, *policy;
+	uint64_t token_ns;
+};
+/* logs.c: every rule that logs does it to MERLON_GROUP_LOGGED, and limits get their tempo. */
+int merlon_oracle_change(struct mnl_socket *netfilter, const struct merlon_tempo_change *tempo);
+/* Merlon's rule in the place of a rule that was loaded; NULL: there is none. */
+const struct merlon_rule *merlon_oracle_twin(const struct merlon_tempo_change *rules, const struct nftnl_rule *rule);
 
 /* Sends a batch of nf_tables messages, each of which has NLM_F_ACK, and reads the answers: the first error. */
 struct merlon_nft_batch {

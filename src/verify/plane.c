@@ -136,8 +136,10 @@ static int compile(struct merlon_plane *p, const struct merlon_ruleset *ruleset,
 	options.address = address;
 	merlon_dataplane_prepare(p->dp, &options);
 	r = merlon_compile(ruleset, &options, &policy, diag);
-	if (!r)
+	if (!r) {
+		merlon_tempo_policy(policy, p->token_ns);
 		r = merlon_dataplane_apply(p->dp, policy, false, diag);
+	}
 	if (r < 0)
 		return r;
 	merlon_policy_free(p->policy);
@@ -146,10 +148,12 @@ static int compile(struct merlon_plane *p, const struct merlon_ruleset *ruleset,
 	return 0;
 }
 
-int merlon_plane_apply(struct merlon_plane *p, const struct merlon_ruleset *ruleset, struct merlon_diag *diag)
+int merlon_plane_apply(struct merlon_plane *p, const struct merlon_ruleset *ruleset, uint64_t token_ns,
+		       struct merlon_diag *diag)
 {
 	int r = attach(p, diag);
 
+	p->token_ns = token_ns;
 	p->loaded_ns = merlon_now_ns();
 	return r < 0 ? r : compile(p, ruleset, diag);
 }

@@ -14,7 +14,7 @@
 
 #define BATCH 32		/* frames between two comparisons */
 #define SEGMENT 2000
-#define SEGMENT_LARGE 10000	/* where reading the counters takes as long as thousands of frames */
+#define SEGMENT_LARGE 10000	/* where reading the counters, or loading the rules, takes as long as thousands of frames */
 #define MANY_COUNTERS 1000
 #define PATIENCE_MS 40		/* for what a softirq still has to do */
 #define SETTLE_MS 20
@@ -133,24 +133,28 @@ static int prepare(struct merlon_verify *v, const struct merlon_ground *ground, 
 
 int merlon_run_load(struct merlon_run *run)
 {
+	const struct merlon_verify_request *request = run->request;
+	struct merlon_oracle_request oracle = { request->source, request->n_sources, request->ruleset, run->token_ns };
 	struct merlon_verify *v = run->v;
 	int r = merlon_world_enter(&v->world[MERLON_WHO_KERNEL]);
 
 	if (!r)
-		r = merlon_oracle_load(&v->world[MERLON_WHO_KERNEL], run->request->source, run->request->n_sources, run->diag);
+		r = merlon_oracle_load(&v->world[MERLON_WHO_KERNEL], &oracle, run->diag);
 	if (!r)
 		r = merlon_world_enter(&v->world[MERLON_WHO_MERLON]);
-	return r ? r : merlon_plane_apply(&v->plane, run->request->ruleset, run->diag);
+	return r ? r : merlon_plane_apply(&v->plane, request->ruleset, run->token_ns, run->diag);
 }
 
-/* A segment has its own addresses: what an address is may be what rules ask. */
+/* A segment has its own addresses, and what an address is may be what rules ask; and its own tokens. */
 static int renew(struct merlon_run *run)
 {
-	int r = merlon_plane_renew(&run->v->plane, run->diag);
+	int r;
 
-	if (r < 0 || !run->v->plane.policy->uses_addresses)
-		return r;
-	r = merlon_run_counters(run);
+	if (!run->stateful && !run->v->plane.policy->uses_addresses)
+		return 0;
+	r = run->stateful ? merlon_run_load(run) : merlon_plane_renew(&run->v->plane, run->diag);
+	if (!r)
+		r = merlon_run_counters(run);
 	merlon_run_rebase(run);
 	return r < 0 ? r : 0;
 }
@@ -310,22 +314,18 @@ static int play_limited(struct merlon_run *run)
 /* The counters are read before and after the frames whose counters need not agree. */
 static int play_segment(struct merlon_run *run)
 {
-	bool counters = false, clean = true;
+	bool counters = false;
 	size_t end = 0;
 	int r;
 
 	r = merlon_run_reset(run);
-	if (!r && run->stateful)
-		r = merlon_run_timed(run, &clean);
-	if (!r && run->stateful)
-		r = clean;
-	else if (!r)
+	if (!r)
 		r = play_free(run, &end);
 	if (r > 0) {
 		r = merlon_run_counters(run);
 		counters = r == 0;
 	}
-	if (r == 0 && (counters || !run->stateful))
+	if (r == 0)
 		r = merlon_run_find(run, counters ? run->n_free : end, counters);
 	if (r < 0)
 		return r;
@@ -338,12 +338,12 @@ static int play_segment(struct merlon_run *run)
 		return r;
 	merlon_run_rebase(run);
 	run->result->packets += run->segment.n;
-	return 0;
+	return run->stateful && !run->rates_seen ? merlon_run_rates(run) : 0;
 }
 
 static int play(struct merlon_run *run, struct merlon_packets *packets)
 {
-	size_t most = run->v->plane.policy->n_counters > MANY_COUNTERS ? SEGMENT_LARGE : SEGMENT;
+	size_t most = run->v->plane.policy->n_counters > MANY_COUNTERS || run->stateful ? SEGMENT_LARGE : SEGMENT;
 	unsigned long left = run->request->packets;
 	uint64_t began = merlon_now_ns();
 	unsigned differing = 0;
@@ -364,8 +364,6 @@ static int play(struct merlon_run *run, struct merlon_packets *packets)
 			run->result->stopped = true;
 		run->result->stopped |= differing >= SEGMENTS_MOST && left;
 	}
-	if (!r)
-		merlon_run_weigh(run);
 	run->result->seconds = (merlon_now_ns() - began) / 1e9;
 	return r;
 }

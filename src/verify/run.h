@@ -33,14 +33,14 @@ struct merlon_run {
 	unsigned long sent;
 	bool rejects;				/* some rule answers */
 	bool tracks[MERLON_FAMILIES];		/* some rule for them asks for a connection */
-	bool stateful;				/* rules keep a state of their own: a limit, a quota */
-	long balance;				/* packets that came out of the first host more than of the second, by chance */
-	unsigned long chances;			/* frames that differed by chance */
+	bool stateful;				/* rules keep a state of their own: a limit */
+	uint64_t token_ns;		/* of the limits, at the next loading */
+	bool rates_seen;			/* rates have been compared */
 };
 
 /* Puts the ruleset in force in both, with fresh counters and limits. 0 or a negative errno with a diagnostic. */
 int merlon_run_load(struct merlon_run *run);
-/* Both hosts as they are at the beginning of a segment, on its ground. 0 or a negative errno with a diagnostic. */
+/* Both hosts as they are at the beginning of a segment, on its ground, counters included. 0 or a negative errno with a diagnostic. */
 int merlon_run_reset(struct merlon_run *run);
 /* Sends a frame into both. */
 void merlon_run_send(struct merlon_run *run, const struct merlon_frame *frame);
@@ -68,12 +68,10 @@ int merlon_run_replay(struct merlon_run *run, size_t n);
 int merlon_run_explain(struct merlon_run *run, size_t at);
 
 /*
- * timed.c: plays the frames of a segment through rules with rate limits. *ret_clean: none differed, not by chance
- * either. 0 or a negative errno with a diagnostic.
+ * rates.c: waits for tokens, and compares how many there are then; with packets of the segment that come to a limit. Of
+ * all limits of packets, once in a run. 0 or a negative errno with a diagnostic.
  */
-int merlon_run_timed(struct merlon_run *run, bool *ret_clean);
-/* At the end: whether chance explains what differed. */
-void merlon_run_weigh(struct merlon_run *run);
+int merlon_run_rates(struct merlon_run *run);
 
 /* part.c: the order in which a segment's frames are played. 0 or -ENOMEM. */
 int merlon_run_part(struct merlon_run *run);

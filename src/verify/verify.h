@@ -31,10 +31,6 @@ struct merlon_verify_result {
 	struct {
 		unsigned long packets, differences;
 	} limit[MERLON_FRAME_LIMITS];
-	struct {
-		unsigned long packets;		/* that differed by the time at which rate limits saw them */
-		long balance;			/* how many more came out of nf_tables' host */
-	} timed;
 	double seconds;				/* that the packets took */
 	bool stopped;				/* ended by progress() or after many differences */
 	json_t *first;				/* the first difference, NULL: none; owned by the caller */
