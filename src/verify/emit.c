@@ -136,21 +136,6 @@ static void make_super(const struct merlon_intent *intent, size_t n, struct merl
 	e->csum_offset = tcp ? 16 : 6;
 }
 
-/*
- * merlon's ingress comes before routing, which discards what claims to go to the host's inside, or to come from there,
- * from a group, from all or from nobody (RFC 1122 3.2.1.3, ip_route_input_slow()).
- */
-static bool is_martian(const struct merlon_intent *intent)
-{
-	enum merlon_address_kind from = merlon_address_kind(intent->address[MERLON_SOURCE], intent->family);
-	enum merlon_address_kind to = merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family);
-
-	if (intent->hook == MERLON_OUTPUT || intent->in == MERLON_GROUND_LO)
-		return false;
-	return to == MERLON_ADDRESS_LOOPBACK || from == MERLON_ADDRESS_LOOPBACK || from == MERLON_ADDRESS_MULTICAST ||
-	       from == MERLON_ADDRESS_BROADCAST || (from == MERLON_ADDRESS_SPECIAL && intent->family == MERLON_IPV4);
-}
-
 enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 {
 	switch (intent->l4proto) {
@@ -168,8 +153,6 @@ enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 		return MERLON_LIMIT_REJECT_CHECKSUM;
 	/* the bytes behind it are no authentication header */
 	if (intent->family == MERLON_IPV6 && intent->l4proto == IPPROTO_AH)
-		return MERLON_LIMIT_STACK_CHECKS;
-	if (is_martian(intent))
 		return MERLON_LIMIT_STACK_CHECKS;
 	/* a copy of what the host sends to all comes back to it, as a packet that no device brought */
 	if (intent->hook == MERLON_OUTPUT && merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) > MERLON_ADDRESS_LOOPBACK)

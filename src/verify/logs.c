@@ -235,32 +235,11 @@ static void change_tempo(const struct changes *c, const struct nftnl_rule *rule,
 	}
 }
 
-/*
- * Matches of x_tables may ask which protocol the rule is for (NFTA_RULE_COMPAT). The kernel does not tell it again;
- * iptables-nft writes it down once more, as a comparison.
- */
-static void tell_protocol(const struct nftnl_expr *load, const struct nftnl_expr *cmp, struct nftnl_rule *rule)
-{
-	bool is_load = !strcmp(nftnl_expr_get_str(load, NFTNL_EXPR_NAME), "meta") && nftnl_expr_is_set(load, NFTNL_EXPR_META_DREG) &&
-		       nftnl_expr_get_u32(load, NFTNL_EXPR_META_KEY) == NFT_META_L4PROTO;
-	const uint8_t *protocol;
-	uint32_t bytes;
-
-	if (!is_load || strcmp(nftnl_expr_get_str(cmp, NFTNL_EXPR_NAME), "cmp"))
-		return;
-	protocol = nftnl_expr_get(cmp, NFTNL_EXPR_CMP_DATA, &bytes);
-	if (!protocol || !bytes)
-		return;
-	nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_PROTO, *protocol);
-	nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_FLAGS,
-			   nftnl_expr_get_u32(cmp, NFTNL_EXPR_CMP_OP) == NFT_CMP_NEQ ? NFT_RULE_COMPAT_F_INV : 0);
-}
-
 /* Moves the expressions of `from`, with its log and its limits exchanged. */
 static int move_exprs(struct changes *c, struct nftnl_rule *from, struct nftnl_rule *to)
 {
 	struct nftnl_expr_iter *iter = nftnl_expr_iter_create(from);
-	struct nftnl_expr *e, *last = NULL;
+	struct nftnl_expr *e;
 	int r = iter ? 0 : -ENOMEM;
 	unsigned limits = 0;
 
@@ -274,9 +253,6 @@ static int move_exprs(struct changes *c, struct nftnl_rule *from, struct nftnl_r
 			r = copy_set(c, from, e);
 		if (is_limit(e))
 			change_tempo(c, from, limits++, e);
-		if (last && !nftnl_rule_is_set(to, NFTNL_RULE_COMPAT_PROTO))
-			tell_protocol(last, e, to);
-		last = log ? log : e;
 		nftnl_rule_del_expr(e);
 		nftnl_rule_add_expr(to, log ? log : e);
 		if (log)
@@ -292,7 +268,7 @@ static int replace(struct changes *c, struct nftnl_rule *old)
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	const void *userdata;
 	struct nlmsghdr *h;
-	uint32_t bytes;
+	uint32_t bytes, proto, flags;
 	int r;
 
 	if (!rule)
@@ -301,6 +277,11 @@ static int replace(struct changes *c, struct nftnl_rule *old)
 	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, nftnl_rule_get_str(old, NFTNL_RULE_TABLE));
 	nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, nftnl_rule_get_str(old, NFTNL_RULE_CHAIN));
 	nftnl_rule_set_u64(rule, NFTNL_RULE_HANDLE, nftnl_rule_get_u64(old, NFTNL_RULE_HANDLE));
+	/* the target goes, but matches may ask for it, too */
+	if (merlon_snapshot_compat(old, &proto, &flags)) {
+		nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_PROTO, proto);
+		nftnl_rule_set_u32(rule, NFTNL_RULE_COMPAT_FLAGS, flags);
+	}
 	userdata = nftnl_rule_get_data(old, NFTNL_RULE_USERDATA, &bytes);
 	if (userdata)
 		nftnl_rule_set_data(rule, NFTNL_RULE_USERDATA, userdata, bytes);

@@ -168,6 +168,41 @@ static bool is_cut_short(const struct merlon_run *run, const struct merlon_frame
 	return false;
 }
 
+/* ip_route_input_slow(), ip_mc_validate_source(): addresses that no packet from outside has. */
+static bool is_martian4(const uint8_t *from, const uint8_t *to)
+{
+	static const uint8_t nobody[4], all[4] = { 255, 255, 255, 255 };
+	bool may_be_nobody = !memcmp(to, all, 4) || (to[0] == 224 && !to[1] && !to[2]) ||
+			     (!memcmp(from, nobody, 4) && !memcmp(to, nobody, 4));
+
+	if (from[0] == 127 || from[0] >> 4 == 14 || !memcmp(from, all, 4) || to[0] == 127)
+		return true;
+	return (!from[0] || !to[0]) && !may_be_nobody;
+}
+
+/* ip6_rcv_core(), and ip6_forward() of what nobody sent. */
+static bool is_martian6(const uint8_t *from, const uint8_t *to)
+{
+	static const uint8_t nobody[16], loopback[16] = { [15] = 1 }, mapped[12] = { [10] = 0xff, 0xff };
+
+	if (from[0] == 0xff || !memcmp(from, loopback, 16) || !memcmp(to, loopback, 16) || !memcmp(from, mapped, 12))
+		return true;
+	return (to[0] == 0xff && (to[1] & 0xf) <= 1) || (to[0] != 0xff && !memcmp(from, nobody, 16));
+}
+
+/* What the stack discards by its addresses before it asks any hook but the first. */
+static bool is_martian(const struct merlon_run *run, const struct merlon_frame *f)
+{
+	size_t at = network_of(run, f), bytes = f->bytes - at;
+	const uint8_t *ip = f->data + at;
+
+	if (f->way != MERLON_FRAME_DEVICE)
+		return false;
+	if (ip[0] >> 4 == 4)
+		return bytes >= sizeof(struct iphdr) && is_martian4(ip + 12, ip + 16);
+	return bytes >= sizeof(struct ip6_hdr) && is_martian6(ip + 8, ip + 24);
+}
+
 /* A connection of a port with itself: to nf_conntrack its ends have one window, and what is outside is invalid. */
 static bool is_own_reply(const struct merlon_run *run, const struct merlon_frame *f)
 {
@@ -191,7 +226,7 @@ static enum merlon_frame_limit limit_of(const struct merlon_run *run, const stru
 		return f->limit;
 	if (is_misread(run, f))
 		return MERLON_LIMIT_FRAGMENTS;
-	if (is_cut_short(run, f))
+	if (is_cut_short(run, f) || is_martian(run, f))
 		return MERLON_LIMIT_STACK_CHECKS;
 	return is_own_reply(run, f) ? MERLON_LIMIT_TCP_WINDOW : MERLON_LIMIT_NONE;
 }

@@ -163,10 +163,13 @@ int merlon_plane_renew(struct merlon_plane *p, struct merlon_diag *diag)
 	return p->policy->uses_addresses ? compile(p, p->ruleset, diag) : 0;
 }
 
-void merlon_plane_serve(struct merlon_plane *p)
+bool merlon_plane_serve(struct merlon_plane *p)
 {
+	bool any = false;
+
 	while (merlon_dataplane_events_consume(p->dp) > 0)
-		;
+		any = true;
+	return any;
 }
 
 int merlon_plane_forget(struct merlon_plane *p)

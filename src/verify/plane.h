@@ -34,8 +34,8 @@ int merlon_plane_apply(struct merlon_plane *plane, const struct merlon_ruleset *
 		       struct merlon_diag *diag);
 /* The same ruleset for the addresses as they are now, if that matters to it; its counters then begin anew. */
 int merlon_plane_renew(struct merlon_plane *plane, struct merlon_diag *diag);
-/* Answers what was rejected and takes what was logged since. */
-void merlon_plane_serve(struct merlon_plane *plane);
+/* Answers what was rejected and takes what was logged since; whether there was any. */
+bool merlon_plane_serve(struct merlon_plane *plane);
 /* Forgets all flows; cached routes too. */
 int merlon_plane_forget(struct merlon_plane *plane);
 

@@ -189,11 +189,10 @@ void merlon_run_send(struct merlon_run *run, const struct merlon_frame *frame)
 	int first = run->sent++ & 1;
 
 	merlon_world_send(&run->v->world[first], frame);
-	if (first == MERLON_WHO_MERLON)
-		merlon_plane_serve(&run->v->plane);
 	merlon_world_send(&run->v->world[!first], frame);
-	if (first == MERLON_WHO_KERNEL)
-		merlon_plane_serve(&run->v->plane);
+	do
+		merlon_fence(&run->fence);
+	while (merlon_plane_serve(&run->v->plane));
 }
 
 static int hear(struct merlon_run *run)
@@ -427,7 +426,8 @@ static void end_run(struct merlon_run *run)
 int merlon_verify_run(struct merlon_verify *v, const struct merlon_verify_request *request,
 		      struct merlon_verify_result *ret, struct merlon_diag *diag)
 {
-	struct merlon_run run = { .v = v, .request = request, .result = ret, .diag = diag };
+	struct merlon_run run = { .v = v, .request = request, .result = ret, .diag = diag,
+				  .fence = { .socket = -1 } };
 	struct merlon_packets *packets = NULL;
 	int r;
 
@@ -442,8 +442,14 @@ int merlon_verify_run(struct merlon_verify *v, const struct merlon_verify_reques
 	}
 	if (!r)
 		r = begin_counters(&run);
+	if (!r) {
+		r = merlon_fence_open(&run.fence);
+		if (r < 0)
+			fail(diag, r, "cannot keep the order of packets");
+	}
 	if (!r)
 		r = play(&run, packets);
+	merlon_fence_close(&run.fence);
 	v->plane.ears = NULL;
 	end_run(&run);
 	merlon_packets_free(packets);

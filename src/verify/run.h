@@ -3,6 +3,7 @@
 #ifndef MERLON_VERIFY_RUN_H
 #define MERLON_VERIFY_RUN_H
 
+#include "src/verify/fence.h"
 #include "src/verify/oracle.h"
 #include "src/verify/plane.h"
 #include "src/verify/verify.h"
@@ -22,6 +23,7 @@ struct merlon_run {
 	const struct merlon_verify_request *request;
 	struct merlon_verify_result *result;
 	struct merlon_diag *diag;
+	struct merlon_fence fence;
 	struct merlon_segment segment;
 	/*
 	 * Its frames are in three parts: [0, n_free) are compared in all; of [n_free, n_plain) only what passes is
