@@ -136,7 +136,8 @@ int merlon_run_load(struct merlon_run *run)
 	const struct merlon_verify_request *request = run->request;
 	struct merlon_oracle_request oracle = { request->source, request->n_sources, request->ruleset, run->token_ns };
 	struct merlon_verify *v = run->v;
-	int r = merlon_world_enter(&v->world[MERLON_WHO_KERNEL]);
+	/* where `check` looked up the names in iif and oif: the devices have these indexes, if not all of them a device */
+	int r = go_home(v);
 
 	if (!r)
 		r = merlon_oracle_load(&v->world[MERLON_WHO_KERNEL], &oracle, run->diag);
