@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compat/snapshot.h"
 #include "src/util/cleanup.h"
 #include "src/verify/oracle.h"
 
