@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -15,24 +16,34 @@
 #define TOKEN_NS 40000000ULL	/* at the first try; twice as long at the next one */
 #define TRIES 4
 #define LIMITS_MOST 64
-#define FRAMES_TRIED 2000	/* to find one for each limit */
+#define RUN_LEAST 5000		/* packets: a shorter run is meant to be quick */
+#define FRAMES_TRIED 2000	/* to find some for each limit */
+#define FRAMES_EACH 4		/* what is dropped elsewhere too shows nothing: another one may */
 #define BURST_MOST 100		/* of a larger bucket no rate is seen */
 #define PACKETS_MOST 400	/* at once */
 #define BATCH 32
 #define PATIENCE_MS 5
 
+struct rate {
+	size_t frame[FRAMES_EACH];	/* that come to the limit */
+	unsigned n;
+	uint64_t bucket;		/* as it was behind the last frame */
+	bool seen;			/* something else came out when the bucket was empty */
+};
+
 struct rates {
 	struct merlon_run *run;
+	struct rate rate[LIMITS_MOST];
 	uint32_t n;		/* limits that are looked at */
-	size_t frame[LIMITS_MOST];	/* that comes to it; SIZE_MAX: none does */
+	unsigned round;		/* which frame of each it is now */
 	uint32_t differs;	/* which one, of an outcome 0 */
 };
 
-/* When, in tokens and a half since the beginning, and how many packets more than the burst or the tokens since. */
+/* When, in tokens and a half since the beginning, and how many packets then; first as many as empty the bucket. */
 static const struct {
 	unsigned tokens;
 	uint32_t packets;
-} phase[] = { { 0, 2 }, { 1, 3 }, { 4, 5 } };
+} phase[] = { { 0, 0 }, { 1, 3 }, { 4, 5 } };
 
 static const struct merlon_rule *rule_of(const struct merlon_run *run, uint32_t i, const struct merlon_limit **ret)
 {
@@ -48,7 +59,7 @@ static void clear_ears(struct merlon_run *run)
 	merlon_ears_clear(&run->ears[1]);
 }
 
-/* Notes which limits frame `at`, just sent, was the first to come to. Returns how many are left without one. */
+/* Notes to which limits frame `at`, just sent, has come. Returns how many limits want more frames. */
 static unsigned note(struct rates *rates, size_t at)
 {
 	const struct merlon_plane *plane = &rates->run->v->plane;
@@ -56,14 +67,15 @@ static unsigned note(struct rates *rates, size_t at)
 	uint32_t i;
 
 	for (i = 0; i < rates->n; i++) {
-		uint64_t bucket = 0;
+		struct rate *rate = &rates->rate[i];
+		uint64_t bucket = rate->bucket;
 
-		if (rates->frame[i] != SIZE_MAX)
+		if (rate->n == FRAMES_EACH)
 			continue;
-		if (!merlon_dataplane_bucket(plane->dp, plane->policy->first_limit + i, &bucket) && bucket)
-			rates->frame[i] = at;
-		else
-			left++;
+		if (!merlon_dataplane_bucket(plane->dp, plane->policy->first_limit + i, &bucket) && bucket != rate->bucket)
+			rate->frame[rate->n++] = at;
+		rate->bucket = bucket;
+		left += rate->n < FRAMES_EACH;
 	}
 	return left;
 }
@@ -72,12 +84,9 @@ static int find_frames(struct rates *rates)
 {
 	struct merlon_run *run = rates->run;
 	size_t n = run->n_free < FRAMES_TRIED ? run->n_free : FRAMES_TRIED, i;
-	uint32_t l;
 	int r = merlon_run_reset(run);
 
 	rates->n = run->v->plane.policy->n_limits < LIMITS_MOST ? run->v->plane.policy->n_limits : LIMITS_MOST;
-	for (l = 0; l < rates->n; l++)
-		rates->frame[l] = SIZE_MAX;
 	for (i = 0; i < n && !r; i++) {
 		merlon_run_send(run, &run->segment.frame[i]);
 		if (i % BATCH == BATCH - 1)
@@ -92,30 +101,54 @@ static bool has_rate(const struct rates *rates, uint32_t i, uint32_t *ret_burst)
 {
 	const struct merlon_limit *limit;
 
+	if (rates->rate[i].seen || rates->round >= rates->rate[i].n)
+		return false;
 	rule_of(rates->run, i, &limit);
 	*ret_burst = limit->burst ? limit->burst : 5;	/* NFT_LIMIT_PKT_BURST_DEFAULT */
-	return rates->frame[i] != SIZE_MAX && !limit->bytes && !limit->xtables && *ret_burst <= BURST_MOST;
+	return !limit->bytes && !limit->xtables && *ret_burst <= BURST_MOST;
+}
+
+/* As merlon_run_compare(), of `n` times the same packet; ret_heard: how much came out, by channel. */
+static int play(struct merlon_run *run, size_t frame, uint32_t n, uint32_t ret_heard[MERLON_CHANNELS])
+{
+	int r;
+
+	while (n--)
+		merlon_run_send(run, &run->segment.frame[frame]);
+	r = merlon_run_compare(run, PATIENCE_MS);
+	memcpy(ret_heard, run->ears[MERLON_WHO_KERNEL].n, sizeof(run->ears[MERLON_WHO_KERNEL].n));
+	clear_ears(run);
+	return r;
+}
+
+/* Until the bucket of limit `i` is empty; whether that is to be seen. */
+static int empty(struct rates *rates, uint32_t i, uint32_t burst)
+{
+	size_t frame = rates->rate[i].frame[rates->round];
+	uint32_t full[MERLON_CHANNELS], heard[MERLON_CHANNELS];
+	int r = play(rates->run, frame, 1, full);
+
+	if (r > 0)
+		r = play(rates->run, frame, burst, heard);
+	if (r > 0)
+		r = play(rates->run, frame, 1, heard);
+	rates->rate[i].seen = r > 0 && memcmp(full, heard, sizeof(full));
+	return r;
 }
 
 /* 1: the same in both; 0: not, limit rates->differs; a negative errno. */
-static int play_phase(struct rates *rates, unsigned p)
+static int play_phase(struct rates *rates, unsigned p, bool played[LIMITS_MOST])
 {
-	struct merlon_run *run = rates->run;
-	uint32_t i, burst, sent = 0;
+	uint32_t i, burst, sent = 0, heard[MERLON_CHANNELS];
 	int r = 1;
 
 	for (i = 0; i < rates->n && r > 0 && sent < PACKETS_MOST; i++) {
-		uint32_t n;
-
-		if (!has_rate(rates, i, &burst))
+		if (p ? !played[i] : !has_rate(rates, i, &burst))
 			continue;
-		n = phase[p].packets + (p ? 0 : burst);
-		sent += n;
-		while (n--)
-			merlon_run_send(run, &run->segment.frame[rates->frame[i]]);
-		r = merlon_run_compare(run, PATIENCE_MS);
+		played[i] = true;
+		r = p ? play(rates->run, rates->rate[i].frame[rates->round], phase[p].packets, heard) : empty(rates, i, burst);
+		sent += p ? phase[p].packets : burst;
 		rates->differs = i;
-		clear_ears(run);
 	}
 	return r;
 }
@@ -132,6 +165,7 @@ static void wait_until(uint64_t ns)
 static int play_phases(struct rates *rates)
 {
 	uint64_t token = rates->run->token_ns, began, since;
+	bool played[LIMITS_MOST] = { false };
 	unsigned p;
 	int r;
 
@@ -143,7 +177,7 @@ static int play_phases(struct rates *rates)
 		since = merlon_now_ns();
 		if (p && since > began + phase[p].tokens * token + token * 5 / 8)
 			return -EAGAIN;
-		r = play_phase(rates, p);
+		r = play_phase(rates, p, played);
 		if (r < 0)
 			return r;
 		if (merlon_now_ns() - since > token / 4)
@@ -167,13 +201,26 @@ static void report(struct rates *rates)
 				  "line", (int)rule->place.line, "frames");
 }
 
-/* Twice in a row it is no chance. */
+static void forget_seen(struct rates *rates, const bool before[LIMITS_MOST])
+{
+	uint32_t i;
+
+	for (i = 0; i < rates->n; i++)
+		rates->rate[i].seen = before[i];
+}
+
+/* Twice it is no chance. 1: a rate differs. */
 static int judge(struct rates *rates)
 {
+	bool before[LIMITS_MOST];
 	unsigned try, differs = 0;
-	int r = 0;
+	uint32_t i;
+	int r;
 
+	for (i = 0; i < rates->n; i++)
+		before[i] = rates->rate[i].seen;
 	for (try = 0; try < TRIES; try++) {
+		forget_seen(rates, before);
 		rates->run->token_ns = TOKEN_NS << try;
 		r = merlon_run_reset(rates->run);
 		if (!r)
@@ -181,23 +228,39 @@ static int judge(struct rates *rates)
 		if (r == -EAGAIN)
 			continue;
 		if (r)
-			break;
+			return r < 0 ? r : 0;
 		if (++differs == 2) {
 			report(rates);
-			break;
+			return 1;
 		}
 	}
-	rates->run->rates_seen |= try < TRIES;
-	return r < 0 && r != -EAGAIN ? r : 0;
+	return -EAGAIN;
+}
+
+static bool some_left(const struct rates *rates)
+{
+	uint32_t i, burst;
+
+	for (i = 0; i < rates->n; i++)
+		if (has_rate(rates, i, &burst))
+			return true;
+	return false;
 }
 
 int merlon_run_rates(struct merlon_run *run)
 {
 	struct rates rates = { .run = run };
-	int r = find_frames(&rates);
+	int r;
 
-	if (!r)
-		r = judge(&rates);
+	run->rates_seen = true;
+	if (run->request->packets < RUN_LEAST)
+		return 0;
+	r = find_frames(&rates);
+	for (; !r && rates.round < FRAMES_EACH; rates.round++)
+		if (some_left(&rates))
+			r = judge(&rates);
 	run->token_ns = 0;
-	return r;
+	/* on a machine that is too busy now, with the next segment */
+	run->rates_seen = r != -EAGAIN;
+	return r < 0 && r != -EAGAIN ? r : 0;
 }

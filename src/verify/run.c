@@ -338,7 +338,7 @@ static int play_segment(struct merlon_run *run)
 		return r;
 	merlon_run_rebase(run);
 	run->result->packets += run->segment.n;
-	return run->stateful && !run->rates_seen ? merlon_run_rates(run) : 0;
+	return run->stateful && !run->rates_seen && !run->result->first ? merlon_run_rates(run) : 0;
 }
 
 static int play(struct merlon_run *run, struct merlon_packets *packets)

@@ -71,7 +71,7 @@ int merlon_run_explain(struct merlon_run *run, size_t at);
 
 /*
  * rates.c: waits for tokens, and compares how many there are then; with packets of the segment that come to a limit. Of
- * all limits of packets, once in a run. 0 or a negative errno with a diagnostic.
+ * all limits of packets, once in a run of some length. 0 or a negative errno with a diagnostic.
  */
 int merlon_run_rates(struct merlon_run *run);
 
