@@ -144,28 +144,18 @@ static bool are_options_sound(const uint8_t *option, size_t bytes)
 	return true;
 }
 
-/*
- * IPv6 extension headers that end behind the packet, or hop-by-hop options that nobody understands: the stack discards
- * it before it asks any hook.
- */
+/* Hop-by-hop options that end behind the packet or that nobody understands: the stack discards it before it asks any hook. */
 static bool is_cut_short(const struct merlon_run *run, const struct merlon_frame *f)
 {
-	size_t at = network_of(run, f), bytes = f->bytes - at, offset = sizeof(struct ip6_hdr);
+	size_t at = network_of(run, f), bytes = f->bytes - at, offset = sizeof(struct ip6_hdr), length;
 	const uint8_t *ip = f->data + at;
-	uint8_t next;
 
-	if (bytes < offset || ip[0] >> 4 != 6)
+	if (bytes < offset || ip[0] >> 4 != 6 || ip[6] != IPPROTO_HOPOPTS)
 		return false;
-	next = ip[6];
-	while (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
-		if (offset + 8 > bytes || offset + (ip[offset + 1] + 1U) * 8 > bytes)
-			return true;
-		if (next == IPPROTO_HOPOPTS && !are_options_sound(ip + offset + 2, (ip[offset + 1] + 1U) * 8 - 2))
-			return true;
-		next = ip[offset];
-		offset += (ip[offset + 1] + 1U) * 8;
-	}
-	return false;
+	if (offset + 8 > bytes)
+		return true;
+	length = (ip[offset + 1] + 1U) * 8;
+	return offset + length > bytes || !are_options_sound(ip + offset + 2, length - 2);
 }
 
 /* ip_route_input_slow(), ip_mc_validate_source(): addresses that no packet from outside has. */
