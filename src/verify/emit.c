@@ -136,6 +136,16 @@ static void make_super(const struct merlon_intent *intent, size_t n, struct merl
 	e->csum_offset = tcp ? 16 : 6;
 }
 
+/* A group that goes beyond the link, none of those that hosts are in by themselves: no copy comes back. */
+static bool is_foreign_group(const struct merlon_intent *intent)
+{
+	const uint8_t *to = intent->address[MERLON_DESTINATION];
+
+	if (intent->family == MERLON_IPV6)
+		return to[0] == 0xff && (to[1] & 0xf) == 0xe;
+	return to[0] >> 4 == 14 && (to[0] != 224 || to[1] || to[2] || to[3] == 2);
+}
+
 enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 {
 	switch (intent->l4proto) {
@@ -155,7 +165,8 @@ enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 	if (intent->family == MERLON_IPV6 && intent->l4proto == IPPROTO_AH)
 		return MERLON_LIMIT_STACK_CHECKS;
 	/* a copy of what the host sends to all comes back to it, as a packet that no device brought */
-	if (intent->hook == MERLON_OUTPUT && merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) > MERLON_ADDRESS_LOOPBACK)
+	if (intent->hook == MERLON_OUTPUT && merlon_address_kind(intent->address[MERLON_DESTINATION], intent->family) > MERLON_ADDRESS_LOOPBACK &&
+	    !is_foreign_group(intent))
 		return MERLON_LIMIT_STACK_CHECKS;
 	return intent->hook == MERLON_FORWARD && !intent->ttl ? MERLON_LIMIT_AFTER_ROUTING : MERLON_LIMIT_NONE;
 }
@@ -224,7 +235,7 @@ static bool settle_destination(struct merlon_packets *p, struct merlon_intent *i
 
 	if (intent->hook == MERLON_INPUT)
 		return is_for_all(intent) || merlon_ground_place(p, intent->family, a, MERLON_PLACE_LOCAL, intent->in);
-	if (intent->hook == MERLON_OUTPUT && is_for_all(intent))
+	if (intent->hook == MERLON_OUTPUT && (is_for_all(intent) || is_foreign_group(intent)))
 		return true;
 	if (known && known->kind == MERLON_PLACE_BEHIND)
 		intent->out = known->device;

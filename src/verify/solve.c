@@ -358,6 +358,25 @@ static bool wants_type(const struct solver *s, enum merlon_field field, unsigned
 	return wanted;
 }
 
+/* The ends of the groups and those in the middle that no host is in, and the unicast addresses beside them. */
+static bool solve_edge(const struct solver *s, uint8_t ret[16])
+{
+	static const uint32_t group4[] = { 0xe0000002, 0xe7ffffff, 0xe8000000, 0xefffffff }, beside4[] = { 0xdfffffff, 0xf0000000 };
+	bool v4 = s->needs->family == MERLON_IPV4, multicast = wants_type(s, MERLON_F_DADDR, RTN_MULTICAST);
+	uint32_t at = merlon_random_below(&s->p->random, multicast ? ARRAY_SIZE(group4) : ARRAY_SIZE(beside4));
+	merlon_value v = multicast ? (merlon_value)(at & 1 ? 0xff0e : 0xff3e) << 112 | 0x4d4c : ((merlon_value)0xfe << 120) - 1;
+
+	if (s->ret->out == MERLON_GROUND_LO || wants_type(s, MERLON_F_DADDR, RTN_LOCAL))
+		return false;
+	if (multicast ? s->needs->hook != MERLON_OUTPUT :
+	    !wants_type(s, MERLON_F_DADDR, RTN_UNICAST) || !merlon_random_percent(&s->p->random, 40))
+		return false;
+	if (v4)
+		v = multicast ? group4[at] : beside4[at];
+	merlon_address_bytes(v, s->needs->family, ret);
+	return suits(s, MERLON_F_DADDR, v);
+}
+
 /* Addresses that only a packet for the host itself may have. */
 static bool solve_group(const struct solver *s, uint8_t ret[16])
 {
@@ -409,7 +428,7 @@ static bool solve_address(const struct solver *s, int which)
 	uint8_t *ret = s->ret->address[which];
 	merlon_value v;
 
-	if (which == MERLON_DESTINATION && solve_group(s, ret))
+	if (which == MERLON_DESTINATION && (s->needs->hook == MERLON_INPUT ? solve_group(s, ret) : solve_edge(s, ret)))
 		return true;
 	if (which == MERLON_SOURCE)
 		s->ret->own_source = s->needs->hook != MERLON_OUTPUT && s->ret->in != MERLON_GROUND_LO &&
