@@ -70,15 +70,16 @@ merlon_inline __u8 merlon_tracking(const struct merlon_headers *h)
 			return MERLON_TRACK_INVALID;
 		return MERLON_TRACK_SESSION;
 	case MERLON_PROTO_UDP:
-		/* the length covers the header, and in a whole datagram no more than there is */
-		if (h->ct_bytes < MERLON_UDP_BYTES || h->udp_bytes < MERLON_UDP_BYTES ||
-		    (whole && h->udp_bytes > h->ct_bytes))
-			return MERLON_TRACK_INVALID;
-		return MERLON_TRACK_SESSION;
 	case MERLON_PROTO_UDPLITE:
-		/* the same place says how much the checksum covers, RFC 3828 3.1; 0 is all */
-		if (h->ct_bytes < MERLON_UDP_BYTES || (h->udp_bytes && h->udp_bytes < MERLON_UDP_BYTES) ||
-		    (whole && h->udp_bytes > h->ct_bytes))
+		/*
+		 * The length covers the header, and in a whole datagram no more than there is. Of UDP-Lite it says how much
+		 * the checksum covers, 0 being all (RFC 3828 3.1).
+		 */
+		if (h->ct_bytes < MERLON_UDP_BYTES)
+			return MERLON_TRACK_INVALID;
+		if (h->ct_proto == MERLON_PROTO_UDPLITE && !h->udp_bytes)
+			return MERLON_TRACK_SESSION;
+		if (h->udp_bytes < MERLON_UDP_BYTES || (whole && h->udp_bytes > h->ct_bytes))
 			return MERLON_TRACK_INVALID;
 		return MERLON_TRACK_SESSION;
 	case MERLON_PROTO_ICMP:
