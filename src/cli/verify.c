@@ -187,7 +187,7 @@ static void add(struct total *t, const char *name, struct merlon_verify_result *
 	t->seconds += result->seconds;
 	t->stopped |= result->stopped;
 	json_array_append_new(t->files, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O?}", "file", name,
-						  "outcome", result->differences ? "different" : "same",
+						  "outcome", result->differences || result->unrepeatable ? "different" : "same",
 						  "packets", (json_int_t)result->packets,
 						  "differences", (json_int_t)result->differences,
 						  "unrepeatable", (json_int_t)result->unrepeatable,
@@ -243,7 +243,7 @@ static int verify_one(struct merlon_verify *verify, const struct merlon_options 
 		merlon_diag_print(&diag, stderr);
 		if (r < 0 && !diag.n)
 			fprintf(stderr, "error: %s\n", strerror(-r));
-		status = r < 0 ? MERLON_EXIT_FAILED : result.differences ? MERLON_EXIT_DIFFERS : MERLON_EXIT_DONE;
+		status = r < 0 ? MERLON_EXIT_FAILED : result.differences || result.unrepeatable ? MERLON_EXIT_DIFFERS : MERLON_EXIT_DONE;
 	} else if (status == MERLON_EXIT_REFUSED && !options->json) {
 		merlon_report_print(loaded.report, stderr);
 	}
