@@ -102,14 +102,18 @@ int merlon_route_loopback(struct mnl_socket *route)
 	return r ? r : add_own(route, AF_INET6, OWN6);
 }
 
-/* Link-local, one a device: routes lead over it, and only it has to be resolved. */
+/*
+ * One a device: routes lead over it, and only it has to be resolved. No address that a ruleset is likely to name: one
+ * that is also a place of the ground would be no way for others.
+ */
 static void gateway(uint8_t family, unsigned device, uint8_t ret[16])
 {
 	memset(ret, 0, 16);
 	if (family == MERLON_IPV4) {
-		memcpy(ret, (uint8_t[]){ 169, 254, device, 1 }, 4);
+		memcpy(ret, (uint8_t[]){ 100, 98, 231, device + 17 }, 4);
 	} else {
 		memcpy(ret, (uint8_t[]){ 0xfe, 0x80 }, 2);
+		memcpy(ret + 8, "merlon", 6);
 		ret[14] = device;
 		ret[15] = 1;
 	}
