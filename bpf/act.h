@@ -136,7 +136,7 @@ merlon_inline int merlon_may_answer(struct __sk_buff *skb, const struct merlon_s
 	return !merlon_is_icmp(h->ct_proto) || merlon_icmp_class(h) != MERLON_ICMP_ERROR;
 }
 
-/* Hands a rejected packet to the daemon. */
+/* Hands a rejected packet to the daemon. 1: it will be answered. */
 __noinline int merlon_reject(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
@@ -175,7 +175,7 @@ __noinline int merlon_reject(struct __sk_buff *skb)
 		return 0;
 	}
 	bpf_ringbuf_submit(event, 0);
-	return 0;
+	return 1;
 }
 
 #endif

@@ -261,6 +261,25 @@ merlon_inline void merlon_track_known(struct merlon_scratch *s, const struct mer
 	s->has_direction = 1;
 }
 
+/* The packet is answered by a reset: its connection is over (nf_conntrack_tcp_set_closing()). */
+__noinline int merlon_track_reset(void)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_session *session;
+
+	if (!s || !t || !merlon_reset_closes || !s->has_session || s->headers.ct_proto != MERLON_PROTO_TCP)
+		return 0;
+	session = merlon_lookup(s->headers.family, &s->tuple, 0);
+	if (!session)
+		session = merlon_lookup(s->headers.family, &s->tuple, 1);
+	if (!session)
+		return 0;
+	session->tcp_state = MERLON_TCP_CLOSE;
+	session->expires_ns = s->now + t->ns[MERLON_T_TCP + MERLON_TCP_CLOSE];
+	return 0;
+}
+
 /* Answers from the session if it knows the verdict for such packets. */
 merlon_inline int merlon_recall(struct merlon_scratch *s)
 {

@@ -77,6 +77,7 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	skel->rodata->merlon_image_mask = class->words - 1;
 	skel->rodata->merlon_have_kern_ctx = have_kern_ctx();
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
+	skel->rodata->merlon_reset_closes = merlon_kernel_is(6, 3);
 	return 0;
 }
 
