@@ -33,10 +33,10 @@ check "text that is there twice, too" refuses 'times, not once' "[a] compat/sets
 - return
 + goto"
 check "and what does not compile" refuses 'does not compile' "[a] compat/sets.c: no C
-- nft_set_rbtree: starts
+- nft_set_rbtree has starts
 + */ syntax error /*"
 check "and what changes nothing" refuses 'the same with it' "[a] compat/sets.c: a comment
-- nft_set_rbtree: starts
-+ nft_set_rbtree: begins"
+- nft_set_rbtree has starts
++ nft_set_rbtree has begins"
 echo "1..$n"
 exit $status
