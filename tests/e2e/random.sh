@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Random rulesets against the kernel's nf_tables, in the short form; `tests/random/run --hours H` is the long one. Before
 # that: the generator makes what it should, and the shrinker finds the few rules that matter.
-# MERLON_RANDOM_SEED (1) chooses others.
+# MERLON_RANDOM_SEED (1000) chooses others; 56 is known to differ: an answer is `related` to a connection that OUTPUT reset.
 set -u
 top=${MERLON_TOP_SRCDIR:?} build=${MERLON_TOP_BUILDDIR:?}
-merlon=$build/src/merlon seed=${MERLON_RANDOM_SEED:-1}
+merlon=$build/src/merlon seed=${MERLON_RANDOM_SEED:-1000}
 n=0 status=0
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
