@@ -207,24 +207,6 @@ static bool is_own_reply(const struct merlon_run *run, const struct merlon_frame
 	return (v4 ? ip[9] : ip[6]) == IPPROTO_TCP && bytes >= header + 4 && !memcmp(ip + header, ip + header + 2, 2);
 }
 
-/* Without a route the stack gives up before nf_tables is asked; merlon judges what it does not forward as INPUT. */
-static bool leads_nowhere(const struct merlon_run *run, const struct merlon_frame *f)
-{
-	const struct merlon_ground *g = &run->segment.ground;
-	size_t at = network_of(run, f), bytes = f->bytes - at;
-	const uint8_t *ip = f->data + at;
-	bool v4 = ip[0] >> 4 == 4;
-
-	if (f->way != MERLON_FRAME_DEVICE || bytes < (v4 ? sizeof(struct iphdr) : sizeof(struct ip6_hdr)))
-		return false;
-	for (size_t i = 0; i < g->n_addresses; i++)
-		if (g->address[i].kind == MERLON_PLACE_NOWHERE && g->address[i].family == (v4 ? MERLON_IPV4 : MERLON_IPV6) &&
-		    !memcmp(g->address[i].address, ip + (v4 ? 16 : 24), v4 ? 4 : 16))
-			return true;
-	return false;
-}
-
-/* Limits that the frame's maker need not know of. */
 static enum merlon_frame_limit limit_of(const struct merlon_run *run, const struct merlon_frame *f)
 {
 	if (f->bytes <= network_of(run, f) || f->limit != MERLON_LIMIT_NONE)
@@ -233,8 +215,6 @@ static enum merlon_frame_limit limit_of(const struct merlon_run *run, const stru
 		return MERLON_LIMIT_FRAGMENTS;
 	if (is_cut_short(run, f) || is_martian(run, f))
 		return MERLON_LIMIT_STACK_CHECKS;
-	if (leads_nowhere(run, f))
-		return MERLON_LIMIT_AFTER_ROUTING;
 	return is_own_reply(run, f) ? MERLON_LIMIT_TCP_WINDOW : MERLON_LIMIT_NONE;
 }
 
