@@ -78,7 +78,8 @@ struct merlon_call {
 /* Calls a method with a string (NULL: without). 0, or an exit status when the reason is already on stderr. */
 int merlon_call(const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret);
 /* Calls a method that only tells, and prints what it answers: by `print`, or as JSON. An exit status. */
-int merlon_show(const struct merlon_options *options, const char *method, void (*print)(const json_t *answer));
+int merlon_show(const struct merlon_options *options, const char *method, const char *argument,
+		void (*print)(const json_t *answer));
 
 /* apply.c: standard input as a path that the daemon can read as long as this process lives. 0 or a negative errno. */
 int merlon_spool_stdin(char path[PATH_MAX]);

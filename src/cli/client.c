@@ -124,10 +124,11 @@ int merlon_call(const struct merlon_options *options, const char *method, const 
 	return r;
 }
 
-int merlon_show(const struct merlon_options *options, const char *method, void (*print)(const json_t *answer))
+int merlon_show(const struct merlon_options *options, const char *method, const char *argument,
+		void (*print)(const json_t *answer))
 {
 	struct merlon_call call;
-	int r = merlon_call(options, method, NULL, &call);
+	int r = merlon_call(options, method, argument, &call);
 
 	if (r)
 		return r;

@@ -67,7 +67,7 @@ static void print(const json_t *list)
 
 static int run(const struct merlon_options *options)
 {
-	return merlon_show(options, "List", print);
+	return merlon_show(options, "List", NULL, print);
 }
 
 const struct merlon_command merlon_list = {

@@ -59,7 +59,7 @@ static void print(const json_t *list)
 
 static int run(const struct merlon_options *options)
 {
-	return merlon_show(options, "Sessions", print);
+	return merlon_show(options, "Sessions", NULL, print);
 }
 
 const struct merlon_command merlon_sessions = {

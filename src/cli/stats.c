@@ -48,7 +48,7 @@ static void print(const json_t *s)
 
 static int run(const struct merlon_options *options)
 {
-	return merlon_show(options, "Stats", print);
+	return merlon_show(options, "Stats", NULL, print);
 }
 
 const struct merlon_command merlon_stats = {

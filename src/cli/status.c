@@ -74,7 +74,7 @@ static void print(const json_t *s)
 
 static int run(const struct merlon_options *options)
 {
-	return merlon_show(options, "Status", print);
+	return merlon_show(options, "Status", NULL, print);
 }
 
 const struct merlon_command merlon_status = {

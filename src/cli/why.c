@@ -114,8 +114,6 @@ static int ask_daemon(const struct merlon_options *options)
 {
 	json_t *words = json_array();
 	_cleanup_free_ char *text = NULL;
-	struct merlon_call call;
-	int r;
 
 	for (int i = 0; i < options->n_files; i++)
 		json_array_append_new(words, json_string(options->file[i]));
@@ -125,15 +123,7 @@ static int ask_daemon(const struct merlon_options *options)
 		fputs("error: the words are no UTF-8\n", stderr);
 		return MERLON_EXIT_USAGE;
 	}
-	r = merlon_call(options, "Why", text, &call);
-	if (r)
-		return r;
-	if (options->json)
-		merlon_print_json(call.answer);
-	else
-		print(call.answer);
-	json_decref(call.answer);
-	return MERLON_EXIT_DONE;
+	return merlon_show(options, "Why", text, print);
 }
 
 /* Without a host there are no routes to ask: the interfaces say which way the packet goes. */
