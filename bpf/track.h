@@ -261,6 +261,14 @@ merlon_inline void merlon_track_known(struct merlon_scratch *s, const struct mer
 	s->has_direction = 1;
 }
 
+/* In the table of established flows, or in that of beginnings. */
+merlon_inline struct merlon_session *merlon_lookup_either(const struct merlon_scratch *s)
+{
+	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, 0);
+
+	return session ? session : merlon_lookup(s->headers.family, &s->tuple, 1);
+}
+
 /* The packet is answered by a reset: its connection is over (nf_conntrack_tcp_set_closing()). */
 __noinline int merlon_track_reset(void)
 {
@@ -270,9 +278,7 @@ __noinline int merlon_track_reset(void)
 
 	if (!s || !t || !merlon_reset_closes || !s->has_session || s->headers.ct_proto != MERLON_PROTO_TCP)
 		return 0;
-	session = merlon_lookup(s->headers.family, &s->tuple, 0);
-	if (!session)
-		session = merlon_lookup(s->headers.family, &s->tuple, 1);
+	session = merlon_lookup_either(s);
 	if (!session)
 		return 0;
 	session->tcp_state = MERLON_TCP_CLOSE;
@@ -283,11 +289,9 @@ __noinline int merlon_track_reset(void)
 /* Answers from the session if it knows the verdict for such packets. */
 merlon_inline int merlon_recall(struct merlon_scratch *s)
 {
-	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, 0);
+	struct merlon_session *session = merlon_lookup_either(s);
 	const struct merlon_decision *d;
 
-	if (!session)
-		session = merlon_lookup(s->headers.family, &s->tuple, 1);
 	if (!session)
 		return MERLON_TRACKED_JUDGE;
 	d = &session->decision[s->direction & 1][s->side & 1];
@@ -401,9 +405,7 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 	}
 	if (path < 0 || !s->has_session)
 		return;
-	session = merlon_lookup(s->headers.family, &s->tuple, 0);
-	if (!session)
-		session = merlon_lookup(s->headers.family, &s->tuple, 1);
+	session = merlon_lookup_either(s);
 	if (session)
 		merlon_decide(&session->decision[direction][side], s, w, path);
 }
