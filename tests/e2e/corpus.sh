@@ -5,21 +5,8 @@
 set -u
 top=${MERLON_TOP_SRCDIR:?} build=${MERLON_TOP_BUILDDIR:?}
 merlon=$build/src/merlon
-n=0 status=0
-work=$(mktemp -d) || exit 99
-trap 'rm -rf "$work"' EXIT
-check() { # name, command...
-	local name=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $n - $name"
-	else
-		status=1
-		sed 's/^/# /' "$work/said"
-		echo "not ok $n - $name"
-	fi
-}
+# shellcheck source=tests/lib/points.sh
+. "$top/tests/lib/points.sh"
 corpus() { # expected status, option...
 	local expected=$1
 	shift
@@ -62,5 +49,4 @@ if [ "$(id -u)" = 0 ]; then
 	check "the examples are verified" corpus 0 --packets 2000 --merlon "$merlon" "$top/tests/e2e/corpus"
 	check "... three of them" report '.totals.iptables.verified + .totals.nft.verified == 3'
 fi
-echo "1..$n"
-exit $status
+finish

@@ -4,27 +4,18 @@
 # MERLON_MUTANTS (8) is how many.
 set -u
 top=${MERLON_TOP_SRCDIR:?} build=${MERLON_TOP_BUILDDIR:?}
-n=0 status=0
-work=$(mktemp -d) || exit 99
-trap 'rm -rf "$work"' EXIT
-check() { # name, command...
-	local name=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $n - $name$(sed -n 's/^\([0-9]* of [0-9]* mutants.*\)/: \1/p' "$work/said")"
-	else
-		status=1
-		sed 's/^/# /' "$work/said"
-		echo "not ok $n - $name"
-	fi
-}
+# shellcheck source=tests/lib/points.sh
+. "$top/tests/lib/points.sh"
 mutants() { python3 -B "$top/tests/mutants/run" --build "$build" "$@"; }
+finds() { # option...
+	mutants "$@" | sed 's/^[0-9]* of [0-9]* mutants/figure: &/'
+	return "${PIPESTATUS[0]}"
+}
 refuses() { # what it must say, table
 	printf '%s\n' "$2" >"$work/table"
 	! mutants --no-verify --jobs 1 --table "$work/table" >"$work/out" 2>&1 && grep -q "$1" "$work/out"
 }
-check "verify finds mistakes, and none where there is none" mutants --some "${MERLON_MUTANTS:-8}" --seed "$(date +%Y%m%d)"
+check "verify finds mistakes, and none where there is none" finds --some "${MERLON_MUTANTS:-8}" --seed "$(date +%Y%m%d)"
 check "text that is not in its file is a mistake of the table" refuses '0 times, not once' \
 	"[a] compat/sets.c: nothing of the kind
 - no such text
@@ -38,5 +29,4 @@ check "and what does not compile" refuses 'does not compile' "[a] compat/sets.c:
 check "and what changes nothing" refuses 'the same with it' "[a] compat/sets.c: a comment
 - nft_set_rbtree has starts
 + nft_set_rbtree has begins"
-echo "1..$n"
-exit $status
+finish

@@ -6,21 +6,8 @@
 set -u
 top=${MERLON_TOP_SRCDIR:?} build=${MERLON_TOP_BUILDDIR:?}
 merlon=$build/src/merlon seed=${MERLON_RANDOM_SEED:-1000}
-n=0 status=0
-work=$(mktemp -d) || exit 99
-trap 'rm -rf "$work"' EXIT
-check() { # name, command...
-	local name=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $n - $name$(sed -n 's/^figure: /: /p' "$work/said")"
-	else
-		status=1
-		sed 's/^/# /' "$work/said"
-		echo "not ok $n - $name"
-	fi
-}
+# shellcheck source=tests/lib/points.sh
+. "$top/tests/lib/points.sh"
 generate() { # directory
 	mkdir "$work/$1" && python3 -B "$top/tests/random/generate.py" --seed "$seed" --count 40 --directory "$work/$1" --merlon "$merlon" \
 		2>"$work/$1.said" && cat "$work/$1.said" && [ "$(find "$work/$1" -type f | wc -l)" = 40 ]
@@ -83,5 +70,4 @@ run() {
 	return $r
 }
 check "random rulesets behave as in nf_tables" run
-echo "1..$n"
-exit $status
+finish
