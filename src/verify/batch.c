@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <libnftnl/chain.h>
 #include <libnftnl/common.h>
+#include <libnftnl/table.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -47,6 +51,42 @@ void merlon_nft_put(struct merlon_nft_batch *b, const struct nlmsghdr *h)
 {
 	b->used += MNL_ALIGN(h->nlmsg_len);
 	b->sequence++;
+}
+
+int merlon_nft_put_table(struct merlon_nft_batch *b, uint16_t type, const char *name, uint32_t flags)
+{
+	struct nlmsghdr *h = merlon_nft_next(b, type, NFPROTO_INET, type == NFT_MSG_NEWTABLE ? NLM_F_CREATE : 0);
+	struct nftnl_table *table = nftnl_table_alloc();
+
+	if (!h || !table)
+		return -ENOMEM;
+	nftnl_table_set_u32(table, NFTNL_TABLE_FAMILY, NFPROTO_INET);
+	nftnl_table_set_str(table, NFTNL_TABLE_NAME, name);
+	if (flags)
+		nftnl_table_set_u32(table, NFTNL_TABLE_FLAGS, flags);
+	nftnl_table_nlmsg_build_payload(h, table);
+	nftnl_table_free(table);
+	merlon_nft_put(b, h);
+	return 0;
+}
+
+int merlon_nft_put_chain(struct merlon_nft_batch *b, const char *table, const char *name, uint32_t hook, int32_t priority)
+{
+	struct nlmsghdr *h = merlon_nft_next(b, NFT_MSG_NEWCHAIN, NFPROTO_INET, NLM_F_CREATE);
+	struct nftnl_chain *chain = nftnl_chain_alloc();
+
+	if (!h || !chain)
+		return -ENOMEM;
+	nftnl_chain_set_u32(chain, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
+	nftnl_chain_set_str(chain, NFTNL_CHAIN_TABLE, table);
+	nftnl_chain_set_str(chain, NFTNL_CHAIN_NAME, name);
+	nftnl_chain_set_str(chain, NFTNL_CHAIN_TYPE, "filter");
+	nftnl_chain_set_u32(chain, NFTNL_CHAIN_HOOKNUM, hook);
+	nftnl_chain_set_s32(chain, NFTNL_CHAIN_PRIO, priority);
+	nftnl_chain_nlmsg_build_payload(h, chain);
+	nftnl_chain_free(chain);
+	merlon_nft_put(b, h);
+	return 0;
 }
 
 /* Every message but the first and the last is answered. */

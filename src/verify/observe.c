@@ -7,11 +7,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
-#include <libnftnl/chain.h>
 #include <libnftnl/common.h>
 #include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
-#include <libnftnl/table.h>
 #include <limits.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -22,7 +20,7 @@
 #include <string.h>
 
 #include "src/util/cleanup.h"
-#include "src/verify/world.h"
+#include "src/verify/oracle.h"
 
 #define TABLE MERLON_OBSERVER_TABLE
 #define CHAIN "delivered"
@@ -32,43 +30,13 @@
 #define NFT_TABLE_F_OWNER 2
 #endif
 
-static int put_table(struct nlmsghdr *h)
+static int put_rule(struct merlon_nft_batch *b)
 {
-	struct nftnl_table *table = nftnl_table_alloc();
-
-	if (!table)
-		return -ENOMEM;
-	nftnl_table_set_u32(table, NFTNL_TABLE_FAMILY, NFPROTO_INET);
-	nftnl_table_set_str(table, NFTNL_TABLE_NAME, TABLE);
-	nftnl_table_set_u32(table, NFTNL_TABLE_FLAGS, NFT_TABLE_F_OWNER);
-	nftnl_table_nlmsg_build_payload(h, table);
-	nftnl_table_free(table);
-	return 0;
-}
-
-static int put_chain(struct nlmsghdr *h)
-{
-	struct nftnl_chain *chain = nftnl_chain_alloc();
-
-	if (!chain)
-		return -ENOMEM;
-	nftnl_chain_set_u32(chain, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
-	nftnl_chain_set_str(chain, NFTNL_CHAIN_TABLE, TABLE);
-	nftnl_chain_set_str(chain, NFTNL_CHAIN_NAME, CHAIN);
-	nftnl_chain_set_str(chain, NFTNL_CHAIN_TYPE, "filter");
-	nftnl_chain_set_u32(chain, NFTNL_CHAIN_HOOKNUM, NF_INET_LOCAL_IN);
-	nftnl_chain_set_s32(chain, NFTNL_CHAIN_PRIO, INT_MAX);
-	nftnl_chain_nlmsg_build_payload(h, chain);
-	nftnl_chain_free(chain);
-	return 0;
-}
-
-static int put_rule(struct nlmsghdr *h)
-{
+	struct nlmsghdr *h = merlon_nft_next(b, NFT_MSG_NEWRULE, NFPROTO_INET, NLM_F_CREATE | NLM_F_APPEND);
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	struct nftnl_expr *log = nftnl_expr_alloc("log"), *drop = nftnl_expr_alloc("immediate");
 
-	if (!rule || !log || !drop)
+	if (!h || !rule || !log || !drop)
 		return -ENOMEM;
 	nftnl_rule_set_u32(rule, NFTNL_RULE_FAMILY, NFPROTO_INET);
 	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, TABLE);
@@ -81,41 +49,22 @@ static int put_rule(struct nlmsghdr *h)
 	nftnl_rule_add_expr(rule, drop);
 	nftnl_rule_nlmsg_build_payload(h, rule);
 	nftnl_rule_free(rule);
+	merlon_nft_put(b, h);
 	return 0;
 }
 
 static int make_table(struct mnl_socket *netfilter)
 {
-	static const struct {
-		uint16_t type;
-		int (*put)(struct nlmsghdr *h);
-	} part[] = { { NFT_MSG_NEWTABLE, put_table }, { NFT_MSG_NEWCHAIN, put_chain }, { NFT_MSG_NEWRULE, put_rule } };
-	char buffer[8192], answer[8192];
-	struct nlmsghdr *h;
-	size_t used = 0, i;
-	ssize_t n;
-	int r = 0;
+	_cleanup_(merlon_nft_clear) struct merlon_nft_batch b;
+	int r = merlon_nft_begin(&b, netfilter);
 
-	h = nftnl_batch_begin(buffer, 0);
-	used += MNL_ALIGN(h->nlmsg_len);
-	for (i = 0; i < ARRAY_SIZE(part) && !r; i++) {
-		bool last = i + 1 == ARRAY_SIZE(part);
-
-		h = nftnl_nlmsg_build_hdr(buffer + used, part[i].type, NFPROTO_INET,
-					  NLM_F_CREATE | NLM_F_APPEND | (last ? NLM_F_ACK : 0), 1);
-		r = part[i].put(h);
-		used += MNL_ALIGN(h->nlmsg_len);
-	}
-	h = nftnl_batch_end(buffer + used, 0);
-	used += MNL_ALIGN(h->nlmsg_len);
-	if (r < 0)
-		return r;
-	if (mnl_socket_sendto(netfilter, buffer, used) < 0)
-		return -errno;
-	n = mnl_socket_recvfrom(netfilter, answer, sizeof(answer));
-	if (n < 0 || mnl_cb_run(answer, n, 1, mnl_socket_get_portid(netfilter), NULL, NULL) < 0)
-		return -errno;
-	return 0;
+	if (!r)
+		r = merlon_nft_put_table(&b, NFT_MSG_NEWTABLE, TABLE, NFT_TABLE_F_OWNER);
+	if (!r)
+		r = merlon_nft_put_chain(&b, TABLE, CHAIN, NF_INET_LOCAL_IN, INT_MAX);
+	if (!r)
+		r = put_rule(&b);
+	return r ? r : merlon_nft_commit(&b);
 }
 
 static int config(struct mnl_socket *log, uint16_t group, uint16_t attribute, const void *value, size_t bytes)

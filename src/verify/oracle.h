@@ -52,6 +52,10 @@ int merlon_nft_begin(struct merlon_nft_batch *batch, struct mnl_socket *socket);
 /* The header of the next message; there is room for 128 KiB of payload. NULL: no memory. merlon_nft_put() ends it. */
 struct nlmsghdr *merlon_nft_next(struct merlon_nft_batch *batch, uint16_t type, uint16_t family, uint16_t flags);
 void merlon_nft_put(struct merlon_nft_batch *batch, const struct nlmsghdr *h);
+/* NFT_MSG_NEWTABLE or DELTABLE of an inet table; `flags`: NFT_TABLE_F_*. 0 or -ENOMEM. */
+int merlon_nft_put_table(struct merlon_nft_batch *batch, uint16_t type, const char *table, uint32_t flags);
+/* A new filter chain of an inet table; `hook`: NF_INET_*. 0 or -ENOMEM. */
+int merlon_nft_put_chain(struct merlon_nft_batch *batch, const char *table, const char *chain, uint32_t hook, int32_t priority);
 int merlon_nft_commit(struct merlon_nft_batch *batch);
 void merlon_nft_clear(struct merlon_nft_batch *batch);
 

@@ -2,11 +2,9 @@
 /* Which rules of nf_tables a packet meets: by a table that asks for it, and the messages that then come. */
 #include <errno.h>
 #include <libmnl/libmnl.h>
-#include <libnftnl/chain.h>
 #include <libnftnl/common.h>
 #include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
-#include <libnftnl/table.h>
 #include <libnftnl/trace.h>
 #include <limits.h>
 #include <linux/netfilter.h>
@@ -26,40 +24,6 @@ static const struct {
 	const char *chain;
 	uint32_t hook;
 } beginning[] = { { "in", NF_INET_PRE_ROUTING }, { "out", NF_INET_LOCAL_OUT } };
-
-static int put_table(struct merlon_nft_batch *b, uint16_t type)
-{
-	struct nlmsghdr *h = merlon_nft_next(b, type, NFPROTO_INET, type == NFT_MSG_NEWTABLE ? NLM_F_CREATE : 0);
-	struct nftnl_table *table = nftnl_table_alloc();
-
-	if (!h || !table)
-		return -ENOMEM;
-	nftnl_table_set_u32(table, NFTNL_TABLE_FAMILY, NFPROTO_INET);
-	nftnl_table_set_str(table, NFTNL_TABLE_NAME, TABLE);
-	nftnl_table_nlmsg_build_payload(h, table);
-	nftnl_table_free(table);
-	merlon_nft_put(b, h);
-	return 0;
-}
-
-static int put_chain(struct merlon_nft_batch *b, const char *name, uint32_t hook)
-{
-	struct nlmsghdr *h = merlon_nft_next(b, NFT_MSG_NEWCHAIN, NFPROTO_INET, NLM_F_CREATE);
-	struct nftnl_chain *chain = nftnl_chain_alloc();
-
-	if (!h || !chain)
-		return -ENOMEM;
-	nftnl_chain_set_u32(chain, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
-	nftnl_chain_set_str(chain, NFTNL_CHAIN_TABLE, TABLE);
-	nftnl_chain_set_str(chain, NFTNL_CHAIN_NAME, name);
-	nftnl_chain_set_str(chain, NFTNL_CHAIN_TYPE, "filter");
-	nftnl_chain_set_u32(chain, NFTNL_CHAIN_HOOKNUM, hook);
-	nftnl_chain_set_s32(chain, NFTNL_CHAIN_PRIO, INT_MIN);
-	nftnl_chain_nlmsg_build_payload(h, chain);
-	nftnl_chain_free(chain);
-	merlon_nft_put(b, h);
-	return 0;
-}
 
 /* meta nftrace set 1 */
 static int put_rule(struct merlon_nft_batch *b, const char *chain)
@@ -93,9 +57,9 @@ static int switch_on(struct mnl_socket *netfilter)
 	size_t i;
 
 	if (!r)
-		r = put_table(&b, NFT_MSG_NEWTABLE);
+		r = merlon_nft_put_table(&b, NFT_MSG_NEWTABLE, TABLE, 0);
 	for (i = 0; i < ARRAY_SIZE(beginning) && !r; i++) {
-		r = put_chain(&b, beginning[i].chain, beginning[i].hook);
+		r = merlon_nft_put_chain(&b, TABLE, beginning[i].chain, beginning[i].hook, INT_MIN);
 		if (!r)
 			r = put_rule(&b, beginning[i].chain);
 	}
@@ -108,7 +72,7 @@ static int switch_off(struct mnl_socket *netfilter)
 	int r = merlon_nft_begin(&b, netfilter);
 
 	if (!r)
-		r = put_table(&b, NFT_MSG_DELTABLE);
+		r = merlon_nft_put_table(&b, NFT_MSG_DELTABLE, TABLE, 0);
 	return r ? r : merlon_nft_commit(&b);
 }
 
