@@ -26,18 +26,6 @@ table inet t {
 END
 start() { start_daemon --policy-netns "$space" --events "$dir/events" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }; }
 nft_merlon() { "$merlon" nft "$@"; }
-# What an open connection, answered by the host, says: answer or silence.
-cat >client.py <<'END'
-import socket, sys
-c = socket.create_connection(('10.77.0.1', 7000), timeout=2)
-c.settimeout(0.7)
-print('open', flush=True)
-for line in sys.stdin:
-    try:
-        c.sendall(b'x'); print('answer' if c.recv(10) else 'closed', flush=True)
-    except OSError:
-        print('silence', flush=True)
-END
 cat >server.py <<'END'
 import socket, threading
 def serve(c):
@@ -47,19 +35,6 @@ print('ready', flush=True)
 while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 END
 (exec nsenter --net="/run/netns/$host" python3 server.py >server.out 2>&1) &
-connects() { in_client timeout 2 bash -c "exec 3<>/dev/tcp/10.77.0.1/$1" 2>/dev/null; }
-asks() {
-	local line
-	echo >&"${CLIENT[1]}"
-	read -r -t 5 line <&"${CLIENT[0]}"
-	[ "$line" = "$1" ] || { echo "the connection says $line, not $1"; return 1; }
-}
-send_udp() { # port, count
-	in_client python3 -c "
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for _ in range($2): s.sendto(b'0123456789', ('10.77.0.1', $1))"
-}
 counted() { # pattern in the rule: packets
 	"$merlon" list --json | jq --arg p "$1" '[.tables[].chains[].rules[] | select(.rule | test($p)) | .packets] | add'
 }
@@ -97,9 +72,8 @@ ok "... the handles are nft's" handles_agree
 sed 's/# .*//' <("$merlon" list) >listed.nft
 ok "... what is listed loads again" nft -c -f listed.nft
 
-coproc CLIENT { exec nsenter --net="/run/netns/$client" python3 client.py; }
-read -r -t 5 line <&"${CLIENT[0]}"
-ok "an allowed connection" [ "$line" = open ]
+open_client
+ok "an allowed connection" asks answer
 send_udp 7001 7
 ok "counts start where the ruleset says" count_is 'dport 7001' 107
 send_udp 7002 3
@@ -120,8 +94,7 @@ ok "... and stops the open connection" asks silence
 ok "... it has no line" sh -c "'$merlon' list | grep -qE '^		tcp dport 7000 counter.* drop # handle [0-9]+$'"
 ok "... the others have theirs" place_is '7000 .*accept' policy.nft:10
 ok "... is deleted by its handle" nft_merlon delete rule inet t in handle "$(handle_of '7000 .*drop')"
-eval "exec ${CLIENT[1]}>&-"
-wait "$CLIENT_PID"
+close_client
 ok "a file on standard input" sh -c "echo 'add rule inet t in tcp dport 7003 accept' | '$merlon' nft -f -"
 ok "a file by a relative name" sh -c "echo 'add rule inet t in tcp dport 7004 accept' >more.nft; '$merlon' nft -f more.nft"
 ok "... with definitions" sh -c "echo 'add rule inet t in tcp dport \$p accept' >more.nft; '$merlon' nft -D p=7005 -f more.nft"

@@ -38,40 +38,7 @@ u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('10.77.0.1', 7001)
 print('ready', flush=True)
 while True: u.recv(1000)
 END
-# A client that says on request whether its open connection still works.
-cat >client.py <<'END'
-import os, socket, sys, time
-c = socket.create_connection(('10.77.0.1', 7000), timeout=2)
-c.settimeout(0.7)
-print('open', flush=True)
-for line in sys.stdin:
-    try:
-        c.sendall(b'x'); print('answer' if c.recv(10) else 'closed', flush=True)
-    except OSError as e:
-        print('silence', flush=True)
-END
 (exec nsenter --net="/run/netns/$host" python3 server.py >server.out 2>&1) &
-open_client() {
-	coproc CLIENT { exec nsenter --net="/run/netns/$client" python3 client.py; }
-	read -r -t 5 line <&"${CLIENT[0]}" && [ "$line" = open ]
-}
-close_client() {
-	eval "exec ${CLIENT[1]}>&-"
-	wait "$CLIENT_PID"
-}
-asks() { # what the open connection says
-	local line
-	echo >&"${CLIENT[1]}"
-	read -r -t 5 line <&"${CLIENT[0]}"
-	[ "$line" = "$1" ] || { echo "the connection says $line, not $1"; return 1; }
-}
-send_udp() { # port, count
-	in_client python3 -c "
-import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for _ in range($2): s.sendto(b'0123456789', ('10.77.0.1', $1))"
-}
-connects() { in_client timeout 2 bash -c "exec 3<>/dev/tcp/10.77.0.1/$1" 2>/dev/null; }
 # event FILTER: some event is so.
 event() { jq -es "any(.[]; $1)" "$dir/events" >/dev/null || { tail -n 3 "$dir/events"; return 1; }; }
 counted() { # pattern in the rule: packets

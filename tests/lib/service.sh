@@ -96,6 +96,40 @@ status_is() {
 	[ "$got" = "$2" ] || { echo "$1 is $got, not $2"; return 1; }
 }
 
+# A client with an open connection to the host's TCP port 7000, which answers; it says on request whether that still works.
+open_client() {
+	cat >"$dir/client.py" <<'END'
+import socket, sys
+c = socket.create_connection(('10.77.0.1', 7000), timeout=2)
+c.settimeout(0.7)
+print('open', flush=True)
+for line in sys.stdin:
+    try:
+        c.sendall(b'x'); print('answer' if c.recv(10) else 'closed', flush=True)
+    except OSError:
+        print('silence', flush=True)
+END
+	coproc CLIENT { exec nsenter --net="/run/netns/$client" python3 "$dir/client.py"; }
+	read -r -t 5 line <&"${CLIENT[0]}" && [ "$line" = open ]
+}
+close_client() {
+	eval "exec ${CLIENT[1]}>&-"
+	wait "$CLIENT_PID"
+}
+asks() { # what the open connection says
+	local line
+	echo >&"${CLIENT[1]}"
+	read -r -t 5 line <&"${CLIENT[0]}"
+	[ "$line" = "$1" ] || { echo "the connection says $line, not $1"; return 1; }
+}
+send_udp() { # port, count
+	in_client python3 -c "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range($2): s.sendto(b'0123456789', ('10.77.0.1', $1))"
+}
+connects() { in_client timeout 2 bash -c "exec 3<>/dev/tcp/10.77.0.1/$1" 2>/dev/null; }
+
 finish() {
 	echo "1..$points"
 	exit "$failed"
