@@ -248,8 +248,12 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 			   MERLON_STAT_DROPPED, s->headers.bytes);
 	if (c->flags & MERLON_C_AUDIT)
 		return MERLON_PASS;
-	if (w->verdict == MERLON_REJECT && merlon_reject(skb) && w->reject == MERLON_REJECT_TCP_RST)
-		merlon_track_reset();
+	if (w->verdict == MERLON_REJECT && merlon_reject(skb)) {
+		if (w->reject == MERLON_REJECT_TCP_RST)
+			merlon_track_reset();
+		else
+			merlon_track_rejected_reset();
+	}
 	return merlon_drop(s->side);
 }
 

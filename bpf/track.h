@@ -286,6 +286,33 @@ __noinline int merlon_track_reset(void)
 	return 0;
 }
 
+/*
+ * A reset that answered for the policy is itself rejected, by an ICMP error. That one goes in the first packet's
+ * direction again, and where it leaves nf_conntrack enters the connection that was rejected (nf_conntrack_attach() and
+ * __nf_conntrack_confirm() of net/netfilter/nf_conntrack_core.c). No other TCP packet is `related`.
+ */
+__noinline int merlon_track_rejected_reset(void)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_session *session;
+	int sender_is_a;
+
+	if (!s || !t || s->headers.ct_proto != MERLON_PROTO_TCP || s->context.ct_state != MERLON_CT_RELATED)
+		return 0;
+	sender_is_a = merlon_tuple_make(&s->tuple, &s->headers);
+	if (sender_is_a < 0 || merlon_lookup_either(s))
+		return 0;
+	session = &s->session;
+	__builtin_memset(session, 0, sizeof(*session));
+	session->flags = sender_is_a ? 0 : MERLON_S_ORIG_IS_A;
+	session->tcp_state = merlon_reset_closes ? MERLON_TCP_CLOSE :
+			     s->headers.tcp_flags & MERLON_TCP_ACK ? MERLON_TCP_SYN_SENT : MERLON_TCP_ESTABLISHED;
+	session->created_ns = s->now;
+	session->expires_ns = s->now + merlon_timeout_ns(t, session, MERLON_PROTO_TCP, s->now);
+	return merlon_enter(s->headers.family, &s->tuple, session, 1);
+}
+
 /* Answers from the session if it knows the verdict for such packets. */
 merlon_inline int merlon_recall(struct merlon_scratch *s)
 {
