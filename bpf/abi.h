@@ -238,16 +238,18 @@ struct merlon_stats {
 };
 
 /* Written by user space only; one entry. */
-#define MERLON_REJECT_SOCKETS 4
+#define MERLON_REJECT_SOCKETS 3
+/* What the daemon's own answers are, by their sockets: their direction, or ICMP errors for resets that were such answers. */
+enum merlon_answer_to { MERLON_ANSWER_ORIGINAL, MERLON_ANSWER_REPLY, MERLON_ANSWER_TO_RESET, MERLON_ANSWERS };
 struct merlon_control {
 	__u32 version;		/* MERLON_ABI_VERSION */
 	__u32 generation;	/* of the policy in force; 0: none, everything passes */
 	__u32 routes;		/* raised at every change of addresses or routes */
 	__u32 flags;		/* MERLON_C_* */
-	/* sockets of the daemon's own answers, which are `related`, by the direction of the answer; filled from [0] on */
-	__u64 reject_cookie[MERLON_DIRECTIONS][MERLON_REJECT_SOCKETS];
+	/* sockets of the daemon's own answers, which are `related`; filled from [0] on */
+	__u64 reject_cookie[MERLON_ANSWERS][MERLON_REJECT_SOCKETS];
 	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
-	__u64 pad[3];
+	__u64 pad[2];
 };
 _Static_assert(sizeof(struct merlon_control) == 112, "merlon_control");
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */

@@ -65,19 +65,16 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	return 0;
 }
 
-/*
- * An answer that the daemon gives for the policy belongs to the packet that was rejected: its direction, -1 if it is
- * none.
- */
+/* An answer that the daemon gives for the policy belongs to the packet that was rejected. enum merlon_answer_to, -1: none. */
 merlon_inline int merlon_own_answer(struct __sk_buff *skb, const struct merlon_scratch *s)
 {
 	struct merlon_control *c = merlon_only(control);
 	__u64 cookie;
 
-	if (!c || s->context.hook != MERLON_OUTPUT || !c->reject_cookie[MERLON_REPLY][0] || !skb->sk)
+	if (!c || s->context.hook != MERLON_OUTPUT || !c->reject_cookie[MERLON_ANSWER_REPLY][0] || !skb->sk)
 		return -1;
 	cookie = bpf_get_socket_cookie(skb);
-	for (int i = 0; i < MERLON_DIRECTIONS * MERLON_REJECT_SOCKETS; i++)
+	for (int i = 0; i < MERLON_ANSWERS * MERLON_REJECT_SOCKETS; i++)
 		if (cookie && cookie == c->reject_cookie[i / MERLON_REJECT_SOCKETS][i % MERLON_REJECT_SOCKETS])
 			return i / MERLON_REJECT_SOCKETS;
 	return -1;
@@ -248,12 +245,8 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 			   MERLON_STAT_DROPPED, s->headers.bytes);
 	if (c->flags & MERLON_C_AUDIT)
 		return MERLON_PASS;
-	if (w->verdict == MERLON_REJECT && merlon_reject(skb)) {
-		if (w->reject == MERLON_REJECT_TCP_RST)
-			merlon_track_reset();
-		else
-			merlon_track_rejected_reset();
-	}
+	if (w->verdict == MERLON_REJECT && merlon_reject(skb) && w->reject == MERLON_REJECT_TCP_RST)
+		merlon_track_reset();
 	return merlon_drop(s->side);
 }
 
@@ -303,7 +296,7 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 	answer = merlon_own_answer(skb, s);
 	if (answer >= 0) {
 		s->context.ct_state = MERLON_CT_RELATED;
-		s->direction = answer;
+		s->direction = answer == MERLON_ANSWER_REPLY ? MERLON_REPLY : MERLON_ORIGINAL;
 		s->has_direction = 1;
 	} else {
 		r = merlon_track(skb);
@@ -320,6 +313,8 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 	if (merlon_view(skb) < 0 || merlon_ask() < 0)
 		return merlon_discard(s, side, MERLON_STAT_FAILED);
 	r = merlon_conclude(skb);
+	if (answer == MERLON_ANSWER_TO_RESET && r == MERLON_PASS)
+		merlon_track_rejected_reset(skb);
 	merlon_debug("hook %u state %u: %d", s->context.hook, s->context.ct_state, r);
 	return r;
 }

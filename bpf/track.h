@@ -287,27 +287,29 @@ __noinline int merlon_track_reset(void)
 }
 
 /*
- * A reset that answered for the policy is itself rejected, by an ICMP error. That one goes in the first packet's
- * direction again, and where it leaves nf_conntrack enters the connection that was rejected (nf_conntrack_attach() and
- * __nf_conntrack_confirm() of net/netfilter/nf_conntrack_core.c). No other TCP packet is `related`.
+ * An ICMP error leaves that says that a reset was rejected which itself answered for the policy. It goes in the first
+ * packet's direction again, with which nf_conntrack enters the connection (nf_conntrack_attach() and
+ * __nf_conntrack_confirm() of net/netfilter/nf_conntrack_core.c).
  */
-__noinline int merlon_track_rejected_reset(void)
+__noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_timeouts *t = merlon_only(timeouts);
 	struct merlon_session *session;
 	int sender_is_a;
+	__u8 raw[MERLON_TCP_BYTES];
 
-	if (!s || !t || s->headers.ct_proto != MERLON_PROTO_TCP || s->context.ct_state != MERLON_CT_RELATED)
+	if (!s || !t || merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, s->headers.family & 1, &s->inner) ||
+	    s->inner.ct_proto != MERLON_PROTO_TCP || merlon_read(skb, s->inner.ct_offset, raw, sizeof(raw)))
 		return 0;
-	sender_is_a = merlon_tuple_make(&s->tuple, &s->headers);
+	sender_is_a = merlon_tuple_make(&s->tuple, &s->inner);
 	if (sender_is_a < 0 || merlon_lookup_either(s))
 		return 0;
 	session = &s->session;
 	__builtin_memset(session, 0, sizeof(*session));
 	session->flags = sender_is_a ? 0 : MERLON_S_ORIG_IS_A;
-	session->tcp_state = merlon_reset_closes ? MERLON_TCP_CLOSE :
-			     s->headers.tcp_flags & MERLON_TCP_ACK ? MERLON_TCP_SYN_SENT : MERLON_TCP_ESTABLISHED;
+	/* RFC 793, "Reset Generation": only what carried no ACK is acknowledged, and that was a SYN */
+	session->tcp_state = raw[13] & MERLON_TCP_ACK ? MERLON_TCP_SYN_SENT : MERLON_TCP_ESTABLISHED;
 	session->created_ns = s->now;
 	session->expires_ns = s->now + merlon_timeout_ns(t, session, MERLON_PROTO_TCP, s->now);
 	return merlon_enter(s->headers.family, &s->tuple, session, 1);

@@ -34,8 +34,8 @@ struct bucket {
 };
 
 struct merlon_answers {
-	/* sockets that the data path knows, by direction: what they send belongs to the rejected packet */
-	int related[MERLON_DIRECTIONS][KINDS];
+	/* sockets that the data path knows: what they send belongs to the rejected packet */
+	int related[MERLON_ANSWERS][KINDS];
 	int plain[KINDS];	/* for packets that belong to nothing: tracked as any other, mostly invalid (nf_ct_attach()) */
 	struct merlon_reject_limits limits;
 	int router;			/* asks the kernel about addresses, sends nothing */
@@ -109,10 +109,17 @@ static bool is_broadcast(const struct merlon_answers *a, const struct merlon_rej
 	return connect(a->router, (struct sockaddr *)&to, sizeof(to)) < 0 && errno == EACCES;
 }
 
+/* An answer goes the other way (nf_conntrack_attach()). TCP is related only if it is an answer itself. */
+static enum merlon_answer_to answer_to(const struct merlon_reject_event *event)
+{
+	if (event->ct_state == MERLON_CT_RELATED && event->l4proto == IPPROTO_TCP)
+		return MERLON_ANSWER_TO_RESET;
+	return event->ct_direction == MERLON_REPLY ? MERLON_ANSWER_ORIGINAL : MERLON_ANSWER_REPLY;
+}
+
 void merlon_answers_reject(struct merlon_answers *a, const struct merlon_reject_event *event)
 {
-	/* an answer goes the other way (nf_conntrack_attach()) */
-	enum merlon_direction direction = event->ct_direction == MERLON_REPLY ? MERLON_ORIGINAL : MERLON_REPLY;
+	enum merlon_answer_to to = answer_to(event);
 	struct merlon_answer answer;
 	bool belongs;
 	int fd;
@@ -120,7 +127,7 @@ void merlon_answers_reject(struct merlon_answers *a, const struct merlon_reject_
 	if (merlon_reject_build(event, &a->limits, &answer) < 0)
 		return;
 	belongs = event->ct_state != MERLON_CT_INVALID && event->ct_state != MERLON_CT_UNTRACKED;
-	fd = (belongs ? a->related[direction] : a->plain)[answer.kind];
+	fd = (belongs ? a->related[to] : a->plain)[answer.kind];
 	if (fd >= 0 && !is_broadcast(a, event) && within_limits(a, event, &answer))
 		send_answer(fd, &answer);
 }
@@ -148,7 +155,12 @@ static void block_input(int fd)
 
 static void open_sockets(int fd[KINDS])
 {
+	int on = 1;
+
 	fd[MERLON_ANSWER_IPV4] = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	/* the host may have sent from 127.255.255.255; from the network no packet comes with such a source (ip_rcv()) */
+	if (fd[MERLON_ANSWER_IPV4] >= 0)
+		setsockopt(fd[MERLON_ANSWER_IPV4], SOL_SOCKET, SO_BROADCAST, &on, sizeof(on));
 	/* IPPROTO_RAW implies IPV6_HDRINCL (net/ipv6/raw.c, rawv6_init_sk()). */
 	fd[MERLON_ANSWER_IPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
 	fd[MERLON_ANSWER_ICMPV6] = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
@@ -156,7 +168,7 @@ static void open_sockets(int fd[KINDS])
 		block_input(fd[MERLON_ANSWER_ICMPV6]);
 }
 
-static int register_sockets(const struct merlon_answers *a, enum merlon_direction direction, struct merlon_dataplane *dp)
+static int register_sockets(const struct merlon_answers *a, enum merlon_answer_to to, struct merlon_dataplane *dp)
 {
 	uint64_t cookie[KINDS];
 	size_t i, n = 0;
@@ -164,20 +176,22 @@ static int register_sockets(const struct merlon_answers *a, enum merlon_directio
 	for (i = 0; i < KINDS; i++) {
 		socklen_t size = sizeof(cookie[n]);
 
-		if (a->related[direction][i] >= 0 &&
-		    !getsockopt(a->related[direction][i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
+		if (a->related[to][i] >= 0 &&
+		    !getsockopt(a->related[to][i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
 			n++;
 	}
-	return merlon_dataplane_reject_sockets(dp, direction, cookie, n);
+	return merlon_dataplane_reject_sockets(dp, to, cookie, n);
 }
 
 static int fill(struct merlon_answers *a, struct merlon_diag *diag)
 {
-	open_sockets(a->related[MERLON_ORIGINAL]);
-	open_sockets(a->related[MERLON_REPLY]);
+	size_t i;
+
+	for (i = 0; i < MERLON_ANSWERS; i++)
+		open_sockets(a->related[i]);
 	open_sockets(a->plain);
 	a->router = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (a->related[MERLON_REPLY][MERLON_ANSWER_IPV4] < 0) {
+	if (a->related[MERLON_ANSWER_REPLY][MERLON_ANSWER_IPV4] < 0) {
 		int error = -errno;
 
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot open a raw socket for rejects: %s",
@@ -197,16 +211,15 @@ static int fill(struct merlon_answers *a, struct merlon_diag *diag)
 int merlon_answers_open(struct merlon_dataplane *dp, bool bounded, struct merlon_answers **ret, struct merlon_diag *diag)
 {
 	struct merlon_answers *a = calloc(1, sizeof(*a));
+	unsigned to;
 	int r;
 
 	if (!a)
 		return -ENOMEM;
 	a->bounded = bounded;
 	r = fill(a, diag);
-	if (!r)
-		r = register_sockets(a, MERLON_ORIGINAL, dp);
-	if (!r)
-		r = register_sockets(a, MERLON_REPLY, dp);
+	for (to = 0; !r && to < MERLON_ANSWERS; to++)
+		r = register_sockets(a, to, dp);
 	if (r < 0) {
 		merlon_answers_close(a);
 		return r;
@@ -217,14 +230,14 @@ int merlon_answers_open(struct merlon_dataplane *dp, bool bounded, struct merlon
 
 void merlon_answers_close(struct merlon_answers *a)
 {
-	size_t i;
+	size_t i, to;
 
 	if (!a)
 		return;
 	merlon_closep(&a->router);
 	for (i = 0; i < KINDS; i++) {
-		merlon_closep(&a->related[MERLON_ORIGINAL][i]);
-		merlon_closep(&a->related[MERLON_REPLY][i]);
+		for (to = 0; to < MERLON_ANSWERS; to++)
+			merlon_closep(&a->related[to][i]);
 		merlon_closep(&a->plain[i]);
 	}
 	free(a);

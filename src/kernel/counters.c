@@ -112,14 +112,14 @@ int merlon_dataplane_routes_changed(struct merlon_dataplane *dp)
 	return merlon_control_write(dp);
 }
 
-int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_direction direction, const uint64_t *cookies,
+int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_answer_to what, const uint64_t *cookies,
 				    size_t n)
 {
-	uint64_t *to = (uint64_t *)dp->control.reject_cookie[direction];
+	uint64_t *to = (uint64_t *)dp->control.reject_cookie[what];
 
 	if (n > MERLON_REJECT_SOCKETS)
 		return -E2BIG;
-	memset(to, 0, sizeof(dp->control.reject_cookie[direction]));
+	memset(to, 0, sizeof(dp->control.reject_cookie[what]));
 	memcpy(to, cookies, n * sizeof(*cookies));
 	return merlon_control_write(dp);
 }

@@ -83,8 +83,8 @@ size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *re
 
 /* Raised whenever addresses or routes changed: cached decisions are taken anew. */
 int merlon_dataplane_routes_changed(struct merlon_dataplane *dp);
-/* Sockets whose packets are answers in `direction`; replaces the ones of that direction. */
-int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_direction direction, const uint64_t *cookies,
+/* Sockets whose packets are such answers; replaces the ones that were. */
+int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_answer_to what, const uint64_t *cookies,
 				    size_t n);
 /* As the nf_conntrack sysctls of the caller's namespace have them, or their defaults. */
 void merlon_timeouts_read(struct merlon_timeouts *ret, bool *ret_tcp_loose);
