@@ -242,6 +242,26 @@ int merlon_run_compare_plain(struct merlon_run *run, int patience_ms)
 	return compare(run, patience_ms, merlon_ears_as_many);
 }
 
+/* Compiled for other addresses, the same ruleset may have more counters. */
+static int make_room(struct merlon_run *run, uint32_t n)
+{
+	int i;
+
+	for (i = 0; i < MERLON_WHOS && n > run->room; i++) {
+		struct merlon_counter *base = calloc(n, sizeof(*base)), *now = calloc(n, sizeof(*now));
+
+		free(run->base[i]);
+		free(run->now[i]);
+		run->base[i] = base;
+		run->now[i] = now;
+		if (!base || !now)
+			return -ENOMEM;
+	}
+	if (n > run->room)
+		run->room = n;
+	return 0;
+}
+
 int merlon_run_counters(struct merlon_run *run)
 {
 	const struct merlon_policy *policy = run->v->plane.policy;
@@ -250,6 +270,9 @@ int merlon_run_counters(struct merlon_run *run)
 
 	if (!policy->n_counters)
 		return 1;
+	r = make_room(run, policy->n_counters);
+	if (r < 0)
+		return r;
 	r = merlon_oracle_counters(&run->v->world[MERLON_WHO_KERNEL], policy, run->now[MERLON_WHO_KERNEL], run->diag);
 	if (r < 0)
 		return r;
@@ -396,16 +419,8 @@ static void look_at_rules(struct merlon_run *run)
 
 static int begin_counters(struct merlon_run *run)
 {
-	size_t n = run->v->plane.policy->n_counters;
-	int i, r;
+	int r = merlon_run_counters(run);
 
-	for (i = 0; i < MERLON_WHOS; i++) {
-		run->base[i] = calloc(n + 1, sizeof(*run->base[i]));
-		run->now[i] = calloc(n + 1, sizeof(*run->now[i]));
-		if (!run->base[i] || !run->now[i])
-			return -ENOMEM;
-	}
-	r = merlon_run_counters(run);
 	if (r < 0)
 		return r;
 	merlon_run_rebase(run);

@@ -32,6 +32,7 @@ struct merlon_run {
 	size_t n_free, n_plain;
 	struct merlon_ears ears[MERLON_WHOS];
 	struct merlon_counter *base[MERLON_WHOS], *now[MERLON_WHOS];	/* of the policy's counters */
+	uint32_t room;		/* in each of them */
 	unsigned long sent;
 	bool rejects;				/* some rule answers */
 	bool tracks[MERLON_FAMILIES];		/* some rule for them asks for a connection */
