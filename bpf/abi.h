@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define MERLON_ABI_VERSION 2
+#define MERLON_ABI_VERSION 3
 
 enum merlon_family {
 	MERLON_IPV4,
@@ -168,31 +168,66 @@ enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 /* Session flags. */
 #define MERLON_S_ORIG_IS_A	0x01	/* the originator is end `a` of the tuple; where both ends are the same, it is `b` */
 #define MERLON_S_SEEN_REPLY	0x02
-#define MERLON_S_ASSURED	0x04	/* both ends have proved themselves; kept in the table of established flows */
-#define MERLON_S_CLOSE_INIT	0x10	/* TCP: an end has sent its FIN */
-#define MERLON_S_SIMULTANEOUS	0x20	/* TCP: both ends sent a SYN */
-#define MERLON_S_CHALLENGE	0x40	/* TCP: a challenge ACK (RFC 5961) may follow */
+#define MERLON_S_ASSURED	0x04	/* as IPS_ASSURED: both ends have gone on after an answer */
+#define MERLON_S_GONE		0x08	/* it is not in its table any more: whoever waited for the lock looks again */
+
+/* What the TCP tracker knows of one end (bpf/tcp.h). Sequence numbers are host order. */
+struct merlon_tcp_end {
+	__u32 end;		/* behind the last byte that it sent */
+	__u32 maxend;		/* how far it may send, as the other end's window allows */
+	__u32 maxwin;		/* the largest window that it offered, in bytes; 0: nothing is known of it */
+	__u32 maxack;		/* the highest number that it acknowledged, with MERLON_TCP_HAS_ACK */
+	__u8 scale;		/* of its windows: a shift */
+	__u8 flags;		/* MERLON_TCP_* */
+	__u16 pad;
+};
+
+/* Of the last segment: what may explain the next one. */
+struct merlon_tcp {
+	struct merlon_tcp_end seen[MERLON_DIRECTIONS];
+	__u32 last_seq, last_ack, last_end;
+	__u16 last_window;
+	__u8 last_kind;		/* enum merlon_tcp_kind */
+	__u8 last_direction;
+	__u8 last_flags;	/* MERLON_TCP_* */
+	__u8 last_scale;
+	__u8 repeats;		/* how often the same ACK came again */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct merlon_tcp) == 60, "merlon_tcp");
+
+/* What the SCTP tracker knows of an association (bpf/sctp.h). */
+struct merlon_sctp {
+	__be32 vtag[MERLON_DIRECTIONS];	/* verification tags, by the direction of the packets that carry them */
+	__u8 last_direction;
+	__u8 flags;		/* MERLON_SCTP_* */
+	__u8 init[MERLON_DIRECTIONS];	/* chunks of the opening that were seen */
+};
 
 struct merlon_session {
-	/* state and counters, written by every packet */
+	/* written by every packet, by whoever holds the lock */
 	__u64 expires_ns;
 	__u64 created_ns;
 	struct {
 		__u64 packets, bytes;
 	} stats[MERLON_DIRECTIONS];
-	__u8 tcp_state;		/* enum merlon_tcp_state (bpf/tcp.h), 0 for others */
-	__u8 flags;
-	__u8 tcp_last_index;	/* kind and direction of the last packet, as the TCP tracker needs them */
-	__u8 tcp_last_dir;
-	__u32 tcp_last_end;	/* sequence number behind the last segment that was let through without a step */
+	__u32 lock;		/* 0: free (bpf/lock.h) */
 	/* for reports: the rule that let the first packet in */
 	__u32 admitted_generation;
 	__u32 admitted;		/* MERLON_ADMITTED() */
+	__u8 state;		/* of the connection: enum merlon_tcp_state, enum merlon_sctp_state; 0 for others */
+	__u8 flags;		/* MERLON_S_* */
+	__u16 pad;
+	union {
+		struct merlon_tcp tcp;
+		struct merlon_sctp sctp;
+	};
+	__u32 pad2;
 	/* what the policy said */
 	struct merlon_decision decision[MERLON_DIRECTIONS][MERLON_SIDES];
 };
 #define MERLON_ADMITTED(hook, rule) ((__u32)(hook) << 30 | ((rule) & 0x3fffffff))
-_Static_assert(sizeof(struct merlon_session) == 64 + 128, "one cache line of state, two of decisions");
+_Static_assert(sizeof(struct merlon_session) == 64 + 64 + 128, "a cache line of state, one of the tracker, two of decisions");
 
 /* One counter of packets and IP bytes, per CPU. */
 struct merlon_counter {
@@ -230,6 +265,7 @@ enum merlon_stat {
 	MERLON_STAT_SESSIONS_FULL,	/* an assured flow stayed in the embryonic table: the other is full */
 	MERLON_STAT_FAILED,		/* dropped because the data path could not go on (a map lookup failed) */
 	MERLON_STAT_INVALID,		/* packets with ct state invalid */
+	MERLON_STAT_LOCKS_BROKEN,	/* a session's lock was not given back in time (bpf/lock.h) */
 	MERLON_STAT_UNJUDGED,		/* passed: no IP, another host's, not ours to judge */
 	MERLON_STATS = 32,
 };
@@ -253,23 +289,33 @@ struct merlon_control {
 };
 _Static_assert(sizeof(struct merlon_control) == 112, "merlon_control");
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */
-#define MERLON_C_TCP_LOOSE	0x02	/* nf_conntrack_tcp_loose: pick up running connections */
 
-/* Timeouts in nanoseconds, an entry per enum merlon_timeout; written by user space at start. */
 enum merlon_timeout {
 	/* TCP states come first, in the order of enum merlon_tcp_state */
 	MERLON_T_TCP = 0,
 	MERLON_T_TCP_UNACK = 14,
 	MERLON_T_TCP_RETRANS = 15,
-	MERLON_T_UDP = 16,
+	/* SCTP's are next, in the order of enum merlon_sctp_state */
+	MERLON_T_SCTP = 16,
+	MERLON_T_UDP = 26,
 	MERLON_T_UDP_STREAM,
 	MERLON_T_ICMP,
 	MERLON_T_ICMPV6,
+	MERLON_T_GRE,
+	MERLON_T_GRE_STREAM,
 	MERLON_T_GENERIC,
-	MERLON_TIMEOUTS = 32,
+	MERLON_TIMEOUTS = 40,
 };
-struct merlon_timeouts {
-	__u64 ns[MERLON_TIMEOUTS];
+/* The trackers' settings, as the nf_conntrack sysctls have them; written by user space. */
+struct merlon_trackers {
+	__u64 ns[MERLON_TIMEOUTS];	/* by enum merlon_timeout */
+	__u8 tcp_loose;			/* pick up running connections */
+	__u8 tcp_liberal;		/* nothing is outside of the window */
+	__u8 tcp_believe_resets;	/* nf_conntrack_tcp_ignore_invalid_rst: also those below what was acknowledged */
+	__u8 tcp_max_retrans;
+	__u8 checksum;			/* what has a wrong one is invalid */
+	__u8 has_sctp, has_gre;		/* this kernel has these trackers; without, the generic one does it */
+	__u8 pad;
 };
 
 /* Ring buffer records, for denied and logged packets only. Fixed size. */

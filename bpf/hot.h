@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The short way of a packet: TCP and UDP without IP options, of an established session (or a datagram of a flow that
- * nobody answers) that remembers what the rules said. Nothing is changed before it is certain that the packet goes this way; in doubt it goes the long one.
+ * nobody answers) that remembers what the rules said, in the window. Nothing is changed before it is certain that the
+ * packet goes this way; in doubt it goes the long one.
  * Functions of their own for the two families: so their stacks are not added to those of the long way.
  */
 #ifndef MERLON_HOT_H
@@ -21,46 +22,72 @@ struct merlon_glance {
 	__u64 now;
 	__u32 bytes;
 	__u32 sender_is_a;
+	struct merlon_tcp_segment segment;
 	__u8 l4proto;
 	__u8 tcp_flags;
+	__u8 may_sack;		/* there are options other than a timestamp */
 };
 
-/* From the network header on, as far as it is in the linear part of the skb. */
-merlon_inline long merlon_glance(struct __sk_buff *skb, __u8 *raw, __u32 n)
+#define MERLON_GLANCE 24		/* of a TCP header: four bytes of options */
+#define MERLON_ONLY_TIMESTAMP 0x0101080a	/* RFC 7323 appendix A: NOP, NOP, timestamp */
+
+/* From the network header on, as far as it is in the linear part of the skb: how much of the transport header, 0: too little. */
+merlon_inline __u32 merlon_glance(struct __sk_buff *skb, __u8 *raw, __u32 ip_bytes)
 {
-	return bpf_skb_load_bytes_relative(skb, 0, raw, n, BPF_HDR_START_NET);
+	if (!bpf_skb_load_bytes_relative(skb, 0, raw, ip_bytes + MERLON_GLANCE, BPF_HDR_START_NET))
+		return MERLON_GLANCE;
+	if (!bpf_skb_load_bytes_relative(skb, 0, raw, ip_bytes + MERLON_TCP_BYTES, BPF_HDR_START_NET))
+		return MERLON_TCP_BYTES;
+	/* a datagram may be shorter than a segment's header */
+	return bpf_skb_load_bytes_relative(skb, 0, raw, ip_bytes + MERLON_UDP_BYTES, BPF_HDR_START_NET) ? 0 : MERLON_UDP_BYTES;
 }
 
-/* A segment that changes nothing in an established connection, a datagram that is whole. `raw`: transport header. */
-merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *raw, __u32 l4_bytes)
+/*
+ * A segment that changes nothing in an established connection, a datagram that is whole. `raw`: `n` bytes of the
+ * transport header.
+ */
+merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *raw, __u32 n, __u32 l4_bytes)
 {
 	const __u8 turning = MERLON_TCP_SYN | MERLON_TCP_FIN | MERLON_TCP_RST | MERLON_TCP_ACK;
+	struct merlon_tcp_segment *segment = &g->segment;
+	__u32 header;
 
 	g->tcp_flags = 0;
-	if (g->l4proto == MERLON_PROTO_TCP) {
-		__u32 header = raw[12] >> 4 << 2;
-
-		g->tcp_flags = raw[13];
-		return (raw[13] & turning) == MERLON_TCP_ACK && header >= MERLON_TCP_BYTES && header <= l4_bytes;
-	}
-	return g->l4proto == MERLON_PROTO_UDP && merlon_be16(raw + 4) >= MERLON_UDP_BYTES && merlon_be16(raw + 4) <= l4_bytes;
+	if (g->l4proto != MERLON_PROTO_TCP)
+		return g->l4proto == MERLON_PROTO_UDP && merlon_be16(raw + 4) >= MERLON_UDP_BYTES &&
+		       merlon_be16(raw + 4) <= l4_bytes;
+	header = raw[12] >> 4 << 2;
+	g->tcp_flags = raw[13];
+	if (n < MERLON_TCP_BYTES || (raw[13] & turning) != MERLON_TCP_ACK || header < MERLON_TCP_BYTES || header > l4_bytes)
+		return 0;
+	g->may_sack = header > MERLON_TCP_BYTES && (header != MERLON_TCP_BYTES + 12 || n != MERLON_GLANCE ||
+						     merlon_be32(raw + 20) != MERLON_ONLY_TIMESTAMP);
+	segment->flags = raw[13];
+	segment->seq = merlon_be32(raw + 4);
+	segment->ack = segment->sack = merlon_be32(raw + 8);
+	segment->end = segment->seq + l4_bytes - header;
+	segment->window = merlon_be16(raw + 14);
+	return 1;
 }
 
-merlon_inline void merlon_hot_touch(struct merlon_session *session, const struct merlon_glance *g, __u8 direction)
+/* Enters the packet into its session. -1: it is not that simple, and nothing was changed. */
+merlon_inline int merlon_hot_touch(struct merlon_session *session, struct merlon_glance *g, __u8 direction)
 {
-	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_trackers *t = merlon_only(trackers);
 
-	session->stats[direction & 1].packets++;
-	session->stats[direction & 1].bytes += g->bytes;
 	if (!t)
-		return;
+		return -1;
 	if (g->l4proto == MERLON_PROTO_TCP) {
-		session->tcp_last_index = MERLON_TCP_KIND_ACK;
-		session->tcp_last_dir = direction;
-		session->expires_ns = g->now + t->ns[MERLON_T_TCP + MERLON_TCP_ESTABLISHED];
+		g->segment.direction = direction;
+		if ((g->may_sack && session->tcp.seen[!direction].flags & MERLON_TCP_SACKS) ||
+		    merlon_tcp_flow(session, &g->segment, g->now, t))
+			return -1;
 	} else {
 		session->expires_ns = g->now + merlon_timeout_ns(t, session, MERLON_PROTO_UDP, g->now);
 	}
+	session->stats[direction & 1].packets++;
+	session->stats[direction & 1].bytes += g->bytes;
+	return 0;
 }
 
 /* Where the packet is, as decisions know it; `side` is a constant. */
@@ -78,17 +105,16 @@ merlon_inline struct merlon_context merlon_here(struct __sk_buff *skb, const str
 	};
 }
 
-merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_context *here, struct merlon_session *session,
-				     struct merlon_glance *g, __u32 carried)
+/* The caller holds the session's lock. MERLON_PASS with *ret_path: what to count; without: another hook judges. */
+merlon_inline int merlon_hot_locked(struct merlon_context *here, struct merlon_session *session, struct merlon_glance *g,
+				    __u32 *carried, __u32 *ret_path)
 {
 	__u32 side = here->hook == MERLON_INPUT ? MERLON_INGRESS : MERLON_EGRESS;
 	const struct merlon_decision *d;
 	__u8 direction;
 
-	here->tcp_flags = g->tcp_flags;
-	g->now = bpf_ktime_get_coarse_ns();
-	if (session->expires_ns < g->now ||
-	    (g->l4proto == MERLON_PROTO_TCP && session->tcp_state != MERLON_TCP_ESTABLISHED))
+	if (session->expires_ns < g->now || session->flags & MERLON_S_GONE ||
+	    (g->l4proto == MERLON_PROTO_TCP && session->state != MERLON_TCP_ESTABLISHED))
 		return MERLON_COLD;
 	direction = merlon_direction_of(session->flags, g->sender_is_a);
 	if ((session->flags & MERLON_S_HOT) != MERLON_S_HOT) {
@@ -97,40 +123,59 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 			return MERLON_COLD;
 		here->ct_state = MERLON_CT_NEW;
 	}
-	if (carried && carried != merlon_carry(here->ct_state, direction))
+	if (*carried && *carried != merlon_carry(here->ct_state, direction))
 		return MERLON_COLD;
 	d = &session->decision[direction & 1][side];
 	if (side == MERLON_INGRESS && merlon_forward_holds(d, here, g->now))
 		return MERLON_PASS;
 	if (d->verdict != MERLON_ACCEPT || !merlon_decision_holds(d, here))
 		return MERLON_COLD;
-	if (!carried)
-		merlon_hot_touch(session, g, direction);
-	if (side == MERLON_EGRESS && here->oif == MERLON_LOOPBACK)
-		skb->tc_index = merlon_carry(here->ct_state, direction);
-	merlon_count_at(d->path, g->bytes);
+	*ret_path = d->path;
+	if (!*carried && merlon_hot_touch(session, g, direction))
+		return MERLON_COLD;
+	*carried = merlon_carry(here->ct_state, direction);
+	return MERLON_PASS;
+}
+
+merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_context *here, struct merlon_session *session,
+				     struct merlon_glance *g, __u32 carried)
+{
+	__u32 path = ~0U;
+	int r;
+
+	here->tcp_flags = g->tcp_flags;
+	g->now = bpf_ktime_get_coarse_ns();
+	merlon_lock(session);
+	r = merlon_hot_locked(here, session, g, &carried, &path);
+	merlon_unlock(session);
+	if (r != MERLON_PASS || path == ~0U)
+		return r;
+	if (here->hook != MERLON_INPUT && here->oif == MERLON_LOOPBACK)
+		skb->tc_index = carried;
+	merlon_count_at(path, g->bytes);
 	merlon_stat_hit(g->bytes);
 	return MERLON_PASS;
 }
 
 merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
 {
-	__u8 raw[MERLON_IPV4_BYTES + MERLON_TCP_BYTES] __attribute__((aligned(8)));
+	__u8 raw[MERLON_IPV4_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
 	struct merlon_session *session;
 	struct merlon_tuple4 tuple;
 	struct merlon_glance g;
 	__be16 sport, dport;
 	__be32 saddr, daddr;
+	__u32 n;
 
-	/* a datagram may be shorter than a segment's headers */
-	if (merlon_glance(skb, raw, sizeof(raw)) && merlon_glance(skb, raw, MERLON_IPV4_BYTES + MERLON_UDP_BYTES))
+	n = merlon_glance(skb, raw, MERLON_IPV4_BYTES);
+	if (!n)
 		return MERLON_COLD;
 	g.l4proto = raw[9];
 	g.bytes = merlon_be16(raw + 2);
 	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
 	    g.bytes < MERLON_IPV4_BYTES || !merlon_has_bytes(skb, g.bytes) ||
 	    (here->hook == MERLON_INPUT && !merlon_checksum_ok(raw, MERLON_IPV4_BYTES)) ||
-	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, g.bytes - MERLON_IPV4_BYTES))
+	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, n, g.bytes - MERLON_IPV4_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(&saddr, raw + 12, 4);
 	__builtin_memcpy(&daddr, raw + 16, 4);
@@ -151,19 +196,21 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 
 merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
 {
-	__u8 raw[MERLON_IPV6_BYTES + MERLON_TCP_BYTES] __attribute__((aligned(8)));
+	__u8 raw[MERLON_IPV6_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
 	struct merlon_session *session;
 	struct merlon_tuple6 tuple;
 	struct merlon_glance g;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
+	__u32 n;
 
-	if (merlon_glance(skb, raw, sizeof(raw)) && merlon_glance(skb, raw, MERLON_IPV6_BYTES + MERLON_UDP_BYTES))
+	n = merlon_glance(skb, raw, MERLON_IPV6_BYTES);
+	if (!n)
 		return MERLON_COLD;
 	g.l4proto = raw[6];
 	g.bytes = merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
 	if (raw[0] >> 4 != 6 || !merlon_has_bytes(skb, g.bytes) ||
-	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, g.bytes - MERLON_IPV6_BYTES))
+	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(saddr, raw + 8, 16);
 	__builtin_memcpy(daddr, raw + 24, 16);

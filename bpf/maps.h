@@ -72,8 +72,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct merlon_timeouts);
-} timeouts SEC(".maps");
+	__type(value, struct merlon_trackers);
+} trackers SEC(".maps");
 
 /* One value of merlon_image_mask + 1 words. It has no BTF type, whose size would have to agree. */
 struct merlon_inner_image {

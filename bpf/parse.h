@@ -8,6 +8,7 @@
 
 #include "bpf/abi.h"
 #include "bpf/env.h"
+#include "bpf/tcp.h"
 
 #define MERLON_IPV4_BYTES 20
 #define MERLON_IPV4_MAX_BYTES 60
@@ -46,6 +47,16 @@ enum merlon_protocol {
 #define MERLON_H_CHECKSUM	0x10	/* the checksum of the IPv4 header is wrong */
 #define MERLON_H_BROKEN		0x20	/* IPv6 extension headers break off, and none before was a routing header */
 
+/* Of the options of a TCP header (RFC 9293 3.1), what the tracker looks at. */
+struct merlon_tcp_options {
+	__u8 flags;			/* MERLON_TCP_OPTIONS, MERLON_TCP_SCALES, MERLON_TCP_SACKS */
+	__u8 scale;
+	__u8 blocks;			/* of the first SACK option; their right edges: */
+	__u8 blocks_at;
+	__u32 edge[4];
+	__u32 at;
+};
+
 struct merlon_headers {
 	__be32 saddr[4], daddr[4];	/* IPv4 in [0] */
 	__be32 fragment_id;
@@ -63,6 +74,8 @@ struct merlon_headers {
 	__u8 flags;
 	__u8 tcp_flags;
 	__u8 tcp_header;		/* bytes by its data offset */
+	struct merlon_tcp_options options;
+	__u16 window;			/* TCP: as its header says */
 	__u8 ttl, tos, nexthdr;
 	__u8 th_bytes;			/* of the transport header that rules can read: 0, 2, 4 or 20 */
 	__u8 has_routing;		/* there is an IPv6 routing header; its type: */
@@ -74,6 +87,8 @@ struct merlon_headers {
 #define MERLON_UNROLLED _Pragma("clang loop unroll(full)")
 /* A function that the verifier looks at once, with any arguments, and not at each call. */
 #define merlon_global __attribute__((noinline))
+/* Calls callback(i, context) until it returns 1, at most n times. */
+#define merlon_repeat(n, callback, context) bpf_loop(n, callback, context, 0)
 typedef struct __sk_buff merlon_source;
 
 /*
@@ -85,6 +100,12 @@ static int merlon_read(merlon_source *skb, __u32 offset, void *to, __u32 n);
 #include <string.h>
 
 #define MERLON_UNROLLED
+#define merlon_repeat(n, callback, context)                     \
+	do {                                                    \
+		for (__u32 i_ = 0; i_ < (n); i_++)              \
+			if (callback(i_, context))              \
+				break;                          \
+	} while (0)
 #define merlon_global static __attribute__((unused))
 typedef const struct merlon_buffer {
 	const __u8 *data;
@@ -280,7 +301,92 @@ merlon_inline void merlon_take_transport(struct merlon_headers *h, const __u8 *r
 		h->ack = merlon_be32(raw + 8);
 		h->tcp_header = raw[12] >> 4 << 2;
 		h->tcp_flags = raw[13];
+		h->window = merlon_be16(raw + 14);
 	}
+}
+
+#define MERLON_TCP_OPTIONS_BYTES 40
+/* Kinds, RFC 9293 3.2, RFC 7323 2.2, RFC 2018. */
+enum merlon_tcp_option {
+	MERLON_TCP_OPTION_END,
+	MERLON_TCP_OPTION_NOP,
+	MERLON_TCP_OPTION_SCALE = 3,
+	MERLON_TCP_OPTION_SACKS = 4,
+	MERLON_TCP_OPTION_SACK = 5,
+};
+
+struct merlon_option_walk {
+	__u8 raw[64];
+	__u32 bytes;
+	struct merlon_tcp_options *ret;	/* what changes is there: the verifier of 6.1 looks at one iteration only */
+};
+
+/* The option at ret->at. 1: the last one. */
+static long merlon_option_step(__u32 i, struct merlon_option_walk *w)
+{
+	struct merlon_tcp_options *o = w->ret;
+	__u32 at = o->at;
+	__u8 kind, size;
+
+	(void)i;
+	if (at >= w->bytes)
+		return 1;
+	kind = w->raw[at & 63];
+	if (kind == MERLON_TCP_OPTION_END)
+		return 1;
+	if (kind == MERLON_TCP_OPTION_NOP) {
+		o->at = at + 1;
+		return 0;
+	}
+	if (at + 1 >= w->bytes)
+		return 1;
+	size = w->raw[(at + 1) & 63];
+	if (size < 2 || at + size > w->bytes)
+		return 1;
+	o->at = at + size;
+	if (kind == MERLON_TCP_OPTION_SACKS && size == 2)
+		o->flags |= MERLON_TCP_SACKS;
+	if (kind == MERLON_TCP_OPTION_SCALE && size == 3) {
+		o->flags |= MERLON_TCP_SCALES;
+		o->scale = w->raw[(at + 2) & 63];
+	}
+	if (kind == MERLON_TCP_OPTION_SACK && size >= 10 && (size - 2) % 8 == 0 && !o->blocks) {
+		o->blocks = (size - 2) / 8;
+		o->blocks_at = at + 2;
+	}
+	return 0;
+}
+
+/* The right edge of a block of the SACK option. */
+merlon_inline __u32 merlon_sack_edge(const struct merlon_option_walk *w, __u32 block)
+{
+	__u32 edge = 0, at = w->ret->blocks_at + 8 * block + 4;
+
+	for (__u32 i = 0; i < 4; i++)
+		edge = edge << 8 | w->raw[(at + i) & 63];
+	return edge;
+}
+
+/*
+ * Reads `bytes` of options, as tcp_options() and tcp_sack() of net/netfilter/nf_conntrack_proto_tcp.c do: up to the
+ * first that makes no sense. `ret` is all 0 before.
+ */
+merlon_global int merlon_read_options(merlon_source *source, __u32 offset, __u32 bytes, struct merlon_tcp_options *ret)
+{
+	struct merlon_option_walk w = { .bytes = bytes, .ret = ret };
+
+	if (!ret || !bytes || bytes > MERLON_TCP_OPTIONS_BYTES || merlon_read(source, offset, w.raw, bytes))
+		return -1;
+	ret->flags = MERLON_TCP_OPTIONS;
+	merlon_repeat(MERLON_TCP_OPTIONS_BYTES, merlon_option_step, &w);
+	/* RFC 7323 2.3: no larger one is used */
+	if (ret->scale > 14)
+		ret->scale = 14;
+	MERLON_UNROLLED
+	for (__u32 i = 0; i < 4; i++)
+		if (i < ret->blocks)
+			ret->edge[i] = merlon_sack_edge(&w, i);
+	return 0;
 }
 
 /* Reads as much of the transport header as there is: 20, 14, 8, 4 or 2 bytes; the rest of `raw` is 0. */
@@ -323,6 +429,8 @@ merlon_inline int merlon_parse_transport(merlon_source *source, struct merlon_he
 	/* bytes 12 and 13 of a TCP header that breaks off behind them: rules on flags can read them */
 	if (n == 14)
 		h->tcp_flags = raw[13];
+	if (h->ct_proto == MERLON_PROTO_TCP && h->tcp_header > MERLON_TCP_BYTES && h->tcp_header <= h->ct_bytes)
+		merlon_read_options(source, h->ct_offset + MERLON_TCP_BYTES, h->tcp_header - MERLON_TCP_BYTES, &h->options);
 	if (h->l4_offset != h->ct_offset)
 		n = merlon_read_transport(source, h->l4_offset, h->l4_bytes, raw);
 	h->th0 = merlon_be16(raw);

@@ -195,12 +195,10 @@ merlon_inline __u8 merlon_state_of(__u8 session_flags, __u8 direction)
 	return direction == MERLON_REPLY || session_flags & MERLON_S_SEEN_REPLY ? MERLON_CT_ESTABLISHED : MERLON_CT_NEW;
 }
 
-/* Which timeout holds after a packet of this protocol. */
+/* Which timeout holds after a packet of this protocol, which is not TCP. */
 merlon_inline __u32 merlon_timeout_of(const struct merlon_session *session, __u8 l4proto, __u64 now)
 {
 	switch (l4proto) {
-	case MERLON_PROTO_TCP:
-		return MERLON_T_TCP + session->tcp_state;
 	case MERLON_PROTO_UDP:
 	case MERLON_PROTO_UDPLITE:
 		return session->flags & MERLON_S_SEEN_REPLY && now - session->created_ns > MERLON_UDP_STREAM_NS ?
@@ -214,17 +212,12 @@ merlon_inline __u32 merlon_timeout_of(const struct merlon_session *session, __u8
 	}
 }
 
-merlon_inline __u64 merlon_timeout_ns(const struct merlon_timeouts *timeouts, const struct merlon_session *session,
+merlon_inline __u64 merlon_timeout_ns(const struct merlon_trackers *trackers, const struct merlon_session *session,
 				      __u8 l4proto, __u64 now)
 {
-	__u64 ns = timeouts->ns[merlon_timeout_of(session, l4proto, now) & (MERLON_TIMEOUTS - 1)];
-	__u64 brief = timeouts->ns[MERLON_T_TCP_UNACK];
+	__u32 which = merlon_timeout_of(session, l4proto, now);
 
-	/* picked up, and no answer yet: not for the five days of a connection */
-	if (l4proto == MERLON_PROTO_TCP && session->tcp_state == MERLON_TCP_ESTABLISHED &&
-	    !(session->flags & MERLON_S_SEEN_REPLY) && ns > brief)
-		return brief;
-	return ns;
+	return trackers->ns[which < MERLON_TIMEOUTS ? which : MERLON_T_GENERIC];
 }
 
 merlon_inline void merlon_segment_of(const struct merlon_headers *h, __u8 direction, struct merlon_tcp_segment *segment)
@@ -233,8 +226,16 @@ merlon_inline void merlon_segment_of(const struct merlon_headers *h, __u8 direct
 
 	segment->direction = direction;
 	segment->flags = h->tcp_flags;
-	segment->ack = h->ack;
+	segment->seq = h->seq;
+	segment->ack = segment->sack = h->ack;
 	segment->end = end + !!(h->tcp_flags & MERLON_TCP_SYN) + !!(h->tcp_flags & MERLON_TCP_FIN);
+	segment->window = h->window;
+	segment->options = h->options.flags;
+	segment->scale = h->options.scale;
+	merlon_unroll
+	for (__u32 i = 0; i < 4; i++)
+		if (i < h->options.blocks && merlon_before(segment->sack, h->options.edge[i]))
+			segment->sack = h->options.edge[i];
 }
 
 /*
@@ -253,37 +254,30 @@ merlon_inline int merlon_answers_itself(const struct merlon_headers *h)
 	return !differ && sport == dport;
 }
 
-/* The session that a packet starts; sender_is_a as merlon_tuple_make() gave it. 0, or -1: the packet is invalid. */
+/*
+ * The session that a packet starts, with that packet in it; sender_is_a as merlon_tuple_make() gave it. 0, or -1: the
+ * packet is invalid.
+ */
 merlon_inline int merlon_session_start(struct merlon_session *session, const struct merlon_headers *h, int sender_is_a,
-				       int tcp_loose)
+				       __u64 now, const struct merlon_trackers *t)
 {
-	__u8 state = MERLON_TCP_NONE;
-
-	if (h->ct_proto == MERLON_PROTO_TCP) {
-		state = merlon_tcp_first(h->tcp_flags, tcp_loose);
-		if (state == MERLON_TCP_INVALID)
-			return -1;
-	} else if (merlon_is_icmp(h->ct_proto) && merlon_icmp_class(h) != MERLON_ICMP_REQUEST) {
-		return -1;
-	}
 	__builtin_memset(session, 0, sizeof(*session));
-	session->tcp_state = state;
 	session->flags = sender_is_a && !merlon_answers_itself(h) ? MERLON_S_ORIG_IS_A : 0;
-	if (h->ct_proto == MERLON_PROTO_TCP) {
-		session->tcp_last_index = merlon_tcp_kind(h->tcp_flags);
-		session->tcp_last_dir = MERLON_ORIGINAL;
-	}
-	return 0;
-}
-
-/* Times and first packet of a session that is about to be entered into a table. */
-merlon_inline void merlon_session_open(struct merlon_session *session, const struct merlon_headers *h, __u64 now,
-				       const struct merlon_timeouts *timeouts)
-{
 	session->created_ns = now;
-	session->expires_ns = now + merlon_timeout_ns(timeouts, session, h->ct_proto, now);
 	session->stats[MERLON_ORIGINAL].packets = 1;
 	session->stats[MERLON_ORIGINAL].bytes = h->bytes;
+	if (h->ct_proto == MERLON_PROTO_TCP) {
+		struct merlon_tcp_segment segment;
+
+		merlon_segment_of(h, MERLON_ORIGINAL, &segment);
+		if (merlon_tcp_first(session, &segment, t->tcp_loose))
+			return -1;
+		return merlon_tcp_step(session, &segment, now, t) == MERLON_TCP_REFUSED ? -1 : 0;
+	}
+	if (merlon_is_icmp(h->ct_proto) && merlon_icmp_class(h) != MERLON_ICMP_REQUEST)
+		return -1;
+	session->expires_ns = now + merlon_timeout_ns(t, session, h->ct_proto, now);
+	return 0;
 }
 
 /* What a packet did to its session. */
@@ -299,7 +293,7 @@ enum merlon_step {
  * says otherwise.
  */
 merlon_inline int merlon_session_step(struct merlon_session *session, const struct merlon_headers *h, __u8 direction,
-				      __u64 now, const struct merlon_timeouts *timeouts)
+				      __u64 now, const struct merlon_trackers *t)
 {
 	int outcome = MERLON_TCP_STEPPED;
 
@@ -307,22 +301,27 @@ merlon_inline int merlon_session_step(struct merlon_session *session, const stru
 		struct merlon_tcp_segment segment;
 
 		merlon_segment_of(h, direction, &segment);
-		outcome = merlon_tcp_step(session, &segment);
+		outcome = merlon_tcp_step(session, &segment, now, t);
 		if (outcome == MERLON_TCP_REFUSED)
 			return MERLON_STEP_INVALID;
 		if (outcome == MERLON_TCP_REOPENED)
 			return MERLON_STEP_REOPEN;
-	} else if (direction == MERLON_ORIGINAL && session->flags & MERLON_S_SEEN_REPLY &&
-		   !merlon_is_icmp(h->ct_proto)) {
-		session->flags |= MERLON_S_ASSURED;
+	} else {
+		if (direction == MERLON_ORIGINAL && session->flags & MERLON_S_SEEN_REPLY && !merlon_is_icmp(h->ct_proto))
+			session->flags |= MERLON_S_ASSURED;
+		session->expires_ns = now + merlon_timeout_ns(t, session, h->ct_proto, now);
 	}
 	session->stats[direction & 1].packets++;
 	session->stats[direction & 1].bytes += h->bytes;
-	if (outcome == MERLON_TCP_STEPPED)
-		session->expires_ns = now + merlon_timeout_ns(timeouts, session, h->ct_proto, now);
 	if (direction == MERLON_REPLY)
 		session->flags |= MERLON_S_SEEN_REPLY;
 	return outcome == MERLON_TCP_KILLED ? MERLON_STEP_KILL : MERLON_STEP_OK;
+}
+
+/* Whether a session has proved itself, by the packet that just was entered: the originator goes on after an answer. */
+merlon_inline int merlon_session_proved(const struct merlon_session *session, __u8 direction)
+{
+	return direction == MERLON_ORIGINAL && session->flags & MERLON_S_ASSURED;
 }
 
 /* What a cached decision depends on; all of it must agree. */

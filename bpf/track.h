@@ -7,6 +7,7 @@
 #define MERLON_TRACK_H
 
 #include "bpf/debug.h"
+#include "bpf/lock.h"
 #include "bpf/maps.h"
 #include "bpf/stats.h"
 
@@ -62,15 +63,22 @@ merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon
 	return session ? session : merlon_find_in(family, tuple, now, 1);
 }
 
-/* A flow that has proved itself moves to where no flood reaches it. If there is no room, it stays. */
-merlon_inline void merlon_promote(struct merlon_scratch *s, const struct merlon_session *session)
+/*
+ * A flow that has proved itself moves to where no flood reaches it. If there is no room, it stays. The caller holds its
+ * lock; the copy is free.
+ */
+merlon_inline void merlon_promote(struct merlon_scratch *s, struct merlon_session *session)
 {
-	long r = merlon_enter(s->headers.family, &s->tuple, session, 0);
+	long r;
 
+	s->session = *session;
+	s->session.lock = 0;
+	r = merlon_enter(s->headers.family, &s->tuple, &s->session, 0);
 	if (r) {
 		merlon_stat(MERLON_STAT_SESSIONS_FULL);
 		return;
 	}
+	session->flags |= MERLON_S_GONE;
 	if (s->headers.family == MERLON_IPV4)
 		bpf_map_delete_elem(&embryonic4, &s->tuple.v4);
 	else
@@ -183,82 +191,100 @@ merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merl
 {
 	struct merlon_decision *d = &session->decision[s->direction & 1][MERLON_INGRESS];
 
-	d->generation = 0;
-	barrier();
+	merlon_lock(session);
+	d->generation = s->context.generation;
 	d->routes = s->context.routes;
 	d->iif = s->context.iif;
 	d->oif = 0;
 	d->verdict = MERLON_ELSEWHERE;
 	d->checked_s = merlon_route_time(s->now);
-	barrier();
-	d->generation = s->context.generation;
+	merlon_unlock(session);
 }
 
 /* At ingress: whether the egress hook judges the packet. `session` may be NULL. */
 merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s, struct merlon_session *session)
 {
 	const struct merlon_decision *d;
+	int leaves, stays;
 
 	if (!session)
 		return merlon_way(skb) == MERLON_WAY_EGRESS;
+	merlon_lock(session);
 	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
 	d = &session->decision[s->direction & 1][MERLON_INGRESS];
-	if (merlon_forward_holds(d, &s->context, s->now))
-		return 1;
-	if (d->verdict == MERLON_ACCEPT && d->hook == MERLON_INPUT && d->generation == s->context.generation &&
-	    d->routes == s->context.routes && d->iif == s->context.iif)
-		return 0;
+	leaves = merlon_forward_holds(d, &s->context, s->now);
+	stays = d->verdict == MERLON_ACCEPT && d->hook == MERLON_INPUT && d->generation == s->context.generation &&
+		d->routes == s->context.routes && d->iif == s->context.iif;
+	merlon_unlock(session);
+	if (leaves || stays)
+		return leaves;
 	if (merlon_way(skb) != MERLON_WAY_EGRESS)
 		return 0;
 	merlon_remember_forward(s, session);
 	return 1;
 }
 
-/* A packet of a tuple that has no session. */
-merlon_inline void merlon_track_new(struct merlon_scratch *s, const struct merlon_control *c)
-{
-	s->has_session = 0;
-	s->direction = MERLON_ORIGINAL;
-	if (merlon_session_start(&s->session, &s->headers, s->sender_is_a, c->flags & MERLON_C_TCP_LOOSE))
-		return;
-	s->context.ct_state = MERLON_CT_NEW;
-	s->has_direction = 1;
-	s->starts_session = 1;
-}
-
-/* merlon_session_step(), verified apart from what leads to it. */
+/* merlon_session_step() and _start(), verified apart from what leads to them. */
 __noinline int merlon_advance(struct merlon_session *session, const struct merlon_headers *h, __u32 direction, __u64 now)
 {
-	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_trackers *t = merlon_only(trackers);
 
 	if (!session || !h || !t)
 		return MERLON_STEP_INVALID;
 	return merlon_session_step(session, h, direction, now, t);
 }
 
-/* A packet of a session: changes it. */
-merlon_inline void merlon_track_known(struct merlon_scratch *s, const struct merlon_control *c,
-				      struct merlon_session *session, int embryonic)
+__noinline int merlon_begin(struct merlon_scratch *s)
 {
-	__u8 state = merlon_state_of(session->flags, s->direction);
+	struct merlon_trackers *t = merlon_only(trackers);
 
-	switch (merlon_advance(session, &s->headers, s->direction, s->now)) {
-	case MERLON_STEP_INVALID:
+	if (!s || !t)
+		return -1;
+	return merlon_session_start(&s->session, &s->headers, s->sender_is_a, s->now, t);
+}
+
+/* A packet of a tuple that has no session. */
+merlon_inline void merlon_track_new(struct merlon_scratch *s)
+{
+	s->has_session = 0;
+	s->direction = MERLON_ORIGINAL;
+	if (merlon_begin(s))
 		return;
-	case MERLON_STEP_REOPEN:
+	s->context.ct_state = MERLON_CT_NEW;
+	s->has_direction = 1;
+	s->starts_session = 1;
+}
+
+/* A packet of a session: changes it. 0, or -1: the session was gone when the lock was had. */
+merlon_inline int merlon_track_known(struct merlon_scratch *s, struct merlon_session *session, int embryonic)
+{
+	__u8 state;
+	int step;
+
+	merlon_lock(session);
+	if (session->flags & MERLON_S_GONE) {
+		merlon_unlock(session);
+		return -1;
+	}
+	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
+	state = merlon_state_of(session->flags, s->direction);
+	step = merlon_advance(session, &s->headers, s->direction, s->now);
+	if (step == MERLON_STEP_REOPEN || step == MERLON_STEP_KILL) {
+		session->flags |= MERLON_S_GONE;
 		merlon_forget(s->headers.family, &s->tuple);
-		merlon_track_new(s, c);
-		return;
-	case MERLON_STEP_KILL:
-		merlon_forget(s->headers.family, &s->tuple);
-		break;
-	default:
+	} else if (step == MERLON_STEP_OK) {
 		s->has_session = 1;
-		if (embryonic && session->flags & MERLON_S_ASSURED)
+		if (embryonic && merlon_session_proved(session, s->direction))
 			merlon_promote(s, session);
 	}
-	s->context.ct_state = state;
-	s->has_direction = 1;
+	merlon_unlock(session);
+	if (step == MERLON_STEP_REOPEN) {
+		merlon_track_new(s);
+	} else if (step != MERLON_STEP_INVALID) {
+		s->context.ct_state = state;
+		s->has_direction = 1;
+	}
+	return 0;
 }
 
 /* In the table of established flows, or in that of beginnings. */
@@ -273,7 +299,7 @@ merlon_inline struct merlon_session *merlon_lookup_either(const struct merlon_sc
 __noinline int merlon_track_reset(void)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_session *session;
 
 	if (!s || !t || !merlon_reset_closes || !s->has_session || s->headers.ct_proto != MERLON_PROTO_TCP)
@@ -281,8 +307,11 @@ __noinline int merlon_track_reset(void)
 	session = merlon_lookup_either(s);
 	if (!session)
 		return 0;
-	session->tcp_state = MERLON_TCP_CLOSE;
-	session->expires_ns = s->now + t->ns[MERLON_T_TCP + MERLON_TCP_CLOSE];
+	merlon_lock(session);
+	if (session->state != MERLON_TCP_CLOSE)
+		session->expires_ns = s->now + t->ns[MERLON_T_TCP + MERLON_TCP_CLOSE];
+	session->state = MERLON_TCP_CLOSE;
+	merlon_unlock(session);
 	return 0;
 }
 
@@ -294,7 +323,7 @@ __noinline int merlon_track_reset(void)
 __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_session *session;
 	int sender_is_a;
 	__u8 raw[MERLON_TCP_BYTES];
@@ -309,9 +338,9 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 	__builtin_memset(session, 0, sizeof(*session));
 	session->flags = sender_is_a ? 0 : MERLON_S_ORIG_IS_A;
 	/* RFC 793, "Reset Generation": only what carried no ACK is acknowledged, and that was a SYN */
-	session->tcp_state = raw[13] & MERLON_TCP_ACK ? MERLON_TCP_SYN_SENT : MERLON_TCP_ESTABLISHED;
+	session->state = raw[13] & MERLON_TCP_ACK ? MERLON_TCP_SYN_SENT : MERLON_TCP_ESTABLISHED;
 	session->created_ns = s->now;
-	session->expires_ns = s->now + merlon_timeout_ns(t, session, MERLON_PROTO_TCP, s->now);
+	session->expires_ns = s->now + merlon_tcp_timeout_ns(t, session, MERLON_TCP_KIND_OTHER);
 	return merlon_enter(s->headers.family, &s->tuple, session, 1);
 }
 
@@ -320,13 +349,19 @@ merlon_inline int merlon_recall(struct merlon_scratch *s)
 {
 	struct merlon_session *session = merlon_lookup_either(s);
 	const struct merlon_decision *d;
+	__u32 path;
+	int holds;
 
 	if (!session)
 		return MERLON_TRACKED_JUDGE;
 	d = &session->decision[s->direction & 1][s->side & 1];
-	if (d->verdict != MERLON_ACCEPT || !merlon_decision_holds(d, &s->context))
+	merlon_lock(session);
+	holds = d->verdict == MERLON_ACCEPT && merlon_decision_holds(d, &s->context);
+	path = d->path;
+	merlon_unlock(session);
+	if (!holds)
 		return MERLON_TRACKED_JUDGE;
-	merlon_count_at(d->path, s->headers.bytes);
+	merlon_count_at(path, s->headers.bytes);
 	merlon_stat_hit(s->headers.bytes);
 	return MERLON_TRACKED_ACCEPT;
 }
@@ -335,12 +370,11 @@ merlon_inline int merlon_recall(struct merlon_scratch *s)
 __noinline int merlon_track(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_control *c = merlon_only(control);
 	struct merlon_session *session = NULL;
 	int embryonic = 0, sender_is_a = -1;
 	__u8 how;
 
-	if (!s || !c)
+	if (!s)
 		return MERLON_TRACKED_JUDGE;
 	how = merlon_tracking(&s->headers);
 	if (how == MERLON_TRACK_SESSION) {
@@ -375,10 +409,14 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		s->context.ct_state = MERLON_CT_UNTRACKED;
 	} else if (how == MERLON_TRACK_INNER) {
 		merlon_track_inner(skb);
-	} else if (session) {
-		merlon_track_known(s, c, session, embryonic);
 	} else if (sender_is_a >= 0) {
-		merlon_track_new(s, c);
+		if (session && merlon_track_known(s, session, embryonic)) {
+			session = merlon_lookup_either(s);
+			if (session && merlon_track_known(s, session, 0))
+				session = NULL;
+		}
+		if (!session)
+			merlon_track_new(s);
 	}
 	if (!s->has_session || merlon_is_wrapped(&s->headers))
 		return MERLON_TRACKED_JUDGE;
@@ -394,12 +432,11 @@ merlon_inline int merlon_tuple_says_all(const struct merlon_scratch *s, const st
 	return !merlon_is_wrapped(&s->headers) && (merlon_has_ports(s->headers.ct_proto) || !w->bare_ports);
 }
 
-/* Fills a decision from the walk that just ended. The generation comes last: a reader sees all of it or none. */
+/* Fills a decision from the walk that just ended. */
 merlon_inline void merlon_decide(struct merlon_decision *d, const struct merlon_scratch *s, const struct merlon_walk *w,
 				 __u32 path)
 {
-	d->generation = 0;
-	barrier();
+	d->generation = w->generation;
 	d->routes = s->context.routes;
 	d->iif = s->context.iif;
 	d->oif = s->context.oif;
@@ -410,33 +447,47 @@ merlon_inline void merlon_decide(struct merlon_decision *d, const struct merlon_
 	d->verdict = MERLON_ACCEPT;
 	d->tcp_mask = w->tcp_mask;
 	d->tcp_flags = s->context.tcp_flags;
-	barrier();
-	d->generation = w->generation;
+}
+
+/* Another CPU has entered the session of this packet, too: it is one of its packets. */
+merlon_inline void merlon_join(struct merlon_scratch *s)
+{
+	struct merlon_session *session = merlon_lookup_either(s);
+
+	if (!session)
+		return;
+	merlon_lock(session);
+	if (!(session->flags & MERLON_S_GONE))
+		merlon_advance(session, &s->headers, merlon_direction_of(session->flags, s->sender_is_a), s->now);
+	merlon_unlock(session);
 }
 
 /* An accepted packet: enters its session, or the decision into the one that there is. */
 merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon_walk *w)
 {
 	__u8 direction = s->direction & 1, side = s->side & 1;
-	struct merlon_timeouts *t = merlon_only(timeouts);
 	struct merlon_session *session;
 	long path = w->cacheable && merlon_tuple_says_all(s, w) ? merlon_path_of(s, w) : -1;
 
-	if (s->starts_session && t) {
+	if (s->starts_session) {
 		s->session.admitted_generation = w->generation;
 		s->session.admitted = MERLON_ADMITTED(s->context.hook, w->rule);
-		merlon_session_open(&s->session, &s->headers, s->now, t);
 		if (path >= 0)
 			merlon_decide(&s->session.decision[direction][side], s, w, path);
 		if (!merlon_enter(s->headers.family, &s->tuple, &s->session, 1))
 			merlon_stat(MERLON_STAT_NEW_SESSIONS);
+		else
+			merlon_join(s);
 		return;
 	}
 	if (path < 0 || !s->has_session)
 		return;
 	session = merlon_lookup_either(s);
-	if (session)
-		merlon_decide(&session->decision[direction][side], s, w, path);
+	if (!session)
+		return;
+	merlon_lock(session);
+	merlon_decide(&session->decision[direction][side], s, w, path);
+	merlon_unlock(session);
 }
 
 #endif

@@ -52,30 +52,32 @@ merlon_inline void merlon_why_lengthen(struct merlon_headers *h, __u32 bytes)
 
 /* A packet of a tuple without a session: as merlon_track_new(). The copy serves as the session that would be made. */
 merlon_inline void merlon_why_new(struct merlon_why *why, const struct merlon_headers *h,
-				  struct merlon_context *context, int sender_is_a, int tcp_loose)
+				  struct merlon_context *context, int sender_is_a, const struct merlon_trackers *t)
 {
 	why->has_session = 0;
 	why->packet.ct_direction = MERLON_ORIGINAL;
-	if (merlon_session_start(&why->session, h, sender_is_a, tcp_loose))
+	if (merlon_session_start(&why->session, h, sender_is_a, why->now_ns, t))
 		return;
 	context->ct_state = MERLON_CT_NEW;
 }
 
 /* A packet of a session: as merlon_track_known(). */
 merlon_inline void merlon_why_known(struct merlon_why *why, const struct merlon_headers *h,
-				    struct merlon_context *context, int sender_is_a, const struct merlon_timeouts *t,
-				    int tcp_loose)
+				    struct merlon_context *context, int sender_is_a, const struct merlon_trackers *t)
 {
 	__u8 direction = merlon_direction_of(why->session.flags, sender_is_a);
 	__u8 state = merlon_state_of(why->session.flags, direction);
 
+	/* a question has no sequence numbers: they are taken as right */
+	for (int i = 0; h->ct_proto == MERLON_PROTO_TCP && i < MERLON_DIRECTIONS; i++)
+		why->session.tcp.seen[i].flags = (why->session.tcp.seen[i].flags | MERLON_TCP_LIBERAL) & ~MERLON_TCP_HAS_ACK;
 	why->packet.ct_direction = direction;
 	switch (merlon_session_step(&why->session, h, direction, why->now_ns, t)) {
 	case MERLON_STEP_INVALID:
 		why->has_session = 0;
 		return;
 	case MERLON_STEP_REOPEN:
-		merlon_why_new(why, h, context, sender_is_a, tcp_loose);
+		merlon_why_new(why, h, context, sender_is_a, t);
 		return;
 	case MERLON_STEP_KILL:
 		why->has_session = 0;
@@ -95,7 +97,7 @@ merlon_inline int merlon_why_has_direction(__u8 ct_state)
  * all else that a decision depends on; why->now_ns is set.
  */
 merlon_inline void merlon_why_track(struct merlon_why *why, const struct merlon_headers *h,
-				    struct merlon_context *context, const struct merlon_timeouts *t, int tcp_loose)
+				    struct merlon_context *context, const struct merlon_trackers *t)
 {
 	__u8 how = merlon_tracking(h);
 	union merlon_tuple tuple;
@@ -106,9 +108,9 @@ merlon_inline void merlon_why_track(struct merlon_why *why, const struct merlon_
 	why->packet.ct_direction = MERLON_ORIGINAL;
 	context->ct_state = how == MERLON_TRACK_NONE ? MERLON_CT_UNTRACKED : MERLON_CT_INVALID;
 	if (sender_is_a >= 0 && why->has_session)
-		merlon_why_known(why, h, context, sender_is_a, t, tcp_loose);
+		merlon_why_known(why, h, context, sender_is_a, t);
 	else if (sender_is_a >= 0)
-		merlon_why_new(why, h, context, sender_is_a, tcp_loose);
+		merlon_why_new(why, h, context, sender_is_a, t);
 	if (why->given_state < MERLON_CT_STATES) {
 		context->ct_state = why->given_state;
 		why->packet.ct_direction = why->given_direction & 1;
@@ -152,7 +154,7 @@ merlon_inline int merlon_why(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_control *c = merlon_only(control);
-	struct merlon_timeouts *t = merlon_only(timeouts);
+	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_walk *w = merlon_only(walk);
 	struct merlon_why *why = &merlon_asked;
 
@@ -164,7 +166,7 @@ merlon_inline int merlon_why(struct __sk_buff *skb)
 	s->context.hook = why->hook;
 	s->context.iif = why->iif;
 	s->context.oif = why->oif;
-	merlon_why_track(why, &s->headers, &s->context, t, c->flags & MERLON_C_TCP_LOOSE);
+	merlon_why_track(why, &s->headers, &s->context, t);
 	s->direction = why->packet.ct_direction;
 	s->has_direction = merlon_why_has_direction(s->context.ct_state);
 	if (merlon_view(skb) < 0 || merlon_ask() < 0)

@@ -81,7 +81,7 @@ static void fill_view(const struct merlon_explain *explain, const struct merlon_
 int merlon_why_native(const struct merlon_explain *explain, const struct merlon_question *question,
 		      struct merlon_why *why)
 {
-	static const struct merlon_timeouts none;
+	static const struct merlon_trackers trackers = { .tcp_loose = 1 };
 	struct merlon_native *native = NULL;
 	struct merlon_walk walk = { 0 };
 	struct merlon_context context = { 0 };
@@ -99,7 +99,7 @@ int merlon_why_native(const struct merlon_explain *explain, const struct merlon_
 	if (!parse(question, &h)) {
 		merlon_why_lengthen(&h, why->bytes);
 		context.tcp_flags = h.tcp_flags;
-		merlon_why_track(why, &h, &context, &none, 1);
+		merlon_why_track(why, &h, &context, &trackers);
 		merlon_fill_packet(&walk.packet, &h);
 		fill_view(explain, question, why, &context, &walk.packet);
 		walk.now_ns = why->now_ns;

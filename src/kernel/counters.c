@@ -124,12 +124,9 @@ int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_ans
 	return merlon_control_write(dp);
 }
 
-int merlon_dataplane_timeouts(struct merlon_dataplane *dp, const struct merlon_timeouts *timeouts, bool tcp_loose)
+int merlon_dataplane_trackers(struct merlon_dataplane *dp, const struct merlon_trackers *trackers)
 {
 	uint32_t zero = 0;
 
-	if (bpf_map_update_elem(dp->fd[MERLON_MAP_TIMEOUTS], &zero, timeouts, 0) < 0)
-		return -errno;
-	dp->control.flags = (dp->control.flags & ~MERLON_C_TCP_LOOSE) | (tcp_loose ? MERLON_C_TCP_LOOSE : 0);
-	return merlon_control_write(dp);
+	return bpf_map_update_elem(dp->fd[MERLON_MAP_TRACKERS], &zero, trackers, 0) < 0 ? -errno : 0;
 }

@@ -87,8 +87,8 @@ int merlon_dataplane_routes_changed(struct merlon_dataplane *dp);
 int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_answer_to what, const uint64_t *cookies,
 				    size_t n);
 /* As the nf_conntrack sysctls of the caller's namespace have them, or their defaults. */
-void merlon_timeouts_read(struct merlon_timeouts *ret, bool *ret_tcp_loose);
-int merlon_dataplane_timeouts(struct merlon_dataplane *dp, const struct merlon_timeouts *timeouts, bool tcp_loose);
+void merlon_trackers_read(struct merlon_trackers *ret);
+int merlon_dataplane_trackers(struct merlon_dataplane *dp, const struct merlon_trackers *trackers);
 
 int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stats *ret);
 /* Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. */

@@ -190,7 +190,7 @@ static int fill_entry_slots(const struct merlon_bpf *skel)
 
 static int init_control(const struct merlon_bpf *skel)
 {
-	struct merlon_control control = { .version = MERLON_ABI_VERSION, .flags = MERLON_C_TCP_LOOSE };
+	struct merlon_control control = { .version = MERLON_ABI_VERSION };
 	uint32_t zero = 0;
 
 	return bpf_map_update_elem(bpf_map__fd(skel->maps.control), &zero, &control, 0) < 0 ? -errno : 0;
@@ -293,7 +293,7 @@ static int share_maps(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 	} shared[] = {
 		{ skel->maps.image, dp->policy.fd[MERLON_MAP_IMAGE] },
 		{ skel->maps.control, dp->fd[MERLON_MAP_CONTROL] },
-		{ skel->maps.timeouts, dp->fd[MERLON_MAP_TIMEOUTS] },
+		{ skel->maps.trackers, dp->fd[MERLON_MAP_TRACKERS] },
 	};
 	struct bpf_map *map;
 	size_t i;

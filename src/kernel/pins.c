@@ -19,7 +19,7 @@
 static const char *const state_map_name[MERLON_STATE_MAPS] = {
 	[MERLON_MAP_CONTROL] = "control",
 	[MERLON_MAP_ENTRY] = "entry",
-	[MERLON_MAP_TIMEOUTS] = "timeouts",
+	[MERLON_MAP_TRACKERS] = "trackers",
 	[MERLON_MAP_STATS] = "stats",
 	[MERLON_MAP_SESSIONS4] = "sessions4",
 	[MERLON_MAP_SESSIONS6] = "sessions6",

@@ -55,13 +55,10 @@ static int on_sweep(sd_event_source *source, uint64_t due_us, void *context)
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
 	struct merlon_daemon *d = context;
-	struct merlon_timeouts timeouts;
-	bool loose;
 
 	(void)source;
 	(void)info;
-	merlon_timeouts_read(&timeouts, &loose);
-	merlon_dataplane_timeouts(d->dp, &timeouts, loose);
+	merlon_enforce_trackers(d);
 	merlon_links_sync(d);
 	return 0;
 }

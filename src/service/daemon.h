@@ -75,7 +75,7 @@ int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced
 			   struct merlon_diag *diag);
 /* Compiles the ruleset in force anew: for interfaces that its image had no room for, or other addresses. */
 int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag);
-void merlon_enforce_timeouts(struct merlon_daemon *d);
+void merlon_enforce_trackers(struct merlon_daemon *d);
 void merlon_enforced_clear(struct merlon_enforced *enforced);
 
 /* carry.c */

@@ -43,13 +43,12 @@ static uint64_t realtime_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-void merlon_enforce_timeouts(struct merlon_daemon *d)
+void merlon_enforce_trackers(struct merlon_daemon *d)
 {
-	struct merlon_timeouts timeouts;
-	bool loose;
+	struct merlon_trackers trackers;
 
-	merlon_timeouts_read(&timeouts, &loose);
-	merlon_dataplane_timeouts(d->dp, &timeouts, loose);
+	merlon_trackers_read(&trackers);
+	merlon_dataplane_trackers(d->dp, &trackers);
 }
 
 static int swap(struct merlon_daemon *d, struct merlon_enforced *next, bool carry, struct merlon_diag *diag)
@@ -90,7 +89,7 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	r = merlon_state_save(d, next, snapshot, diag);
 	if (r < 0)
 		return r;
-	merlon_enforce_timeouts(d);
+	merlon_enforce_trackers(d);
 	r = merlon_links_attach(d, diag);
 	if (!r)
 		r = swap(d, next, carry, diag);

@@ -252,8 +252,8 @@ static const char *state_of(const struct merlon_session_view *v, uint8_t l4proto
 		"syn_sent2",
 	};
 
-	if (l4proto == IPPROTO_TCP && v->session.tcp_state < MERLON_TCP_STATES)
-		return tcp[v->session.tcp_state];
+	if (l4proto == IPPROTO_TCP && v->session.state < MERLON_TCP_STATES)
+		return tcp[v->session.state];
 	if (v->session.flags & MERLON_S_ASSURED)
 		return "assured";
 	return v->session.flags & MERLON_S_SEEN_REPLY ? "replied" : "unreplied";

@@ -240,7 +240,7 @@ void merlon_policy_resume(struct merlon_daemon *d)
 	struct merlon_diag diag = { 0 };
 	int r;
 
-	merlon_enforce_timeouts(d);
+	merlon_enforce_trackers(d);
 	r = resume(d, &diag);
 	if (r < 0) {
 		if (!diag.n)

@@ -67,8 +67,7 @@ int merlon_plane_open(struct merlon_plane *ret, struct merlon_diag *diag)
 {
 	struct merlon_dataplane_options options = merlon_dataplane_defaults();
 	struct merlon_dataplane_events handler = { on_event, on_reject, ret };
-	struct merlon_timeouts timeouts;
-	bool loose;
+	struct merlon_trackers trackers;
 	int r;
 
 	*ret = (struct merlon_plane){ 0 };
@@ -80,10 +79,10 @@ int merlon_plane_open(struct merlon_plane *ret, struct merlon_diag *diag)
 		r = merlon_answers_open(ret->dp, false, &ret->answers, diag);
 	if (r < 0)
 		goto failed;
-	merlon_timeouts_read(&timeouts, &loose);
+	merlon_trackers_read(&trackers);
 	r = merlon_dataplane_events_open(ret->dp, &handler);
 	if (!r)
-		r = merlon_dataplane_timeouts(ret->dp, &timeouts, loose);
+		r = merlon_dataplane_trackers(ret->dp, &trackers);
 	if (!r)
 		return 0;
 	fail(diag, r, "cannot read the data plane's events", NULL);

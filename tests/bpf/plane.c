@@ -96,6 +96,8 @@ static void set_sizes(struct merlon_bpf *skel, bool kern_ctx)
 
 static void set_slots(struct plane *plane)
 {
+	/* most tests care for flags alone */
+	struct merlon_trackers trackers = { .tcp_loose = 1, .tcp_liberal = 1, .tcp_believe_resets = 1, .tcp_max_retrans = 3 };
 	uint32_t slot, value[] = { PLANE_COUNTERS / 2, PLANE_COUNTERS };
 	int prog[] = { bpf_program__fd(plane->skel->progs.ingress), bpf_program__fd(plane->skel->progs.egress) };
 
@@ -104,7 +106,8 @@ static void set_slots(struct plane *plane)
 		CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.entry), &slot, &prog[slot], 0));
 	}
 	for (slot = 0; slot < MERLON_TIMEOUTS; slot++)
-		plane_timeout(plane, slot, 60000000000ULL);
+		trackers.ns[slot] = 60000000000ULL;
+	plane_trackers(plane, &trackers);
 }
 
 int plane_open(struct plane *plane, bool kern_ctx)
@@ -306,7 +309,7 @@ void plane_rules(struct plane *plane, const struct plane_rule *rule, size_t n, u
 	CHECK(!munmap(at, bytes));
 	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.image), &zero, &fd, 0));
 	close(fd);
-	plane_control(plane, MERLON_C_TCP_LOOSE);
+	plane_control(plane, 0);
 }
 
 static void update_control(struct plane *plane, unsigned flags, unsigned routes)
@@ -325,18 +328,24 @@ void plane_control(struct plane *plane, unsigned flags)
 
 void plane_routes_changed(struct plane *plane)
 {
-	update_control(plane, MERLON_C_TCP_LOOSE, 2);
+	update_control(plane, 0, 2);
 }
 
 void plane_timeout(struct plane *plane, unsigned which, uint64_t ns)
 {
-	struct merlon_timeouts timeouts;
+	struct merlon_trackers trackers;
 	uint32_t zero = 0;
-	int fd = bpf_map__fd(plane->skel->maps.timeouts);
 
-	CHECK(!bpf_map_lookup_elem(fd, &zero, &timeouts));
-	timeouts.ns[which] = ns;
-	CHECK(!bpf_map_update_elem(fd, &zero, &timeouts, 0));
+	CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.trackers), &zero, &trackers));
+	trackers.ns[which] = ns;
+	plane_trackers(plane, &trackers);
+}
+
+void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers)
+{
+	uint32_t zero = 0;
+
+	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.trackers), &zero, trackers, 0));
 }
 
 static struct bpf_map *const *tables(const struct plane *plane, struct bpf_map *ret[4])

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Random sequences of packets over a few flows, forwarded by the kernel, whose nf_conntrack state and direction nft
- * writes into the DSCP field, and given to merlon's egress program: both must see the same in every packet. Sequence
- * numbers are in order and windows not compared (be_liberal); whether the kernel believes a reset depends on numbers,
- * so it is a flow's last packet. MERLON_PACKETS and MERLON_SEED choose length and seed.
+ * writes into the DSCP field, and given to merlon's egress program: both must see the same in every packet. Numbers,
+ * windows and options of TCP are mostly right, often at the edge of it, and sometimes anything. MERLON_PACKETS and
+ * MERLON_SEED choose length and seed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "tests/bpf/packet.h"
+#include "src/kernel/dataplane.h"
 #include "tests/bpf/plane.h"
 
 #define FLOWS 6
@@ -56,11 +57,13 @@ static const struct plane_rule by_state[] = {
 	{ 0, -1, -1, STATES(UNTRACKED), 0, 0, { 7 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 };
 
-/* What one end of a flow has sent and heard. */
+/* What one end of a TCP connection has sent, and would accept. */
 struct end {
-	uint32_t next;
+	uint32_t next;		/* behind what it sent */
 	uint32_t acked;		/* the highest number that it acknowledged */
-	int has_acked;
+	uint16_t window;	/* as it last offered it */
+	uint8_t scale;
+	int opened;		/* it has sent a SYN */
 };
 
 static struct talk {
@@ -69,7 +72,6 @@ static struct talk {
 	struct end end[2];
 	struct frame last[2];
 	int has_last[2];
-	int over;
 	char story[32768];	/* what happened so far, for the report of a difference */
 } talks[FLOWS];
 
@@ -154,34 +156,155 @@ static unsigned any(unsigned n)
 	return rand_r(&seed) % n;
 }
 
-/* Flags that are likely to get somewhere, and now and then any. */
-static uint8_t some_flags(void)
+static int one_in(unsigned n)
 {
-	static const uint8_t likely[] = { F_SYN, F_SYN, F_SYN | F_ACK, F_SYN | F_ACK, F_ACK, F_ACK, F_ACK, F_ACK | F_PSH,
-					  F_FIN | F_ACK, F_FIN | F_ACK, F_RST, F_RST | F_ACK };
+	return !any(n);
+}
 
-	return any(40) ? likely[any(sizeof(likely))] : any(64);
+/* What a connection does next, more or less, and now and then anything. */
+static uint8_t some_flags(const struct talk *talk, int from)
+{
+	static const uint8_t likely[] = { F_SYN, F_SYN | F_ACK, F_ACK, F_ACK, F_ACK | F_PSH, F_FIN | F_ACK, F_FIN | F_ACK,
+					  F_RST, F_RST | F_ACK };
+	const struct end *me = &talk->end[from], *peer = &talk->end[!from];
+
+	if (one_in(60))
+		return any(64);
+	if (one_in(4))
+		return likely[any(sizeof(likely))];
+	if (!me->opened)
+		return peer->opened ? F_SYN | F_ACK : F_SYN;
+	return peer->opened && one_in(12) ? F_FIN | F_ACK : F_ACK;
+}
+
+/* A number at some edge that a tracker could look at. */
+static uint32_t near(uint32_t n)
+{
+	static const uint32_t far[] = { 0, 1, 2, 10, 100, 1000, 8192, 65535, 65536, 66000, 66001, 1U << 20, 1U << 30, 1U << 31 };
+	uint32_t distance = far[any(sizeof(far) / sizeof(far[0]))] + any(3) - 1;
+
+	return any(2) ? n + distance : n - distance;
+}
+
+static uint32_t some_seq(const struct talk *talk, int from)
+{
+	const struct end *me = &talk->end[from], *peer = &talk->end[!from];
+	uint32_t edge = peer->acked + ((uint32_t)peer->window << peer->scale);
+
+	switch (any(16)) {
+	case 0:
+		return near(me->next);
+	case 1:
+		return near(edge);
+	case 2:
+		return edge - any(3);
+	case 3:
+		return peer->acked;
+	case 4:
+		return one_in(4) ? (uint32_t)rand_r(&seed) : one_in(3) ? 0 : me->next - any(100);
+	default:
+		return me->next;
+	}
+}
+
+static uint32_t some_ack(const struct talk *talk, int from)
+{
+	const struct end *me = &talk->end[from], *peer = &talk->end[!from];
+
+	switch (any(16)) {
+	case 0:
+		return near(peer->next);
+	case 1:
+		return near(me->acked);
+	case 2:
+		return one_in(4) ? (uint32_t)rand_r(&seed) : one_in(3) ? 0 : peer->next + 1;
+	default:
+		return peer->next;
+	}
+}
+
+static uint16_t some_window(const struct end *me)
+{
+	static const uint16_t windows[] = { 0, 1, 10, 1000, 8192, 60000, 65535 };
+
+	return me->opened && any(4) ? me->window : windows[any(sizeof(windows) / sizeof(windows[0]))];
+}
+
+/* Options; those of a SYN are remembered. Returns their bytes. */
+static size_t some_options(uint8_t *p, struct talk *talk, int from, int syn, uint32_t ack)
+{
+	size_t n = 0;
+
+	if (any(2))
+		return 0;
+	if (syn && any(2)) {
+		talk->end[from].scale = any(16);
+		memcpy(p + n, "\1\3\3", 3);
+		p[n + 3] = talk->end[from].scale;
+		n += 4;
+	}
+	if (syn && any(2)) {
+		memcpy(p + n, "\4\2\1\1", 4);
+		n += 4;
+	}
+	if (!syn && one_in(3)) {
+		unsigned blocks = 1 + any(3);
+
+		memcpy(p + n, "\1\1\5", 3);
+		p[n + 3] = 2 + 8 * blocks;
+		n += 4;
+		for (unsigned i = 0; i < blocks; i++, n += 8) {
+			put32(p + n, ack + any(500));
+			put32(p + n + 4, any(4) ? ack + any(3000) : near(ack));
+		}
+	} else if (any(2)) {
+		memcpy(p + n, "\1\1\10\12tttteeee", 12);
+		n += 12;
+	}
+	if (n && one_in(10))
+		p[any(n)] = any(12);
+	return n;
+}
+
+static void remember(struct talk *talk, int from, uint8_t flags, uint32_t seq, uint32_t ack, uint16_t window, size_t payload)
+{
+	struct end *me = &talk->end[from];
+	uint32_t end = seq + payload + !!(flags & F_SYN) + !!(flags & F_FIN);
+
+	if (flags & F_RST)
+		return;
+	if ((int32_t)(end - me->next) > 0 && end - me->next < 100000)
+		me->next = end;
+	if (flags & F_ACK)
+		me->acked = ack;
+	if (flags & F_SYN)
+		me->opened = 1;
+	me->window = window;
 }
 
 static struct frame some_tcp(struct talk *talk, int from, const struct flow *flow)
 {
-	struct end *me = &talk->end[from], *peer = &talk->end[!from];
-	uint8_t flags = some_flags();
-	size_t payload = flags & (F_SYN | F_RST) ? 0 : any(3) * 10;
-	struct frame f = frame_tcp(flow, flags, payload);
+	static const size_t sizes[] = { 0, 0, 0, 1, 10, 100, 1300 };
+	uint8_t flags = some_flags(talk, from), options[64];
+	size_t payload = flags & (F_SYN | F_RST) && any(20) ? 0 : sizes[any(7)], n;
+	uint16_t window = some_window(&talk->end[from]);
+	uint32_t seq, ack = flags & F_ACK || one_in(20) ? some_ack(talk, from) : 0;
+	struct frame f;
 
-	/* a reset is believed where it was asked for: at the number that the other end expects */
-	put32(f.data + f.l4 + 4, flags & F_RST && peer->has_acked ? peer->acked : me->next);
-	put32(f.data + f.l4 + 8, flags & F_ACK ? peer->next : 0);
-	put16(f.data + f.l4 + 14, 60000);
-	talk->over = !!(flags & F_RST);
-	if (!talk->over) {
-		me->next += payload + !!(flags & F_SYN) + !!(flags & F_FIN);
-		if (flags & F_ACK) {
-			me->acked = peer->next;
-			me->has_acked = 1;
-		}
-	}
+	/* an end that starts again, mostly with a higher number */
+	if (flags == F_SYN && one_in(3))
+		talk->end[from].next = one_in(3) ? (uint32_t)rand_r(&seed) : talk->end[from].next + any(100000);
+	seq = some_seq(talk, from);
+	if (flags & F_RST && any(2))
+		seq = talk->end[!from].acked;
+	n = some_options(options, talk, from, flags & F_SYN, ack);
+	f = frame_tcp(flow, flags, payload + n);
+	memcpy(f.data + f.l4 + 20, options, n);
+	f.data[f.l4 + 12] = (5 + n / 4) << 4;
+	put32(f.data + f.l4 + 4, seq);
+	put32(f.data + f.l4 + 8, ack);
+	put16(f.data + f.l4 + 14, window);
+	remember(talk, from, flags, seq, ack, window, payload);
 	return f;
 }
 
@@ -212,8 +335,11 @@ static struct frame some_packet(struct talk *talk, int from)
 	struct flow flow = from ? reversed(&talk->flow) : talk->flow;
 	struct frame f;
 
-	if (talk->has_last[!from] && !any(8))
+	if (talk->has_last[!from] && one_in(12))
 		return some_error(talk, from, &flow);
+	/* once more */
+	if (talk->has_last[from] && one_in(10))
+		return talk->last[from];
 	if (talk->proto == 6)
 		f = some_tcp(talk, from, &flow);
 	else if (talk->proto == 17)
@@ -235,8 +361,8 @@ static void reset_talk(int i)
 	memset(talk, 0, sizeof(*talk));
 	talk->flow = (struct flow){ ends[i & 1][0], ends[i & 1][1], ++port, 80 + i };
 	talk->proto = protos[any(4)];
-	talk->end[0].next = rand_r(&seed);
-	talk->end[1].next = rand_r(&seed);
+	for (int e = 0; e < 2; e++)
+		talk->end[e].next = one_in(4) ? -any(3000) : (uint32_t)rand_r(&seed) * 2;
 }
 
 /* The Ethernet destination is the router. */
@@ -252,6 +378,11 @@ static int same(int kernel, int merlon, int cached)
 	return kernel == merlon;
 }
 
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
+}
+
 static void tell(struct talk *talk, const struct frame *f, int from, int kernel, int merlon)
 {
 	size_t n = strlen(talk->story);
@@ -259,9 +390,9 @@ static void tell(struct talk *talk, const struct frame *f, int from, int kernel,
 
 	if (n > sizeof(talk->story) - 200)
 		n = 0;
-	snprintf(talk->story + n, sizeof(talk->story) - n, "  %s proto %d bytes %02x%02x flags %02x seq %u ack %u: %s | %s\n",
-		 from ? "<" : ">", f->v6 ? f->data[ETH + 6] : f->data[ETH + 9], p[0], p[1], p[13],
-		 p[4] << 24 | p[5] << 16 | p[6] << 8 | p[7], p[8] << 24 | p[9] << 16 | p[10] << 8 | p[11], meaning[kernel],
+	snprintf(talk->story + n, sizeof(talk->story) - n, "  %s proto %d bytes %02x%02x flags %02x seq %u ack %u win %u, %zu of %d: %s | %s\n",
+		 from ? "<" : ">", f->v6 ? f->data[ETH + 6] : f->data[ETH + 9], p[0], p[1], p[13], get32(p + 4),
+		 get32(p + 8), p[14] << 8 | p[15], f->bytes - f->l4, p[12] >> 4 << 2, meaning[kernel],
 		 merlon < 0 ? "several" : meaning[merlon]);
 }
 
@@ -273,7 +404,7 @@ static void compare(int packets, int cached)
 		int which = any(FLOWS), from = any(2), kernel, merlon;
 		struct frame f;
 
-		if (!any(60) || talks[which].over)
+		if (one_in(80))
 			reset_talk(which);
 		f = some_packet(&talks[which], from);
 		to_router(&f, from);
@@ -312,9 +443,9 @@ static int group_set_up(void **state)
 		"ip neigh add 198.51.100.9 lladdr 02:00:00:00:00:99 dev m1", "ip neigh add 192.0.2.200 lladdr 02:00:00:00:00:98 dev m0",
 		"ip neigh add 2001:db8:1::9 lladdr 02:00:00:00:00:99 dev m1",
 		"ip neigh add 2001:db8::200 lladdr 02:00:00:00:00:98 dev m0",
-		"echo 1 >/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal",
 		"echo 0 >/proc/sys/net/netfilter/nf_conntrack_checksum",
 	};
+	struct merlon_trackers trackers;
 	int r = plane_open(&plane, false);
 
 	(void)state;
@@ -327,8 +458,8 @@ static int group_set_up(void **state)
 	}
 	for (size_t i = 1; i < sizeof(commands) / sizeof(commands[0]); i++)
 		run_command(commands[i]);
-	for (unsigned t = 0; t < MERLON_TIMEOUTS; t++)
-		plane_timeout(&plane, t, 30000000000ULL);
+	merlon_trackers_read(&trackers);
+	plane_trackers(&plane, &trackers);
 	near_fd = packet_socket("m0p");
 	far_fd = packet_socket("m1p");
 	return 0;

@@ -98,7 +98,7 @@ static uint8_t tcp_state(const struct flow *flow)
 	struct merlon_session session;
 
 	assert_true(plane_session(&plane, strchr(flow->saddr, ':') ? MERLON_IPV6 : MERLON_IPV4, &session));
-	return session.tcp_state;
+	return session.state;
 }
 
 static void open_tcp(const struct flow *flow)
@@ -417,7 +417,7 @@ static void audit_lets_pass(void **state)
 
 	(void)state;
 	RULES(host, MERLON_DROP);
-	plane_control(&plane, MERLON_C_AUDIT | MERLON_C_TCP_LOOSE);
+	plane_control(&plane, MERLON_C_AUDIT);
 	plane_events(&plane, &event);
 	web.dport = 80;
 	assert_int_equal(host_tcp(&web, F_SYN), PLANE_PASS);

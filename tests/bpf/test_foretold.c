@@ -75,7 +75,7 @@ static int foretell(const struct merlon_question *q, int out, struct merlon_why 
 	__u8 bytes[MERLON_QUESTION_BYTES];
 	struct merlon_buffer buffer = { bytes, merlon_question_packet(q, bytes) };
 	struct merlon_context context = { 0 };
-	struct merlon_timeouts timeouts;
+	struct merlon_trackers timeouts;
 	struct merlon_control control;
 	struct merlon_headers h;
 	union merlon_tuple tuple;
@@ -83,7 +83,7 @@ static int foretell(const struct merlon_question *q, int out, struct merlon_why 
 
 	assert_int_equal(merlon_parse(&buffer, MERLON_IPV4, buffer.bytes, &h), 0);
 	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(plane.skel->maps.control), &zero, &control), 0);
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(plane.skel->maps.timeouts), &zero, &timeouts), 0);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(plane.skel->maps.trackers), &zero, &timeouts), 0);
 	merlon_why_ask(q, out ? MERLON_OUTPUT : MERLON_INPUT, why);
 	why->now_ns = merlon_now_ns();
 	if (!merlon_why_tuple(q, &tuple))
@@ -95,7 +95,7 @@ static int foretell(const struct merlon_question *q, int out, struct merlon_why 
 	context.iif = out ? 0 : plane.veth;
 	context.oif = out ? plane.veth : 0;
 	context.tcp_flags = h.tcp_flags;
-	merlon_why_track(why, &h, &context, &timeouts, control.flags & MERLON_C_TCP_LOOSE);
+	merlon_why_track(why, &h, &context, &timeouts);
 	return context.ct_state;
 }
 

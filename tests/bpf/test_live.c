@@ -188,7 +188,7 @@ static void tcp_over_loopback(void **state)
 		assert_int_equal(write(client, "x", 1), 1);
 		assert_int_equal(read(server, &c, 1), 1);
 		assert_true(plane_session(&plane, i, &session));
-		assert_int_equal(session.tcp_state, MERLON_TCP_ESTABLISHED);
+		assert_int_equal(session.state, MERLON_TCP_ESTABLISHED);
 		close(client);
 		assert_int_equal(read(server, &c, 1), 0);
 		close(server);
@@ -199,7 +199,7 @@ static void tcp_over_loopback(void **state)
 		assert_int_equal(plane_counter(&plane, 2) - before.n[2], plane_counter(&plane, 5) - before.n[5]);
 		assert_true(plane_session(&plane, i, &session));
 		/* one FIN of each end: counted twice, it would be LAST_ACK after the first */
-		assert_int_equal(session.tcp_state, MERLON_TCP_TIME_WAIT);
+		assert_int_equal(session.state, MERLON_TCP_TIME_WAIT);
 	}
 }
 

@@ -236,7 +236,7 @@ static void sessions_are_copies(void **state)
 	merlon_why_ask(&q, MERLON_INPUT, &why);
 	why.iif = LOOPBACK;
 	why.has_session = 1;
-	why.session = (struct merlon_session){ .tcp_state = MERLON_TCP_ESTABLISHED, .flags = MERLON_S_ORIG_IS_A |
+	why.session = (struct merlon_session){ .state = MERLON_TCP_ESTABLISHED, .flags = MERLON_S_ORIG_IS_A |
 					       MERLON_S_SEEN_REPLY | MERLON_S_ASSURED, .expires_ns = ~0ULL };
 	why.session.decision[MERLON_ORIGINAL][MERLON_INGRESS] = (struct merlon_decision){
 		.generation = merlon_dataplane_generation(dp), .iif = LOOPBACK, .hook = MERLON_INPUT,

@@ -19,7 +19,7 @@ static const struct flow flows[] = {
 };
 #define N_FLOWS (sizeof(flows) / sizeof(flows[0]))
 
-static struct merlon_timeouts timeouts;
+static struct merlon_trackers timeouts;
 
 static struct merlon_headers headers(const struct frame *f)
 {

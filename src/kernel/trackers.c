@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "bpf/tcp.h"
 #include "src/kernel/dataplane.h"
 #include "src/util/cleanup.h"
 
-/* Seconds, as net/netfilter/nf_conntrack_proto_{tcp,udp,icmp,icmpv6,generic}.c of Linux 6.18 has them. */
+/* Seconds, as net/netfilter/nf_conntrack_proto_{tcp,udp,icmp,icmpv6,gre,generic}.c of Linux 6.18 has them. */
 static const struct {
 	unsigned index;
 	const char *sysctl;
@@ -27,8 +28,12 @@ static const struct {
 	{ MERLON_T_UDP_STREAM, "udp_timeout_stream", 120 },
 	{ MERLON_T_ICMP, "icmp_timeout", 30 },
 	{ MERLON_T_ICMPV6, "icmpv6_timeout", 30 },
+	{ MERLON_T_GRE, "gre_timeout", 30 },
+	{ MERLON_T_GRE_STREAM, "gre_timeout_stream", 180 },
 	{ MERLON_T_GENERIC, "generic_timeout", 600 },
 };
+
+#define SYSCTLS "/proc/sys/net/netfilter/"
 
 static unsigned read_sysctl(const char *name, unsigned otherwise)
 {
@@ -36,18 +41,31 @@ static unsigned read_sysctl(const char *name, unsigned otherwise)
 	char path[128];
 	unsigned value;
 
-	snprintf(path, sizeof(path), "/proc/sys/net/netfilter/nf_conntrack_%s", name);
+	snprintf(path, sizeof(path), SYSCTLS "nf_conntrack_%s", name);
 	f = fopen(path, "re");
 	return f && fscanf(f, "%u", &value) == 1 ? value : otherwise;
 }
 
-void merlon_timeouts_read(struct merlon_timeouts *ret, bool *ret_tcp_loose)
+/* A tracker that the kernel was built without has no sysctls; while nf_conntrack is not loaded none has. */
+static bool has_tracker(const char *sysctl)
 {
-	struct merlon_timeouts t = { 0 };
+	return read_sysctl(sysctl, 0) || access(SYSCTLS "nf_conntrack_generic_timeout", F_OK) < 0;
+}
+
+void merlon_trackers_read(struct merlon_trackers *ret)
+{
+	struct merlon_trackers t = { 0 };
+	unsigned retrans = read_sysctl("tcp_max_retrans", 3);
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(timeout); i++)
 		t.ns[timeout[i].index] = read_sysctl(timeout[i].sysctl, timeout[i].default_s) * 1000000000ULL;
+	t.tcp_loose = read_sysctl("tcp_loose", 1) != 0;
+	t.tcp_liberal = read_sysctl("tcp_be_liberal", 0) != 0;
+	t.tcp_believe_resets = read_sysctl("tcp_ignore_invalid_rst", 0) != 0;
+	t.tcp_max_retrans = retrans < 255 ? retrans : 255;
+	t.checksum = read_sysctl("checksum", 1) != 0;
+	t.has_sctp = has_tracker("sctp_timeout_established");
+	t.has_gre = has_tracker("gre_timeout");
 	*ret = t;
-	*ret_tcp_loose = read_sysctl("tcp_loose", 1) != 0;
 }
