@@ -21,8 +21,6 @@ static const struct {
 } limits[] = {
 	{ "nat", "packets are judged before DNAT and after SNAT, unlike in nf_tables: apply refuses a ruleset with NAT", HAS_NAT },
 	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT },
-	{ "tcp-window", "TCP windows are not tracked: a segment or RST outside of the window is established, not invalid",
-	  HAS_STATE },
 	{ "l4-checksum", "checksums of TCP, UDP and ICMP are not verified (as with nf_conntrack_checksum=0)", HAS_STATE },
 	{ "protocol-state", "SCTP, DCCP and GRE are tracked by addresses and ports alone, without their own states", HAS_STATE },
 	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "

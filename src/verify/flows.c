@@ -111,6 +111,7 @@ void merlon_say(struct merlon_packets *p, struct merlon_ends *ends, const struct
 	int side = speech->side;
 	struct merlon_details d = merlon_ends_details(ends, side);
 	struct merlon_intent *intent = &ends->side[side];
+	uint32_t next;
 
 	if (speech->bytes || intent->l4proto != IPPROTO_TCP) {
 		d.body = data;
@@ -119,13 +120,16 @@ void merlon_say(struct merlon_packets *p, struct merlon_ends *ends, const struct
 	intent->tcp_flags = speech->flags;
 	if (speech->again)
 		d.seq--;
+	next = d.seq + speech->bytes + !!(speech->flags & MERLON_SYN) + !!(speech->flags & MERLON_FIN);
+	if (speech->ahead)
+		*(merlon_random_percent(&p->random, 50) ? &d.seq : &d.ack) += speech->ahead;
 	if (!(speech->flags & MERLON_ACK))
 		d.ack = 0;
-	merlon_emit_limited(p, intent, &d, speech->note, speech->limit);
+	merlon_emit(p, intent, &d, speech->note);
 	if (intent->l4proto != IPPROTO_TCP)
 		ends->sequence += side;
 	if (!speech->again && sensible(speech->flags))
-		ends->seq[side] = d.seq + speech->bytes + !!(speech->flags & MERLON_SYN) + !!(speech->flags & MERLON_FIN);
+		ends->seq[side] = next;
 	ends->heard[!side] = ends->seq[side];
 }
 

@@ -31,8 +31,8 @@ struct merlon_speech {
 	uint8_t side, flags;
 	uint16_t bytes;
 	bool again;
+	int32_t ahead;		/* of the right sequence number, or of the one that is acknowledged; the next segment has right ones */
 	const char *note;
-	enum merlon_frame_limit limit;
 };
 void merlon_say(struct merlon_packets *p, struct merlon_ends *ends, const struct merlon_speech *speech);
 /* The details that a packet of this side has now. */

@@ -60,7 +60,6 @@ enum merlon_frame_limit {
 	MERLON_LIMIT_AFTER_ROUTING,	/* the stack answers a forwarded packet before the egress hook sees it */
 	MERLON_LIMIT_REJECT_CHECKSUM,	/* a packet with a wrong checksum is rejected: nf_tables does not answer */
 	MERLON_LIMIT_STACK_CHECKS,	/* the stack discards the packet before it asks a hook: options, addresses that are no host's */
-	MERLON_LIMIT_TCP_WINDOW,	/* segments that need not fit the window */
 	MERLON_LIMIT_PARSER,		/* dropped by the parser: ICMP of one byte, more than eight extension headers */
 	MERLON_FRAME_LIMITS,
 };

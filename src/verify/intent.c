@@ -125,7 +125,7 @@ static void write_transport(const struct merlon_intent *intent, const struct mer
 		put32(p + 8, d->ack);
 		p[12] = 5 << 4;
 		p[13] = intent->tcp_flags;
-		put16(p + 14, 29200);
+		put16(p + 14, MERLON_WINDOW);
 		break;
 	case IPPROTO_UDP:
 		put16(p + 4, n > 0xffff ? 0 : n);

@@ -35,6 +35,8 @@ struct merlon_intent {
 };
 
 /* What the bytes of a packet have beyond its intent. All zero is plain. */
+#define MERLON_WINDOW 29200	/* of every TCP segment, not scaled */
+
 struct merlon_details {
 	uint32_t seq, ack;
 	uint16_t id, sequence;		/* ICMP echo */

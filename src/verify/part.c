@@ -193,20 +193,6 @@ static bool is_martian(const struct merlon_run *run, const struct merlon_frame *
 	return bytes >= sizeof(struct ip6_hdr) && is_martian6(ip + 8, ip + 24);
 }
 
-/* A connection of a port with itself: to nf_conntrack its ends have one window, and what is outside is invalid. */
-static bool is_own_reply(const struct merlon_run *run, const struct merlon_frame *f)
-{
-	size_t at = network_of(run, f), bytes = f->bytes - at;
-	const uint8_t *ip = f->data + at;
-	bool v4 = ip[0] >> 4 == 4;
-	size_t header = v4 ? (ip[0] & 0xf) * 4U : sizeof(struct ip6_hdr);
-
-	if (bytes < (v4 ? sizeof(struct iphdr) : sizeof(struct ip6_hdr)) ||
-	    memcmp(ip + (v4 ? 12 : 8), ip + (v4 ? 16 : 24), v4 ? 4 : 16))
-		return false;
-	return (v4 ? ip[9] : ip[6]) == IPPROTO_TCP && bytes >= header + 4 && !memcmp(ip + header, ip + header + 2, 2);
-}
-
 static enum merlon_frame_limit limit_of(const struct merlon_run *run, const struct merlon_frame *f)
 {
 	if (f->bytes <= network_of(run, f) || f->limit != MERLON_LIMIT_NONE)
@@ -215,7 +201,7 @@ static enum merlon_frame_limit limit_of(const struct merlon_run *run, const stru
 		return MERLON_LIMIT_FRAGMENTS;
 	if (is_cut_short(run, f) || is_martian(run, f))
 		return MERLON_LIMIT_STACK_CHECKS;
-	return is_own_reply(run, f) ? MERLON_LIMIT_TCP_WINDOW : MERLON_LIMIT_NONE;
+	return MERLON_LIMIT_NONE;
 }
 
 bool merlon_run_is_piece(const struct merlon_run *run, const struct merlon_frame *f)

@@ -29,7 +29,6 @@ const char *merlon_verify_limit(enum merlon_frame_limit limit)
 		[MERLON_LIMIT_AFTER_ROUTING] = "forward-route",
 		[MERLON_LIMIT_REJECT_CHECKSUM] = "reject-checksum",
 		[MERLON_LIMIT_STACK_CHECKS] = "stack-checks",
-		[MERLON_LIMIT_TCP_WINDOW] = "tcp-window",
 		[MERLON_LIMIT_PARSER] = "parser",
 	};
 

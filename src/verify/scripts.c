@@ -17,7 +17,6 @@ struct step {
 
 struct play {
 	const char *note;
-	enum merlon_frame_limit limit;
 	struct step step[SCRIPT_STEPS];	/* ends with flags 0xff */
 };
 
@@ -35,36 +34,36 @@ struct play {
 #define END { 0, 0xff, 0 }
 
 static const struct play tcp_play[] = {
-	{ "open, talk, close", 0, { OPEN, TALK, CLOSE, TALK, END } },
-	{ "closed by the other end", 0, { OPEN, TALK, { B, F | K, 0 }, { A, F | K, 0 }, { B, K, 0 }, { A, P | K, 20 }, END } },
-	{ "reset by the originator", 0, { OPEN, TALK, { A, R | K, 0 }, { A, P | K, 20 }, { B, K, 0 }, END } },
-	{ "reset by the other end", 0, { OPEN, { B, R, 0 }, { A, P | K, 20 }, { B, K, 0 }, END } },
-	{ "refused", 0, { { A, S, 0 }, { B, R | K, 0 }, { A, K, 0 }, { B, K, 0 }, END } },
-	{ "opened again after a reset", 0, { OPEN, { A, R, 0 }, OPEN, TALK, END } },
-	{ "opened again after closing", 0, { OPEN, CLOSE, OPEN, TALK, END } },
-	{ "picked up in the middle", 0, { TALK, CLOSE, END } },
-	{ "picked up at its end", 0, { { A, F | K, 0 }, { B, K, 0 }, { A, K, 0 }, END } },
-	{ "an answer to nothing", 0, { { B, S | K, 0 }, { A, K, 0 }, { B, K, 0 }, END } },
-	{ "SYN and silence", 0, { { A, S, 0 }, { A, K, 0 }, { A, P | K, 5 }, { B, K, 0 }, END } },
-	{ "simultaneous open", 0,
+	{ "open, talk, close", { OPEN, TALK, CLOSE, TALK, END } },
+	{ "closed by the other end", { OPEN, TALK, { B, F | K, 0 }, { A, F | K, 0 }, { B, K, 0 }, { A, P | K, 20 }, END } },
+	{ "reset by the originator", { OPEN, TALK, { A, R | K, 0 }, { A, P | K, 20 }, { B, K, 0 }, END } },
+	{ "reset by the other end", { OPEN, { B, R, 0 }, { A, P | K, 20 }, { B, K, 0 }, END } },
+	{ "refused", { { A, S, 0 }, { B, R | K, 0 }, { A, K, 0 }, { B, K, 0 }, END } },
+	{ "opened again after a reset", { OPEN, { A, R, 0 }, OPEN, TALK, END } },
+	{ "opened again after closing", { OPEN, CLOSE, OPEN, TALK, END } },
+	{ "picked up in the middle", { TALK, CLOSE, END } },
+	{ "picked up at its end", { { A, F | K, 0 }, { B, K, 0 }, { A, K, 0 }, END } },
+	{ "an answer to nothing", { { B, S | K, 0 }, { A, K, 0 }, { B, K, 0 }, END } },
+	{ "SYN and silence", { { A, S, 0 }, { A, K, 0 }, { A, P | K, 5 }, { B, K, 0 }, END } },
+	{ "simultaneous open",
 	  { { A, S, 0 }, { B, S, 0 }, { A, S | K, AGAIN }, { B, S | K, AGAIN }, { A, K, 0 }, { B, K, 0 }, TALK, END } },
-	{ "half closed", 0,
+	{ "half closed",
 	  { OPEN, { A, F | K, 0 }, { B, K, 0 }, { B, P | K, 300 }, { A, K, 0 }, { B, P | K, 30 }, { B, F | K, 0 }, { A, K, 0 }, END } },
-	{ "flags that make no sense", 0,
+	{ "flags that make no sense",
 	  { OPEN, { A, 0, 0 }, { B, S | F, 0 }, { A, F, 0 }, { A, F | P | U, 0 }, { A, S | R, 0 }, TALK, END } },
-	{ "SYN in an open connection", 0, { OPEN, TALK, { A, S, AGAIN }, { B, K, 0 }, { A, K, 0 }, TALK, END } },
-	{ "SYN of the other end", 0, { OPEN, TALK, { B, S, AGAIN }, { A, K, 0 }, TALK, END } },
-	{ "urgent and explicit congestion", 0,
+	{ "SYN in an open connection", { OPEN, TALK, { A, S, AGAIN }, { B, K, 0 }, { A, K, 0 }, TALK, END } },
+	{ "SYN of the other end", { OPEN, TALK, { B, S, AGAIN }, { A, K, 0 }, TALK, END } },
+	{ "urgent and explicit congestion",
 	  { OPEN, { A, K | U | P, 3 }, { B, K | MERLON_ECE, 0 }, { A, K | MERLON_CWR, 2 }, { B, K, 0 }, END } },
-	{ "reset in the middle of nothing", 0, { { A, R, 0 }, { A, R | K, 0 }, { B, R, 0 }, { A, S, 0 }, END } },
+	{ "reset in the middle of nothing", { { A, R, 0 }, { A, R | K, 0 }, { B, R, 0 }, { A, S, 0 }, END } },
 };
 
 /* Datagrams and questions: flags mean nothing. */
 static const struct play datagram_play[] = {
-	{ "question and answer", 0, { { A, 0, 1 }, { B, 0, 2 }, { A, 0, 30 }, { B, 0, 400 }, { A, 0, 30 }, END } },
-	{ "the other end first", 0, { { B, 0, 2 }, { A, 0, 1 }, { B, 0, 2 }, { A, 0, 1 }, END } },
-	{ "one way", 0, { { A, 0, 0 }, { A, 0, 8 }, { A, 0, 64 }, END } },
-	{ "many answers", 0, { { A, 0, 5 }, { B, 0, 5 }, { B, 0, 500 }, { B, 0, 5 }, { A, 0, 5 }, END } },
+	{ "question and answer", { { A, 0, 1 }, { B, 0, 2 }, { A, 0, 30 }, { B, 0, 400 }, { A, 0, 30 }, END } },
+	{ "the other end first", { { B, 0, 2 }, { A, 0, 1 }, { B, 0, 2 }, { A, 0, 1 }, END } },
+	{ "one way", { { A, 0, 0 }, { A, 0, 8 }, { A, 0, 64 }, END } },
+	{ "many answers", { { A, 0, 5 }, { B, 0, 5 }, { B, 0, 500 }, { B, 0, 5 }, { A, 0, 5 }, END } },
 };
 #undef A
 #undef B
@@ -117,7 +116,7 @@ static bool go_on(struct merlon_packets *p, struct merlon_script *script)
 	const struct step *step = &script->play->step[script->at++];
 	bool again = step->bytes == AGAIN;
 	struct merlon_speech speech = { .side = step->side, .flags = step->flags, .bytes = again ? 0 : step->bytes, .again = again,
-					.note = script->play->note, .limit = script->play->limit };
+					.note = script->play->note };
 
 	merlon_say(p, &script->ends, &speech);
 	return script->play->step[script->at].flags == 0xff;
@@ -187,23 +186,27 @@ static void elsewhere(struct merlon_packets *p, struct merlon_ends *ends, struct
 	*intent = keep;
 }
 
-/* One more packet of the flow; true: from here on its sequence numbers need not fit. */
-static bool vary_flags(struct merlon_packets *p, struct merlon_ends *ends, struct merlon_speech *speech)
+/* One more packet of the flow, which may end there. */
+static void vary_flags(struct merlon_packets *p, struct merlon_ends *ends, struct merlon_speech *speech)
 {
 	static const uint8_t harmless[] = {
 		MERLON_ACK, MERLON_PSH | MERLON_ACK, MERLON_ACK | MERLON_URG, 0, MERLON_SYN | MERLON_FIN, MERLON_ACK | MERLON_ECE,
 	};
 	static const uint8_t walk[] = { MERLON_SYN, MERLON_SYN | MERLON_ACK, MERLON_FIN | MERLON_ACK, MERLON_RST, MERLON_RST | MERLON_ACK };
+	/* the window is MERLON_WINDOW everywhere; the kernel's for old acknowledgments is 66000 */
+	static const int32_t edge[] = { -1, 1, -300, MERLON_WINDOW - 1, MERLON_WINDOW, MERLON_WINDOW + 1, -MERLON_WINDOW, -MERLON_WINDOW - 1,
+					66000, -66000, -66002, 1 << 20, 1 << 30, -(1 << 30) };
 	bool walks = merlon_random_percent(&p->random, 20);
 
 	speech->flags = walks ? walk[merlon_random_below(&p->random, ARRAY_SIZE(walk))] :
 				harmless[merlon_random_below(&p->random, ARRAY_SIZE(harmless))];
 	speech->bytes = speech->flags & MERLON_PSH ? 1 + merlon_random_below(&p->random, 300) : 0;
 	speech->note = "flow with other flags";
-	if (walks)
-		speech->limit = MERLON_LIMIT_TCP_WINDOW;
+	if (merlon_random_percent(&p->random, 30)) {
+		speech->ahead = edge[merlon_random_below(&p->random, ARRAY_SIZE(edge))];
+		speech->note = "flow with a number out of order";
+	}
 	merlon_say(p, ends, speech);
-	return walks;
 }
 
 void merlon_vary(struct merlon_packets *p)
@@ -211,7 +214,6 @@ void merlon_vary(struct merlon_packets *p)
 	struct merlon_intent opener;
 	struct merlon_ends ends;
 	unsigned n = 4 + merlon_random_below(&p->random, 8);
-	bool walked = false;
 
 	if (!random_opener(p, &opener))
 		return;
@@ -221,15 +223,14 @@ void merlon_vary(struct merlon_packets *p)
 	while (n--) {
 		int side = merlon_random_below(&p->random, 2);
 		unsigned kind = merlon_random_below(&p->random, 10);
-		struct merlon_speech speech = { .side = side, .flags = MERLON_ACK, .note = "flow again",
-						.limit = walked ? MERLON_LIMIT_TCP_WINDOW : MERLON_LIMIT_NONE };
+		struct merlon_speech speech = { .side = side, .flags = MERLON_ACK, .note = "flow again" };
 
 		if (kind >= 3 && kind < 6) {
 			elsewhere(p, &ends, &speech);
 			continue;
 		}
 		if (kind >= 6 && kind < 8) {
-			walked |= vary_flags(p, &ends, &speech);
+			vary_flags(p, &ends, &speech);
 			continue;
 		}
 		if (kind >= 8) {

@@ -70,8 +70,6 @@ static const struct {
 	{ "ipv6/auto_flowlabels", "0", false },
 	/* what merlon does not do, and says so: see merlon(8) */
 	{ "netfilter/nf_conntrack_checksum", "0", false },
-	{ "netfilter/nf_conntrack_tcp_be_liberal", "1", false },
-	{ "netfilter/nf_conntrack_tcp_ignore_invalid_rst", "1", false },	/* since 6.0, an effect of windows too */
 	{ "netfilter/nf_conntrack_frag6_timeout", "86400", false },
 	{ "netfilter/nf_conntrack_frag6_high_thresh", "1000000000", false },
 };

@@ -31,7 +31,6 @@ BUILD = os.environ.get('MERLON_TOP_BUILDDIR') or f'{TOP}/build'
 LIMITS = {
     'l4-checksum': 'transport checksums are not verified: as nf_conntrack_checksum=0 (rule 12)',
     'fragments': 'at TC fragments are judged one by one, nf_tables sees whole datagrams (rule 13)',
-    'tcp-window': 'sequence numbers are not checked against windows (bpf/tcp.h)',
     'after-routing': 'FORWARD is judged at egress: the stack has decremented the TTL before, and answers first (rule 3)',
     'stack-checks': 'INPUT is judged before the stack has looked at options, extension headers and impossible addresses (rule 3)',
     'protocol-state': 'SCTP, DCCP and GRE have trackers of their own in nf_conntrack; here they are tracked by tuple',

@@ -48,8 +48,8 @@ static void test_only_what_concerns(void **state)
 	struct one o;
 
 	(void)state;
-	assert_true(names(one(&o, MERLON_INPUT, ct), "tcp-window"));
-	assert_false(names(one(&o, MERLON_INPUT, port), "tcp-window"));
+	assert_true(names(one(&o, MERLON_INPUT, ct), "l4-checksum"));
+	assert_false(names(one(&o, MERLON_INPUT, port), "l4-checksum"));
 	assert_true(names(one(&o, MERLON_INPUT, port), "fragments"));
 	assert_true(names(one(&o, MERLON_INPUT, reject), "reject-daemon"));
 	assert_false(names(one(&o, MERLON_INPUT, ct), "reject-daemon"));
