@@ -191,8 +191,12 @@ static int fill_entry_slots(const struct merlon_bpf *skel)
 static int init_control(const struct merlon_bpf *skel)
 {
 	struct merlon_control control = { .version = MERLON_ABI_VERSION };
+	struct merlon_trackers trackers;
 	uint32_t zero = 0;
 
+	merlon_trackers_read(&trackers);
+	if (bpf_map_update_elem(bpf_map__fd(skel->maps.trackers), &zero, &trackers, 0) < 0)
+		return -errno;
 	return bpf_map_update_elem(bpf_map__fd(skel->maps.control), &zero, &control, 0) < 0 ? -errno : 0;
 }
 

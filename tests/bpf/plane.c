@@ -333,12 +333,19 @@ void plane_routes_changed(struct plane *plane)
 
 void plane_timeout(struct plane *plane, unsigned which, uint64_t ns)
 {
+	struct merlon_trackers trackers = plane_trackers_now(plane);
+
+	trackers.ns[which] = ns;
+	plane_trackers(plane, &trackers);
+}
+
+struct merlon_trackers plane_trackers_now(const struct plane *plane)
+{
 	struct merlon_trackers trackers;
 	uint32_t zero = 0;
 
 	CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.trackers), &zero, &trackers));
-	trackers.ns[which] = ns;
-	plane_trackers(plane, &trackers);
+	return trackers;
 }
 
 void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers)

@@ -54,6 +54,7 @@ void plane_close(struct plane *plane);
 void plane_rules(struct plane *plane, const struct plane_rule *rule, size_t n, uint8_t policy);
 void plane_control(struct plane *plane, unsigned flags);
 void plane_routes_changed(struct plane *plane);
+struct merlon_trackers plane_trackers_now(const struct plane *plane);
 void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers);
 void plane_timeout(struct plane *plane, unsigned which, uint64_t ns);
 void plane_forget(struct plane *plane);

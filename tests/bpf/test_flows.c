@@ -186,6 +186,7 @@ static void tcp_out_of_place(void **state)
 					 F_RST, F_RST | F_ACK };
 	const struct flow *flow = &flows[0];
 	struct flow back = reversed(flow);
+	struct merlon_trackers trackers;
 
 	(void)state;
 	RULES(by_state, MERLON_DROP);
@@ -198,9 +199,13 @@ static void tcp_out_of_place(void **state)
 	assert_int_equal(tcp_in(&back, F_ACK, 10), MERLON_CT_ESTABLISHED);
 	assert_int_equal(tcp_in(flow, F_ACK, 10), MERLON_CT_ESTABLISHED);
 	plane_forget(&plane);
-	plane_control(&plane, 0);
+	trackers = plane_trackers_now(&plane);
+	trackers.tcp_loose = 0;
+	plane_trackers(&plane, &trackers);
 	assert_int_equal(tcp_in(flow, F_ACK, 10), MERLON_CT_INVALID);
 	assert_int_equal(tcp_in(flow, F_SYN, 0), MERLON_CT_NEW);
+	trackers.tcp_loose = 1;
+	plane_trackers(&plane, &trackers);
 	plane_forget(&plane);
 }
 
