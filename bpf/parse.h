@@ -374,8 +374,14 @@ merlon_inline __u32 merlon_sack_edge(const struct merlon_option_walk *w, __u32 b
 merlon_global int merlon_read_options(merlon_source *source, __u32 offset, __u32 bytes, struct merlon_tcp_options *ret)
 {
 	struct merlon_option_walk w = { .bytes = bytes, .ret = ret };
+	__u32 words = bytes / 4 - 1;
 
-	if (!ret || !bytes || bytes > MERLON_TCP_OPTIONS_BYTES || merlon_read(source, offset, w.raw, bytes))
+	if (!ret || words >= MERLON_TCP_OPTIONS_BYTES / 4)
+		return -1;
+	/* what the verifier of 6.1 can follow: 4 to 64 bytes */
+	merlon_opaque(words);
+	words &= 15;
+	if (merlon_read(source, offset, w.raw, (words + 1) * 4))
 		return -1;
 	ret->flags = MERLON_TCP_OPTIONS;
 	merlon_repeat(MERLON_TCP_OPTIONS_BYTES, merlon_option_step, &w);

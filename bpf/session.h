@@ -217,6 +217,7 @@ merlon_inline __u64 merlon_timeout_ns(const struct merlon_trackers *trackers, co
 {
 	__u32 which = merlon_timeout_of(session, l4proto, now);
 
+	merlon_opaque(which);
 	return trackers->ns[which < MERLON_TIMEOUTS ? which : MERLON_T_GENERIC];
 }
 

@@ -451,9 +451,12 @@ merlon_inline enum merlon_tcp_reset merlon_tcp_judge_reset(const struct merlon_s
 merlon_inline __u64 merlon_tcp_timeout_ns(const struct merlon_trackers *t, const struct merlon_session *session, __u8 kind)
 {
 	const struct merlon_tcp *tcp = &session->tcp;
-	__u64 ns = t->ns[MERLON_T_TCP + (session->state & 15)], unacked = t->ns[MERLON_T_TCP_UNACK],
-	      repeated = t->ns[MERLON_T_TCP_RETRANS];
+	__u64 ns, unacked = t->ns[MERLON_T_TCP_UNACK], repeated = t->ns[MERLON_T_TCP_RETRANS];
+	__u32 state = session->state;
 
+	/* or the compiler knows better than the verifier */
+	merlon_opaque(state);
+	ns = t->ns[MERLON_T_TCP + (state & 15)];
 	if (tcp->repeats >= t->tcp_max_retrans && ns > repeated)
 		ns = repeated;
 	else if (kind == MERLON_TCP_KIND_RST)

@@ -96,7 +96,7 @@ merlon_inline int merlon_why_has_direction(__u8 ct_state)
  * The packet's ct state into `context`, its direction into why->packet, and whether the session answers. `context` has
  * all else that a decision depends on; why->now_ns is set.
  */
-merlon_inline void merlon_why_track(struct merlon_why *why, const struct merlon_headers *h,
+merlon_noinline void merlon_why_track(struct merlon_why *why, const struct merlon_headers *h,
 				    struct merlon_context *context, const struct merlon_trackers *t)
 {
 	__u8 how = merlon_tracking(h);
