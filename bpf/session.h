@@ -281,6 +281,21 @@ merlon_inline int merlon_session_start(struct merlon_session *session, const str
 	return 0;
 }
 
+/*
+ * A source that no host has: the stack discards such packets from the network behind the hook (ip_route_input_slow() of
+ * net/ipv4/route.c, ip6_rcv_core()), and nf_conntrack forgets the flow that they would begin.
+ */
+merlon_inline int merlon_is_no_sender(const struct merlon_headers *h)
+{
+	const __u8 *from = (const __u8 *)h->saddr;
+
+	if (h->family == MERLON_IPV4)
+		return from[0] == 127 || (from[0] & 0xf0) == 0xe0 || h->saddr[0] == 0xffffffff ||
+		       (!from[0] && h->daddr[0] != 0xffffffff);
+	return from[0] == 0xff || (!h->saddr[0] && !h->saddr[1] && !h->saddr[2] && from[12] == 0 && from[13] == 0 &&
+				   from[14] == 0 && from[15] == 1);
+}
+
 /* What a packet did to its session. */
 enum merlon_step {
 	MERLON_STEP_OK,

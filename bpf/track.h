@@ -9,6 +9,7 @@
 #include "bpf/debug.h"
 #include "bpf/lock.h"
 #include "bpf/maps.h"
+#include "bpf/ours.h"
 #include "bpf/stats.h"
 
 #define MERLON_AF_INET 2
@@ -252,7 +253,7 @@ merlon_inline void merlon_track_new(struct merlon_scratch *s)
 		return;
 	s->context.ct_state = MERLON_CT_NEW;
 	s->has_direction = 1;
-	s->starts_session = 1;
+	s->starts_session = s->side == MERLON_EGRESS || s->context.iif == MERLON_LOOPBACK || !merlon_is_no_sender(&s->headers);
 }
 
 /* A packet of a session: changes it. 0, or -1: the session was gone when the lock was had. */

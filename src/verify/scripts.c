@@ -40,6 +40,7 @@ static const struct play tcp_play[] = {
 	{ "reset by the other end", { OPEN, { B, R, 0 }, { A, P | K, 20 }, { B, K, 0 }, END } },
 	{ "refused", { { A, S, 0 }, { B, R | K, 0 }, { A, K, 0 }, { B, K, 0 }, END } },
 	{ "opened again after a reset", { OPEN, { A, R, 0 }, OPEN, TALK, END } },
+	{ "closed by both at once, opened again", { OPEN, { A, F | K, 0 }, { B, F | K, 0 }, { A, K, 0 }, OPEN, TALK, END } },
 	{ "opened again after closing", { OPEN, CLOSE, OPEN, TALK, END } },
 	{ "picked up in the middle", { TALK, CLOSE, END } },
 	{ "picked up at its end", { { A, F | K, 0 }, { B, K, 0 }, { A, K, 0 }, END } },

@@ -180,6 +180,23 @@ static void tcp_resets(void **state)
 	assert_int_equal(tcp_in(flow, F_SYN, 0), MERLON_CT_NEW);
 }
 
+/* The stack discards them behind the hook: what they say would be answered opens nothing. */
+static void senders_that_nobody_is(void **state)
+{
+	static const struct flow from[] = {
+		{ "127.0.0.1", "192.0.2.1", 5000, 53 }, { "224.0.0.1", "192.0.2.1", 5000, 53 },
+		{ "255.255.255.255", "192.0.2.1", 5000, 53 }, { "0.0.0.1", "192.0.2.1", 5000, 53 },
+		{ "ff02::1", "2001:db8::1", 5000, 53 }, { "::1", "2001:db8::1", 5000, 53 },
+	};
+
+	(void)state;
+	RULES(by_state, MERLON_DROP);
+	for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
+		assert_int_equal(udp_in(&from[i], 10), MERLON_CT_NEW);
+		assert_int_equal(plane_entries(plane.skel->maps.embryonic4) + plane_entries(plane.skel->maps.embryonic6), 0);
+	}
+}
+
 static void tcp_out_of_place(void **state)
 {
 	static const uint8_t wrong[] = { 0, F_FIN, F_SYN | F_FIN, F_SYN | F_RST, 0x3f, F_URG, F_SYN | F_ACK, F_FIN | F_ACK,
@@ -640,7 +657,7 @@ static int group_tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(tcp_lives), TEST(tcp_counts_both_ways), TEST(tcp_resets), TEST(tcp_out_of_place), TEST(tcp_short_headers),
+		TEST(tcp_lives), TEST(tcp_counts_both_ways), TEST(tcp_resets), TEST(tcp_out_of_place), TEST(senders_that_nobody_is), TEST(tcp_short_headers),
 		TEST(udp_lives), TEST(udp_lengths), TEST(echo), TEST(icmp_untracked_and_odd), TEST(icmp_errors),
 		TEST(other_protocols), TEST(sessions_expire), TEST(denied_makes_no_session), TEST(audit_lets_pass),
 		TEST(no_policy_passes), TEST(decisions_are_remembered), TEST(paths_count_every_counter),
