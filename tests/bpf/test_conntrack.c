@@ -11,51 +11,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/bpf/packet.h"
-#include "src/kernel/dataplane.h"
-#include "tests/bpf/plane.h"
+#include "tests/bpf/oracle.h"
 
 #define FLOWS 6
 
-#define STATES(a) MERLON_BIT(MERLON_CT_##a)
-
-static struct plane plane;
-static int near_fd, far_fd;
-static unsigned seed;
-
-/* Counter i + 1 says what nft's DSCP value i + 1 says. */
-static const char *const meaning[] = { "nothing", "new original", "established original", "established reply",
-				       "related original", "related reply", "invalid", "untracked", "new reply" };
-static const char ruleset[] =
-	"table inet t { chain f { type filter hook forward priority 0;"
-	" ct state new ct direction original jump s1; ct state established ct direction original jump s2;"
-	" ct state established ct direction reply jump s3; ct state related ct direction original jump s4;"
-	" ct state related ct direction reply jump s5; ct state invalid jump s6; ct state untracked jump s7;"
-	" ct state new ct direction reply jump s8; }";
-
-static const struct plane_rule by_direction[] = {
-	{ 0, -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_ORIGINAL },
-	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_ORIGINAL },
-	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 3 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_REPLY },
-	{ 0, -1, -1, STATES(RELATED), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_ORIGINAL },
-	{ 0, -1, -1, STATES(RELATED), 0, 0, { 5 }, 0, MERLON_ACCEPT, 0, 0, 1 + MERLON_REPLY },
-	{ 0, -1, -1, STATES(INVALID), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-	{ 0, -1, -1, STATES(UNTRACKED), 0, 0, { 7 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-};
-/* The same without directions: decisions are remembered. Established packets of both directions count as 2. */
-static const struct plane_rule by_state[] = {
-	{ 0, -1, -1, STATES(NEW), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-	{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-	{ 0, -1, -1, STATES(RELATED), 0, 0, { 4 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-	{ 0, -1, -1, STATES(INVALID), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-	{ 0, -1, -1, STATES(UNTRACKED), 0, 0, { 7 }, 0, MERLON_ACCEPT, 0, 0, 0 },
-};
+static struct oracle oracle;
 
 /* What one end of a TCP connection has sent, and would accept. */
 struct end {
@@ -74,92 +36,6 @@ static struct talk {
 	int has_last[2];
 	char story[32768];	/* what happened so far, for the report of a difference */
 } talks[FLOWS];
-
-static int packet_socket(const char *interface)
-{
-	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(0x0003) };
-	int fd = socket(AF_PACKET, SOCK_RAW, htons(0x0003));
-
-	at.sll_ifindex = if_nametoindex(interface);
-	assert_true(fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof(at)));
-	return fd;
-}
-
-static void run_command(const char *command)
-{
-	if (system(command)) {
-		fprintf(stderr, "failed: %s\n", command);
-		abort();
-	}
-}
-
-static int load_ruleset(void)
-{
-	FILE *nft = popen("nft -f -", "w");
-
-	if (!nft)
-		return -1;
-	fprintf(nft, "table inet t {\n");
-	for (int i = 1; i <= 8; i++)
-		fprintf(nft, "chain s%d { meta nfproto ipv4 ip dscp set %d accept; ip6 dscp set %d accept; }\n", i, i, i);
-	fprintf(nft, "}\n%s\n}\n", ruleset);
-	return pclose(nft);
-}
-
-static void drain(int fd)
-{
-	char data[FRAME_MAX];
-
-	while (recv(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
-		;
-}
-
-/* What nf_conntrack saw in a frame that is sent at one side: the DSCP it has on the other. 0: it did not come. */
-static int kernel_sees(const struct frame *f, int from_far)
-{
-	int in = from_far ? far_fd : near_fd, out = from_far ? near_fd : far_fd;
-	struct pollfd wait = { .fd = out, .events = POLLIN };
-	struct frame got;
-
-	drain(out);
-	assert_int_equal(send(in, f->data, f->bytes, 0), (ssize_t)f->bytes);
-	while (poll(&wait, 1, 500) == 1) {
-		const uint8_t *ip = got.data + ETH;
-		ssize_t n = recv(out, got.data, sizeof(got.data), 0);
-
-		if (n != (ssize_t)f->bytes || memcmp(got.data + 12, f->data + 12, 2))
-			continue;
-		if (f->v6 ? memcmp(ip + 8, f->data + ETH + 8, 32) : memcmp(ip + 12, f->data + ETH + 12, 8))
-			continue;
-		return f->v6 ? (ip[0] << 4 | ip[1] >> 4) >> 2 & 0x3f : ip[1] >> 2;
-	}
-	return 0;
-}
-
-static int merlon_sees(const struct frame *f, int from_far)
-{
-	uint64_t before[9];
-	int found = 0, r;
-
-	for (unsigned i = 1; i <= 8; i++)
-		before[i] = plane_counter(&plane, i);
-	r = plane_egress(&plane, from_far ? plane.far : plane.veth, from_far ? plane.veth : plane.far, f->data, f->bytes);
-	assert_int_equal(r, PLANE_PASS);
-	for (unsigned i = 1; i <= 8; i++)
-		if (plane_counter(&plane, i) != before[i])
-			found = found ? -1 : (int)i;
-	return found;
-}
-
-static unsigned any(unsigned n)
-{
-	return rand_r(&seed) % n;
-}
-
-static int one_in(unsigned n)
-{
-	return !any(n);
-}
 
 /* What a connection does next, more or less, and now and then anything. */
 static uint8_t some_flags(const struct talk *talk, int from)
@@ -201,7 +77,7 @@ static uint32_t some_seq(const struct talk *talk, int from)
 	case 3:
 		return peer->acked;
 	case 4:
-		return one_in(4) ? (uint32_t)rand_r(&seed) : one_in(3) ? 0 : me->next - any(100);
+		return one_in(4) ? any32() : one_in(3) ? 0 : me->next - any(100);
 	default:
 		return me->next;
 	}
@@ -217,7 +93,7 @@ static uint32_t some_ack(const struct talk *talk, int from)
 	case 1:
 		return near(me->acked);
 	case 2:
-		return one_in(4) ? (uint32_t)rand_r(&seed) : one_in(3) ? 0 : peer->next + 1;
+		return one_in(4) ? any32() : one_in(3) ? 0 : peer->next + 1;
 	default:
 		return peer->next;
 	}
@@ -293,7 +169,7 @@ static struct frame some_tcp(struct talk *talk, int from, const struct flow *flo
 
 	/* an end that starts again, mostly with a higher number */
 	if (flags == F_SYN && one_in(3))
-		talk->end[from].next = one_in(3) ? (uint32_t)rand_r(&seed) : talk->end[from].next + any(100000);
+		talk->end[from].next = one_in(3) ? any32() : talk->end[from].next + any(100000);
 	seq = some_seq(talk, from);
 	if (flags & F_RST && any(2))
 		seq = talk->end[!from].acked;
@@ -353,7 +229,7 @@ static struct frame some_packet(struct talk *talk, int from)
 
 static void reset_talk(int i)
 {
-	static const char *const ends[2][2] = { { "192.0.2.200", "198.51.100.9" }, { "2001:db8::200", "2001:db8:1::9" } };
+	static const char *const ends[2][2] = { { ORACLE_NEAR, ORACLE_FAR }, { ORACLE_NEAR6, ORACLE_FAR6 } };
 	static const uint8_t protos[] = { 6, 6, 17, 1 };
 	static uint16_t port = 1024;
 	struct talk *talk = &talks[i];
@@ -362,20 +238,7 @@ static void reset_talk(int i)
 	talk->flow = (struct flow){ ends[i & 1][0], ends[i & 1][1], ++port, 80 + i };
 	talk->proto = protos[any(4)];
 	for (int e = 0; e < 2; e++)
-		talk->end[e].next = one_in(4) ? -any(3000) : (uint32_t)rand_r(&seed) * 2;
-}
-
-/* The Ethernet destination is the router. */
-static void to_router(struct frame *f, int from_far)
-{
-	f->data[5] = from_far ? 2 : 1;
-}
-
-static int same(int kernel, int merlon, int cached)
-{
-	if (cached && (kernel == 3 || kernel == 5))
-		kernel--;
-	return kernel == merlon;
+		talk->end[e].next = one_in(4) ? -any(3000) : any32() * 2;
 }
 
 static uint32_t get32(const uint8_t *p)
@@ -392,11 +255,11 @@ static void tell(struct talk *talk, const struct frame *f, int from, int kernel,
 		n = 0;
 	snprintf(talk->story + n, sizeof(talk->story) - n, "  %s proto %d bytes %02x%02x flags %02x seq %u ack %u win %u, %zu of %d: %s | %s\n",
 		 from ? "<" : ">", f->v6 ? f->data[ETH + 6] : f->data[ETH + 9], p[0], p[1], p[13], get32(p + 4),
-		 get32(p + 8), p[14] << 8 | p[15], f->bytes - f->l4, p[12] >> 4 << 2, meaning[kernel],
-		 merlon < 0 ? "several" : meaning[merlon]);
+		 get32(p + 8), p[14] << 8 | p[15], f->bytes - f->l4, p[12] >> 4 << 2, oracle_meaning[kernel],
+		 merlon < 0 ? "several" : oracle_meaning[merlon]);
 }
 
-static void compare(int packets, int cached)
+static void compare(int packets)
 {
 	for (int i = 0; i < FLOWS; i++)
 		reset_talk(i);
@@ -407,70 +270,41 @@ static void compare(int packets, int cached)
 		if (one_in(80))
 			reset_talk(which);
 		f = some_packet(&talks[which], from);
-		to_router(&f, from);
-		kernel = kernel_sees(&f, from);
-		merlon = merlon_sees(&f, from);
+		oracle_address(&f, from);
+		kernel = oracle_kernel(&oracle, &f, from);
+		merlon = oracle_merlon(&oracle, &f, from);
 		tell(&talks[which], &f, from, kernel, merlon);
-		if (same(kernel, merlon, cached))
+		if (oracle_same(&oracle, kernel, merlon))
 			continue;
 		fprintf(stderr, "%s", talks[which].story);
-		fail_msg("packet %d: the kernel says %s, merlon %s", i, meaning[kernel], meaning[merlon < 0 ? 0 : merlon]);
+		fail_msg("packet %d: the kernel says %s, merlon %s", i, oracle_meaning[kernel], oracle_meaning[merlon < 0 ? 0 : merlon]);
 	}
-}
-
-static int length(void)
-{
-	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : 3000;
 }
 
 static void states_and_directions(void **state)
 {
 	(void)state;
-	plane_rules(&plane, by_direction, sizeof(by_direction) / sizeof(by_direction[0]), MERLON_DROP);
-	compare(length(), 0);
+	oracle_rules(&oracle, 0);
+	compare(oracle_packets(3000));
 }
 
 static void states_with_decisions_remembered(void **state)
 {
 	(void)state;
-	plane_rules(&plane, by_state, sizeof(by_state) / sizeof(by_state[0]), MERLON_DROP);
-	compare(length(), 1);
+	oracle_rules(&oracle, 1);
+	compare(oracle_packets(3000));
 }
 
 static int group_set_up(void **state)
 {
-	static const char *const commands[] = {
-		"ip neigh add 198.51.100.9 lladdr 02:00:00:00:00:99 dev m1", "ip neigh add 192.0.2.200 lladdr 02:00:00:00:00:98 dev m0",
-		"ip neigh add 2001:db8:1::9 lladdr 02:00:00:00:00:99 dev m1",
-		"ip neigh add 2001:db8::200 lladdr 02:00:00:00:00:98 dev m0",
-		"echo 0 >/proc/sys/net/netfilter/nf_conntrack_checksum",
-	};
-	struct merlon_trackers trackers;
-	int r = plane_open(&plane, false);
-
 	(void)state;
-	if (r)
-		return r;
-	run_command(commands[0]);
-	if (load_ruleset()) {
-		print_message("nft cannot load the rules that ask nf_conntrack here\n");
-		exit(77);
-	}
-	for (size_t i = 1; i < sizeof(commands) / sizeof(commands[0]); i++)
-		run_command(commands[i]);
-	merlon_trackers_read(&trackers);
-	plane_trackers(&plane, &trackers);
-	near_fd = packet_socket("m0p");
-	far_fd = packet_socket("m1p");
-	return 0;
+	return oracle_open(&oracle);
 }
 
 static int group_tear_down(void **state)
 {
 	(void)state;
-	close(near_fd);
-	close(far_fd);
-	plane_close(&plane);
+	oracle_close(&oracle);
 	return 0;
 }
 
@@ -482,7 +316,6 @@ int main(void)
 
 	if (geteuid())
 		return 77;
-	seed = getenv("MERLON_SEED") ? strtoul(getenv("MERLON_SEED"), NULL, 0) : 20260;
-	print_message("# seed %u\n", seed);
+	print_message("# seed %u\n", oracle_seed());
 	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
 }
