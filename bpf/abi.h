@@ -168,8 +168,9 @@ enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 /* Session flags. */
 #define MERLON_S_ORIG_IS_A	0x01	/* the originator is end `a` of the tuple; where both ends are the same, it is `b` */
 #define MERLON_S_SEEN_REPLY	0x02
-#define MERLON_S_ASSURED	0x04	/* as IPS_ASSURED: both ends have gone on after an answer */
+#define MERLON_S_ASSURED	0x04	/* as IPS_ASSURED: for TCP both ends have gone on after an answer */
 #define MERLON_S_GONE		0x08	/* it is not in its table any more: whoever waited for the lock looks again */
+#define MERLON_S_PROVED		0x10	/* the originator went on after an answer: its address is not forged */
 
 /* What the TCP tracker knows of one end (bpf/tcp.h). Sequence numbers are host order. */
 struct merlon_tcp_end {
@@ -201,8 +202,11 @@ struct merlon_sctp {
 	__be32 vtag[MERLON_DIRECTIONS];	/* verification tags, by the direction of the packets that carry them */
 	__u8 last_direction;
 	__u8 flags;		/* MERLON_SCTP_* */
-	__u8 init[MERLON_DIRECTIONS];	/* chunks of the opening that were seen */
+	__u8 init[MERLON_DIRECTIONS];	/* an INIT came, and no COOKIE ACK yet */
+	__u8 outcome;		/* of the packet in hand: enum merlon_sctp_outcome */
+	__u8 pad[3];
 };
+_Static_assert(sizeof(struct merlon_sctp) == 16, "merlon_sctp");
 
 struct merlon_session {
 	/* written by every packet, by whoever holds the lock */
@@ -314,8 +318,7 @@ struct merlon_trackers {
 	__u8 tcp_believe_resets;	/* nf_conntrack_tcp_ignore_invalid_rst: also those below what was acknowledged */
 	__u8 tcp_max_retrans;
 	__u8 checksum;			/* what has a wrong one is invalid */
-	__u8 has_sctp, has_gre;		/* this kernel has these trackers; without, the generic one does it */
-	__u8 pad;
+	__u8 has_sctp, has_gre, has_dccp;	/* this kernel has these trackers; without, the generic one does it */
 };
 
 /* Ring buffer records, for denied and logged packets only. Fixed size. */

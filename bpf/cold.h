@@ -32,9 +32,10 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_control *c = merlon_only(control);
+	struct merlon_trackers *t = merlon_only(trackers);
 	__u8 family = skb->protocol == bpf_htons(ETH_P_IP) ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!s || !c)
+	if (!s || !c || !t)
 		return -1;
 	s->network = merlon_network_offset(skb);
 	if (merlon_parse(skb, family, skb->len - s->network, &s->headers))
@@ -44,6 +45,7 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 		return -1;
 	if (!merlon_have_mrdisc && merlon_is_mrdisc(&s->headers))
 		s->headers.flags |= MERLON_H_UNTRACKABLE;
+	merlon_choose_tracker(&s->headers, t);
 	s->now = bpf_ktime_get_coarse_ns();
 	s->side = side;
 	s->direction = MERLON_ORIGINAL;

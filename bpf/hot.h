@@ -15,7 +15,7 @@
 #include "bpf/ours.h"
 #include "bpf/track.h"
 
-#define MERLON_S_HOT (MERLON_S_SEEN_REPLY | MERLON_S_ASSURED)
+#define MERLON_S_HOT (MERLON_S_SEEN_REPLY | MERLON_S_PROVED)
 
 /* As much of a packet as the short way looks at. */
 struct merlon_glance {
@@ -83,7 +83,7 @@ merlon_inline int merlon_hot_touch(struct merlon_session *session, struct merlon
 		    merlon_tcp_flow(session, &g->segment, g->now, t))
 			return -1;
 	} else {
-		session->expires_ns = g->now + merlon_timeout_ns(t, session, MERLON_PROTO_UDP, g->now);
+		merlon_prolong(session, MERLON_PROTO_UDP, g->now, t);
 	}
 	session->stats[direction & 1].packets++;
 	session->stats[direction & 1].bytes += g->bytes;

@@ -15,6 +15,7 @@ enum merlon_icmp_class {
 	MERLON_ICMP_REQUEST,
 	MERLON_ICMP_REPLY,
 	MERLON_ICMP_ERROR,
+	MERLON_ICMP_REDIRECT,	/* of IPv6: an option quotes the packet */
 	MERLON_ICMP_UNTRACKED,
 };
 
@@ -45,6 +46,8 @@ merlon_inline __u8 merlon_icmp6_class(__u8 type)
 		return MERLON_ICMP_ERROR;
 	if ((type >= 130 && type <= 136) || type == 143 || merlon_icmp6_is_mrdisc(type))
 		return MERLON_ICMP_UNTRACKED;
+	if (type == 137)
+		return MERLON_ICMP_REDIRECT;
 	if (type == 128 || type == 139)
 		return MERLON_ICMP_REQUEST;
 	return type == 129 || type == 140 ? MERLON_ICMP_REPLY : MERLON_ICMP_OTHER;

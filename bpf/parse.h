@@ -8,6 +8,7 @@
 
 #include "bpf/abi.h"
 #include "bpf/env.h"
+#include "bpf/sctp.h"
 #include "bpf/tcp.h"
 
 #define MERLON_IPV4_BYTES 20
@@ -16,6 +17,7 @@
 #define MERLON_TCP_BYTES 20
 #define MERLON_UDP_BYTES 8
 #define MERLON_ICMP_BYTES 8
+#define MERLON_GRE_PPP 0x880b	/* protocol type, RFC 2637 4.1 */
 #define MERLON_EXTENSIONS 8	/* extension headers that are walked; nobody sends as many */
 #define MERLON_ROUTING_BYTES 4	/* of a routing header that all types have (RFC 8200 4.4) */
 
@@ -31,6 +33,7 @@ enum merlon_protocol {
 	MERLON_PROTO_DCCP = 33,
 	MERLON_PROTO_ROUTING = 43,
 	MERLON_PROTO_FRAGMENT = 44,
+	MERLON_PROTO_GRE = 47,
 	MERLON_PROTO_AH = 51,
 	MERLON_PROTO_ICMPV6 = 58,
 	MERLON_PROTO_NONE = 59,
@@ -46,6 +49,7 @@ enum merlon_protocol {
 #define MERLON_H_UNTRACKABLE	0x08	/* nf_conntrack finds no protocol in it */
 #define MERLON_H_CHECKSUM	0x10	/* the checksum of the IPv4 header is wrong */
 #define MERLON_H_BROKEN		0x20	/* IPv6 extension headers break off, and none before was a routing header */
+#define MERLON_H_GENERIC	0x40	/* this kernel has no tracker of its own for the protocol: it has no ports, no state */
 
 /* Of the options of a TCP header (RFC 9293 3.1), what the tracker looks at. */
 struct merlon_tcp_options {
@@ -66,6 +70,7 @@ struct merlon_headers {
 	__u32 seq, ack;
 	__be16 sport, dport;		/* bytes 0-1 and 2-3 at ct_offset */
 	__be16 id;			/* ICMP: bytes 4-5 */
+	__be16 bytes67;			/* UDP: its checksum; enhanced GRE: call ID (RFC 2637 4.1) */
 	__u16 udp_bytes;		/* UDP: as its header says */
 	__u16 th0, th2;			/* host order, at l4_offset */
 	__u8 l4proto;			/* for rules */
@@ -75,6 +80,7 @@ struct merlon_headers {
 	__u8 tcp_flags;
 	__u8 tcp_header;		/* bytes by its data offset */
 	struct merlon_tcp_options options;
+	struct merlon_sctp_chunks sctp;
 	__u16 window;			/* TCP: as its header says */
 	__u8 ttl, tos, nexthdr;
 	__u8 th_bytes;			/* of the transport header that rules can read: 0, 2, 4 or 20 */
@@ -294,6 +300,8 @@ merlon_inline void merlon_take_transport(struct merlon_headers *h, const __u8 *r
 	__builtin_memcpy(&h->dport, raw + 2, 2);
 	if (n >= 8) {
 		__builtin_memcpy(&h->id, raw + 4, 2);
+		__builtin_memcpy(&h->bytes67, raw + 6, 2);
+		__builtin_memcpy(&h->sctp.tag, raw + 4, 4);
 		h->udp_bytes = merlon_be16(raw + 4);
 	}
 	if (n >= MERLON_TCP_BYTES) {
@@ -395,6 +403,62 @@ merlon_global int merlon_read_options(merlon_source *source, __u32 offset, __u32
 	return 0;
 }
 
+struct merlon_chunk_walk {
+	merlon_source *source;
+	__u32 end;
+	struct merlon_sctp_chunks *ret;	/* what changes is there, as above */
+};
+
+/* The chunk at ret->at. 1: the last one. */
+static long merlon_chunk_step(__u32 i, struct merlon_chunk_walk *w)
+{
+	struct merlon_sctp_chunks *c = w->ret;
+	__u32 at = c->at, bit, size;
+	__u8 raw[MERLON_SCTP_CHUNK_BYTES];
+
+	if (at >= w->end || w->end - at < MERLON_SCTP_CHUNK_BYTES || merlon_read(w->source, at, raw, sizeof(raw)))
+		return 1;
+	size = merlon_be16(raw + 2);
+	bit = merlon_sctp_bit(raw[0]);
+	if (!size || (i && ((bit & (MERLON_SCTP_FIRST | MERLON_SCTP_ALONE)) || c->types & MERLON_SCTP_ALONE)) ||
+	    (bit & MERLON_SCTP_TURNING && c->n >= MERLON_SCTP_KEPT)) {
+		c->refused = 1;
+		return 1;
+	}
+	c->types |= bit;
+	c->at = at + ((size + 3) & ~3U);
+	if (!(bit & MERLON_SCTP_TURNING))
+		return 0;
+	if ((raw[0] == MERLON_SCTP_ABORT || raw[0] == MERLON_SCTP_SHUTDOWN_COMPLETE) && raw[1] & MERLON_SCTP_REFLECTED)
+		raw[0] |= MERLON_SCTP_KEPT_REFLECTED;
+	c->kept[c->n & (MERLON_SCTP_KEPT - 1)] = raw[0];
+	c->n++;
+	return 0;
+}
+
+/*
+ * Reads the chunks of an SCTP packet that ends at `end`, as do_basic_checks() of net/netfilter/nf_conntrack_proto_sctp.c
+ * does. `ret` is all 0 before, but for the tag.
+ */
+merlon_global int merlon_read_chunks(merlon_source *source, __u32 offset, __u32 end, struct merlon_sctp_chunks *ret)
+{
+	struct merlon_chunk_walk w = { source, end, ret };
+	__u8 raw[MERLON_SCTP_INIT_BYTES];
+
+	if (!ret)
+		return -1;
+	ret->at = offset;
+	merlon_repeat(MERLON_SCTP_MOST_CHUNKS, merlon_chunk_step, &w);
+	if (!ret->types)
+		ret->refused = 1;
+	if (!(ret->types & MERLON_SCTP_ALONE) || end < offset || end - offset < MERLON_SCTP_INIT_BYTES ||
+	    merlon_read(source, offset, raw, sizeof(raw)))
+		return 0;
+	ret->has_init = 1;
+	__builtin_memcpy(&ret->init_tag, raw + 4, 4);
+	return 0;
+}
+
 /* Reads as much of the transport header as there is: 20, 14, 8, 4 or 2 bytes; the rest of `raw` is 0. */
 merlon_inline __u32 merlon_read_transport(merlon_source *source, __u32 offset, __u32 bytes, __u8 raw[MERLON_TCP_BYTES])
 {
@@ -437,6 +501,8 @@ merlon_inline int merlon_parse_transport(merlon_source *source, struct merlon_he
 		h->tcp_flags = raw[13];
 	if (h->ct_proto == MERLON_PROTO_TCP && h->tcp_header > MERLON_TCP_BYTES && h->tcp_header <= h->ct_bytes)
 		merlon_read_options(source, h->ct_offset + MERLON_TCP_BYTES, h->tcp_header - MERLON_TCP_BYTES, &h->options);
+	if (h->ct_proto == MERLON_PROTO_SCTP && h->ct_bytes >= MERLON_SCTP_BYTES)
+		merlon_read_chunks(source, h->ct_offset + MERLON_SCTP_BYTES, h->ct_offset + h->ct_bytes, &h->sctp);
 	if (h->l4_offset != h->ct_offset)
 		n = merlon_read_transport(source, h->l4_offset, h->l4_bytes, raw);
 	h->th0 = merlon_be16(raw);
@@ -526,13 +592,19 @@ merlon_inline int merlon_parse(merlon_source *source, __u8 family, __u32 availab
 	return family == MERLON_IPV4 ? merlon_parse4(source, available, h) : merlon_parse6(source, available, h);
 }
 
-/* The packet inside an ICMP error, as far as a session can be found by it. */
-merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 family, struct merlon_headers *h)
+/*
+ * The packet inside an ICMP error that ends at `end`, as far as a session can be found by it: what nf_ct_get_tuplepr()
+ * of net/netfilter/nf_conntrack_core.c needs; merlon_ports() looks whether enough of the transport header is quoted.
+ * Lengths inside are not looked at. -1: there is no such packet.
+ */
+merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u32 end, __u8 family, struct merlon_headers *h)
 {
-	__u8 raw[MERLON_IPV6_BYTES];
+	__u8 raw[MERLON_IPV6_BYTES] = { 0 };
 
 	__builtin_memset(h, 0, sizeof(*h));
 	h->family = family;
+	if (offset > end || end - offset < (family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES))
+		return -1;
 	if (family == MERLON_IPV4) {
 		if (merlon_read(source, offset, raw, MERLON_IPV4_BYTES) || merlon_be16(raw + 6) & MERLON_IP_OFFSET)
 			return -1;
@@ -540,6 +612,8 @@ merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 f
 		__builtin_memcpy(&h->daddr[0], raw + 16, 4);
 		h->ct_proto = raw[9];
 		h->ct_offset = offset + (raw[0] & 15) * 4;
+		if (h->ct_offset > end)
+			return -1;
 	} else {
 		struct merlon_header_chain chain = { 0 };
 
@@ -547,20 +621,13 @@ merlon_inline int merlon_parse_inner(merlon_source *source, __u32 offset, __u8 f
 			return -1;
 		__builtin_memcpy(h->saddr, raw + 8, 16);
 		__builtin_memcpy(h->daddr, raw + 24, 16);
-		if (merlon_walk_chain(source, offset + MERLON_IPV6_BYTES, ~0U, raw[6], &chain) || chain.flags & MERLON_H_UNTRACKABLE)
+		if (merlon_walk_chain(source, offset + MERLON_IPV6_BYTES, end, raw[6], &chain) || chain.flags & MERLON_H_UNTRACKABLE)
 			return -1;
 		h->ct_proto = chain.ct_proto;
 		h->ct_offset = chain.ct_offset;
 	}
-	if (merlon_is_icmp(h->ct_proto)) {
-		if (merlon_read(source, h->ct_offset, raw, 8))
-			return -1;
-		merlon_take_transport(h, raw, 8);
-	} else if (merlon_has_ports(h->ct_proto)) {
-		if (merlon_read(source, h->ct_offset, raw, 4))
-			return -1;
-		merlon_take_transport(h, raw, 4);
-	}
+	h->ct_bytes = h->ct_offset < end ? end - h->ct_offset : 0;
+	merlon_take_transport(h, raw, merlon_read_transport(source, h->ct_offset, h->ct_bytes, raw));
 	return 0;
 }
 

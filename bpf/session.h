@@ -9,6 +9,7 @@
 #include "bpf/abi.h"
 #include "bpf/icmp.h"
 #include "bpf/parse.h"
+#include "bpf/sctp.h"
 #include "bpf/tcp.h"
 
 #define MERLON_UDP_STREAM_NS 2000000000ULL	/* UDP is a stream when it still goes both ways after this */
@@ -49,6 +50,7 @@ merlon_inline __u8 merlon_tracking_icmp(const struct merlon_headers *h)
 	case MERLON_ICMP_REPLY:
 		return MERLON_TRACK_SESSION;
 	case MERLON_ICMP_ERROR:
+	case MERLON_ICMP_REDIRECT:
 		return MERLON_TRACK_INNER;
 	case MERLON_ICMP_UNTRACKED:
 		return MERLON_TRACK_NONE;
@@ -57,12 +59,27 @@ merlon_inline __u8 merlon_tracking_icmp(const struct merlon_headers *h)
 	}
 }
 
+/* Protocols for which this kernel has no tracker of their own have neither ports nor states. */
+merlon_inline void merlon_choose_tracker(struct merlon_headers *h, const struct merlon_trackers *t)
+{
+	if ((h->ct_proto == MERLON_PROTO_SCTP && !t->has_sctp) || (h->ct_proto == MERLON_PROTO_GRE && !t->has_gre) ||
+	    (h->ct_proto == MERLON_PROTO_DCCP && !t->has_dccp))
+		h->flags |= MERLON_H_GENERIC;
+}
+
+merlon_inline int merlon_tuple_has_ports(const struct merlon_headers *h)
+{
+	return merlon_has_ports(h->ct_proto) && !(h->flags & MERLON_H_GENERIC);
+}
+
 merlon_inline __u8 merlon_tracking(const struct merlon_headers *h)
 {
 	int whole = !(h->flags & MERLON_H_FIRST);
 
 	if (h->flags & MERLON_H_UNTRACKABLE)
 		return MERLON_TRACK_INVALID;
+	if (h->flags & MERLON_H_GENERIC)
+		return MERLON_TRACK_SESSION;
 	switch (h->ct_proto) {
 	case MERLON_PROTO_TCP:
 		if (h->ct_bytes < MERLON_TCP_BYTES || h->tcp_header < MERLON_TCP_BYTES ||
@@ -73,9 +90,9 @@ merlon_inline __u8 merlon_tracking(const struct merlon_headers *h)
 	case MERLON_PROTO_UDPLITE:
 		/*
 		 * The length covers the header, and in a whole datagram no more than there is. Of UDP-Lite it says how much
-		 * the checksum covers, 0 being all (RFC 3828 3.1).
+		 * the checksum covers, 0 being all; it must have one (RFC 3828 3.1).
 		 */
-		if (h->ct_bytes < MERLON_UDP_BYTES)
+		if (h->ct_bytes < MERLON_UDP_BYTES || (h->ct_proto == MERLON_PROTO_UDPLITE && !h->bytes67))
 			return MERLON_TRACK_INVALID;
 		if (h->ct_proto == MERLON_PROTO_UDPLITE && !h->udp_bytes)
 			return MERLON_TRACK_SESSION;
@@ -85,26 +102,52 @@ merlon_inline __u8 merlon_tracking(const struct merlon_headers *h)
 	case MERLON_PROTO_ICMP:
 	case MERLON_PROTO_ICMPV6:
 		return merlon_tracking_icmp(h);
+	case MERLON_PROTO_SCTP:
+		return h->ct_bytes < MERLON_SCTP_BYTES || h->sctp.refused ? MERLON_TRACK_INVALID : MERLON_TRACK_SESSION;
 	default:
-		return merlon_has_ports(h->ct_proto) && h->ct_bytes < 4 ? MERLON_TRACK_INVALID : MERLON_TRACK_SESSION;
+		return MERLON_TRACK_SESSION;
 	}
 }
 
-/* The ends' ports as tuples have them. -1: no tuple can be made (an ICMP type that nobody answers). */
+/*
+ * GRE: the receiver's "port" is the call of PPTP's enhanced header (RFC 2637 4.1), which carries nothing but PPP; the
+ * sender's is known to nf_conntrack's PPTP helper alone. Other GRE has neither. As gre_pkt_to_tuple() of
+ * net/netfilter/nf_conntrack_proto_gre.c.
+ */
+merlon_inline int merlon_call_id(const struct merlon_headers *h, __be16 *dport)
+{
+	const __u8 version = 7, enhanced = 1;
+
+	if (h->ct_bytes < 8 || (((const __u8 *)&h->sport)[1] & version) != enhanced)
+		return 0;
+	if (merlon_be16((const __u8 *)&h->dport) != MERLON_GRE_PPP)
+		return -1;
+	*dport = h->bytes67;
+	return 0;
+}
+
+/*
+ * The ends' ports as tuples have them. -1: no tuple can be made: an ICMP type that nobody answers, too little of a
+ * transport header.
+ */
 merlon_inline int merlon_ports(const struct merlon_headers *h, __be16 *sport, __be16 *dport, __be16 *id)
 {
 	const __u8 *type = (const __u8 *)&h->sport;
 	__u8 asked[2] = { type[0], type[1] }, class;
 
 	*sport = *dport = *id = 0;
+	if (h->flags & MERLON_H_GENERIC)
+		return 0;
 	if (merlon_has_ports(h->ct_proto)) {
 		*sport = h->sport;
 		*dport = h->dport;
-		return 0;
+		return h->ct_bytes < 4 ? -1 : 0;
 	}
+	if (h->ct_proto == MERLON_PROTO_GRE)
+		return merlon_call_id(h, dport);
 	if (!merlon_is_icmp(h->ct_proto))
 		return 0;
-	if (!merlon_is_own_icmp(h))
+	if (!merlon_is_own_icmp(h) || h->ct_bytes < MERLON_ICMP_BYTES)
 		return -1;
 	*id = h->id;
 	class = merlon_icmp_class(h);
@@ -195,14 +238,18 @@ merlon_inline __u8 merlon_state_of(__u8 session_flags, __u8 direction)
 	return direction == MERLON_REPLY || session_flags & MERLON_S_SEEN_REPLY ? MERLON_CT_ESTABLISHED : MERLON_CT_NEW;
 }
 
-/* Which timeout holds after a packet of this protocol, which is not TCP. */
+/* Which timeout holds after a packet of this protocol, which has no states. */
 merlon_inline __u32 merlon_timeout_of(const struct merlon_session *session, __u8 l4proto, __u64 now)
 {
+	int replied = session->flags & MERLON_S_SEEN_REPLY;
+
 	switch (l4proto) {
 	case MERLON_PROTO_UDP:
+		return replied && now - session->created_ns > MERLON_UDP_STREAM_NS ? MERLON_T_UDP_STREAM : MERLON_T_UDP;
 	case MERLON_PROTO_UDPLITE:
-		return session->flags & MERLON_S_SEEN_REPLY && now - session->created_ns > MERLON_UDP_STREAM_NS ?
-			MERLON_T_UDP_STREAM : MERLON_T_UDP;
+		return replied ? MERLON_T_UDP_STREAM : MERLON_T_UDP;
+	case MERLON_PROTO_GRE:
+		return replied ? MERLON_T_GRE_STREAM : MERLON_T_GRE;
 	case MERLON_PROTO_ICMP:
 		return MERLON_T_ICMP;
 	case MERLON_PROTO_ICMPV6:
@@ -212,13 +259,24 @@ merlon_inline __u32 merlon_timeout_of(const struct merlon_session *session, __u8
 	}
 }
 
-merlon_inline __u64 merlon_timeout_ns(const struct merlon_trackers *trackers, const struct merlon_session *session,
-				      __u8 l4proto, __u64 now)
+/*
+ * Another packet of a protocol without states, or with 0 of one that has no tracker here. It is assured when it has
+ * become a stream; ICMP and what has no tracker never is.
+ */
+merlon_inline void merlon_prolong(struct merlon_session *session, __u8 l4proto, __u64 now, const struct merlon_trackers *t)
 {
-	__u32 which = merlon_timeout_of(session, l4proto, now);
+	__u32 which = l4proto ? merlon_timeout_of(session, l4proto, now) : MERLON_T_GENERIC;
 
 	merlon_opaque(which);
-	return trackers->ns[which < MERLON_TIMEOUTS ? which : MERLON_T_GENERIC];
+	session->expires_ns = now + t->ns[which < MERLON_TIMEOUTS ? which : MERLON_T_GENERIC];
+	if (which == MERLON_T_UDP_STREAM || which == MERLON_T_GRE_STREAM)
+		session->flags |= MERLON_S_ASSURED;
+}
+
+/* As merlon_prolong() asks for it. */
+merlon_inline __u8 merlon_tracker_of(const struct merlon_headers *h)
+{
+	return h->flags & MERLON_H_GENERIC ? 0 : h->ct_proto;
 }
 
 merlon_inline void merlon_segment_of(const struct merlon_headers *h, __u8 direction, struct merlon_tcp_segment *segment)
@@ -275,9 +333,13 @@ merlon_inline int merlon_session_start(struct merlon_session *session, const str
 			return -1;
 		return merlon_tcp_step(session, &segment, now, t) == MERLON_TCP_REFUSED ? -1 : 0;
 	}
+	if (merlon_tracker_of(h) == MERLON_PROTO_SCTP)
+		return merlon_sctp_first(session, &h->sctp) ||
+				       merlon_sctp_step(session, &h->sctp, MERLON_ORIGINAL, now, t) == MERLON_SCTP_REFUSED ?
+			       -1 : 0;
 	if (merlon_is_icmp(h->ct_proto) && merlon_icmp_class(h) != MERLON_ICMP_REQUEST)
 		return -1;
-	session->expires_ns = now + merlon_timeout_ns(t, session, h->ct_proto, now);
+	merlon_prolong(session, merlon_tracker_of(h), now, t);
 	return 0;
 }
 
@@ -294,6 +356,14 @@ merlon_inline int merlon_is_no_sender(const struct merlon_headers *h)
 		       (!from[0] && h->daddr[0] != 0xffffffff);
 	return from[0] == 0xff || (!h->saddr[0] && !h->saddr[1] && !h->saddr[2] && from[12] == 0 && from[13] == 0 &&
 				   from[14] == 0 && from[15] == 1);
+}
+
+/* One more packet of the originator of this session proves that there is somebody who gets the answers. */
+merlon_inline int merlon_is_proof(const struct merlon_session *session, const struct merlon_headers *h)
+{
+	if (h->ct_proto == MERLON_PROTO_TCP || merlon_tracker_of(h) == MERLON_PROTO_SCTP)
+		return session->flags & MERLON_S_ASSURED;
+	return session->flags & MERLON_S_SEEN_REPLY && !merlon_is_icmp(h->ct_proto);
 }
 
 /* What a packet did to its session. */
@@ -322,11 +392,14 @@ merlon_inline int merlon_session_step(struct merlon_session *session, const stru
 			return MERLON_STEP_INVALID;
 		if (outcome == MERLON_TCP_REOPENED)
 			return MERLON_STEP_REOPEN;
+	} else if (merlon_tracker_of(h) == MERLON_PROTO_SCTP) {
+		if (merlon_sctp_step(session, &h->sctp, direction, now, t) == MERLON_SCTP_REFUSED)
+			return MERLON_STEP_INVALID;
 	} else {
-		if (direction == MERLON_ORIGINAL && session->flags & MERLON_S_SEEN_REPLY && !merlon_is_icmp(h->ct_proto))
-			session->flags |= MERLON_S_ASSURED;
-		session->expires_ns = now + merlon_timeout_ns(t, session, h->ct_proto, now);
+		merlon_prolong(session, merlon_tracker_of(h), now, t);
 	}
+	if (direction == MERLON_ORIGINAL && merlon_is_proof(session, h))
+		session->flags |= MERLON_S_PROVED;
 	session->stats[direction & 1].packets++;
 	session->stats[direction & 1].bytes += h->bytes;
 	if (direction == MERLON_REPLY)
@@ -337,7 +410,7 @@ merlon_inline int merlon_session_step(struct merlon_session *session, const stru
 /* Whether a session has proved itself, by the packet that just was entered: the originator goes on after an answer. */
 merlon_inline int merlon_session_proved(const struct merlon_session *session, __u8 direction)
 {
-	return direction == MERLON_ORIGINAL && session->flags & MERLON_S_ASSURED;
+	return direction == MERLON_ORIGINAL && session->flags & MERLON_S_PROVED;
 }
 
 /* What a cached decision depends on; all of it must agree. */

@@ -14,6 +14,7 @@
 
 #define MERLON_AF_INET 2
 #define MERLON_AF_INET6 10
+#define MERLON_REDIRECTED_HEADER 4	/* ND option type, RFC 4861 4.6 */
 
 merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merlon_tuple *tuple, int embryonic)
 {
@@ -86,19 +87,41 @@ merlon_inline void merlon_promote(struct merlon_scratch *s, struct merlon_sessio
 		bpf_map_delete_elem(&embryonic6, &s->tuple.v6);
 }
 
+/*
+ * Where an ICMP error quotes the packet that it is about. 0: nf_conntrack does not follow it. A redirect does so in an
+ * option behind two addresses (RFC 4861 4.5), of which the first one is looked at; it comes from a neighbour.
+ */
+merlon_inline __u32 merlon_inner_offset(struct __sk_buff *skb, const struct merlon_headers *h)
+{
+	const __u32 option = h->ct_offset + MERLON_ICMP_BYTES + 32;
+	const __u8 *type = (const __u8 *)&h->sport, *from = (const __u8 *)h->saddr;
+	__u8 raw[2];
+
+	if (h->family == MERLON_IPV4 || merlon_icmp_class(h) != MERLON_ICMP_REDIRECT)
+		return h->ct_offset + MERLON_ICMP_BYTES;
+	if (type[1] || h->ttl != 255 || from[0] != 0xfe || (from[1] & 0xc0) != 0x80 || h->ct_bytes < MERLON_ICMP_BYTES + 34 ||
+	    merlon_read(skb, option, raw, sizeof(raw)) || raw[0] != MERLON_REDIRECTED_HEADER || !raw[1])
+		return 0;
+	return option + 8;
+}
+
 /* An ICMP error: related, if it goes back to the sender of the packet inside and that one's session is known. */
 __noinline int merlon_track_inner(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_session *session;
 	int sender_is_a;
+	__u32 offset;
 	__u8 family;
 
-	if (!s)
+	if (!s || !t)
 		return 0;
 	family = s->headers.family & 1;
-	if (merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, family, &s->inner))
+	offset = merlon_inner_offset(skb, &s->headers);
+	if (!offset || merlon_parse_inner(skb, offset, s->headers.bytes, family, &s->inner))
 		return 0;
+	merlon_choose_tracker(&s->inner, t);
 	for (int i = 0; i < 4; i++)
 		if (s->inner.saddr[i] != s->headers.daddr[i])
 			return 0;
@@ -329,7 +352,7 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 	int sender_is_a;
 	__u8 raw[MERLON_TCP_BYTES];
 
-	if (!s || !t || merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, s->headers.family & 1, &s->inner) ||
+	if (!s || !t || merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, s->headers.bytes, s->headers.family & 1, &s->inner) ||
 	    s->inner.ct_proto != MERLON_PROTO_TCP || merlon_read(skb, s->inner.ct_offset, raw, sizeof(raw)))
 		return 0;
 	sender_is_a = merlon_tuple_make(&s->tuple, &s->inner);
@@ -430,7 +453,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
  */
 merlon_inline int merlon_tuple_says_all(const struct merlon_scratch *s, const struct merlon_walk *w)
 {
-	return !merlon_is_wrapped(&s->headers) && (merlon_has_ports(s->headers.ct_proto) || !w->bare_ports);
+	return !merlon_is_wrapped(&s->headers) && (merlon_tuple_has_ports(&s->headers) || !w->bare_ports);
 }
 
 /* Fills a decision from the walk that just ended. */

@@ -72,6 +72,11 @@ merlon_inline void merlon_why_known(struct merlon_why *why, const struct merlon_
 	for (int i = 0; h->ct_proto == MERLON_PROTO_TCP && i < MERLON_DIRECTIONS; i++)
 		why->session.tcp.seen[i].flags = (why->session.tcp.seen[i].flags | MERLON_TCP_LIBERAL) & ~MERLON_TCP_HAS_ACK;
 	why->packet.ct_direction = direction;
+	/* nor has it chunks */
+	if (merlon_tracker_of(h) == MERLON_PROTO_SCTP) {
+		context->ct_state = state;
+		return;
+	}
 	switch (merlon_session_step(&why->session, h, direction, why->now_ns, t)) {
 	case MERLON_STEP_INVALID:
 		why->has_session = 0;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "bpf/sctp.h"
 #include "bpf/tcp.h"
 #include "src/kernel/dataplane.h"
 #include "src/util/cleanup.h"
@@ -24,6 +25,14 @@ static const struct {
 	{ MERLON_T_TCP + MERLON_TCP_SYN_SENT2, "tcp_timeout_syn_sent", 120 },
 	{ MERLON_T_TCP_UNACK, "tcp_timeout_unacknowledged", 300 },
 	{ MERLON_T_TCP_RETRANS, "tcp_timeout_max_retrans", 300 },
+	{ MERLON_T_SCTP + MERLON_SCTP_CLOSED, "sctp_timeout_closed", 10 },
+	{ MERLON_T_SCTP + MERLON_SCTP_COOKIE_WAIT, "sctp_timeout_cookie_wait", 3 },
+	{ MERLON_T_SCTP + MERLON_SCTP_COOKIE_ECHOED, "sctp_timeout_cookie_echoed", 3 },
+	{ MERLON_T_SCTP + MERLON_SCTP_ESTABLISHED, "sctp_timeout_established", 210 },
+	{ MERLON_T_SCTP + MERLON_SCTP_SHUTDOWN_SENT, "sctp_timeout_shutdown_sent", 3 },
+	{ MERLON_T_SCTP + MERLON_SCTP_SHUTDOWN_RECEIVED, "sctp_timeout_shutdown_recd", 3 },
+	{ MERLON_T_SCTP + MERLON_SCTP_SHUTDOWN_ACK_SENT, "sctp_timeout_shutdown_ack_sent", 3 },
+	{ MERLON_T_SCTP + MERLON_SCTP_HEARTBEAT_SENT, "sctp_timeout_heartbeat_sent", 30 },
 	{ MERLON_T_UDP, "udp_timeout", 30 },
 	{ MERLON_T_UDP_STREAM, "udp_timeout_stream", 120 },
 	{ MERLON_T_ICMP, "icmp_timeout", 30 },
@@ -67,5 +76,6 @@ void merlon_trackers_read(struct merlon_trackers *ret)
 	t.checksum = read_sysctl("checksum", 1) != 0;
 	t.has_sctp = has_tracker("sctp_timeout_established");
 	t.has_gre = has_tracker("gre_timeout");
+	t.has_dccp = has_tracker("dccp_timeout_open");
 	*ret = t;
 }

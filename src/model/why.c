@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpf/sctp.h"
 #include "src/model/print.h"
 #include "src/util/cleanup.h"
 
@@ -439,7 +440,13 @@ static size_t put_transport(const struct merlon_question *q, uint8_t *to)
 	}
 	if (q->proto == IPPROTO_UDP || q->proto == IPPROTO_UDPLITE)
 		to[5] = sizeof(struct udphdr);
-	return q->proto == IPPROTO_SCTP || q->proto == IPPROTO_DCCP ? 12 : sizeof(struct udphdr);
+	/* without a checksum UDP-Lite is invalid (RFC 3828 3.1), SCTP without a chunk: it opens an association */
+	to[7] = q->proto == IPPROTO_UDPLITE;
+	if (q->proto != IPPROTO_SCTP)
+		return q->proto == IPPROTO_DCCP ? 12 : sizeof(struct udphdr);
+	to[MERLON_SCTP_BYTES] = MERLON_SCTP_INIT;
+	to[MERLON_SCTP_BYTES + 3] = MERLON_SCTP_INIT_BYTES;
+	return MERLON_SCTP_BYTES + MERLON_SCTP_INIT_BYTES;
 }
 
 size_t merlon_question_packet(const struct merlon_question *q, uint8_t ret[MERLON_QUESTION_BYTES])

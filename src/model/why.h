@@ -12,7 +12,7 @@
 #include "src/util/diag.h"
 
 #define MERLON_QUESTION_ANY (-1)
-#define MERLON_QUESTION_BYTES 64	/* of IP and transport header, at most */
+#define MERLON_QUESTION_BYTES 80	/* of IP and transport header, at most */
 
 struct merlon_question {
 	enum merlon_family family;
