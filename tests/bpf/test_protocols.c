@@ -165,7 +165,7 @@ static struct frame some_query(const struct talk *talk, unsigned from)
 
 	flow.sport = talk->flow.sport + one_in(10);
 	if (one_in(10))
-		type = any(256);
+		type = is6 ? 128 + any(one_in(4) ? 128 : 26) : any(one_in(4) ? 256 : 20);
 	return frame_icmp(&flow, type, one_in(6) ? any(3) : 0, any(60));
 }
 
@@ -254,7 +254,7 @@ static struct frame some_error(const struct talk *talk, unsigned from)
 {
 	static const uint8_t v4[] = { 3, 4, 5, 11, 12 }, v6[] = { 0, 1, 2, 3, 4, 5, 100, 127 };
 	struct flow flow = from ? reversed(&talk->flow) : talk->flow;
-	struct frame inner = talk->last[talk->has_last[!from] && any(12) ? !from : from], f;
+	struct frame inner = talk->last[talk->has_last[from] && one_in(12) ? from : !from], f;
 	size_t most, header, quoted;
 
 	if (one_in(3))
@@ -277,11 +277,8 @@ static struct frame some_packet(struct talk *talk, unsigned *from)
 {
 	struct frame f;
 
-	if ((talk->has_last[0] || talk->has_last[1]) && one_in(5)) {
-		if (!talk->has_last[*from] && !talk->has_last[!*from])
-			*from = !*from;
-		return some_error(talk, talk->has_last[!*from] ? *from : (*from = !*from));
-	}
+	if (talk->has_last[!*from] && one_in(4))
+		return some_error(talk, *from);
 	/* once more */
 	if (talk->has_last[*from] && one_in(12))
 		return talk->last[*from];
