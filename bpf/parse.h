@@ -225,6 +225,23 @@ merlon_inline int merlon_read_extension(merlon_source *source, __u32 offset, __u
 }
 
 /*
+ * Two bytes of a routing header are enough for ipv6_skip_exthdr(): the tracker goes on with a header of which there is
+ * nothing. -1: it does not.
+ */
+merlon_inline int merlon_skip_cut_routing(merlon_source *source, __u32 end, struct merlon_header_chain *chain)
+{
+	__u32 offset = chain->ct_offset;
+	__u8 raw[2];
+
+	if (chain->ct_proto != MERLON_PROTO_ROUTING || offset >= end || end - offset < 2 || merlon_read(source, offset, raw, 2) ||
+	    merlon_is_extension(raw[0]) || raw[0] == MERLON_PROTO_NONE)
+		return -1;
+	chain->ct_proto = raw[0];
+	chain->ct_offset = offset + (raw[1] + 1) * 8;
+	return 0;
+}
+
+/*
  * Walks the chain that starts with header `next` at `offset`, of a packet that ends at `end`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
  * an authentication header as the transport, the tracker looks behind it. Returns 0, or -1: there are more
  * headers than are walked, and what a rule would see behind them is unknown.
@@ -278,7 +295,7 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 e
 	}
 	chain->ct_proto = next;
 	chain->ct_offset = offset;
-	if (broken || next == MERLON_PROTO_NONE)
+	if ((broken && merlon_skip_cut_routing(source, end, chain)) || next == MERLON_PROTO_NONE)
 		chain->flags |= MERLON_H_UNTRACKABLE;
 	if (broken && !chain->rt_offset)
 		chain->flags |= MERLON_H_BROKEN;
