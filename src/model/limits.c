@@ -22,7 +22,7 @@ static const struct {
 	{ "nat", "packets are judged before DNAT and after SNAT, unlike in nf_tables: apply refuses a ruleset with NAT", HAS_NAT },
 	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT },
 	{ "l4-checksum", "checksums of TCP, UDP and ICMP are not verified (as with nf_conntrack_checksum=0)", HAS_STATE },
-	{ "protocol-state", "SCTP, DCCP and GRE are tracked by addresses and ports alone, without their own states", HAS_STATE },
+	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it", HAS_STATE },
 	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "
 	  "for ct state", HAS_ANY },
 	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "

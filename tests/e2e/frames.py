@@ -33,7 +33,7 @@ LIMITS = {
     'fragments': 'at TC fragments are judged one by one, nf_tables sees whole datagrams (rule 13)',
     'after-routing': 'FORWARD is judged at egress: the stack has decremented the TTL before, and answers first (rule 3)',
     'stack-checks': 'INPUT is judged before the stack has looked at options, extension headers and impossible addresses (rule 3)',
-    'protocol-state': 'SCTP, DCCP and GRE have trackers of their own in nf_conntrack; here they are tracked by tuple',
+    'dccp': 'nf_conntrack of older kernels has a tracker of its own for DCCP; here it is tracked by tuple',
     'answer-source': "an ICMPv6 error for a packet whose sender lies behind another interface has that interface's address",
     'reject-checksum': 'a reject is answered whatever the checksum of the packet; nf_tables answers only if it is right, also of unknown protocols (rule 12)',
     'broadcast-source': 'a packet from a broadcast address is not answered, as RFC 1122 3.2.2 has it; nf_tables answers',

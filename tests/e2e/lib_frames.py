@@ -253,7 +253,7 @@ def protocols(g):
         for proto in PROTOS:
             src, dst = g.peer(side, family), g.target(side, family, hook)
             back = OTHER[side] if hook == 'forward' else 'host'
-            limit = 'protocol-state' if proto in (33, 47, 132, 136) else None
+            limit = 'dccp' if proto == 33 else None
             body = {47: bytes(4) + BODY, 51: b'\x3b\x04' + BODY, 136: udp(g.port(), 53, BODY, length=0)}.get(proto, BODY)
             if proto == 51 and family == 6:
                 continue	# an extension header there
@@ -261,4 +261,4 @@ def protocols(g):
             yield g.say(side, src, dst, proto, body, 'protocol', limit)
             yield g.say(back, dst, src, proto, body, 'protocol, back', limit)
             for n in 0, 1, 3, 4, 7, 8:
-                yield g.say(side, src, dst, proto, body[:n], f'protocol, {n} bytes', limit or ('protocol-state' if proto == 136 else None))
+                yield g.say(side, src, dst, proto, body[:n], f'protocol, {n} bytes', limit)
