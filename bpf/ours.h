@@ -33,8 +33,12 @@ struct net_device {
 struct dst_entry {
 	struct net_device *dev;
 };
+struct sock {
+	unsigned char sk_kern_sock : 1;
+};
 struct sk_buff {
 	struct net_device *dev;
+	struct sock *sk;
 	unsigned long _skb_refdst;
 	unsigned int len;
 	__u16 network_header;
@@ -112,6 +116,19 @@ merlon_inline int merlon_ours_ingress(struct __sk_buff *skb, const struct merlon
 	if (skb->vlan_present && skb->vlan_tci & 0xfff)
 		return 0;
 	return merlon_in_netns(skb, c);
+}
+
+/* The kernel's own socket sends it, no program's: an answer of the stack. What is unknown on 6.1 is none. */
+merlon_inline int merlon_is_stacks_own(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel;
+	struct sock *sk;
+
+	if (!merlon_have_kern_ctx)
+		return 0;
+	kernel = bpf_cast_to_kern_ctx(skb);
+	sk = kernel->sk;
+	return sk && BPF_CORE_READ_BITFIELD(sk, sk_kern_sock);
 }
 
 /*

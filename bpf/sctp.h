@@ -291,8 +291,13 @@ merlon_inline enum merlon_sctp_outcome merlon_sctp_step(struct merlon_session *s
 		return MERLON_SCTP_REFUSED;
 	session->sctp.outcome = MERLON_SCTP_STEPPED;
 	merlon_loop(MERLON_SCTP_KEPT, merlon_sctp_turn, &w);
-	if (session->sctp.outcome == MERLON_SCTP_STEPPED)
-		session->expires_ns = now + t->ns[MERLON_T_SCTP + (session->state & 15)];
+	if (session->sctp.outcome == MERLON_SCTP_STEPPED) {
+		__u32 state = session->state;
+
+		/* or the compiler knows better than the verifier of 6.1 */
+		merlon_opaque(state);
+		session->expires_ns = now + t->ns[MERLON_T_SCTP + (state & 15)];
+	}
 	return session->sctp.outcome;
 }
 

@@ -105,6 +105,31 @@ merlon_inline __u32 merlon_inner_offset(struct __sk_buff *skb, const struct merl
 	return option + 8;
 }
 
+/*
+ * The stack itself says that it could not deliver or forward a packet (no route, no neighbour, its hop limit) that has
+ * no session, since no hook of ours let it pass yet. It is related if that packet would have started one: nf_conntrack
+ * attaches such errors to the packet's connection, though it is not entered (nf_ct_attach() in net/ipv4/icmp.c and
+ * net/ipv6/icmp.c).
+ */
+__noinline int merlon_track_early(struct __sk_buff *skb, int sender_is_a)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_trackers *t = merlon_only(trackers);
+
+	if (!s || !t || s->side != MERLON_EGRESS || s->context.hook != MERLON_OUTPUT || !merlon_is_stacks_own(skb))
+		return 0;
+	/* the rest of it is not there */
+	s->inner.flags |= MERLON_H_FIRST;
+	if (s->inner.ct_proto == MERLON_PROTO_SCTP)
+		merlon_read_chunks(skb, s->inner.ct_offset + MERLON_SCTP_BYTES, s->headers.bytes, &s->inner.sctp);
+	if (merlon_tracking(&s->inner) != MERLON_TRACK_SESSION || merlon_session_start(&s->session, &s->inner, sender_is_a, s->now, t))
+		return 0;
+	s->context.ct_state = MERLON_CT_RELATED;
+	s->direction = MERLON_REPLY;
+	s->has_direction = 1;
+	return 0;
+}
+
 /* An ICMP error: related, if it goes back to the sender of the packet inside and that one's session is known. */
 __noinline int merlon_track_inner(struct __sk_buff *skb)
 {
@@ -130,7 +155,7 @@ __noinline int merlon_track_inner(struct __sk_buff *skb)
 		return 0;
 	session = merlon_find(family, &s->inner_tuple, s->now);
 	if (!session)
-		return 0;
+		return merlon_track_early(skb, sender_is_a);
 	s->context.ct_state = MERLON_CT_RELATED;
 	s->direction = merlon_direction_of(session->flags, !sender_is_a);
 	s->has_direction = 1;
