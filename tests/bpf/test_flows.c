@@ -363,7 +363,7 @@ static void icmp_errors(void **state)
 
 static void other_protocols(void **state)
 {
-	static const uint8_t protocols[] = { 47, 50, 89, 132, 136, 253 };
+	static const uint8_t protocols[] = { 4, 47, 50, 89, 103, 253 };
 
 	(void)state;
 	RULES(by_state, MERLON_DROP);

@@ -374,6 +374,66 @@ static void elsewhere_everything_passes(void **state)
 	close(asker);
 }
 
+/* Sent in by the far end of the pair. */
+static void comes_in(const struct frame *f)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = if_nametoindex("m0p"), .sll_halen = 6 };
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	assert_int_equal(sendto(fd, f->data, f->bytes, 0, (struct sockaddr *)&to, sizeof(to)), (ssize_t)f->bytes);
+	usleep(20000);
+	close(fd);
+}
+
+/*
+ * The stack says that the first packet of a flow came too far to be forwarded: nf_conntrack has the error related, to a
+ * packet that was invalid itself it is invalid. A program's error about a flow that nobody knows is invalid, too.
+ */
+static void hop_limit_ends_here(void **state)
+{
+	static const struct flow flows[] = { { "192.0.2.200", "198.51.100.9", 7, 8 }, { "2001:db8::200", "2001:db8:1::9", 7, 8 } };
+	int filtered = bpf_map__fd(plane.skel->maps.filtered);
+	struct counts before;
+	uint8_t yes = 1;
+
+	(void)state;
+	/* judged where it would have left */
+	assert_int_equal(bpf_map_update_elem(filtered, &plane.far, &yes, 0), 0);
+	assert_int_equal(system("ip neigh replace 192.0.2.200 lladdr 02:00:00:00:00:98 dev m0;"
+				"ip neigh replace 2001:db8::200 lladdr 02:00:00:00:00:98 dev m0"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct frame udp = frame_udp(&flows[i], 10), reset = frame_tcp(&flows[i], F_RST, 0), segment = frame_tcp(&flows[i], F_ACK, 0);
+		struct frame *each[] = { &udp, &segment, &reset };
+
+		for (unsigned n = 0; n < 3; n++) {
+			each[n]->data[ETH + (i ? 7 : 8)] = 1;
+			frame_checksum(each[n]);
+			before = counts();
+			comes_in(each[n]);
+			assert_counted(&before, 8, PLANE_KERN_CTX && n < 2);
+		}
+	}
+	bpf_map_delete_elem(filtered, &plane.far);
+}
+
+static void forged_errors_are_invalid(void **state)
+{
+	struct flow flow = { "192.0.2.200", "198.51.100.9", 17, 18 }, back = { "192.0.2.1", "192.0.2.200", 0, 0 };
+	struct frame udp = frame_udp(&flow, 10), error = frame_error(&back, 11, &udp, 28);
+	struct counts before = counts();
+	struct sockaddr_storage to;
+	int fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	socklen_t bytes;
+
+	(void)state;
+	to = address("192.0.2.200", 0, &bytes);
+	assert_true(fd >= 0);
+	sendto(fd, error.data + error.l4, error.bytes - error.l4, 0, (struct sockaddr *)&to, bytes);
+	usleep(20000);
+	assert_counted(&before, 3, 0);
+	close(fd);
+}
+
 static int group_set_up(void **state)
 {
 	int r = plane_open(&plane, PLANE_KERN_CTX);
@@ -401,7 +461,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(udp_over_loopback), TEST(tcp_over_loopback), TEST(packets_in_pieces), TEST(unreachable_over_loopback),
 		TEST(denied_is_silent), TEST(packet_sockets_are_not_judged), TEST(short_frames), TEST(answers_of_the_daemon_are_related),
-		TEST(tcx_drops_alike), TEST(elsewhere_everything_passes),
+		TEST(tcx_drops_alike), TEST(hop_limit_ends_here), TEST(forged_errors_are_invalid),
+		TEST(elsewhere_everything_passes),
 	};
 
 	if (geteuid())

@@ -326,7 +326,7 @@ static void noise(void **state)
 		assert_true(h.th_bytes <= h.l4_bytes);
 		parse_bytes(data, bytes, family, &h);
 		struct merlon_buffer buffer = { data, bytes };
-		merlon_parse_inner(&buffer, rand_r(&seed) % 64, family, &h);
+		merlon_parse_inner(&buffer, rand_r(&seed) % 64, buffer.bytes, family, &h);
 	}
 }
 
