@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bpf/sctp.h"
 #include "src/model/print.h"
 #include "src/util/cleanup.h"
 
@@ -420,6 +419,7 @@ static uint16_t header_checksum(const uint8_t *header, size_t bytes)
 /* The transport header; returns its length. */
 static size_t put_transport(const struct merlon_question *q, uint8_t *to)
 {
+	enum { sctp_bytes = 12, init = 1, init_bytes = 20 };	/* RFC 9260 3.1, 3.3.2 */
 	uint16_t ports[2] = { htons(q->sport), htons(q->dport) };
 
 	if (is_icmp(q)) {
@@ -444,9 +444,9 @@ static size_t put_transport(const struct merlon_question *q, uint8_t *to)
 	to[7] = q->proto == IPPROTO_UDPLITE;
 	if (q->proto != IPPROTO_SCTP)
 		return q->proto == IPPROTO_DCCP ? 12 : sizeof(struct udphdr);
-	to[MERLON_SCTP_BYTES] = MERLON_SCTP_INIT;
-	to[MERLON_SCTP_BYTES + 3] = MERLON_SCTP_INIT_BYTES;
-	return MERLON_SCTP_BYTES + MERLON_SCTP_INIT_BYTES;
+	to[sctp_bytes] = init;
+	to[sctp_bytes + 3] = init_bytes;
+	return sctp_bytes + init_bytes;
 }
 
 size_t merlon_question_packet(const struct merlon_question *q, uint8_t ret[MERLON_QUESTION_BYTES])

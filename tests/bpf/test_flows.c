@@ -361,6 +361,42 @@ static void icmp_errors(void **state)
 	}
 }
 
+/* Each as nf_conntrack has it (Linux 6.18): what does not hold is invalid. */
+static void redirects(void **state)
+{
+	static const struct flow flow = { "2001:db8::77", "2001:db8::1", 7777, 99 };
+	static const struct {
+		const char *from;
+		uint8_t hop_limit, code, option, words;
+		size_t inner;	/* bytes of the packet that is quoted */
+		int state;
+	} cases[] = {
+		{ "fe80::98", 255, 0, 4, 7, 52, MERLON_CT_RELATED }, { "fe80::98", 255, 0, 4, 7, 44, MERLON_CT_RELATED },
+		{ "fe80::98", 255, 0, 4, 7, 43, MERLON_CT_INVALID }, { "fe80::98", 64, 0, 4, 7, 52, MERLON_CT_INVALID },
+		{ "2001:db8::98", 255, 0, 4, 7, 52, MERLON_CT_INVALID }, { "fe80::98", 255, 1, 4, 7, 52, MERLON_CT_INVALID },
+		{ "fe80::98", 255, 0, 2, 7, 52, MERLON_CT_INVALID }, { "fe80::98", 255, 0, 4, 0, 52, MERLON_CT_INVALID },
+	};
+	struct frame quoted = frame_udp(&flow, 4);
+
+	(void)state;
+	RULES(by_state, MERLON_DROP);
+	plane_forget(&plane);
+	assert_int_equal(state_in(&quoted), MERLON_CT_NEW);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct flow way = { cases[i].from, flow.saddr, 0, 0 };
+		struct frame f = frame_icmp(&way, 137, cases[i].code, 32 + 8 + cases[i].inner);
+
+		f.data[ETH + 7] = cases[i].hop_limit;
+		f.data[f.l4 + 40] = cases[i].option;
+		f.data[f.l4 + 41] = cases[i].words;
+		memcpy(f.data + f.l4 + 48, quoted.data + ETH, cases[i].inner);
+		assert_int_equal(state_in(&f), cases[i].state);
+		/* before there is an option */
+		frame_length(&f, f.l4 + 41);
+		assert_int_equal(state_in(&f), MERLON_CT_INVALID);
+	}
+}
+
 static void other_protocols(void **state)
 {
 	static const uint8_t protocols[] = { 4, 47, 50, 89, 103, 253 };
@@ -658,7 +694,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(tcp_lives), TEST(tcp_counts_both_ways), TEST(tcp_resets), TEST(tcp_out_of_place), TEST(senders_that_nobody_is), TEST(tcp_short_headers),
-		TEST(udp_lives), TEST(udp_lengths), TEST(echo), TEST(icmp_untracked_and_odd), TEST(icmp_errors),
+		TEST(udp_lives), TEST(udp_lengths), TEST(echo), TEST(icmp_untracked_and_odd), TEST(icmp_errors), TEST(redirects),
 		TEST(other_protocols), TEST(sessions_expire), TEST(denied_makes_no_session), TEST(audit_lets_pass),
 		TEST(no_policy_passes), TEST(decisions_are_remembered), TEST(paths_count_every_counter),
 		TEST(flags_are_part_of_a_decision), TEST(logged_packets_are_reported), TEST(rejects_are_handed_over),
