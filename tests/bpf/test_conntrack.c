@@ -2,8 +2,9 @@
 /*
  * Random sequences of packets over a few flows, forwarded by the kernel, whose nf_conntrack state and direction nft
  * writes into the DSCP field, and given to merlon's egress program: both must see the same in every packet. Numbers,
- * windows and options of TCP are mostly right, often at the edge of it, and sometimes anything. MERLON_PACKETS and
- * MERLON_SEED choose length and seed.
+ * windows and options of TCP are mostly right, often at the edge of it, and sometimes anything. MERLON_SEED chooses
+ * others, MERLON_PACKETS how many each of the two tests has (50,000); the long form is MERLON_PACKETS=5000000, 10,000,000
+ * in all. --json: the figure as a line of JSON.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,14 +69,14 @@ struct end {
 	uint16_t window;	/* as it last offered it */
 	uint8_t scale;
 	uint8_t scales;		/* it has sent a scale */
-	uint8_t opened;		/* it has sent a SYN */
+	uint8_t opened, closed;	/* it has sent a SYN, a FIN */
 };
 
 static struct talk {
 	struct flow flow;
 	uint8_t proto;
 	struct end end[2];
-	uint8_t last_flags;	/* of TCP */
+	uint8_t last_flags, flags_before;	/* of TCP */
 	struct frame last[2];
 	int has_last[2];
 	char story[32768];	/* what happened so far, for the report of a difference */
@@ -190,7 +191,8 @@ static unsigned one_of(const uint8_t *list, size_t n)
 static uint8_t some_flags(const struct talk *talk, int from)
 {
 	static const uint8_t likely[] = { F_SYN, F_SYN | F_ACK, F_ACK, F_ACK, F_ACK | F_PSH, F_FIN | F_ACK, F_FIN | F_ACK,
-					  F_RST, F_RST | F_ACK };
+					  F_RST, F_RST | F_ACK, F_SYN | F_URG };
+	static const uint8_t answers[] = { F_SYN | F_ACK, F_SYN | F_ACK, F_RST | F_ACK, F_ACK };
 	const struct end *me = &talk->end[from], *peer = &talk->end[!from];
 
 	if (one_in(60))
@@ -199,7 +201,11 @@ static uint8_t some_flags(const struct talk *talk, int from)
 	if (talk->last_flags & F_RST && any(2))
 		return any(3) ? F_SYN : F_ACK;
 	if (talk->last_flags == F_SYN && peer->opened && any(3))
-		return any(4) ? F_SYN | F_ACK : F_RST | F_ACK;
+		return ONE_OF(answers);
+	if (talk->last_flags == F_ACK && talk->flags_before == F_SYN && any(2))
+		return any(3) ? F_SYN : F_ACK;
+	if (me->closed && peer->closed ? one_in(3) : peer->closed && one_in(4))
+		return me->closed ? F_SYN : F_FIN | F_ACK;
 	if (one_in(5))
 		return ONE_OF(likely);
 	if (!me->opened)
@@ -255,6 +261,8 @@ static uint32_t some_reset(const struct talk *talk, int from)
 		return talk->end[from].next;
 	case 4:
 		return some_seq(talk, from, 0);
+	case 5:
+		return talk->end[!from].next;
 	default:
 		return talk->end[!from].acked;
 	}
@@ -323,7 +331,7 @@ static size_t some_syn_options(uint8_t *p, struct end *me)
 		n += 4;
 	}
 	if (any(3)) {
-		memcpy(p + n, "\4\2\1\1", 4);
+		memcpy(p + n, any(8) ? "\4\2\1\1" : "\4\3\1\1", 4);
 		n += 4;
 	}
 	return n;
@@ -377,8 +385,9 @@ static void remember(struct talk *talk, int from, const struct frame *f, size_t 
 {
 	struct end *me = &talk->end[from], *peer = &talk->end[!from];
 	const uint8_t *p = f->data + f->l4, flags = p[13];
-	uint32_t end = get32(p + 4) + payload + !!(flags & F_SYN) + !!(flags & F_FIN), edge;
+	uint32_t end = get32(p + 4) + payload + !!(flags & F_SYN) + !!(flags & F_FIN), bytes;
 
+	talk->flags_before = talk->last_flags;
 	talk->last_flags = flags;
 	if (flags & F_RST)
 		return;
@@ -387,13 +396,14 @@ static void remember(struct talk *talk, int from, const struct frame *f, size_t 
 	if (flags & F_ACK)
 		me->acked = get32(p + 8);
 	me->window = p[14] << 8 | p[15];
-	if (flags & F_SYN || (uint32_t)me->window << (me->scales && peer->scales ? me->scale : 0) > me->widest)
-		me->widest = (uint32_t)me->window << (me->scales && peer->scales && !(flags & F_SYN) ? me->scale : 0);
-	edge = me->acked + ((uint32_t)me->window << (me->scales && peer->scales && !(flags & F_SYN) ? me->scale : 0));
-	if (flags & F_SYN || (int32_t)(edge - me->edge) > 0)
-		me->edge = edge;
+	bytes = (uint32_t)me->window << (me->scales && peer->scales && !(flags & F_SYN) ? me->scale : 0);
+	if (flags & F_SYN || bytes > me->widest)
+		me->widest = bytes;
+	if (flags & F_SYN || (int32_t)(me->acked + bytes - me->edge) > 0)
+		me->edge = me->acked + bytes;
 	if (flags & F_SYN)
 		me->opened = 1;
+	me->closed = flags & F_FIN || (me->closed && flags != (F_SYN | F_ACK));
 }
 
 static struct frame some_tcp(struct talk *talk, int from, const struct flow *flow)
@@ -496,15 +506,17 @@ static struct frame some_packet(struct talk *talk, int from)
 static void reset_talk(int i)
 {
 	static const char *const ends[2][2] = { { "192.0.2.200", "198.51.100.9" }, { "2001:db8::200", "2001:db8:1::9" } };
-	static const uint8_t protos[] = { 6, 6, 17, 1 };
+	static const uint8_t protos[] = { 6, 6, 6, 6, 17, 1 };
 	static uint16_t port = 1024;
 	struct talk *talk = &talks[i];
 
 	memset(talk, 0, sizeof(*talk));
 	talk->flow = (struct flow){ ends[i & 1][0], ends[i & 1][1], ++port, 80 + i };
-	talk->proto = protos[any(4)];
+	talk->proto = ONE_OF(protos);
 	for (int e = 0; e < 2; e++)
 		talk->end[e].next = one_in(4) ? -any(3000) : (uint32_t)rand_r(&seed) * 2;
+	if (one_in(4))
+		talk->end[1].next = talk->end[0].next;
 }
 
 /* The Ethernet destination is the router. */
@@ -588,7 +600,7 @@ static void compare(int packets, int cached)
 
 static int length(void)
 {
-	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : 3000;
+	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : 50000;
 }
 
 static void states_and_directions(void **state)
@@ -642,15 +654,22 @@ static int group_tear_down(void **state)
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states_and_directions), cmocka_unit_test(states_with_decisions_remembered),
 	};
 
+	int r;
+
 	if (geteuid())
 		return 77;
 	seed = getenv("MERLON_SEED") ? strtoul(getenv("MERLON_SEED"), NULL, 0) : 20260;
 	print_message("# seed %u\n", seed);
-	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+	r = cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+	if (argc > 1 && !strcmp(argv[1], "--json"))
+		printf("{\"figure\": \"ct_state_differences\", \"value\": %u, \"unit\": \"packets\"}\n", n_different);
+	else
+		printf("# figure: ct_state_differences %u of %u packets\n", n_different, n_compared);
+	return r;
 }
