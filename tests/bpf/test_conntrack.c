@@ -485,11 +485,16 @@ static struct frame some_error(const struct talk *talk, int from, const struct f
 
 static struct frame some_packet(struct talk *talk, int from)
 {
+	/* beside each end, reached from the other one */
+	static const char *const strangers[2][2] = { { "198.51.100.10", "192.0.2.201" }, { "2001:db8:1::10", "2001:db8::201" } };
 	struct flow flow = from ? reversed(&talk->flow) : talk->flow;
 	struct frame f;
 
-	if (talk->has_last[!from] && one_in(12))
+	if (talk->has_last[!from] && one_in(12)) {
+		if (one_in(8))
+			flow.daddr = strangers[!!strchr(flow.daddr, ':')][from];
 		return some_error(talk, from, &flow);
+	}
 	/* once more */
 	if (talk->has_last[from] && one_in(10))
 		return talk->last[from];
@@ -647,6 +652,9 @@ static int group_set_up(void **state)
 		"ip neigh add 198.51.100.9 lladdr 02:00:00:00:00:99 dev m1", "ip neigh add 192.0.2.200 lladdr 02:00:00:00:00:98 dev m0",
 		"ip neigh add 2001:db8:1::9 lladdr 02:00:00:00:00:99 dev m1",
 		"ip neigh add 2001:db8::200 lladdr 02:00:00:00:00:98 dev m0",
+		"ip neigh add 198.51.100.10 lladdr 02:00:00:00:00:99 dev m1", "ip neigh add 192.0.2.201 lladdr 02:00:00:00:00:98 dev m0",
+		"ip neigh add 2001:db8:1::10 lladdr 02:00:00:00:00:99 dev m1",
+		"ip neigh add 2001:db8::201 lladdr 02:00:00:00:00:98 dev m0",
 		"echo 0 >/proc/sys/net/netfilter/nf_conntrack_checksum",
 	};
 	struct merlon_trackers trackers;
