@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What `merlon verify` can do: packets a second (each through nf_tables and through merlon, the median of rounds over
 the project's rulesets), mistakes of tests/mutants that it does not find, and differences over random rulesets and over a
-directory of rulesets. Exit status: 0 done, 1 something failed."""
+directory of rulesets; packets with another state than nf_conntrack's, and mistakes of the trackers that do not show there.
+Exit status: 0 done, 1 something failed."""
 import argparse
 import glob
 import json
@@ -69,6 +70,11 @@ def main():
         run(args, 'corpus_differences', ['python3', '-B', f'{TOP}/tools/corpus', '--json', *merlon, args.corpus])
     run(args, 'verify_mutants_alive',
         ['python3', '-B', f'{TOP}/tests/mutants/run', '--json', '--build', args.build, *(['--some', '12'] if quick else [])])
+    run(args, 'ct_state_differences',
+        ['env', f'MERLON_PACKETS={50000 if quick else 5000000}', f'{args.build}/tests/bpf/test_conntrack', '--json'])
+    run(args, 'ct_mutants_alive',
+        ['python3', '-B', f'{TOP}/tests/mutants/run', '--conntrack', '--json', '--build', args.build,
+         *(['--some', '12'] if quick else [])])
 
 
 if __name__ == '__main__':

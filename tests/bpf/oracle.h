@@ -25,6 +25,7 @@ extern const char *const oracle_meaning[ORACLE_MEANINGS];
 struct oracle {
 	struct plane plane;
 	int near, far;		/* packet sockets at the ends */
+	uint64_t counted[ORACLE_MEANINGS];
 	int by_state;		/* decisions are remembered; established and related packets have no direction */
 };
 

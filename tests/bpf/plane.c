@@ -427,6 +427,23 @@ uint64_t plane_counter(const struct plane *plane, unsigned index)
 	return sum;
 }
 
+void plane_counters(const struct plane *plane, uint64_t *ret, unsigned n)
+{
+	static struct merlon_counter *each;	/* per counter and CPU */
+	static uint32_t key[PLANE_COUNTERS];
+	int fd = bpf_map__fd(plane->skel->maps.counters), cpus = libbpf_num_possible_cpus();
+	uint32_t next;
+
+	if (!each)
+		each = calloc((size_t)cpus * PLANE_COUNTERS, sizeof(*each));
+	CHECK(each && n <= PLANE_COUNTERS && !bpf_map_lookup_batch(fd, NULL, &next, key, each, &n, NULL));
+	for (unsigned i = 0; i < n; i++) {
+		ret[i] = 0;
+		for (int cpu = 0; cpu < cpus; cpu++)
+			ret[i] += each[i * cpus + cpu].packets;
+	}
+}
+
 uint64_t plane_stat(const struct plane *plane, enum merlon_stat which)
 {
 	int cpus = libbpf_num_possible_cpus();

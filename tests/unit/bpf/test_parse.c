@@ -330,6 +330,69 @@ static void noise(void **state)
 	}
 }
 
+/* Options as tcp_options() and tcp_sack() of nf_conntrack read them: up to the first that makes no sense. */
+static const struct {
+	uint8_t n, bytes[40];
+	uint8_t flags, scale, blocks;
+	uint32_t edge;		/* of the last block */
+} options[] = {
+	{ 4, { 1, 3, 3, 7 }, MERLON_TCP_SCALES, 7, 0, 0 }, { 4, { 3, 3, 14, 0 }, MERLON_TCP_SCALES, 14, 0, 0 },
+	{ 4, { 3, 3, 15, 0 }, MERLON_TCP_SCALES, 14, 0, 0 }, { 4, { 3, 3, 255, 0 }, MERLON_TCP_SCALES, 14, 0, 0 },
+	{ 4, { 4, 2, 1, 1 }, MERLON_TCP_SACKS, 0, 0, 0 },
+	{ 12, { 2, 4, 5, 180, 4, 2, 3, 3, 9 }, MERLON_TCP_SACKS | MERLON_TCP_SCALES, 9, 0, 0 },
+	{ 40, { [36] = 1, [37] = 3, [38] = 3, [39] = 7 }, 0, 0, 0, 0 },
+	{ 40, { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+		3, 3, 7 }, MERLON_TCP_SCALES, 7, 0, 0 },
+	/* the end, a length that says too little or too much: nothing behind it counts */
+	{ 8, { 0, 3, 3, 7, 4, 2 }, 0, 0, 0, 0 }, { 8, { 8, 0, 3, 3, 7, 4, 2 }, 0, 0, 0, 0 }, { 8, { 8, 1, 3, 3, 7, 4, 2 }, 0, 0, 0, 0 },
+	{ 4, { 1, 3, 4, 7 }, 0, 0, 0, 0 }, { 4, { 1, 1, 1, 3 }, 0, 0, 0, 0 }, { 4, { 4, 2, 3, 3 }, MERLON_TCP_SACKS, 0, 0, 0 },
+	{ 4, { 255, 4, 3, 7 }, 0, 0, 0, 0 }, { 4, { 255, 5, 3, 7 }, 0, 0, 0, 0 },
+	/* one of another length than it has is passed over */
+	{ 8, { 3, 4, 7, 7, 4, 2, 1, 1 }, MERLON_TCP_SACKS, 0, 0, 0 }, { 8, { 4, 3, 0, 3, 3, 7 }, MERLON_TCP_SCALES, 7, 0, 0 },
+	{ 8, { 3, 2, 3, 3, 7, 0 }, MERLON_TCP_SCALES, 7, 0, 0 },
+	{ 12, { 5, 10, 0, 0, 0, 1, 0, 0, 1, 2 }, 0, 0, 1, 0x102 },
+	{ 20, { 1, 1, 5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, 9, 8, 7, 6 }, 0, 0, 2, 0x09080706 },
+	{ 36, { 5, 34, [30] = 0xff, 0xff, 0xff, 0xfe }, 0, 0, 4, 0xfffffffe },
+	{ 12, { 5, 9, 0, 0, 0, 1, 0, 0, 1, 2 }, 0, 0, 0, 0 }, { 12, { 5, 11, 0, 0, 0, 1, 0, 0, 1, 2 }, 0, 0, 0, 0 },
+	{ 4, { 5, 2, 4, 2 }, MERLON_TCP_SACKS, 0, 0, 0 },
+	/* the first SACK option counts */
+	{ 20, { 5, 10, 0, 0, 0, 1, 0, 0, 0, 9, 5, 10, 0, 0, 0, 1, 0, 0, 0, 99 }, 0, 0, 1, 9 },
+};
+
+static void tcp_options(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		struct frame f = frame_tcp(&v4, F_ACK, options[i].n);
+		struct merlon_headers h;
+
+		memcpy(f.data + f.l4 + 20, options[i].bytes, options[i].n);
+		f.data[f.l4 + 12] = (20 + options[i].n) << 2;
+		assert_int_equal(parse(&f, &h), 0);
+		assert_int_equal(h.options.flags, MERLON_TCP_OPTIONS | options[i].flags);
+		assert_int_equal(h.options.scale, options[i].scale);
+		assert_int_equal(h.options.blocks, options[i].blocks);
+		if (options[i].blocks)
+			assert_int_equal(h.options.edge[options[i].blocks - 1], options[i].edge);
+	}
+}
+
+/* A header without options, or one that claims to be longer than the packet, has none. */
+static void no_tcp_options(void **state)
+{
+	struct frame f = frame_tcp(&v4, F_ACK, 8);
+	struct merlon_headers h;
+
+	(void)state;
+	memcpy(f.data + f.l4 + 20, "\3\3\7\4\2", 5);
+	for (unsigned words = 0; words < 16; words++) {
+		f.data[f.l4 + 12] = words << 4;
+		assert_int_equal(parse(&f, &h), 0);
+		assert_int_equal(h.options.flags, words == 6 ? MERLON_TCP_OPTIONS | MERLON_TCP_SCALES :
+						  words == 7 ? MERLON_TCP_OPTIONS | MERLON_TCP_SCALES | MERLON_TCP_SACKS : 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,7 +400,8 @@ int main(void)
 		cmocka_unit_test(fields_of_short_headers), cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(later_fragments_have_no_ports), cmocka_unit_test(chains),
 		cmocka_unit_test(routing_headers), cmocka_unit_test(routing_headers_cut_off),
-		cmocka_unit_test(chains_that_end_early), cmocka_unit_test(noise),
+		cmocka_unit_test(chains_that_end_early), cmocka_unit_test(tcp_options), cmocka_unit_test(no_tcp_options),
+		cmocka_unit_test(noise),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ static const struct flow flows[] = {
 };
 #define N_FLOWS (sizeof(flows) / sizeof(flows[0]))
 
-static struct merlon_trackers timeouts;
+static struct merlon_trackers trackers;
 
 static struct merlon_headers headers(const struct frame *f)
 {
@@ -105,8 +105,8 @@ static void echo_and_its_answer(void **state)
 	g = headers(&reply);
 	assert_int_equal(merlon_tuple_make(&a, &h) + merlon_tuple_make(&b, &g), 1);
 	assert_memory_equal(&a, &b, sizeof(a));
-	assert_int_equal(merlon_session_start(&session, &h, 1, 1), 0);
-	assert_int_equal(merlon_session_start(&session, &g, 1, 1), -1);
+	assert_int_equal(merlon_session_start(&session, &h, 1, 0, &trackers), 0);
+	assert_int_equal(merlon_session_start(&session, &g, 1, 0, &trackers), -1);
 	/* another code is another question */
 	reply.data[reply.l4 + 1] = 1;
 	g = headers(&reply);
@@ -122,20 +122,19 @@ static void udp_timeouts(void **state)
 	uint64_t second = 1000000000;
 
 	(void)state;
-	timeouts.ns[MERLON_T_UDP] = 30 * second;
-	timeouts.ns[MERLON_T_UDP_STREAM] = 120 * second;
-	assert_int_equal(merlon_session_start(&session, &h, 1, 1), 0);
-	merlon_session_open(&session, &h, 100 * second, &timeouts);
+	trackers.ns[MERLON_T_UDP] = 30 * second;
+	trackers.ns[MERLON_T_UDP_STREAM] = 120 * second;
+	assert_int_equal(merlon_session_start(&session, &h, 1, 100 * second, &trackers), 0);
 	assert_true(session.expires_ns == 130 * second);
 	assert_int_equal(merlon_state_of(session.flags, MERLON_ORIGINAL), MERLON_CT_NEW);
-	merlon_session_step(&session, &h, MERLON_ORIGINAL, 110 * second, &timeouts);
+	merlon_session_step(&session, &h, MERLON_ORIGINAL, 110 * second, &trackers);
 	assert_true(session.expires_ns == 140 * second);
 	assert_int_equal(merlon_state_of(session.flags, MERLON_REPLY), MERLON_CT_ESTABLISHED);
-	merlon_session_step(&session, &h, MERLON_REPLY, 111 * second, &timeouts);
+	merlon_session_step(&session, &h, MERLON_REPLY, 111 * second, &trackers);
 	assert_true(session.expires_ns == 141 * second);
 	assert_false(session.flags & MERLON_S_ASSURED);
 	assert_int_equal(merlon_state_of(session.flags, MERLON_ORIGINAL), MERLON_CT_ESTABLISHED);
-	merlon_session_step(&session, &h, MERLON_ORIGINAL, 112 * second, &timeouts);
+	merlon_session_step(&session, &h, MERLON_ORIGINAL, 112 * second, &trackers);
 	assert_true(session.expires_ns == 232 * second);
 	assert_true(session.flags & MERLON_S_ASSURED);
 	assert_int_equal(session.stats[0].packets, 3);
@@ -150,7 +149,7 @@ static __u8 direction_again(const struct frame *f)
 	union merlon_tuple tuple;
 	int sender_is_a = merlon_tuple_make(&tuple, &h);
 
-	assert_int_equal(merlon_session_start(&session, &h, sender_is_a, 0), 0);
+	assert_int_equal(merlon_session_start(&session, &h, sender_is_a, 0, &trackers), 0);
 	return merlon_direction_of(session.flags, sender_is_a);
 }
 
@@ -176,22 +175,131 @@ static void from_an_end_to_itself(void **state)
 	}
 }
 
+/* A segment of flows[0], or of its other direction. */
+static struct merlon_headers segment(int back, uint8_t flags, uint32_t seq, uint32_t ack, size_t payload)
+{
+	struct flow flow = back ? reversed(&flows[0]) : flows[0];
+	struct frame f = frame_tcp(&flow, flags, payload);
+
+	put32(f.data + f.l4 + 4, seq);
+	put32(f.data + f.l4 + 8, ack);
+	return headers(&f);
+}
+
+static int step(struct merlon_session *session, struct merlon_headers h)
+{
+	return merlon_session_step(session, &h, h.sport == htons(flows[0].sport) ? MERLON_ORIGINAL : MERLON_REPLY, 0, &trackers);
+}
+
+static struct merlon_session opened(void)
+{
+	struct merlon_headers syn = segment(0, F_SYN, 999, 0, 0);
+	struct merlon_session session;
+
+	assert_int_equal(merlon_session_start(&session, &syn, 1, 0, &trackers), 0);
+	assert_int_equal(step(&session, segment(1, F_SYN | F_ACK, 4999, 1000, 0)), MERLON_STEP_OK);
+	assert_int_equal(step(&session, segment(0, F_ACK, 1000, 5000, 0)), MERLON_STEP_OK);
+	return session;
+}
+
 static void picked_up_connections_are_brief(void **state)
 {
-	struct frame f = frame_tcp(&flows[0], F_ACK, 4);
-	struct merlon_headers h = headers(&f);
-	struct merlon_session session = { 0 };
+	struct merlon_headers h = segment(0, F_ACK, 1, 1, 4);
+	struct merlon_session session;
 
 	(void)state;
-	timeouts.ns[MERLON_T_TCP + MERLON_TCP_ESTABLISHED] = 432000;
-	timeouts.ns[MERLON_T_TCP_UNACK] = 300;
-	assert_int_equal(merlon_session_start(&session, &h, 1, 0), -1);
-	assert_int_equal(merlon_session_start(&session, &h, 1, 1), 0);
-	merlon_session_open(&session, &h, 0, &timeouts);
-	assert_true(session.expires_ns == 300);
-	merlon_session_step(&session, &h, MERLON_REPLY, 0, &timeouts);
-	merlon_session_step(&session, &h, MERLON_ORIGINAL, 0, &timeouts);
-	assert_true(session.expires_ns == 432000);
+	trackers.ns[MERLON_T_TCP + MERLON_TCP_ESTABLISHED] = 432000;
+	trackers.ns[MERLON_T_TCP_UNACK] = 300;
+	trackers.ns[MERLON_T_TCP_RETRANS] = 300;
+	trackers.tcp_max_retrans = 3;
+	trackers.tcp_loose = 0;
+	assert_int_equal(merlon_session_start(&session, &h, 1, 0, &trackers), -1);
+	trackers.tcp_loose = 1;
+	assert_int_equal(merlon_session_start(&session, &h, 1, 0, &trackers), 0);
+	assert_int_equal(session.expires_ns, 300);
+	assert_int_equal(step(&session, segment(1, F_ACK, 1, 5, 0)), MERLON_STEP_OK);
+	assert_int_equal(step(&session, segment(0, F_ACK, 5, 1, 0)), MERLON_STEP_OK);
+	assert_int_equal(session.expires_ns, 432000);
+	/* no reset and no answer begins anything */
+	for (size_t i = 0; i < 3; i++) {
+		h = segment(0, (uint8_t[]){ F_RST, F_SYN | F_ACK, F_FIN | F_ACK }[i], 1, 1, 0);
+		assert_int_equal(merlon_session_start(&session, &h, 1, 0, &trackers), -1);
+	}
+}
+
+/* What is invalid, or belongs to the next connection, leaves a session as it is: also its counters. */
+static void steps(void **state)
+{
+	struct merlon_session session = opened(), before = session;
+
+	(void)state;
+	assert_int_equal(session.state, MERLON_TCP_ESTABLISHED);
+	assert_true(session.flags & MERLON_S_ASSURED && session.flags & MERLON_S_SEEN_REPLY);
+	assert_int_equal(step(&session, segment(0, F_ACK, 9000000, 5000, 0)), MERLON_STEP_INVALID);
+	assert_memory_equal(&session, &before, sizeof(session));
+	/* without a step, it still is one of the session's packets */
+	assert_int_equal(step(&session, segment(0, F_SYN, 7, 0, 0)), MERLON_STEP_OK);
+	assert_int_equal(session.stats[MERLON_ORIGINAL].packets, before.stats[MERLON_ORIGINAL].packets + 1);
+	assert_int_equal(session.expires_ns, before.expires_ns);
+	assert_int_equal(step(&session, segment(0, F_FIN | F_ACK, 1000, 5000, 0)), MERLON_STEP_OK);
+	assert_int_equal(step(&session, segment(1, F_FIN | F_ACK, 5000, 1001, 0)), MERLON_STEP_OK);
+	assert_int_equal(step(&session, segment(0, F_ACK, 1001, 5001, 0)), MERLON_STEP_OK);
+	before = session;
+	assert_int_equal(step(&session, segment(0, F_SYN, 77, 0, 0)), MERLON_STEP_REOPEN);
+	assert_memory_equal(&session, &before, sizeof(session));
+}
+
+/* A refused connection ends with its refusal, which belongs to it and is counted. */
+static void refused_connection(void **state)
+{
+	struct merlon_headers syn = segment(0, F_SYN, 999, 0, 0);
+	struct merlon_session session;
+
+	(void)state;
+	assert_int_equal(merlon_session_start(&session, &syn, 1, 0, &trackers), 0);
+	assert_int_equal(step(&session, segment(1, F_RST | F_ACK, 0, 1000, 0)), MERLON_STEP_KILL);
+	assert_int_equal(session.stats[MERLON_REPLY].packets, 1);
+}
+
+static struct merlon_tcp_segment seen(struct merlon_headers h)
+{
+	struct merlon_tcp_segment s;
+
+	merlon_segment_of(&h, MERLON_REPLY, &s);
+	return s;
+}
+
+/* SYN and FIN take a number each; the header does not. Of SACK blocks the furthest edge counts. */
+static void numbers_of_a_segment(void **state)
+{
+	struct frame f = frame_tcp(&flows[0], F_ACK, 32);
+
+	(void)state;
+	assert_int_equal(seen(segment(0, F_ACK, 100, 7, 0)).end, 100);
+	assert_int_equal(seen(segment(0, F_ACK, 100, 7, 30)).end, 130);
+	assert_int_equal(seen(segment(0, F_SYN, 100, 7, 0)).end, 101);
+	assert_int_equal(seen(segment(0, F_FIN | F_ACK, 0xfffffff0, 7, 20)).end, 5);
+	assert_int_equal(seen(segment(0, F_ACK, 100, 7, 0)).sack, 7);
+	put32(f.data + f.l4 + 8, 0xffffff00);
+	f.data[f.l4 + 12] = 12 << 4;
+	memcpy(f.data + f.l4 + 20, "\1\1\5\32", 4);
+	put32(f.data + f.l4 + 28, 0xffffff10);
+	put32(f.data + f.l4 + 36, 0x20);
+	put32(f.data + f.l4 + 44, 0xfffffe00);
+	assert_int_equal(seen(headers(&f)).ack, 0xffffff00);
+	assert_int_equal(seen(headers(&f)).sack, 0x20);
+	assert_int_equal(seen(headers(&f)).end, 4);
+}
+
+static void who_has_proved_itself(void **state)
+{
+	struct merlon_session session = opened();
+
+	(void)state;
+	assert_true(merlon_session_proved(&session, MERLON_ORIGINAL));
+	assert_false(merlon_session_proved(&session, MERLON_REPLY));
+	session.flags &= ~MERLON_S_ASSURED;
+	assert_false(merlon_session_proved(&session, MERLON_ORIGINAL));
 }
 
 static void every_dependency_of_a_decision(void **state)
@@ -258,7 +366,8 @@ int main(void)
 		cmocka_unit_test(both_directions_have_one_tuple), cmocka_unit_test(ends_are_in_order),
 		cmocka_unit_test(flows_differ), cmocka_unit_test(echo_and_its_answer), cmocka_unit_test(udp_timeouts),
 		cmocka_unit_test(from_an_end_to_itself), cmocka_unit_test(picked_up_connections_are_brief),
-		cmocka_unit_test(every_dependency_of_a_decision),
+		cmocka_unit_test(steps), cmocka_unit_test(refused_connection), cmocka_unit_test(numbers_of_a_segment),
+		cmocka_unit_test(who_has_proved_itself), cmocka_unit_test(every_dependency_of_a_decision),
 		cmocka_unit_test(forwarding_is_trusted_for_a_second), cmocka_unit_test(state_travels),
 	};
 
