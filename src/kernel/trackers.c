@@ -25,7 +25,8 @@ static const struct {
 	{ MERLON_T_TCP + MERLON_TCP_LAST_ACK, "tcp_timeout_last_ack", 30 },
 	{ MERLON_T_TCP + MERLON_TCP_TIME_WAIT, "tcp_timeout_time_wait", 120 },
 	{ MERLON_T_TCP + MERLON_TCP_CLOSE, "tcp_timeout_close", 10 },
-	{ MERLON_T_TCP + MERLON_TCP_SYN_SENT2, "tcp_timeout_syn_sent", 120 },
+	/* the kernel has no sysctl for it */
+	{ MERLON_T_TCP + MERLON_TCP_SYN_SENT2, "tcp_timeout_syn_sent2", 120 },
 	{ MERLON_T_TCP_UNACK, "tcp_timeout_unacknowledged", 300 },
 	{ MERLON_T_TCP_RETRANS, "tcp_timeout_max_retrans", 300 },
 	{ MERLON_T_UDP, "udp_timeout", 30 },

@@ -20,6 +20,7 @@
 #include "tests/bpf/packet.h"
 #include "src/kernel/dataplane.h"
 #include "tests/bpf/plane.h"
+#include "tests/bpf/remains.h"
 
 #define FLOWS 6
 
@@ -437,6 +438,78 @@ static void states_with_decisions_remembered(void **state)
 	compare(length(), 1);
 }
 
+/* What came of a packet: the sessions that it may have touched live as long as the kernel's. */
+struct checked {
+	const struct talk *talk;
+	unsigned differences;
+};
+
+static void check_remains(void *context, const struct remains *r)
+{
+	struct checked *checked = context;
+	int64_t difference = r->kernel_s - r->merlon_s;
+	/* a stream begins after two seconds: which of the clocks ticks first? */
+	bool begins = r->l4proto == IPPROTO_UDP && r->age_ns > 1950000000 && r->age_ns < 2050000000;
+
+	if (r->kernel_s >= 0 && (begins || (difference >= -2 && difference <= 2)))
+		return;
+	checked->differences++;
+	fprintf(stderr, "%sprotocol %u, port %u, state %u: the kernel's has %lld s left, merlon's %lld s\n",
+		checked->talk ? checked->talk->story : "", r->l4proto, r->port, r->state, (long long)r->kernel_s,
+		(long long)r->merlon_s);
+}
+
+/* Other timeouts now and then: what does not prolong a session leaves it with one of those before. */
+static void other_timeouts(void)
+{
+	struct merlon_trackers trackers;
+
+	remains_shuffle(&seed);
+	merlon_trackers_read(&trackers);
+	plane_trackers(&plane, &trackers);
+}
+
+static void follow_timeouts(int packets)
+{
+	struct checked checked = { 0 };
+
+	plane_forget(&plane);
+	remains_kernel_count(true);
+	for (int i = 0; i < FLOWS; i++)
+		reset_talk(i);
+	for (int i = 0; i < packets && !checked.differences; i++) {
+		struct talk *talk = &talks[any(FLOWS)];
+		int from = any(2), kernel, merlon;
+		struct frame f;
+
+		if (i % 40 == 0)
+			other_timeouts();
+		/* datagrams of a flow that is younger than two seconds, a little younger, and older */
+		if (i == packets / 3 || i == packets / 3 * 2)
+			usleep(1150000);
+		if (one_in(talk->proto == IPPROTO_UDP ? 10000 : 80))
+			reset_talk(talk - talks);
+		f = some_packet(talk, from);
+		to_router(&f, from);
+		kernel = kernel_sees(&f, from);
+		merlon = merlon_sees(&f, from);
+		tell(talk, &f, from, kernel, merlon);
+		checked.talk = talk;
+		remains_each(&plane, talk->flow.sport, check_remains, &checked);
+	}
+	checked.talk = NULL;
+	assert_int_equal(remains_each(&plane, 0, check_remains, &checked), remains_kernel_count(false));
+	assert_int_equal(checked.differences, 0);
+}
+
+static void timeouts(void **state)
+{
+	(void)state;
+	plane_rules(&plane, by_state, sizeof(by_state) / sizeof(by_state[0]), MERLON_DROP);
+	for (int left = length(); left > 0; left -= 50000)
+		follow_timeouts(left < 50000 ? left : 50000);
+}
+
 static int group_set_up(void **state)
 {
 	static const char *const commands[] = {
@@ -478,6 +551,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states_and_directions), cmocka_unit_test(states_with_decisions_remembered),
+		cmocka_unit_test(timeouts),
 	};
 
 	if (geteuid())
