@@ -469,6 +469,40 @@ static void other_timeouts(void)
 	plane_trackers(&plane, &trackers);
 }
 
+/* A connection as it should be, with a closed window now and then and with repeats; `*from` sends. */
+static struct frame proper_tcp(struct talk *talk, int *from)
+{
+	static const size_t sizes[] = { 0, 0, 0, 10, 1300 };
+	int opened = talk->end[0].opened + talk->end[1].opened;
+	uint8_t flags = opened == 0 ? F_SYN : opened == 1 ? F_SYN | F_ACK : one_in(60) ? F_FIN | F_ACK : F_ACK;
+	size_t payload = opened == 2 ? sizes[any(5)] : 0;
+	uint16_t window = one_in(8) ? 0 : 8192;
+	struct flow flow;
+	struct frame f;
+
+	if (opened < 2)
+		*from = opened;
+	if (opened == 2 && talk->has_last[*from] && talk->last[*from].data[talk->last[*from].l4 + 13] == F_ACK && one_in(3))
+		return talk->last[*from];
+	flow = *from ? reversed(&talk->flow) : talk->flow;
+	f = frame_tcp(&flow, flags, payload);
+	put32(f.data + f.l4 + 4, talk->end[*from].next);
+	put32(f.data + f.l4 + 8, opened ? talk->end[!*from].next : 0);
+	put16(f.data + f.l4 + 14, window);
+	remember(talk, *from, flags, talk->end[*from].next, talk->end[!*from].next, window, payload);
+	talk->last[*from] = f;
+	talk->has_last[*from] = 1;
+	return f;
+}
+
+/* Most connections of all others never get far: every other flow is mostly a proper one. */
+static struct frame next_packet(struct talk *talk, int *from)
+{
+	if (talk->proto != IPPROTO_TCP || talk->flow.sport & 1 || one_in(60))
+		return some_packet(talk, *from);
+	return proper_tcp(talk, from);
+}
+
 static void follow_timeouts(int packets)
 {
 	struct checked checked = { 0 };
@@ -487,9 +521,9 @@ static void follow_timeouts(int packets)
 		/* datagrams of a flow that is younger than two seconds, a little younger, and older */
 		if (i == packets / 3 || i == packets / 3 * 2)
 			usleep(1150000);
-		if (one_in(talk->proto == IPPROTO_UDP ? 10000 : 80))
+		if (one_in(talk->proto == IPPROTO_UDP ? 400 : 80))
 			reset_talk(talk - talks);
-		f = some_packet(talk, from);
+		f = next_packet(talk, &from);
 		to_router(&f, from);
 		kernel = kernel_sees(&f, from);
 		merlon = merlon_sees(&f, from);
