@@ -24,6 +24,7 @@
 #include "tests/bpf/remains.h"
 
 #define FLOWS 6
+#define TICK_NS 20000000	/* how far clocks may be apart */
 
 #define STATES(a) MERLON_BIT(MERLON_CT_##a)
 
@@ -459,12 +460,12 @@ static void check_remains(void *context, const struct remains *r)
 {
 	struct checked *checked = context;
 	int64_t difference = r->kernel_s - r->merlon_s;
-	const uint64_t begins = 2000000000, tick = 20000000;
+	const uint64_t begins = 2000000000;
 
 	if (r->kernel_s >= 0 && difference >= -2 && difference <= 2)
 		return;
-	if (checked->talk && r->l4proto == IPPROTO_UDP && r->age_ns > begins - tick &&
-	    r->age_ns < begins + tick + (now_ns() - checked->since_ns)) {
+	if (checked->talk && r->l4proto == IPPROTO_UDP && r->age_ns > begins - TICK_NS &&
+	    r->age_ns < begins + TICK_NS + (now_ns() - checked->since_ns)) {
 		checked->unclear = 1;
 		return;
 	}
@@ -547,6 +548,9 @@ static void follow_timeouts(int packets)
 			tell(talk, &f, from, kernel, merlon);
 			remains_each(&plane, talk->flow.sport, check_remains, &checked);
 		} while (checked.unclear);
+		/* kernel and merlon did not see it at the same time: a flow that began with it has two ages */
+		if (now_ns() - checked.since_ns > TICK_NS)
+			reset_talk(talk - talks);
 	}
 	checked.talk = NULL;
 	assert_int_equal(remains_each(&plane, 0, check_remains, &checked), remains_kernel_count(false));
