@@ -537,8 +537,12 @@ static void follow_timeouts(int packets)
 		/* datagrams of a flow that is younger than two seconds, a little younger, and older */
 		if (i == packets / 3 || i == packets / 3 * 2)
 			usleep(1150000);
-		if (one_in(talk->proto == IPPROTO_UDP ? 400 : 80))
+		if (one_in(talk->proto == IPPROTO_UDP ? 400 : 80)) {
 			reset_talk(talk - talks);
+			/* two ends with the same numbers */
+			if (one_in(6))
+				talk->end[1].next = talk->end[0].next;
+		}
 		f = next_packet(talk, &from);
 		to_router(&f, from);
 		do {
