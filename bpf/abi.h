@@ -171,6 +171,7 @@ enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 #define MERLON_S_ASSURED	0x04	/* as IPS_ASSURED: for TCP both ends have gone on after an answer */
 #define MERLON_S_GONE		0x08	/* it is not in its table any more: whoever waited for the lock looks again */
 #define MERLON_S_PROVED		0x10	/* the originator went on after an answer: its address is not forged */
+#define MERLON_S_PROMOTED	0x20	/* it is in the table of established flows */
 
 /* What the TCP tracker knows of one end (bpf/tcp.h). Sequence numbers are host order. */
 struct merlon_tcp_end {

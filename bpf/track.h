@@ -24,15 +24,22 @@ merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merl
 	return embryonic ? bpf_map_lookup_elem(&embryonic6, &tuple->v6) : bpf_map_lookup_elem(&sessions6, &tuple->v6);
 }
 
-merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple)
+merlon_inline void merlon_delete(__u8 family, const union merlon_tuple *tuple, int embryonic)
 {
-	if (family == MERLON_IPV4) {
-		bpf_map_delete_elem(&sessions4, &tuple->v4);
-		bpf_map_delete_elem(&embryonic4, &tuple->v4);
-	} else {
-		bpf_map_delete_elem(&sessions6, &tuple->v6);
-		bpf_map_delete_elem(&embryonic6, &tuple->v6);
-	}
+	if (family == MERLON_IPV4)
+		embryonic ? bpf_map_delete_elem(&embryonic4, &tuple->v4) : bpf_map_delete_elem(&sessions4, &tuple->v4);
+	else
+		embryonic ? bpf_map_delete_elem(&embryonic6, &tuple->v6) : bpf_map_delete_elem(&sessions6, &tuple->v6);
+}
+
+/*
+ * Takes a session out of its table. The caller holds its lock and knows that it is not gone yet: a second look into the
+ * tables could meet what has come in its place.
+ */
+merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple, struct merlon_session *session)
+{
+	session->flags |= MERLON_S_GONE;
+	merlon_delete(family, tuple, !(session->flags & MERLON_S_PROMOTED));
 }
 
 merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, const struct merlon_session *session,
@@ -45,24 +52,32 @@ merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, co
 			   bpf_map_update_elem(&sessions6, &tuple->v6, session, BPF_NOEXIST);
 }
 
-/* An expired session is none, whether or not its memory was given back. */
+/*
+ * An expired session is none, whether or not its memory was given back. Whoever sees it first takes it out: others
+ * might take out what has come in its place.
+ */
 merlon_inline struct merlon_session *merlon_find_in(__u8 family, const union merlon_tuple *tuple, __u64 now,
 						    int embryonic)
 {
 	struct merlon_session *session = merlon_lookup(family, tuple, embryonic);
 
-	if (session && session->expires_ns < now) {
-		merlon_forget(family, tuple);
-		return NULL;
-	}
-	return session;
+	if (!session || session->expires_ns >= now)
+		return session;
+	merlon_lock(session);
+	if (session->expires_ns < now && !(session->flags & MERLON_S_GONE))
+		merlon_forget(family, tuple, session);
+	merlon_unlock(session);
+	return NULL;
 }
 
 merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon_tuple *tuple, __u64 now)
 {
 	struct merlon_session *session = merlon_find_in(family, tuple, now, 0);
 
-	return session ? session : merlon_find_in(family, tuple, now, 1);
+	if (!session)
+		session = merlon_find_in(family, tuple, now, 1);
+	/* it may just have been promoted: into the one table before it left the other */
+	return session ? session : merlon_find_in(family, tuple, now, 0);
 }
 
 /*
@@ -75,16 +90,13 @@ merlon_inline void merlon_promote(struct merlon_scratch *s, struct merlon_sessio
 
 	s->session = *session;
 	s->session.lock = 0;
+	s->session.flags |= MERLON_S_PROMOTED;
 	r = merlon_enter(s->headers.family, &s->tuple, &s->session, 0);
 	if (r) {
 		merlon_stat(MERLON_STAT_SESSIONS_FULL);
 		return;
 	}
-	session->flags |= MERLON_S_GONE;
-	if (s->headers.family == MERLON_IPV4)
-		bpf_map_delete_elem(&embryonic4, &s->tuple.v4);
-	else
-		bpf_map_delete_elem(&embryonic6, &s->tuple.v6);
+	merlon_forget(s->headers.family, &s->tuple, session);
 }
 
 /*
@@ -319,8 +331,7 @@ merlon_inline int merlon_track_known(struct merlon_scratch *s, struct merlon_ses
 	state = merlon_state_of(session->flags, s->direction);
 	step = merlon_advance(session, &s->headers, s->direction, s->now);
 	if (step == MERLON_STEP_REOPEN || step == MERLON_STEP_KILL) {
-		session->flags |= MERLON_S_GONE;
-		merlon_forget(s->headers.family, &s->tuple);
+		merlon_forget(s->headers.family, &s->tuple, session);
 	} else if (step == MERLON_STEP_OK) {
 		s->has_session = 1;
 		if (embryonic && merlon_session_proved(session, s->direction))
@@ -336,12 +347,32 @@ merlon_inline int merlon_track_known(struct merlon_scratch *s, struct merlon_ses
 	return 0;
 }
 
-/* In the table of established flows, or in that of beginnings. */
+/* In the table of established flows, or in that of beginnings, or in the first meanwhile. */
 merlon_inline struct merlon_session *merlon_lookup_either(const struct merlon_scratch *s)
 {
 	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, 0);
 
-	return session ? session : merlon_lookup(s->headers.family, &s->tuple, 1);
+	if (!session)
+		session = merlon_lookup(s->headers.family, &s->tuple, 1);
+	return session ? session : merlon_lookup(s->headers.family, &s->tuple, 0);
+}
+
+/* The session of the scratch's tuple, with its lock; NULL: there is none. It moves at most once in its life. */
+merlon_noinline struct merlon_session *merlon_lock_session(const struct merlon_scratch *s)
+{
+	struct merlon_session *session;
+
+	merlon_unroll
+	for (int i = 0; i < 2; i++) {
+		session = merlon_lookup_either(s);
+		if (!session)
+			return NULL;
+		merlon_lock(session);
+		if (!(session->flags & MERLON_S_GONE))
+			return session;
+		merlon_unlock(session);
+	}
+	return NULL;
 }
 
 /* The packet is answered by a reset: its connection is over (nf_conntrack_tcp_set_closing()). */
@@ -353,10 +384,9 @@ __noinline int merlon_track_reset(void)
 
 	if (!s || !t || !merlon_reset_closes || !s->has_session || s->headers.ct_proto != MERLON_PROTO_TCP)
 		return 0;
-	session = merlon_lookup_either(s);
+	session = merlon_lock_session(s);
 	if (!session)
 		return 0;
-	merlon_lock(session);
 	if (session->state != MERLON_TCP_CLOSE)
 		session->expires_ns = s->now + t->ns[MERLON_T_TCP + MERLON_TCP_CLOSE];
 	session->state = MERLON_TCP_CLOSE;
@@ -459,6 +489,9 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	} else if (how == MERLON_TRACK_INNER) {
 		merlon_track_inner(skb);
 	} else if (sender_is_a >= 0) {
+		/* promoted by another CPU between the looks into the two tables */
+		if (!session)
+			session = merlon_find_in(s->headers.family, &s->tuple, s->now, embryonic = 0);
 		if (session && merlon_track_known(s, session, embryonic)) {
 			session = merlon_lookup_either(s);
 			if (session && merlon_track_known(s, session, 0))
@@ -501,14 +534,23 @@ merlon_inline void merlon_decide(struct merlon_decision *d, const struct merlon_
 /* Another CPU has entered the session of this packet, too: it is one of its packets. */
 merlon_inline void merlon_join(struct merlon_scratch *s)
 {
-	struct merlon_session *session = merlon_lookup_either(s);
+	struct merlon_session *session = merlon_lock_session(s);
 
 	if (!session)
 		return;
-	merlon_lock(session);
-	if (!(session->flags & MERLON_S_GONE))
-		merlon_advance(session, &s->headers, merlon_direction_of(session->flags, s->sender_is_a), s->now);
+	merlon_advance(session, &s->headers, merlon_direction_of(session->flags, s->sender_is_a), s->now);
 	merlon_unlock(session);
+}
+
+/* 0; else another CPU has entered a session of this tuple, which perhaps was promoted since. */
+merlon_inline long merlon_enter_new(struct merlon_scratch *s)
+{
+	long r = merlon_enter(s->headers.family, &s->tuple, &s->session, 1);
+
+	if (r || !merlon_lookup(s->headers.family, &s->tuple, 0))
+		return r;
+	merlon_delete(s->headers.family, &s->tuple, 1);
+	return -1;
 }
 
 /* An accepted packet: enters its session, or the decision into the one that there is. */
@@ -523,7 +565,7 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 		s->session.admitted = MERLON_ADMITTED(s->context.hook, w->rule);
 		if (path >= 0)
 			merlon_decide(&s->session.decision[direction][side], s, w, path);
-		if (!merlon_enter(s->headers.family, &s->tuple, &s->session, 1))
+		if (!merlon_enter_new(s))
 			merlon_stat(MERLON_STAT_NEW_SESSIONS);
 		else
 			merlon_join(s);
@@ -531,10 +573,9 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 	}
 	if (path < 0 || !s->has_session)
 		return;
-	session = merlon_lookup_either(s);
+	session = merlon_lock_session(s);
 	if (!session)
 		return;
-	merlon_lock(session);
 	merlon_decide(&session->decision[direction][side], s, w, path);
 	merlon_unlock(session);
 }

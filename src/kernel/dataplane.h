@@ -90,6 +90,23 @@ int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_ans
 void merlon_trackers_read(struct merlon_trackers *ret);
 int merlon_dataplane_trackers(struct merlon_dataplane *dp, const struct merlon_trackers *trackers);
 
+#define MERLON_TIMEOUT_MOST_S (365U * 86400)
+/* What replaces the sysctls. All zero: nothing. */
+struct merlon_tracker_overrides {
+	uint32_t seconds[MERLON_TIMEOUTS];	/* by enum merlon_timeout; 0: as the sysctl has it */
+	struct merlon_trackers numbers;		/* those that are no timeouts */
+	uint32_t numbers_given;			/* which: trackers.c */
+};
+/*
+ * Takes a setting, named as its sysctl without nf_conntrack_, with `-` for `_`, mostly without `timeout`: tcp-established,
+ * udp, tcp-loose. 0; 1: there is no such setting; -EINVAL: the value is refused, explained at `place`.
+ */
+int merlon_tracker_override(struct merlon_tracker_overrides *o, const char *key, const char *value, struct merlon_place place,
+			    struct merlon_diag *diag);
+void merlon_trackers_override(struct merlon_trackers *trackers, const struct merlon_tracker_overrides *o);
+/* The settings one by one, `i` from 0 on: the sysctl's name without nf_conntrack_ (some twice), seconds or a number. False: no more. */
+bool merlon_tracker_setting(const struct merlon_trackers *trackers, size_t i, const char **ret_sysctl, uint64_t *ret_value);
+
 int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stats *ret);
 /* Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. */
 int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,

@@ -32,6 +32,7 @@ struct merlon_enforced {
 
 struct merlon_daemon {
 	struct merlon_settings settings;
+	struct merlon_trackers trackers;	/* in force, from the first policy on */
 	sd_event *event;
 	struct merlon_dataplane *dp;
 	struct merlon_enforced enforced;	/* ruleset NULL: none, or not known */
@@ -75,6 +76,7 @@ int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced
 			   struct merlon_diag *diag);
 /* Compiles the ruleset in force anew: for interfaces that its image had no room for, or other addresses. */
 int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag);
+/* Sets the trackers as the sysctls are now and the configuration was. */
 void merlon_enforce_trackers(struct merlon_daemon *d);
 void merlon_enforced_clear(struct merlon_enforced *enforced);
 

@@ -45,10 +45,9 @@ static uint64_t realtime_us(void)
 
 void merlon_enforce_trackers(struct merlon_daemon *d)
 {
-	struct merlon_trackers trackers;
-
-	merlon_trackers_read(&trackers);
-	merlon_dataplane_trackers(d->dp, &trackers);
+	merlon_trackers_read(&d->trackers);
+	merlon_trackers_override(&d->trackers, &d->settings.trackers);
+	merlon_dataplane_trackers(d->dp, &d->trackers);
 }
 
 static int swap(struct merlon_daemon *d, struct merlon_enforced *next, bool carry, struct merlon_diag *diag)

@@ -69,6 +69,18 @@ static void add_policy(const struct merlon_daemon *d, json_t *status)
 	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
 }
 
+static json_t *trackers(const struct merlon_daemon *d)
+{
+	json_t *list = json_object();
+	const char *sysctl;
+	uint64_t value;
+	size_t i;
+
+	for (i = 0; merlon_tracker_setting(&d->trackers, i, &sysctl, &value); i++)
+		json_object_set_new(list, sysctl, json_integer(value));
+	return list;
+}
+
 json_t *merlon_status(struct merlon_daemon *d)
 {
 	struct merlon_dataplane_info info;
@@ -98,6 +110,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 	json_object_set_new(status, "netns_differs", json_boolean(d->space.differs));
 	if (d->space.differs)
 		json_object_set(status, "netns_messages", d->space.differs);
+	json_object_set_new(status, "trackers", trackers(d));
 	json_object_set_new(status, "edited", json_boolean(d->enforced.edited));
 	return status;
 }

@@ -92,12 +92,18 @@ static int set_max_embryonic(void *context, const char *value, struct merlon_pla
 	return read_count(value, &((struct merlon_settings *)context)->max_embryonic, place, diag);
 }
 
+static int set_tracker(void *context, const char *key, const char *value, struct merlon_place place, struct merlon_diag *diag)
+{
+	return merlon_tracker_override(&((struct merlon_settings *)context)->trackers, key, value, place, diag);
+}
+
 static const struct merlon_ini_key keys[] = {
-	{ "Network", "Interfaces", set_interfaces },
-	{ "Network", "PolicyNetns", set_policy_netns },
-	{ "Sessions", "Max", set_max },
-	{ "Sessions", "MaxEmbryonic", set_max_embryonic },
-	{ NULL, NULL, NULL },
+	{ "Network", "Interfaces", set_interfaces, NULL },
+	{ "Network", "PolicyNetns", set_policy_netns, NULL },
+	{ "Sessions", "Max", set_max, NULL },
+	{ "Sessions", "MaxEmbryonic", set_max_embryonic, NULL },
+	{ "timeouts", NULL, NULL, set_tracker },
+	{ NULL, NULL, NULL, NULL },
 };
 
 enum { OPT_FOREGROUND = 256, OPT_SOCKET, OPT_PIN_DIR, OPT_INTERFACES, OPT_CONFIG, OPT_STATE_DIR, OPT_EVENTS, OPT_POLICY_NETNS, OPT_HELP, OPT_VERSION };

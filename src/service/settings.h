@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "src/kernel/dataplane.h"
 #include "src/util/diag.h"
 #include "src/util/ifpattern.h"
 
@@ -14,6 +15,7 @@ struct merlon_settings {
 	char *interfaces;				/* owned; as it was written */
 	struct merlon_ifpattern *pattern;		/* owned; of `interfaces` */
 	uint32_t max_sessions, max_embryonic;
+	struct merlon_tracker_overrides trackers;
 	bool foreground;
 };
 

@@ -62,9 +62,18 @@ static int assign(struct state *s, char *line, struct merlon_place place)
 	*equals = 0;
 	key = trim(line);
 	value = trim(equals + 1);
-	for (k = s->keys; k->section; k++)
-		if (!strcmp(k->section, s->section) && !strcmp(k->key, key))
-			return k->set(s->context, value, place, s->diag);
+	for (k = s->keys; k->section; k++) {
+		int r = 1;
+
+		if (strcmp(k->section, s->section))
+			continue;
+		if (!k->key)
+			r = k->set_any(s->context, key, value, place, s->diag);
+		else if (!strcmp(k->key, key))
+			r = k->set(s->context, value, place, s->diag);
+		if (r <= 0)
+			return r;
+	}
 	if (s->known_section)
 		merlon_diag_add(s->diag, MERLON_WARNING, place, "unknown key %s in [%s]", key, s->section);
 	return 0;

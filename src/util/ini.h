@@ -9,6 +9,8 @@ struct merlon_ini_key {
 	const char *section, *key;
 	/* Takes a value; -EINVAL with a diagnostic at `place` refuses it. */
 	int (*set)(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag);
+	/* With `key` NULL, in place of set(): takes any key of the section. 1: there is no such key. */
+	int (*set_any)(void *context, const char *key, const char *value, struct merlon_place place, struct merlon_diag *diag);
 };
 
 /*

@@ -16,13 +16,16 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/kernel/dataplane.h"
 #include "tests/bpf/oracle.h"
+#include "tests/bpf/remains.h"
 
 #define FLOWS 6
 #define STRETCH 10000	/* packets between fresh starts */
+#define TICK_NS 20000000	/* how far clocks may be apart */
 
 static struct oracle oracle;
 static unsigned n_compared, n_different;
@@ -502,6 +505,136 @@ static void states_with_decisions_remembered(void **state)
 	compare(length());
 }
 
+/* What came of a packet: the sessions that it may have touched live as long as the kernel's. */
+struct checked {
+	const struct talk *talk;
+	uint64_t since_ns;	/* when it was sent */
+	int unclear;		/* a stream begins after two seconds: which of the clocks ticked first? */
+	unsigned differences;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+static void check_remains(void *context, const struct remains *r)
+{
+	struct checked *checked = context;
+	int64_t difference = r->kernel_s - r->merlon_s;
+	const uint64_t begins = 2000000000;
+
+	if (r->kernel_s >= 0 && difference >= -2 && difference <= 2)
+		return;
+	if (checked->talk && r->l4proto == IPPROTO_UDP && r->age_ns > begins - TICK_NS &&
+	    r->age_ns < begins + TICK_NS + (now_ns() - checked->since_ns)) {
+		checked->unclear = 1;
+		return;
+	}
+	checked->differences++;
+	fprintf(stderr, "%sprotocol %u, port %u, state %u: the kernel's has %lld s left, merlon's %lld s\n",
+		checked->talk ? checked->talk->story : "", r->l4proto, r->port, r->state, (long long)r->kernel_s,
+		(long long)r->merlon_s);
+}
+
+/* Other timeouts now and then: what does not prolong a session leaves it with one of those before. */
+static void other_timeouts(void)
+{
+	struct merlon_trackers trackers;
+
+	remains_shuffle();
+	merlon_trackers_read(&trackers);
+	plane_trackers(&oracle.plane, &trackers);
+}
+
+/* A connection as it should be, with a closed window now and then and with repeats; `*from` sends. */
+static struct frame proper_tcp(struct talk *talk, int *from)
+{
+	static const size_t sizes[] = { 0, 0, 0, 10, 1300 };
+	int opened = talk->end[0].opened + talk->end[1].opened;
+	uint8_t flags = opened == 0 ? F_SYN : opened == 1 ? F_SYN | F_ACK : one_in(60) ? F_FIN | F_ACK : F_ACK;
+	size_t payload = opened == 2 ? sizes[any(5)] : 0;
+	uint16_t window = one_in(8) ? 0 : 8192;
+	struct flow flow;
+	struct frame f;
+
+	if (opened < 2)
+		*from = opened;
+	if (opened == 2 && talk->has_last[*from] && talk->last[*from].data[talk->last[*from].l4 + 13] == F_ACK && one_in(3))
+		return talk->last[*from];
+	flow = *from ? reversed(&talk->flow) : talk->flow;
+	f = frame_tcp(&flow, flags, payload);
+	put32(f.data + f.l4 + 4, talk->end[*from].next);
+	put32(f.data + f.l4 + 8, opened ? talk->end[!*from].next : 0);
+	put16(f.data + f.l4 + 14, window);
+	remember(talk, *from, &f, payload);
+	talk->last[*from] = f;
+	talk->has_last[*from] = 1;
+	return f;
+}
+
+/* Most connections of all others never get far: every other flow is mostly a proper one. */
+static struct frame next_packet(struct talk *talk, int *from)
+{
+	if (talk->proto != IPPROTO_TCP || talk->flow.sport & 1 || one_in(60))
+		return some_packet(talk, *from);
+	return proper_tcp(talk, from);
+}
+
+static void follow_timeouts(int packets)
+{
+	struct checked checked = { 0 };
+
+	plane_forget(&oracle.plane);
+	remains_kernel_count(true);
+	for (int i = 0; i < FLOWS; i++)
+		reset_talk(i);
+	for (int i = 0; i < packets && !checked.differences; i++) {
+		struct talk *talk = &talks[any(FLOWS)];
+		int from = any(2), kernel, merlon;
+		struct frame f;
+
+		if (i % 40 == 0)
+			other_timeouts();
+		/* datagrams of a flow that is younger than two seconds, a little younger, and older */
+		if (i == packets / 3 || i == packets / 3 * 2)
+			usleep(1150000);
+		if (one_in(talk->proto == IPPROTO_UDP ? 400 : 80)) {
+			reset_talk(talk - talks);
+			/* two ends with the same numbers */
+			if (one_in(6))
+				talk->end[1].next = talk->end[0].next;
+		}
+		f = next_packet(talk, &from);
+		oracle_address(&f, from);
+		do {
+			checked = (struct checked){ .talk = talk, .since_ns = now_ns() };
+			kernel = oracle_kernel(&oracle, &f, from);
+			merlon = oracle_merlon(&oracle, &f, from);
+			tell(talk, &f, from, kernel, merlon);
+			remains_each(&oracle.plane, talk->flow.sport, check_remains, &checked);
+		} while (checked.unclear);
+		/* kernel and merlon did not see it at the same time: a flow that began with it has two ages */
+		if (now_ns() - checked.since_ns > TICK_NS)
+			reset_talk(talk - talks);
+	}
+	checked.talk = NULL;
+	assert_int_equal(remains_each(&oracle.plane, 0, check_remains, &checked), remains_kernel_count(false));
+	assert_int_equal(checked.differences, 0);
+}
+
+static void timeouts(void **state)
+{
+	(void)state;
+	oracle_rules(&oracle, 1);
+	/* each costs two dumps */
+	for (int left = (length() + 9) / 10; left > 0; left -= 50000)
+		follow_timeouts(left < 50000 ? left : 50000);
+}
+
 static int group_set_up(void **state)
 {
 	(void)state;
@@ -519,6 +652,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states_and_directions), cmocka_unit_test(states_with_decisions_remembered),
+		cmocka_unit_test(timeouts),
 	};
 	int r;
 

@@ -25,7 +25,18 @@ static int take(void *context, const char *value, struct merlon_place place, str
 	return 0;
 }
 
-static const struct merlon_ini_key keys[] = { { "One", "Key", take }, { "Two", "Key", take }, { NULL, NULL, NULL } };
+static int take_any(void *context, const char *key, const char *value, struct merlon_place place, struct merlon_diag *diag)
+{
+	if (!strcmp(key, "None"))
+		return 1;
+	snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s:", key);
+	return take(context, value, place, diag);
+}
+
+static const struct merlon_ini_key keys[] = {
+	{ "One", "Key", take, NULL }, { "Two", "Key", take, NULL }, { "Any", "Key", take, NULL }, { "Any", NULL, NULL, take_any },
+	{ NULL, NULL, NULL, NULL },
+};
 
 static int read_text(const char *text, struct merlon_diag *diag)
 {
@@ -51,6 +62,23 @@ static void test_values(void **state)
 	assert_int_equal(diag.n, 0);
 	assert_int_equal(read_text("[One]\nKey=last line has no end", &diag), 0);
 	assert_string_equal(got, "last line has no end@2;");
+}
+
+static void test_any_key(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	assert_int_equal(read_text("[Any]\nKey=a\nOther=b\n[One]\nOther=c\n", &diag), 0);
+	assert_string_equal(got, "a@2;Other:b@3;");
+	assert_int_equal(diag.n, 1);
+	merlon_diag_clear(&diag);
+	assert_int_equal(read_text("[Any]\nNone=a\n", &diag), 0);
+	assert_int_equal(diag.n, 1);
+	assert_int_equal(diag.message[0].line, 2);
+	merlon_diag_clear(&diag);
+	assert_int_equal(read_text("[Any]\nOther=bad\n", &diag), -EINVAL);
+	merlon_diag_clear(&diag);
 }
 
 static void test_unknown(void **state)
@@ -94,7 +122,7 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values), cmocka_unit_test(test_unknown), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_values), cmocka_unit_test(test_any_key), cmocka_unit_test(test_unknown), cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
