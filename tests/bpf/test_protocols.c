@@ -32,6 +32,7 @@ static struct talk {
 	uint8_t proto;
 	uint32_t tag[2];	/* SCTP: which each end asked for */
 	unsigned stage;		/* of an association: index of `opening`, or behind */
+	unsigned moving;	/* it began anew on another path: heartbeats that are to come here */
 	struct frame last[2];
 	int has_last[2];
 	char story[16384];	/* what happened so far, for the report of a difference */
@@ -41,6 +42,7 @@ static struct talk {
 static const struct {
 	uint8_t from, chunk;
 } opening[] = { { 0, C_INIT }, { 1, C_INIT_ACK }, { 0, C_COOKIE_ECHO }, { 1, C_COOKIE_ACK } },
+  moved[] = { { 0, C_DATA }, { 1, C_HEARTBEAT_ACK }, { 0, C_HEARTBEAT } },	/* the last comes first */
   closing[] = { { 0, C_SHUTDOWN }, { 1, C_SHUTDOWN_ACK }, { 0, C_SHUTDOWN_COMPLETE } };
 #define STAGE_OPEN LENGTH(opening)
 #define STAGE_CLOSING (STAGE_OPEN + 1)
@@ -51,6 +53,14 @@ static uint8_t some_chunk(struct talk *talk, unsigned *from)
 	static const uint8_t running[] = { C_DATA, C_DATA, C_SACK, C_SACK, C_HEARTBEAT, C_HEARTBEAT_ACK, C_ERROR, C_CWR };
 	unsigned at = talk->stage;
 
+	if (talk->moving) {
+		talk->moving--;
+		*from = moved[talk->moving].from;
+		return moved[talk->moving].chunk;
+	}
+	/* both open at once */
+	if (at && at < STAGE_OPEN && one_in(5))
+		return one_in(2) ? C_INIT : C_INIT_ACK;
 	if (one_in(8))
 		return any(16);
 	if (one_in(40))
@@ -59,6 +69,11 @@ static uint8_t some_chunk(struct talk *talk, unsigned *from)
 		*from = at < STAGE_OPEN ? opening[at].from : closing[at - STAGE_CLOSING].from;
 		talk->stage++;
 		return at < STAGE_OPEN ? opening[at].chunk : closing[at - STAGE_CLOSING].chunk;
+	}
+	if (one_in(15)) {
+		talk->tag[0] = any32();
+		talk->tag[1] = any32();
+		talk->moving = LENGTH(moved);
 	}
 	if (at == STAGE_OVER || one_in(12))
 		talk->stage = at == STAGE_OVER ? 0 : STAGE_CLOSING;
@@ -94,7 +109,7 @@ static size_t put_chunk(uint8_t *p, struct talk *talk, unsigned from, uint8_t ty
 	/* an end that begins anew mostly asks for another tag */
 	if (type == C_INIT && one_in(3))
 		tag = talk->tag[from] = any32();
-	put32(p + 4, one_in(12) ? any32() & 3 : tag);
+	put32(p + 4, one_in(6) ? any32() & 3 : tag);
 	return bytes;
 }
 
@@ -122,7 +137,7 @@ static struct frame some_sctp(struct talk *talk, unsigned *from)
 static struct frame some_gre(const struct talk *talk, unsigned from)
 {
 	struct flow flow = from ? reversed(&talk->flow) : talk->flow;
-	struct frame f = frame_ip(&flow, GRE, 8 + any(12));
+	struct frame f = frame_ip(&flow, GRE, one_in(6) ? any(9) : 8 + any(12));
 	uint8_t *p = f.data + f.l4;
 
 	put16(p + 2, 0x0800);
@@ -135,7 +150,7 @@ static struct frame some_gre(const struct talk *talk, unsigned from)
 	}
 	p[0] = 0x30;
 	p[1] = one_in(12) ? any(8) : 1;
-	put16(p + 2, one_in(12) ? 0x0800 : 0x880b);
+	put16(p + 2, one_in(6) ? 0x0800 : 0x880b);
 	put16(p + 6, one_in(3) ? 0 : talk->flow.sport + (from ? 1 : 0));
 	return f;
 }
@@ -302,7 +317,7 @@ static struct frame some_packet(struct talk *talk, unsigned *from)
 	}
 	/* cut off, but never where no host would take it */
 	if (one_in(40) && talk->proto != ICMP && talk->proto != AH)
-		frame_length(&f, f.l4 + any(f.bytes - f.l4 < 20 ? f.bytes - f.l4 : 20));
+		frame_length(&f, f.l4 + any(f.bytes - f.l4 < 20 ? f.bytes - f.l4 + 1 : 20));
 	talk->last[*from] = f;
 	talk->has_last[*from] = 1;
 	return f;
