@@ -67,6 +67,7 @@ struct merlon_headers {
 	__be16 sport, dport;		/* bytes 0-1 and 2-3 at ct_offset */
 	__be16 id;			/* ICMP: bytes 4-5 */
 	__u16 udp_bytes;		/* UDP: as its header says */
+	__be16 udp_check;		/* bytes 6-7 */
 	__u16 th0, th2;			/* host order, at l4_offset */
 	__u8 l4proto;			/* for rules */
 	__u8 ct_proto;			/* for the tracker */
@@ -295,6 +296,7 @@ merlon_inline void merlon_take_transport(struct merlon_headers *h, const __u8 *r
 	if (n >= 8) {
 		__builtin_memcpy(&h->id, raw + 4, 2);
 		h->udp_bytes = merlon_be16(raw + 4);
+		__builtin_memcpy(&h->udp_check, raw + 6, 2);
 	}
 	if (n >= MERLON_TCP_BYTES) {
 		h->seq = merlon_be32(raw + 4);
