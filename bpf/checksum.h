@@ -127,7 +127,7 @@ merlon_inline int merlon_card_agrees(struct __sk_buff *skb, __u32 family, __u32 
  */
 __noinline int merlon_sum_is_wrong(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 covered, __u32 of)
 {
-	__u32 family = of >> 8 & 1, l4proto = of & 0xff, pseudo;
+	__u32 family = of >> 8 & 1, l4proto = of & 0xff, pseudo, length;
 	struct merlon_scratch *s = merlon_only(scratch);
 	int complete, has_pseudo, sum;
 
@@ -135,17 +135,18 @@ __noinline int merlon_sum_is_wrong(struct __sk_buff *skb, __u32 offset, __u32 by
 		return 0;
 	s->network = merlon_network_offset(skb);
 	complete = merlon_summed(skb) == MERLON_SUMMED_COMPLETE && covered == bytes;
-	has_pseudo = family == MERLON_IPV6 || merlon_has_ports(l4proto);
+	length = bytes;
 	if (l4proto == MERLON_PROTO_UDPLITE) {
 		l4proto = MERLON_PROTO_UDP;
-		pseudo = merlon_pseudo_sum(skb, s, family, family == MERLON_IPV4 && !complete ? bytes & 0xff : bytes, l4proto);
-	} else {
-		pseudo = merlon_pseudo_sum(skb, s, family, bytes, l4proto);
+		length = family == MERLON_IPV4 && !complete ? bytes & 0xff : bytes;
 	}
+	has_pseudo = family == MERLON_IPV6 || l4proto == MERLON_PROTO_TCP || l4proto == MERLON_PROTO_UDP;
+	pseudo = merlon_pseudo_sum(skb, s, family, length, l4proto);
 	/* what a link added behind the packet is in the card's sum */
 	if (complete && s->network + offset + bytes == skb->len && merlon_card_agrees(skb, family, offset, pseudo, has_pseudo))
 		return 0;
-	sum = merlon_sum(skb, offset, covered, has_pseudo ? pseudo : 0);
+	/* without one the kernel starts from the IPv4 header, which adds up to all ones: no payload at all is right */
+	sum = merlon_sum(skb, offset, covered, has_pseudo ? pseudo : 0xffff);
 	if (sum < 0)
 		return 1;
 	return sum != 0xffff && !(complete && !has_pseudo && merlon_fold(sum + pseudo) == 0xffff);
@@ -184,6 +185,33 @@ merlon_inline int merlon_tracker_finds_wrong(struct __sk_buff *skb, const struct
 		return 0;
 	}
 	return merlon_sum_is_wrong(skb, h->ct_offset, h->ct_bytes, covered, MERLON_SUM_OF(h->family, h->ct_proto));
+}
+
+/*
+ * Whether nf_tables gives a rejected packet no answer for its checksum: in all hooks, and of protocols that it does not
+ * know the payload has to add up, too (nf_reject_verify_csum() of include/net/netfilter/nf_reject.h, nf_ip_checksum()).
+ * DCCP is one of them in 6.18, and was not in 6.1.
+ */
+merlon_inline int merlon_reject_finds_wrong(struct __sk_buff *skb, const struct merlon_headers *h)
+{
+	if (h->flags & MERLON_H_FIRST || !merlon_unverified(skb))
+		return 0;
+	/* reject6_csum_ok() of net/ipv6/netfilter/nf_reject_ipv6.c */
+	if (h->family == MERLON_IPV6 && !h->ct_bytes)
+		return 1;
+	switch (h->ct_proto) {
+	case MERLON_PROTO_UDP:
+		if (h->ct_bytes >= MERLON_UDP_BYTES && !h->udp_check)
+			return 0;
+		break;
+	case MERLON_PROTO_GRE:
+	case MERLON_PROTO_ESP:
+	case MERLON_PROTO_AH:
+	case MERLON_PROTO_SCTP:
+	case MERLON_PROTO_UDPLITE:
+		return 0;
+	}
+	return merlon_sum_is_wrong(skb, h->ct_offset, h->ct_bytes, h->ct_bytes, MERLON_SUM_OF(h->family, h->ct_proto));
 }
 
 #endif

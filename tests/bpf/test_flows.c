@@ -565,6 +565,8 @@ static void rejects_are_handed_over(void **state)
 
 	(void)state;
 	RULES(rejecting, MERLON_DROP);
+	frame_transport_sum(&f, 6);
+	frame_transport_sum(&big, 17);
 	plane_rejects(&plane, &reject);
 	assert_int_equal(plane_ingress(&plane, plane.veth, f.data, f.bytes), PLANE_SHOT);
 	assert_int_equal(plane_rejects(&plane, &reject), 1);
