@@ -175,7 +175,7 @@ merlon_inline void merlon_fragment_key(struct merlon_scratch *s)
 /* The first fragment carries the ports: its verdict is that of the others. */
 merlon_inline void merlon_fragment_note(struct merlon_scratch *s, __u32 verdict)
 {
-	struct merlon_fragment fragment = { .time_ns = s->now, .verdict = verdict };
+	struct merlon_fragment fragment = { .time_ns = s->now, .verdict = verdict, .bytes = s->headers.fragment_bytes };
 
 	merlon_fragment_key(s);
 	bpf_map_update_elem(&fragments, &s->fragment, &fragment, BPF_ANY);
@@ -205,9 +205,12 @@ __noinline int merlon_fragment_verdict(void)
 		return MERLON_CONTINUE;
 	merlon_fragment_key(s);
 	first = bpf_map_lookup_elem(&fragments, &s->fragment);
-	if (first && s->now - first->time_ns < MERLON_FRAGMENT_NS)
-		return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
-	return MERLON_DROP;
+	if (!first || s->now - first->time_ns >= MERLON_FRAGMENT_NS)
+		return MERLON_DROP;
+	/* it would change what was judged (RFC 3128): where datagrams are put together, nothing of such a one remains */
+	if (s->headers.fragment_offset < first->bytes)
+		first->verdict = MERLON_DROP;
+	return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
 }
 
 /* Dropped before the rules were asked. */

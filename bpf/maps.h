@@ -162,7 +162,7 @@ struct merlon_fragment_key {
 struct merlon_fragment {
 	__u64 time_ns;
 	__u32 verdict;
-	__u32 pad;
+	__u32 bytes;			/* data that it has; none of the others' belongs before its end */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

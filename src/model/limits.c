@@ -29,8 +29,8 @@ static const struct {
 	  HAS_STATE | ON_6_1 },
 	{ "sctp-checksum", "the checksum of SCTP is not verified", HAS_STATE },
 	{ "protocol-state", "SCTP, DCCP and GRE are tracked by addresses and ports alone, without their own states", HAS_STATE },
-	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "
-	  "for ct state", HAS_ANY },
+	{ "fragments", "fragments are not reassembled: later ones follow the first, and are dropped if they overlap it; before it they "
+	  "are dropped where a rule asks for ct state", HAS_ANY },
 	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "
 	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule", HAS_SHORT },
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
