@@ -136,9 +136,10 @@ merlon_inline int merlon_may_answer(struct __sk_buff *skb, const struct merlon_s
 		return 0;
 	if (!merlon_is_own_icmp(h))
 		return 1;
-	/* icmp_send() answers to no type that it does not know (icmp_pointers[] of net/ipv4/icmp.c) */
+	/* icmp_send() answers to no type that it does not know or cannot read (icmp_pointers[] of net/ipv4/icmp.c) */
 	if (h->family == MERLON_IPV4)
-		return merlon_icmp_class(h) == MERLON_ICMP_REQUEST || merlon_icmp_class(h) == MERLON_ICMP_REPLY;
+		return h->ct_bytes &&
+		       (merlon_icmp_class(h) == MERLON_ICMP_REQUEST || merlon_icmp_class(h) == MERLON_ICMP_REPLY);
 	return merlon_icmp_class(h) != MERLON_ICMP_ERROR;
 }
 

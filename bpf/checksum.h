@@ -196,8 +196,8 @@ merlon_inline int merlon_reject_finds_wrong(struct __sk_buff *skb, const struct 
 {
 	if (h->flags & MERLON_H_FIRST || !merlon_unverified(skb))
 		return 0;
-	/* reject6_csum_ok() of net/ipv6/netfilter/nf_reject_ipv6.c */
-	if (h->family == MERLON_IPV6 && !h->ct_bytes)
+	/* reject6_csum_ok() of net/ipv6/netfilter/nf_reject_ipv6.c; ipv6_skip_exthdr() finds nothing behind "no next header" */
+	if (h->family == MERLON_IPV6 && (!h->ct_bytes || h->ct_proto == MERLON_PROTO_NONE))
 		return 1;
 	switch (h->ct_proto) {
 	case MERLON_PROTO_UDP:
