@@ -6,6 +6,7 @@
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
+#include "bpf/checksum.h"
 #include "bpf/maps.h"
 #include "bpf/stats.h"
 
@@ -133,7 +134,13 @@ merlon_inline int merlon_may_answer(struct __sk_buff *skb, const struct merlon_s
 		return h->ct_proto == MERLON_PROTO_TCP && h->ct_bytes >= MERLON_TCP_BYTES && !(h->tcp_flags & MERLON_TCP_RST);
 	if (skb->pkt_type != PACKET_HOST)
 		return 0;
-	return !merlon_is_icmp(h->ct_proto) || merlon_icmp_class(h) != MERLON_ICMP_ERROR;
+	if (!merlon_is_own_icmp(h))
+		return 1;
+	/* icmp_send() answers to no type that it does not know or cannot read (icmp_pointers[] of net/ipv4/icmp.c) */
+	if (h->family == MERLON_IPV4)
+		return h->ct_bytes &&
+		       (merlon_icmp_class(h) == MERLON_ICMP_REQUEST || merlon_icmp_class(h) == MERLON_ICMP_REPLY);
+	return merlon_icmp_class(h) != MERLON_ICMP_ERROR;
 }
 
 /* Hands a rejected packet to the daemon. 1: it will be answered. */
@@ -144,7 +151,7 @@ __noinline int merlon_reject(struct __sk_buff *skb)
 	struct merlon_reject_event *event;
 	__u32 n;
 
-	if (!s || !w || !merlon_may_answer(skb, s, w->reject))
+	if (!s || !w || !merlon_may_answer(skb, s, w->reject) || merlon_reject_finds_wrong(skb, &s->headers))
 		return 0;
 	event = bpf_ringbuf_reserve(&rejects, sizeof(*event), 0);
 	if (!event) {

@@ -10,6 +10,7 @@
 #include <linux/if_ether.h>
 
 #include "bpf/act.h"
+#include "bpf/checksum.h"
 #include "bpf/maps.h"
 #include "bpf/ours.h"
 #include "bpf/track.h"
@@ -52,6 +53,7 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	s->has_direction = 0;
 	s->has_session = 0;
 	s->starts_session = 0;
+	s->bad_checksum = 0;
 	s->context.generation = c->generation;
 	s->context.routes = c->routes;
 	s->context.tcp_flags = s->headers.tcp_flags;
@@ -175,7 +177,7 @@ merlon_inline void merlon_fragment_key(struct merlon_scratch *s)
 /* The first fragment carries the ports: its verdict is that of the others. */
 merlon_inline void merlon_fragment_note(struct merlon_scratch *s, __u32 verdict)
 {
-	struct merlon_fragment fragment = { .time_ns = s->now, .verdict = verdict };
+	struct merlon_fragment fragment = { .time_ns = s->now, .verdict = verdict, .bytes = s->headers.fragment_bytes };
 
 	merlon_fragment_key(s);
 	bpf_map_update_elem(&fragments, &s->fragment, &fragment, BPF_ANY);
@@ -205,9 +207,12 @@ __noinline int merlon_fragment_verdict(void)
 		return MERLON_CONTINUE;
 	merlon_fragment_key(s);
 	first = bpf_map_lookup_elem(&fragments, &s->fragment);
-	if (first && s->now - first->time_ns < MERLON_FRAGMENT_NS)
-		return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
-	return MERLON_DROP;
+	if (!first || s->now - first->time_ns >= MERLON_FRAGMENT_NS)
+		return MERLON_DROP;
+	/* it would change what was judged (RFC 3128): where datagrams are put together, nothing of such a one remains */
+	if (s->headers.fragment_offset < first->bytes)
+		first->verdict = MERLON_DROP;
+	return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
 }
 
 /* Dropped before the rules were asked. */
@@ -278,7 +283,24 @@ merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scr
 	return merlon_conclude(skb);
 }
 
-/* `where`: enum merlon_side, and what came over loopback << 1. */
+/*
+ * nf_conntrack looks at checksums where packets come in, and so is it here; what came in where nothing is filtered is
+ * looked at where it leaves.
+ */
+__noinline int merlon_verify(struct __sk_buff *skb)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_trackers *t = merlon_only(trackers);
+
+	if (!s || !t || !t->checksum || s->carried || s->context.hook == MERLON_OUTPUT || !merlon_unverified(skb))
+		return 0;
+	if (s->side == MERLON_EGRESS && merlon_came_filtered(s->context.iif))
+		return 0;
+	s->bad_checksum = merlon_tracker_finds_wrong(skb, &s->headers);
+	return 0;
+}
+
+/* `where`: enum merlon_side, and what the packet carries in skb->tc_index << 1. */
 __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
@@ -301,9 +323,13 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 		s->direction = answer == MERLON_ANSWER_REPLY ? MERLON_REPLY : MERLON_ORIGINAL;
 		s->has_direction = 1;
 	} else {
+		merlon_verify(skb);
 		r = merlon_track(skb);
-		if (r == MERLON_TRACKED_FORWARD)
+		if (r == MERLON_TRACKED_FORWARD) {
+			if (s->bad_checksum)
+				skb->tc_index = MERLON_CARRY_BAD;
 			return MERLON_PASS;
+		}
 		if (r == MERLON_TRACKED_ACCEPT) {
 			if (s->headers.flags & MERLON_H_FIRST)
 				merlon_fragment_note(s, MERLON_ACCEPT);

@@ -12,6 +12,7 @@
 #include <linux/if_ether.h>
 
 #include "bpf/act.h"
+#include "bpf/checksum.h"
 #include "bpf/ours.h"
 #include "bpf/track.h"
 
@@ -68,6 +69,23 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
 	segment->end = segment->seq + l4_bytes - header;
 	segment->window = merlon_be16(raw + 14);
 	return 1;
+}
+
+/*
+ * Whether nf_conntrack takes the packet's checksum for right, of which the skb says nothing. Where it came in unseen,
+ * the long way has to look (merlon_verify()).
+ */
+merlon_inline int merlon_hot_sum(struct __sk_buff *skb, const struct merlon_context *here, const struct merlon_glance *g,
+				 __u32 ip_bytes, const __u8 *l4)
+{
+	struct merlon_trackers *t = merlon_only(trackers);
+	__u32 l4_bytes = g->bytes - ip_bytes, family = ip_bytes == MERLON_IPV4_BYTES ? MERLON_IPV4 : MERLON_IPV6;
+
+	if (!t || !t->checksum || here->hook == MERLON_OUTPUT || (g->l4proto == MERLON_PROTO_UDP && !(l4[6] | l4[7])))
+		return 1;
+	if (here->hook == MERLON_FORWARD)
+		return merlon_came_filtered(here->iif);
+	return !merlon_sum_is_wrong(skb, ip_bytes, l4_bytes, l4_bytes, MERLON_SUM_OF(family, g->l4proto));
 }
 
 /* Enters the packet into its session. -1: it is not that simple, and nothing was changed. */
@@ -175,7 +193,8 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
 	    g.bytes < MERLON_IPV4_BYTES || !merlon_has_bytes(skb, g.bytes) ||
 	    (here->hook == MERLON_INPUT && !merlon_checksum_ok(raw, MERLON_IPV4_BYTES)) ||
-	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, n, g.bytes - MERLON_IPV4_BYTES))
+	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, n, g.bytes - MERLON_IPV4_BYTES) ||
+	    (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV4_BYTES, raw + MERLON_IPV4_BYTES)))
 		return MERLON_COLD;
 	__builtin_memcpy(&saddr, raw + 12, 4);
 	__builtin_memcpy(&daddr, raw + 16, 4);
@@ -210,7 +229,8 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	g.l4proto = raw[6];
 	g.bytes = merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
 	if (raw[0] >> 4 != 6 || !merlon_has_bytes(skb, g.bytes) ||
-	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES))
+	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES) ||
+	    (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV6_BYTES, raw + MERLON_IPV6_BYTES)))
 		return MERLON_COLD;
 	__builtin_memcpy(saddr, raw + 8, 16);
 	__builtin_memcpy(daddr, raw + 24, 16);

@@ -162,7 +162,7 @@ struct merlon_fragment_key {
 struct merlon_fragment {
 	__u64 time_ns;
 	__u32 verdict;
-	__u32 pad;
+	__u32 bytes;			/* data that it has; none of the others' belongs before its end */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -197,6 +197,8 @@ enum merlon_cold_reason {
 	MERLON_COLD_NO_SESSION,		/* it has no session at all */
 };
 
+#define MERLON_SUM_CHUNK 512	/* bytes that bpf_csum_diff() takes at once */
+
 /* Where the cold path keeps what does not fit on its stack. */
 struct merlon_scratch {
 	struct merlon_headers headers, inner;
@@ -208,7 +210,7 @@ struct merlon_scratch {
 	struct merlon_context context;
 	__u64 now;
 	__u32 network;			/* offset of the network header in the skb */
-	__u32 carried;			/* skb->tc_index as it came over loopback, 0: nothing */
+	__u32 carried;			/* skb->tc_index as it came over loopback or from ingress, 0: nothing */
 	__u32 reason;			/* enum merlon_cold_reason */
 	__u8 side;
 	__u8 direction;
@@ -216,6 +218,10 @@ struct merlon_scratch {
 	__u8 sender_is_a;
 	__u8 has_session;		/* there is one of this tuple */
 	__u8 starts_session;		/* `session` goes into the table if the packet is accepted */
+	__u8 bad_checksum;		/* nf_conntrack finds the checksum of its transport wrong */
+	__u8 sum_failed;		/* bytes to be summed are not there */
+	__u32 sum;			/* bpf/checksum.h: what was added up so far, and of what */
+	__u8 chunk[MERLON_SUM_CHUNK + 4] __attribute__((aligned(8)));
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -41,18 +41,23 @@ SEC("tc")
 int egress(struct __sk_buff *skb)
 {
 	struct merlon_control *c = merlon_only(control);
+	__u32 carried = 0;
 	int r;
 
 	if (!c || !c->generation)
 		return MERLON_PASS;
+	if (skb->tc_index == MERLON_CARRY_BAD && merlon_came_filtered(skb->ingress_ifindex))
+		carried = MERLON_CARRY_BAD;
 	if (skb->ifindex == MERLON_LOOPBACK)
 		skb->tc_index = 0;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return merlon_not_judged();
 	if (!merlon_ours_egress(skb, c))
 		return merlon_not_judged();
-	r = merlon_hot(skb, c, MERLON_EGRESS, 0);
-	return r >= MERLON_COLD ? merlon_cold(skb, MERLON_EGRESS, r) : r;
+	if (carried)
+		skb->tc_index = 0;
+	r = merlon_hot(skb, c, MERLON_EGRESS, carried);
+	return r >= MERLON_COLD ? merlon_cold(skb, MERLON_EGRESS | carried << 1, r) : r;
 }
 
 /* An empty slot lets everything pass: nothing is in force. */

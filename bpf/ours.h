@@ -41,6 +41,8 @@ struct sk_buff {
 	struct sock *sk;
 	unsigned long _skb_refdst;
 	unsigned int len;
+	__u32 csum;
+	__u8 ip_summed : 2;
 	__u16 network_header;
 	unsigned char *head, *data;
 };

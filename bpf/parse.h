@@ -34,6 +34,7 @@ enum merlon_protocol {
 	MERLON_PROTO_ROUTING = 43,
 	MERLON_PROTO_FRAGMENT = 44,
 	MERLON_PROTO_GRE = 47,
+	MERLON_PROTO_ESP = 50,
 	MERLON_PROTO_AH = 51,
 	MERLON_PROTO_ICMPV6 = 58,
 	MERLON_PROTO_NONE = 59,
@@ -64,6 +65,8 @@ struct merlon_tcp_options {
 struct merlon_headers {
 	__be32 saddr[4], daddr[4];	/* IPv4 in [0] */
 	__be32 fragment_id;
+	__u32 fragment_offset;		/* where a fragment's data belongs in the datagram, in bytes, */
+	__u32 fragment_bytes;		/* and how much it is */
 	__u32 bytes;			/* of the IP packet */
 	__u32 l4_offset, l4_bytes;	/* what rules call the transport header */
 	__u32 ct_offset, ct_bytes;	/* what the tracker does: behind an IPv6 authentication header, too */
@@ -163,6 +166,8 @@ merlon_inline int merlon_checksum_ok(const __u8 *header, __u32 bytes)
 struct merlon_header_chain {
 	__u32 l4_offset, ct_offset;
 	__be32 fragment_id;
+	__u32 fragment_at;	/* its data; it belongs at: */
+	__u32 fragment_offset;
 	__u32 rt_offset;	/* of the first routing header; 0: none */
 	__u8 l4proto, ct_proto;
 	__u8 flags;		/* MERLON_H_* */
@@ -176,11 +181,13 @@ merlon_inline int merlon_is_extension(__u8 proto)
 	       proto == MERLON_PROTO_DSTOPTS;
 }
 
-/* A fragment header: returns 1 if the chain ends here. `raw` holds it. */
-merlon_inline int merlon_fragment_header(struct merlon_header_chain *chain, const __u8 *raw, int ah)
+/* A fragment header at `at`: returns 1 if the chain ends here. `raw` holds it. */
+merlon_inline int merlon_fragment_header(struct merlon_header_chain *chain, const __u8 *raw, __u32 at, int ah)
 {
 	__u16 offset = merlon_be16(raw + 2);
 
+	chain->fragment_at = at + 8;
+	chain->fragment_offset = offset & ~7;
 	__builtin_memcpy(&chain->fragment_id, raw + 4, 4);
 	if (!(offset & ~7)) {
 		if (offset & 1)
@@ -256,6 +263,8 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 e
 		return -1;
 	chain->flags = 0;
 	chain->fragment_id = 0;
+	chain->fragment_at = 0;
+	chain->fragment_offset = 0;
 	chain->rt_offset = 0;
 	chain->l4proto = 0;
 	chain->l4_offset = 0;
@@ -275,7 +284,7 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 e
 		if (next == MERLON_PROTO_ROUTING)
 			merlon_routing_header(chain, raw, offset);
 		if (next == MERLON_PROTO_FRAGMENT) {
-			if (merlon_fragment_header(chain, raw, ah)) {
+			if (merlon_fragment_header(chain, raw, offset, ah)) {
 				chain->ct_offset = offset;
 				if (!ah)
 					chain->l4_offset = offset;
@@ -556,6 +565,8 @@ merlon_inline int merlon_parse4(merlon_source *source, __u32 available, struct m
 	else if (fragment & MERLON_IP_MF)
 		h->flags |= MERLON_H_FIRST;
 	h->fragment_id = raw[4] << 8 | raw[5];
+	h->fragment_offset = (fragment & MERLON_IP_OFFSET) * 8;
+	h->fragment_bytes = h->bytes - header;
 	h->tos = raw[1];
 	h->ttl = raw[8];
 	h->l4proto = h->ct_proto = h->nexthdr = raw[9];
@@ -585,6 +596,8 @@ merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct m
 	if (merlon_walk_chain(source, MERLON_IPV6_BYTES, h->bytes, h->nexthdr, &chain))
 		return -1;
 	h->fragment_id = chain.fragment_id;
+	h->fragment_offset = chain.fragment_offset;
+	h->fragment_bytes = chain.fragment_at < h->bytes ? h->bytes - chain.fragment_at : 0;
 	h->flags |= chain.flags;
 	h->l4proto = chain.l4proto;
 	h->ct_proto = chain.ct_proto;

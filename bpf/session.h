@@ -90,7 +90,7 @@ merlon_inline __u8 merlon_tracking(const struct merlon_headers *h)
 	case MERLON_PROTO_UDPLITE:
 		/*
 		 * The length covers the header, and in a whole datagram no more than there is. Of UDP-Lite it says how much
-		 * the checksum covers, 0 being all; it must have one (RFC 3828 3.1).
+		 * the checksum covers, 0 being all; and there has to be one (RFC 3828 3.1).
 		 */
 		if (h->ct_bytes < MERLON_UDP_BYTES || (h->ct_proto == MERLON_PROTO_UDPLITE && !h->bytes67))
 			return MERLON_TRACK_INVALID;
@@ -444,7 +444,7 @@ merlon_inline int merlon_forward_holds(const struct merlon_decision *decision, c
 	       (__u16)(merlon_route_time(now) - decision->checked_s) <= 1;
 }
 
-/* The answers of the data path to "what state" travel over loopback in skb->tc_index (16 bits). */
+/* The answers of the data path to "what state" travel in skb->tc_index (16 bits). */
 #define MERLON_CARRIED 0xa000
 #define MERLON_CARRIED_MASK 0xfff0
 
@@ -452,6 +452,9 @@ merlon_inline __u16 merlon_carry(__u8 ct_state, __u8 direction)
 {
 	return MERLON_CARRIED | (ct_state & 7) << 1 | (direction & 1);
 }
+
+/* From ingress to the egress where a forwarded packet is judged nothing else goes than that its checksum is wrong. */
+#define MERLON_CARRY_BAD (MERLON_CARRIED | MERLON_CT_INVALID << 1)
 
 merlon_inline int merlon_is_carried(__u32 tc_index)
 {

@@ -455,7 +455,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
 
 	if (!s)
 		return MERLON_TRACKED_JUDGE;
-	how = merlon_tracking(&s->headers);
+	how = s->bad_checksum ? MERLON_TRACK_INVALID : merlon_tracking(&s->headers);
 	if (how == MERLON_TRACK_SESSION) {
 		sender_is_a = merlon_tuple_make(&s->tuple, &s->headers);
 		if (sender_is_a >= 0) {
@@ -483,7 +483,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		s->direction = s->carried & 1;
 		s->has_direction = s->context.ct_state != MERLON_CT_INVALID &&
 				   s->context.ct_state != MERLON_CT_UNTRACKED;
-		s->has_session = !!session;
+		s->has_session = session && s->has_direction;
 	} else if (how == MERLON_TRACK_NONE) {
 		s->context.ct_state = MERLON_CT_UNTRACKED;
 	} else if (how == MERLON_TRACK_INNER) {

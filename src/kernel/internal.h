@@ -131,7 +131,5 @@ unsigned merlon_possible_cpus(void);
 
 /* attach.c */
 bool merlon_tcx_supported(int prog_fd);
-/* Whether the kernel is this version or a later one; true where it does not tell. */
-bool merlon_kernel_is(unsigned major, unsigned minor);
 
 #endif

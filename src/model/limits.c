@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/model/limits.h"
 
+#include <stdio.h>
+#include <sys/utsname.h>
+
 #include "src/util/cleanup.h"
 
 /* What a ruleset has that makes a limit its concern. */
@@ -13,6 +16,7 @@ enum {
 	HAS_NAT = 32,
 	HAS_KEPT = 64,		/* rules in chains that are left to netfilter */
 	HAS_SHORT = 128,	/* matches of x_tables that drop */
+	ON_6_1 = 256,		/* with the others: only where the kernel does not tell who vouches for a checksum */
 };
 
 static const struct {
@@ -21,14 +25,16 @@ static const struct {
 } limits[] = {
 	{ "nat", "packets are judged before DNAT and after SNAT, unlike in nf_tables: apply refuses a ruleset with NAT", HAS_NAT },
 	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT },
-	{ "l4-checksum", "checksums of TCP, UDP and ICMP are not verified (as with nf_conntrack_checksum=0)", HAS_STATE },
+	{ "l4-checksum", "checksums of TCP, UDP and ICMP are not verified before Linux 6.2 (as with nf_conntrack_checksum=0)",
+	  HAS_STATE | ON_6_1 },
+	{ "sctp-checksum", "the checksum of SCTP is not verified", HAS_STATE },
 	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it", HAS_STATE },
-	{ "fragments", "fragments are not reassembled: later ones follow the first; before it they are dropped where a rule asks "
-	  "for ct state", HAS_ANY },
+	{ "fragments", "fragments are not reassembled: later ones follow the first, and are dropped if they overlap it; before it they "
+	  "are dropped where a rule asks for ct state", HAS_ANY },
 	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "
 	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule", HAS_SHORT },
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
-	{ "reject-checksum", "a packet with a wrong checksum is answered, too", HAS_REJECT },
+	{ "reject-checksum", "before Linux 6.2 a packet with a wrong checksum is answered, too", HAS_REJECT | ON_6_1 },
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
 	{ "output-copies", "what the host sends to all or to a group has come back to its own programs before output judges it: "
 	  "input judges that copy", HAS_OUTPUT },
@@ -96,13 +102,24 @@ bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset)
 	return false;
 }
 
+/* bpf_cast_to_kern_ctx() came with 6.2. */
+static bool kernel_tells(void)
+{
+	struct utsname name;
+	unsigned major, minor;
+
+	return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 2));
+}
+
 json_t *merlon_limits(const struct merlon_ruleset *ruleset)
 {
 	unsigned has = concerns(ruleset);
+	bool tells = kernel_tells();
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
-		if (limits[i].concerns & has)
+		if (limits[i].concerns & has && !(limits[i].concerns & ON_6_1 && tells))
 			json_array_append_new(list, json_pack("{s:s, s:s}", "limit", limits[i].name, "text", limits[i].text));
 	return list;
 }

@@ -3,9 +3,9 @@
  * The frames of which only what passes is compared:
  *  - Fragments. Where connections are tracked, nf_tables sees whole datagrams: counts, logs and answers are one for each,
  *    and what passes is cut again. Merlon judges fragments one by one.
- *  - What may be answered in one host only: nf_tables answers no packet with a wrong checksum, and takes the whole
- *    payload of protocols that it does not know to have one (nf_reject_verify_csum()); it sends the answer to a socket
- *    that is bound to a device back through that device, merlon by the routes.
+ *  - What may be answered in one host only: nf_tables sends the answer to a socket that is bound to a device back through
+ *    that device, merlon by the routes. Before Linux 6.2: nf_tables answers no packet with a wrong checksum, and takes the
+ *    whole payload of protocols that it does not know to have one (nf_reject_verify_csum()).
  */
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/kernel/dataplane.h"
 #include "src/verify/run.h"
 
 #define PATIENCE_MS 5
@@ -56,6 +57,12 @@ static uint32_t sum_words(const uint8_t *p, size_t bytes, uint32_t sum)
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return sum;
+}
+
+/* From 6.2 on the data path knows who vouches for a packet's checksum (bpf/checksum.h). */
+static bool verifies_checksums(void)
+{
+	return merlon_kernel_is(6, 2);
 }
 
 /* Of the protocols of nf_reject_verify_csum(): nothing is verified. */
@@ -195,8 +202,12 @@ static bool is_martian(const struct merlon_run *run, const struct merlon_frame *
 
 static enum merlon_frame_limit limit_of(const struct merlon_run *run, const struct merlon_frame *f)
 {
-	if (f->bytes <= network_of(run, f) || f->limit != MERLON_LIMIT_NONE)
-		return f->limit;
+	enum merlon_frame_limit limit = f->limit;
+
+	if (limit == MERLON_LIMIT_REJECT_CHECKSUM && verifies_checksums())
+		limit = MERLON_LIMIT_NONE;
+	if (f->bytes <= network_of(run, f) || limit != MERLON_LIMIT_NONE)
+		return limit;
 	if (is_misread(run, f))
 		return MERLON_LIMIT_FRAGMENTS;
 	if (is_cut_short(run, f) || is_martian(run, f))
@@ -225,7 +236,7 @@ static int part_of(const struct merlon_run *run, const struct merlon_frame *f)
 	if (!run->rejects || f->bytes <= at)
 		return 0;
 	return (f->way == MERLON_FRAME_LOCAL && f->device != MERLON_FRAME_UNBOUND) ||
-	       (!partial && may_be_wrong(f->data + at, f->bytes - at));
+	       (!verifies_checksums() && !partial && may_be_wrong(f->data + at, f->bytes - at));
 }
 
 /* What differs in a later part must not make the earlier ones differ. The order within each stays. */

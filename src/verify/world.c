@@ -22,6 +22,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "src/kernel/dataplane.h"
 #include "src/util/cleanup.h"
 #include "src/util/netns.h"
 
@@ -68,8 +69,6 @@ static const struct {
 	{ "ipv6/icmp/ratelimit", "0", false },
 	{ "ipv6/icmp/ratemask", "", false },
 	{ "ipv6/auto_flowlabels", "0", false },
-	/* what merlon does not do, and says so: see merlon(8) */
-	{ "netfilter/nf_conntrack_checksum", "0", false },
 	{ "netfilter/nf_conntrack_frag6_timeout", "86400", false },
 	{ "netfilter/nf_conntrack_frag6_high_thresh", "1000000000", false },
 };
@@ -86,24 +85,32 @@ static int fail(struct merlon_diag *diag, int error, const char *what)
 	return error;
 }
 
+static int set_sysctl(const char *name, const char *value)
+{
+	_cleanup_close_ int fd = -1;
+	char path[128];
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, *value ? value : "\n", strlen(value) + !*value) < 0 ? -errno : 0;
+}
+
 static int set_sysctls(struct merlon_diag *diag)
 {
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(sysctl); i++) {
-		char path[128];
-		_cleanup_close_ int fd = -1;
-		ssize_t n;
+		int r = set_sysctl(sysctl[i].path, sysctl[i].value);
 
-		snprintf(path, sizeof(path), "/proc/sys/net/%s", sysctl[i].path);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		n = fd < 0 ? -1 : write(fd, *sysctl[i].value ? sysctl[i].value : "\n", strlen(sysctl[i].value) + !*sysctl[i].value);
-		if (n < 0 && sysctl[i].must) {
-			fail(diag, -errno, path);
+		if (r < 0 && sysctl[i].must) {
+			fail(diag, r, sysctl[i].path);
 			merlon_diag_cure(diag, "/proc/sys/net must be writable");
 			return -EROFS;
 		}
 	}
+	/* what merlon does not do there, and says so: see merlon(8) */
+	if (!merlon_kernel_is(6, 2))
+		set_sysctl("netfilter/nf_conntrack_checksum", "0");
 	return 0;
 }
 

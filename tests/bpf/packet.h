@@ -130,6 +130,48 @@ static inline struct frame frame_icmp(const struct flow *flow, uint8_t type, uin
 	return f;
 }
 
+static inline uint32_t frame_add(const uint8_t *p, size_t n, uint32_t sum)
+{
+	for (size_t i = 0; i < n; i++)
+		sum += i & 1 ? p[i] : p[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* The sum of the pseudo header, for a transport of this protocol from l4 to the frame's end. */
+static inline uint32_t frame_pseudo(const struct frame *f, uint8_t proto)
+{
+	return frame_add(f->data + ETH + (f->v6 ? 8 : 12), f->v6 ? 32 : 8, proto + (uint32_t)(f->bytes - f->l4));
+}
+
+/*
+ * The right checksum into the transport header, `at` bytes from its start: of `covered` bytes and of what `sum` holds
+ * already (frame_pseudo(), or 0).
+ */
+static inline void frame_sum(struct frame *f, size_t at, size_t covered, uint32_t sum)
+{
+	uint8_t *field = f->data + f->l4 + at;
+
+	put16(field, 0);
+	put16(field, ~frame_add(f->data + f->l4, covered, sum) & 0xffff);
+}
+
+/* Where the checksum is in a header of this protocol; 0: nowhere. */
+static inline size_t frame_sum_at(uint8_t proto)
+{
+	return proto == 6 ? 16 : proto == 17 || proto == 136 ? 6 : proto == 1 || proto == 58 ? 2 : 0;
+}
+
+/* Of TCP, UDP, ICMP and ICMPv6. */
+static inline void frame_transport_sum(struct frame *f, uint8_t proto)
+{
+	size_t at = frame_sum_at(proto);
+
+	if (at && f->bytes >= f->l4 + at + 2)
+		frame_sum(f, at, f->bytes - f->l4, proto == 1 ? 0 : frame_pseudo(f, proto));
+}
+
 /* An ICMP error that quotes the first bytes of another packet. */
 static inline struct frame frame_error(const struct flow *flow, uint8_t type, const struct frame *inner, size_t quoted)
 {

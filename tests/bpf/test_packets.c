@@ -278,6 +278,14 @@ static void fragments4(void **state)
 	assert_int_equal(in(&later), PLANE_SHOT);
 	assert_judged(&first, PLANE_PASS);
 	assert_int_equal(in(&later), PLANE_PASS);
+	/* one that reaches into the first one ends it for all */
+	unknown = later;
+	put16(unknown.data + ETH + 6, 0x2008);
+	frame_checksum(&unknown);
+	assert_int_equal(in(&unknown), PLANE_SHOT);
+	assert_int_equal(in(&later), PLANE_SHOT);
+	assert_judged(&first, PLANE_PASS);
+	assert_int_equal(in(&later), PLANE_PASS);
 	unknown = later;
 	put16(unknown.data + ETH + 4, 4712);
 	frame_checksum(&unknown);
@@ -307,6 +315,10 @@ static void fragments6(void **state)
 	assert_int_equal(in(&later), PLANE_SHOT);
 	assert_judged(&first, PLANE_PASS);
 	assert_int_equal(in(&later), PLANE_PASS);
+	put16(later.data + ETH + 42, 72 | 1);
+	assert_int_equal(in(&later), PLANE_PASS);
+	put16(later.data + ETH + 42, 64 | 1);
+	assert_int_equal(in(&later), PLANE_SHOT);
 	put32(later.data + ETH + 44, 0x12345679);
 	assert_int_equal(in(&later), PLANE_SHOT);
 	/* "atomic": a fragment header, but the whole datagram */

@@ -296,9 +296,10 @@ static void who_has_proved_itself(void **state)
 	struct merlon_session session = opened();
 
 	(void)state;
+	session.flags |= MERLON_S_PROVED;
 	assert_true(merlon_session_proved(&session, MERLON_ORIGINAL));
 	assert_false(merlon_session_proved(&session, MERLON_REPLY));
-	session.flags &= ~MERLON_S_ASSURED;
+	session.flags &= ~MERLON_S_PROVED;
 	assert_false(merlon_session_proved(&session, MERLON_ORIGINAL));
 }
 

@@ -48,7 +48,10 @@ static void test_only_what_concerns(void **state)
 	struct one o;
 
 	(void)state;
-	assert_true(names(one(&o, MERLON_INPUT, ct), "l4-checksum"));
+	assert_true(names(one(&o, MERLON_INPUT, ct), "sctp-checksum"));
+	assert_false(names(one(&o, MERLON_INPUT, port), "sctp-checksum"));
+	/* the one limit where the other is: by the kernel that runs */
+	assert_int_equal(names(one(&o, MERLON_INPUT, ct), "l4-checksum"), names(one(&o, MERLON_INPUT, reject), "reject-checksum"));
 	assert_false(names(one(&o, MERLON_INPUT, port), "l4-checksum"));
 	assert_true(names(one(&o, MERLON_INPUT, port), "fragments"));
 	assert_true(names(one(&o, MERLON_INPUT, reject), "reject-daemon"));
