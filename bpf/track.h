@@ -142,7 +142,10 @@ __noinline int merlon_track_early(struct __sk_buff *skb, int sender_is_a)
 	return 0;
 }
 
-/* An ICMP error: related, if it goes back to the sender of the packet inside and that one's session is known. */
+/*
+ * An ICMP error: related, if it goes back to the sender of the packet inside and that one's session is known. There is
+ * none: returns 1 + merlon_tuple_make() of the packet inside, else 0.
+ */
 __noinline int merlon_track_inner(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
@@ -167,7 +170,7 @@ __noinline int merlon_track_inner(struct __sk_buff *skb)
 		return 0;
 	session = merlon_find(family, &s->inner_tuple, s->now);
 	if (!session)
-		return merlon_track_early(skb, sender_is_a);
+		return 1 + sender_is_a;
 	s->context.ct_state = MERLON_CT_RELATED;
 	s->direction = merlon_direction_of(session->flags, !sender_is_a);
 	s->has_direction = 1;
@@ -487,7 +490,10 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	} else if (how == MERLON_TRACK_NONE) {
 		s->context.ct_state = MERLON_CT_UNTRACKED;
 	} else if (how == MERLON_TRACK_INNER) {
-		merlon_track_inner(skb);
+		int without = merlon_track_inner(skb);
+
+		if (without > 0)
+			merlon_track_early(skb, without - 1);
 	} else if (sender_is_a >= 0) {
 		/* promoted by another CPU between the looks into the two tables */
 		if (!session)
