@@ -175,6 +175,12 @@ ok "the packets are in a pcap file" sh -c "[ \"\$(od -An -tx4 -N4 merlon-verify-
 ok "nf_tables' steps are told, with the rule" grep -q '"nf_tables_trace": \[' first
 ok "one packet is enough to show it" sh -c '[ "$(grep -c "\"way\":" first)" = 1 ]'
 
+# The command's own words.
+# shellcheck disable=SC2016
+ok "a pipe, which can be read once" exits 0 '^-: .* 0 differences' sh -c 'cat base.nft | "$1" verify --packets 300 -' sh "$merlon"
+# shellcheck disable=SC2016
+ok "iptables rules from a pipe" exits 0 '^-: .* 0 differences' sh -c 'cat replaced.v4 | "$1" verify --packets 300 -' sh "$merlon"
+
 # Bad input.
 printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 acept\n\t}\n}\n' >syntax.nft
 printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j DROP\nCOMMIT\n' >refused.v4
