@@ -33,6 +33,10 @@ ok "unknown command" fails 2 'no command "frobnicate"' "$merlon" frobnicate good
 ok "no command" fails 2 'usage: merlon' "$merlon"
 ok "unknown option" fails 2 'option' "$merlon" check --frobnicate good.nft
 ok "an option of another command" fails 2 'no such option' "$merlon" status --family ip
+ok "an option of another command is named, not its value" fails 2 'such option as --socket$' "$merlon" verify --socket /x good.nft
+ok "a number that is too large" fails 2 'too large' "$merlon" verify --packets 99999999999999999999 good.nft
+ok "why: a port that is too large" fails 2 'the port of the destination is a number from 0 to 65535, not "99999"' "$merlon" why tcp 10.1.2.3:1 10.1.2.9:99999
+ok "the standard input twice" fails 2 'standard input, "-", once' "$merlon" check - -
 ok "no file" fails 2 'needs a file' "$merlon" check
 ok "files where none belong" fails 2 'takes no files' "$merlon" status good.nft
 ok "no such family" fails 2 'ip or ip6' "$merlon" check --family arp good.nft
