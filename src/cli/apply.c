@@ -67,12 +67,12 @@ void merlon_print_messages(const json_t *report)
 static void print_outcome(const struct merlon_options *options, const struct merlon_call *call)
 {
 	long long generation = json_integer_value(json_object_get(call->answer, "generation"));
+	long long interfaces = json_integer_value(json_object_get(call->answer, "interfaces"));
 
 	if (call->status == MERLON_EXIT_DONE) {
 		merlon_report_print(call->answer, stdout);
-		printf("generation %lld is in force%s on %lld interfaces\n", generation,
-		       options->audit ? " (audit: nothing is dropped)" : "",
-		       (long long)json_integer_value(json_object_get(call->answer, "interfaces")));
+		printf("generation %lld is in force%s on %lld interface%s\n", generation,
+		       options->audit ? " (audit: nothing is dropped)" : "", interfaces, interfaces == 1 ? "" : "s");
 		return;
 	}
 	if (call->status == MERLON_EXIT_REFUSED)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/model/limits.h"
 
+#include <string.h>
+
 #include "src/util/cleanup.h"
 
 /* What a ruleset has that makes a limit its concern. */
@@ -34,6 +36,10 @@ static const struct {
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
 	{ "output-copies", "what the host sends to all or to a group has come back to its own programs before output judges it: "
 	  "input judges that copy", HAS_OUTPUT },
+	{ "stack-checks", "what the kernel discards or rewrites ahead of its hooks (impossible addresses, IP options, wrong lengths) is "
+	  "judged, counted, logged and answered as it came", HAS_ANY },
+	{ "parser", "ICMP of one byte and IPv6 with more than eight extension headers are dropped as malformed, whatever the rules say",
+	  HAS_ANY },
 	{ "forward-route", "a packet is routed before forward judges it: the next hop's address may be asked for, a dead one "
 	  "reported", HAS_FORWARD },
 };
@@ -107,6 +113,14 @@ json_t *merlon_limits(const struct merlon_ruleset *ruleset)
 		if (limits[i].concerns & has)
 			json_array_append_new(list, json_pack("{s:s, s:s}", "limit", limits[i].name, "text", limits[i].text));
 	return list;
+}
+
+const char *merlon_limit_text(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+		if (!strcmp(limits[i].name, name))
+			return limits[i].text;
+	return NULL;
 }
 
 void merlon_limits_print(const json_t *list, FILE *out)

@@ -18,6 +18,8 @@ bool merlon_ruleset_translates(const struct merlon_ruleset *ruleset);
 /* Whether there is a filter chain at input, forward or output at all. */
 bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset);
 
+/* What is said about the limit of this name; NULL: there is none. */
+const char *merlon_limit_text(const char *name);
 /* A line each. */
 void merlon_limits_print(const json_t *limits, FILE *out);
 

@@ -123,14 +123,20 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 	}
 }
 
+void merlon_report_print_left_out(const json_t *report, FILE *out)
+{
+	print_rules(json_object_get(report, "left_out"), "left out", out);
+}
+
 void merlon_report_print(const json_t *report, FILE *out)
 {
 	size_t left_out = json_array_size(json_object_get(report, "left_out"));
+	long long rules = json_integer_value(json_object_get(report, "rules"));
 
 	print_rules(json_object_get(report, "refused"), "refused", out);
-	print_rules(json_object_get(report, "left_out"), "left out", out);
-	fprintf(out, "%lld rules: %lld enforced exactly, %lld kept by netfilter, %zu refused",
-		(long long)json_integer_value(json_object_get(report, "rules")),
+	merlon_report_print_left_out(report, out);
+	fprintf(out, "%lld rule%s: %lld enforced exactly, %lld kept by netfilter, %zu refused",
+		rules, rules == 1 ? "" : "s",
 		(long long)json_integer_value(json_object_get(report, "exact")),
 		(long long)json_integer_value(json_object_get(report, "kept")),
 		json_array_size(json_object_get(report, "refused")));

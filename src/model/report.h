@@ -22,6 +22,8 @@ char *merlon_rule_brief(const struct merlon_rule *rule);
 
 /* The report for people: totals, then each refused rule with place and reason; `left_out`: rules of --allow-partial. */
 void merlon_report_print(const json_t *report, FILE *out);
+/* Of that, only what was left out. */
+void merlon_report_print_left_out(const json_t *report, FILE *out);
 
 /*
  * Takes refused rules out of the ruleset where leaving them out cannot let more traffic through: those that only ever
