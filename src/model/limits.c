@@ -104,6 +104,22 @@ bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset)
 	return false;
 }
 
+const struct merlon_unfit merlon_unfit_translates = {
+	"the ruleset rewrites addresses (NAT): merlon would judge packets before DNAT and after SNAT, and could pass what nf_tables drops",
+	"merlon is not for hosts with NAT yet; --audit judges without dropping",
+};
+const struct merlon_unfit merlon_unfit_empty = {
+	"nothing to enforce: there is no filter chain at input, forward or output",
+	"everything would pass; `merlon flush` is the way to that",
+};
+
+const struct merlon_unfit *merlon_ruleset_unfit(const struct merlon_ruleset *ruleset)
+{
+	if (merlon_ruleset_translates(ruleset))
+		return &merlon_unfit_translates;
+	return merlon_ruleset_filters(ruleset) ? NULL : &merlon_unfit_empty;
+}
+
 json_t *merlon_limits(const struct merlon_ruleset *ruleset)
 {
 	unsigned has = concerns(ruleset);

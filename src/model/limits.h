@@ -10,6 +10,14 @@
 
 #include "src/model/ruleset.h"
 
+/* Why `apply` does not take a ruleset, whatever the host, though each of its rules is understood. */
+struct merlon_unfit {
+	const char *text, *cure;
+};
+extern const struct merlon_unfit merlon_unfit_translates, merlon_unfit_empty;
+/* The first that holds, NULL: none. */
+const struct merlon_unfit *merlon_ruleset_unfit(const struct merlon_ruleset *ruleset);
+
 /* [{"limit","text"}]; a new reference, NULL: no memory. */
 json_t *merlon_limits(const struct merlon_ruleset *ruleset);
 

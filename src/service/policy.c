@@ -139,9 +139,8 @@ int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enfo
 	}
 	if (!merlon_ruleset_translates(next->ruleset) || next->audit)
 		return settle_host(d, next, report, diag);
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the ruleset rewrites addresses (NAT): merlon would judge "
-			"packets before DNAT and after SNAT, and could pass what nf_tables drops");
-	merlon_diag_cure(diag, "merlon is not for hosts with NAT yet; --audit judges without dropping");
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s", merlon_unfit_translates.text);
+	merlon_diag_cure(diag, "%s", merlon_unfit_translates.cure);
 	return MERLON_EXIT_REFUSED;
 }
 
@@ -150,9 +149,8 @@ static int is_something(const struct merlon_enforced *next, struct merlon_diag *
 {
 	if (merlon_ruleset_filters(next->ruleset))
 		return 0;
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-			"nothing to enforce: there is no filter chain at input, forward or output");
-	merlon_diag_cure(diag, "everything would pass; `merlon flush` is the way to that");
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s", merlon_unfit_empty.text);
+	merlon_diag_cure(diag, "%s", merlon_unfit_empty.cure);
 	return MERLON_EXIT_FAILED;
 }
 

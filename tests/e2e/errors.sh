@@ -49,6 +49,17 @@ ok "check: a family that cannot be told is asked for" fails 1 '--family' "$merlo
 ok "check: a refused rule, its place and reason" sh -c "'$merlon' check refused.v4 | grep -A1 'refused.v4:4: refused: .*recent' | grep -q recent"
 ok "check: exit status 3 then" fails 3 '' "$merlon" check refused.v4
 ok "check --json names it" sh -c "'$merlon' check --json refused.v4 | jq -e '.refused[0].line == 4 and (.refused[0].reason | length) > 0 and .exact == 1'"
+says() { # pattern, arguments of check: exit status 0
+	local out
+	out=$("$merlon" check "${@:2}") || return 1
+	echo "$out"
+	grep -qE "$1" <<<"$out"
+}
+printf 'table netdev n { }\ntable bridge b {\n\tchain c {\n\t\ttype filter hook forward priority 0;\n\t}\n}\n' >bridge.nft
+ok "check: apply refuses NAT" says 'apply refuses this ruleset: .*NAT' nat.nft
+ok "check: apply refuses an empty file" says 'apply refuses this ruleset: nothing to enforce' empty.nft
+ok "check: apply refuses tables of other families" says 'apply refuses this ruleset: nothing to enforce' bridge.nft
+ok "check --json says so" sh -c "'$merlon' check --json empty.nft | jq -e '.apply_refuses | test(\"nothing\")' && '$merlon' check --json good.nft | jq -e '.apply_refuses == null'"
 ok "import: exit status 3, the rule is a comment" sh -c "'$merlon' import refused.v4 -o out.nft 2>/dev/null; [ \$? = 3 ] && grep -q '^[[:space:]]*#.*recent' out.nft"
 ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
 
@@ -66,9 +77,17 @@ ok "merlond: unknown option" daemon_fails 2 'frobnicate' "$merlond" --frobnicate
 ok "merlond: bad interface pattern" daemon_fails 2 'no list of interface patterns' "$merlond" --interfaces 'eth0,,'
 printf '[Sessions]\nMax=lots\n' >bad.conf
 printf '[Sessions]\nMaximum=1000\n[Network]\nInterfaces=up*\n' >odd.conf
-ok "merlond: bad value, with file and line" daemon_fails 2 'bad\.conf:2: error' "$merlond" --config bad.conf
+ok "merlond: bad value, with file and line" daemon_fails 2 'bad\.conf:2: error: Max="lots" is no number' "$merlond" --config bad.conf
 ok "merlond: no such configuration" daemon_fails 1 'none\.conf' "$merlond" --config none.conf
 ok "merlond: socket name too long" fails 1 'too long' in_host timeout 10 "$merlond" --foreground --socket "/tmp/$(printf '%0120d' 0)" --pin-dir "$dir/bpf/merlon"
+
+not_root() { fails 1 "$1" in_host timeout 10 setpriv --reuid=65534 --regid=65534 --clear-groups "${@:2}"; }
+ok "merlond: not root, no directory" not_root 'run as root' "$merlond" --socket "$dir/none/socket"
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$dir/stale"
+ok "merlond: not root, another's socket" not_root 'cannot listen on .*stale: Permission denied' "$merlond" --socket "$dir/stale"
+ok "merlond: not root, says so" not_root 'run as root' "$merlond" --socket "$dir/stale"
+mkdir "$dir/open" && chmod 777 "$dir/open"
+ok "merlond: not root, pins" not_root 'run as root' "$merlond" --socket "$dir/open/socket" --state-dir "$dir/open/state" --pin-dir "$dir/bpf/merlon"
 
 # A daemon with a policy.
 : >log
