@@ -15,13 +15,13 @@ static int write_policy(const struct merlon_options *options, const struct merlo
 	if (options->out) {
 		out = file = fopen(options->out, "we");
 		if (!file) {
-			fprintf(stderr, "error: %s: %s\n", options->out, strerror(errno));
+			fprintf(stderr, "%s: error: cannot write: %s\n", options->out, strerror(errno));
 			return -1;
 		}
 	}
 	merlon_ruleset_print(ruleset, out);
 	if (fflush(out) || ferror(out)) {
-		fprintf(stderr, "error: %s: %s\n", options->out ? options->out : "standard output", strerror(errno));
+		fprintf(stderr, "%s: error: cannot write: %s\n", options->out ? options->out : "<stdout>", strerror(errno));
 		return -1;
 	}
 	return 0;

@@ -149,7 +149,7 @@ static int set_file(json_t *request, const char *file)
 	else if (!realpath(file, path))
 		error = -errno;
 	if (error < 0)
-		return fprintf(stderr, "error: %s: %s\n", file, strerror(-error)), MERLON_EXIT_FAILED;
+		return fprintf(stderr, "%s: error: cannot read: %s\n", file, strerror(-error)), MERLON_EXIT_FAILED;
 	json_object_set_new(request, "file", json_string(path));
 	return 0;
 }
