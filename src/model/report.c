@@ -109,6 +109,7 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 		const char *file = json_string_value(json_object_get(rule, "file"));
 		const char *text = json_string_value(json_object_get(rule, "rule"));
 		const char *reason = json_string_value(json_object_get(rule, "reason"));
+		const char *stays = json_string_value(json_object_get(rule, "stays"));
 		int line = json_integer_value(json_object_get(rule, "line"));
 
 		if (file && line)
@@ -120,6 +121,8 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 			fprintf(out, "  chain %s, handle %lld\n", json_string_value(json_object_get(rule, "chain")),
 				(long long)json_integer_value(json_object_get(rule, "handle")));
 		fprintf(out, "  %s\n", reason ? reason : "(no reason)");
+		if (stays)
+			fprintf(out, "  cannot be left out: %s\n", stays);
 	}
 }
 
@@ -217,23 +220,39 @@ static bool only_accepts(const struct merlon_rule *rule)
 	return !strncmp(jump + 4, "ACCEPT", 6) && (!jump[10] || jump[10] == ' ' || jump[10] == '\n');
 }
 
-static int leave_out_of(struct merlon_chain *chain, json_t *left_out, struct merlon_diag *diag)
+/* Why a refused rule cannot go, though the verdict it has, if any, is not an accept that would go with it. */
+static const char *why_it_stays(const struct merlon_rule *rule)
+{
+	const char *text = rule->text ? rule->text : "";
+	bool iptables = !strncmp(text, "-A ", 3) || !strncmp(text, "-I ", 3);
+
+	if (iptables && !strpbrk(text, "\"'") && !strstr(text, " -j ") && !strstr(text, " -g "))
+		return "it has no verdict, but another rule, here or of netfilter, may drop by what it remembers";
+	return "more traffic could pass without it";
+}
+
+struct leave_out {
+	json_t *refused;	/* NULL, or the report's: in the order of the rules */
+	size_t at;		/* in it */
+	json_t *left_out;
+};
+
+static int leave_out_of(struct merlon_chain *chain, struct leave_out *l)
 {
 	size_t from, to = 0;
 	int remain = 0;
 
 	for (from = 0; from < chain->n; from++) {
 		struct merlon_rule *rule = &chain->rule[from];
+		json_t *told = rule->status == MERLON_REFUSED ? json_array_get(l->refused, l->at++) : NULL;
 
 		if (rule->status == MERLON_REFUSED && only_accepts(rule)) {
-			json_array_append_new(left_out, describe(chain, rule));
+			json_array_append_new(l->left_out, describe(chain, rule));
 			merlon_rule_clear(rule);
 			continue;
 		}
 		if (rule->status == MERLON_REFUSED) {
-			merlon_diag_add(diag, MERLON_ERROR, rule->place,
-					"cannot leave out \"%s\": more traffic could pass without it",
-					rule->text ? rule->text : "(no text)");
+			json_object_set_new(told, "stays", json_string(why_it_stays(rule)));
 			remain++;
 		}
 		chain->rule[to++] = *rule;
@@ -242,12 +261,13 @@ static int leave_out_of(struct merlon_chain *chain, json_t *left_out, struct mer
 	return remain;
 }
 
-int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *ret_left_out, struct merlon_diag *diag)
+int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *refused, json_t *ret_left_out)
 {
+	struct leave_out l = { refused, 0, ret_left_out };
 	size_t i;
 	int remain = 0;
 
 	for (i = 0; i < ruleset->n_chains; i++)
-		remain += leave_out_of(&ruleset->chain[i], ret_left_out, diag);
+		remain += leave_out_of(&ruleset->chain[i], &l);
 	return remain;
 }

@@ -28,8 +28,8 @@ void merlon_report_print_left_out(const json_t *report, FILE *out);
 /*
  * Takes refused rules out of the ruleset where leaving them out cannot let more traffic through: those that only ever
  * accept. What is taken out is appended to `ret_left_out` in the form of "refused". Returns how many refused rules
- * remain, each of which is explained in `diag`, or -ENOMEM.
+ * remain. `refused`: that of the ruleset's report, where each of these gets a "stays" with the reason, or NULL.
  */
-int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *ret_left_out, struct merlon_diag *diag);
+int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *refused, json_t *ret_left_out);
 
 #endif

@@ -125,12 +125,14 @@ static int settle_host(const struct merlon_daemon *d, const struct merlon_enforc
 int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
 			 struct merlon_diag *diag)
 {
-	if (json_array_size(json_object_get(report, "refused"))) {
+	json_t *refused = json_object_get(report, "refused");
+
+	if (json_array_size(refused)) {
 		json_t *left_out = next->partial ? json_array() : NULL;
 
 		if (!next->partial)
 			return MERLON_EXIT_REFUSED;
-		if (merlon_ruleset_leave_out(next->ruleset, left_out, diag) != 0) {
+		if (merlon_ruleset_leave_out(next->ruleset, refused, left_out) != 0) {
 			json_decref(left_out);
 			return MERLON_EXIT_REFUSED;
 		}

@@ -153,7 +153,7 @@ static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlo
 	if (!r && saved->partial) {
 		json_t *left_out = json_array();
 
-		merlon_ruleset_leave_out(saved->ruleset, left_out, diag);
+		merlon_ruleset_leave_out(saved->ruleset, NULL, left_out);
 		json_decref(left_out);
 	}
 	return r;

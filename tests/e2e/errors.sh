@@ -108,6 +108,8 @@ ok "apply: one bad file of two" kept 1 'syntax\.v4:4' good.nft syntax.v4
 ok "apply: refused rule" kept 3 'refused\.v4:4: refused' refused.v4
 ok "apply: it says that nothing changed" kept 3 'generation 1 stays in force' refused.v4
 ok "apply --allow-partial: not where more could pass" kept 3 'more traffic could pass' --allow-partial refused.v4
+once() { [ "$("$merlon" apply --allow-partial refused.v4 2>&1 | grep -c recent)" = 2 ]; }
+ok "apply --allow-partial: each refusal once, with its reason" once
 ok "apply: NAT in the ruleset" kept 3 'rewrites addresses' nat.nft
 ok "apply: nothing to enforce" kept 1 'nothing to enforce' empty.nft
 ok "check: names the limit that NAT is" sh -c "'$merlon' check --json nat.nft | jq -e '[.limits[].limit] | index(\"nat\")'"
