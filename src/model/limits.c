@@ -15,6 +15,7 @@ enum {
 	HAS_NAT = 32,
 	HAS_KEPT = 64,		/* rules in chains that are left to netfilter */
 	HAS_SHORT = 128,	/* matches of x_tables that drop */
+	HAS_GROUP = 256,	/* logs for programs that listen to a group: ulogd */
 };
 
 static const struct {
@@ -31,6 +32,8 @@ static const struct {
 	  "for ct state", HAS_ANY },
 	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "
 	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule", HAS_SHORT },
+	{ "log-group", "what a rule logs to an nfnetlink_log group (log group, NFLOG) goes to merlond's journal as every log does: no program "
+	  "that listens to the group, such as ulogd, hears of it", HAS_GROUP },
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
 	{ "reject-checksum", "a packet with a wrong checksum is answered, too", HAS_REJECT },
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
@@ -63,6 +66,8 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
 			if (is_state(s->lookup->part[p].field))
 				has |= HAS_STATE;
+		if (s->kind == MERLON_S_LOG && s->log.group >= 0)
+			has |= HAS_GROUP;
 		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)
 			has |= HAS_REJECT;
 	}
