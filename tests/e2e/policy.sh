@@ -249,6 +249,20 @@ ok "audit stays audit" "$merlon" apply --audit policy.nft
 nft_merlon add element inet t banned '{ 10.77.0.2 }'
 ok "... after a change" status_is .mode audit
 
+# A daemon that was killed in a mount namespace of its own leaves a file on which, for others, nothing is mounted.
+stop_daemon KILL
+umount "$space"
+(exec unshare --mount --propagation private sh -c 'mount --bind /proc/self/ns/net "$1" && : >"$2" && exec sleep 60' sh "$space" "$dir/mounted") &
+elsewhere=$!
+eventually [ -e "$dir/mounted" ]
+chmod 000 "$space"
+ok "what is left of another mount namespace is no namespace here" not nsenter --net="$space" true
+start
+ok "... a start takes it away" nsenter --net="$space" true
+names_are_sound() { ip netns list 2>&1 | { ! grep -i invalid; }; }
+ok "... ip netns has nothing to say" names_are_sound
+kill "$elsewhere"
+
 ok "stop" "$merlon" stop
 wait "$daemon"
 daemon=''
