@@ -60,6 +60,8 @@ ok "check: apply refuses NAT" says 'apply refuses this ruleset: .*NAT' nat.nft
 ok "check: apply refuses an empty file" says 'apply refuses this ruleset: nothing to enforce' empty.nft
 ok "check: apply refuses tables of other families" says 'apply refuses this ruleset: nothing to enforce' bridge.nft
 ok "check --json says so" sh -c "'$merlon' check --json empty.nft | jq -e '.apply_refuses | test(\"nothing\")' && '$merlon' check --json good.nft | jq -e '.apply_refuses == null'"
+printf 'table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 log group 3\n\t}\n}\n' >group.nft
+ok "check: who does not hear of logs to a group" says 'log-group .*ulogd' group.nft
 ok "import: exit status 3, the rule is a comment" sh -c "'$merlon' import refused.v4 -o out.nft 2>/dev/null; [ \$? = 3 ] && grep -q '^[[:space:]]*#.*recent' out.nft"
 ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
 
@@ -103,6 +105,8 @@ kept() { # status, pattern, arguments of apply...
 ok "apply: syntax error, generation stays" kept 1 'syntax\.nft:4' syntax.nft
 ok "apply: iptables syntax error" kept 1 'syntax\.v4:4' syntax.v4
 ok "apply: no such file" kept 1 'No such file' missing.nft
+ok "apply: no such file, as check says it" kept 1 '^missing\.nft: error: cannot read: No such file' missing.nft
+ok "apply --json: no such file" sh -c "'$merlon' apply --json missing.nft 2>/dev/null | jq -e '.messages[0].file == \"missing.nft\" and .refused == []'"
 ok "apply: a directory" kept 1 'directory' directory
 ok "apply: one bad file of two" kept 1 'syntax\.v4:4' good.nft syntax.v4
 ok "apply: refused rule" kept 3 'refused\.v4:4: refused' refused.v4
