@@ -80,6 +80,7 @@ void merlon_ruleset_free(struct merlon_ruleset *ruleset)
 	for (i = 0; i < ruleset->n_sets; i++) {
 		free(ruleset->set[i].name);
 		free(ruleset->set[i].declaration);
+		free(ruleset->set[i].element);
 	}
 	for (i = 0; i < ruleset->n_files; i++)
 		free(ruleset->file[i]);

@@ -204,7 +204,14 @@ struct merlon_table {
 struct merlon_set {
 	uint32_t table;
 	char *name;
-	char *declaration;		/* the set in nft's language, "set NAME { type ... }" */
+	char *declaration;		/* the set in nft's language, "set NAME { type ... }"; NULL: it has no such form */
+	/* of a set with elements that expire: where in the declaration each is, and how long it lives; else NULL */
+	struct merlon_set_element {
+		size_t begin, time, behind, end;	/* of its text; what is left of its time stands in [time, behind) */
+		uint64_t timeout_ms;		/* 0: none */
+		uint64_t expires_ms;		/* after the ruleset was loaded; 0: never */
+	} *element;
+	size_t n;
 };
 
 struct merlon_ruleset {
@@ -255,5 +262,10 @@ unsigned merlon_field_bits(enum merlon_field field, enum merlon_family family);
 void merlon_ruleset_print(const struct merlon_ruleset *ruleset, FILE *out);
 void merlon_rule_print(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain,
 		       const struct merlon_rule *rule, FILE *out);
+/*
+ * A declaration, which there must be, as it is `age_ms` after the ruleset was loaded: without elements that have expired, the
+ * others with what is left of their time. One line without a newline.
+ */
+void merlon_set_print(const struct merlon_set *set, uint64_t age_ms, FILE *out);
 
 #endif

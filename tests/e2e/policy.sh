@@ -234,6 +234,24 @@ ok "... and end" gone
 send_from 10.77.0.6 1
 ok "... not those of others" count_is '@late' "$((before + 1))"
 
+ok "... nor are they listed any more" not sh -c "'$merlon' list | grep -F 10.77.0.7"
+ok "... the others with what is left of their time" sh -c "'$merlon' list | grep -E '10.77.0.6 timeout 3600s expires 35[0-9][0-9]s'"
+nft_merlon add element inet t late '{ 10.77.0.8 timeout 1s }'
+listed() { "$merlon" list | grep -qF 10.77.0.8; }
+ok "an element that is added with a time is listed" listed
+unlisted() { ! listed; }
+ok "... as long as it lives" eventually unlisted
+"$merlon" list | sed 's/ # .*//' >listed.nft
+ok "... what is listed loads again" nft -c -f listed.nft
+nft_merlon add element inet t late '{ 10.77.0.8 timeout 3s }'
+stop_daemon TERM
+start
+ok "a restarted daemon lists an element until its end" listed
+ok "... not longer" eventually unlisted
+stop_daemon KILL
+start
+ok "... nor does another one" unlisted
+
 ok "flush" "$merlon" flush
 ok "... everything passes" connects 7000
 ok "... status says so" status_is .mode idle
