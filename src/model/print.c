@@ -321,10 +321,21 @@ void merlon_rule_print(const struct merlon_ruleset *ruleset, const struct merlon
 	}
 }
 
+/* `without`: what became of it if it is refused. */
+static void print_rule(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule,
+		       const char *without, FILE *out)
+{
+	fputs("\t\t", out);
+	if (rule->status == MERLON_REFUSED)
+		fprintf(out, "# %s (%s): ", without, rule->reason ? rule->reason : "?");
+	merlon_rule_print(ruleset, chain, rule, out);
+	fputc('\n', out);
+}
+
 static void print_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, FILE *out)
 {
 	static const char *const hook[] = { "input", "forward", "output" };
-	size_t i;
+	size_t i, left = 0;
 
 	fputs("\tchain ", out);
 	print_chain_name(out, ruleset, chain);
@@ -332,14 +343,11 @@ static void print_chain(const struct merlon_ruleset *ruleset, const struct merlo
 	if (chain->base)
 		fprintf(out, "\t\ttype filter hook %s priority %d; policy %s;\n", hook[chain->hook], chain->priority,
 			chain->drop ? "drop" : "accept");
-	for (i = 0; i < chain->n; i++) {
-		const struct merlon_rule *rule = &chain->rule[i];
-
-		fputs("\t\t", out);
-		if (rule->status == MERLON_REFUSED)
-			fprintf(out, "# refused (%s): ", rule->reason ? rule->reason : "?");
-		merlon_rule_print(ruleset, chain, rule, out);
-		fputc('\n', out);
+	for (i = 0; i <= chain->n; i++) {
+		for (; left < chain->n_left_out && chain->left_out[left].at == i; left++)
+			print_rule(ruleset, chain, &chain->left_out[left].rule, "left out", out);
+		if (i < chain->n)
+			print_rule(ruleset, chain, &chain->rule[i], "refused", out);
 	}
 	fputs("\t}\n", out);
 }

@@ -45,6 +45,17 @@ static int add_refused(const struct merlon_ruleset *ruleset, json_t *list)
 	return 0;
 }
 
+json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset)
+{
+	json_t *list = json_array();
+	size_t i, j;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n_left_out; j++)
+			json_array_append_new(list, describe(&ruleset->chain[i], &ruleset->chain[i].left_out[j].rule));
+	return list;
+}
+
 json_t *merlon_report(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_totals totals = merlon_ruleset_totals(ruleset);
@@ -121,6 +132,11 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 				(long long)json_integer_value(json_object_get(rule, "handle")));
 		fprintf(out, "  %s\n", reason ? reason : "(no reason)");
 	}
+}
+
+void merlon_report_print_left_out(const json_t *left_out, FILE *out)
+{
+	print_rules(left_out, "left out", out);
 }
 
 void merlon_report_print(const json_t *report, FILE *out)
@@ -211,37 +227,38 @@ static bool only_accepts(const struct merlon_rule *rule)
 	return !strncmp(jump + 4, "ACCEPT", 6) && (!jump[10] || jump[10] == ' ' || jump[10] == '\n');
 }
 
-static int leave_out_of(struct merlon_chain *chain, json_t *left_out, struct merlon_diag *diag)
+struct leaving_out {
+	const struct merlon_chain *chain;
+	json_t *list;
+	struct merlon_diag *diag;
+	int remain;
+};
+
+static bool may_be_left_out(void *context, const struct merlon_rule *rule)
 {
-	size_t from, to = 0;
-	int remain = 0;
+	struct leaving_out *l = context;
 
-	for (from = 0; from < chain->n; from++) {
-		struct merlon_rule *rule = &chain->rule[from];
-
-		if (rule->status == MERLON_REFUSED && only_accepts(rule)) {
-			json_array_append_new(left_out, describe(chain, rule));
-			merlon_rule_clear(rule);
-			continue;
-		}
-		if (rule->status == MERLON_REFUSED) {
-			merlon_diag_add(diag, MERLON_ERROR, rule->place,
-					"cannot leave out \"%s\": more traffic could pass without it",
-					rule->text ? rule->text : "(no text)");
-			remain++;
-		}
-		chain->rule[to++] = *rule;
+	if (rule->status != MERLON_REFUSED)
+		return false;
+	if (only_accepts(rule)) {
+		json_array_append_new(l->list, describe(l->chain, rule));
+		return true;
 	}
-	chain->n = to;
-	return remain;
+	merlon_diag_add(l->diag, MERLON_ERROR, rule->place, "cannot leave out \"%s\": more traffic could pass without it",
+			rule->text ? rule->text : "(no text)");
+	l->remain++;
+	return false;
 }
 
 int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *ret_left_out, struct merlon_diag *diag)
 {
+	struct leaving_out l = { .list = ret_left_out, .diag = diag };
 	size_t i;
-	int remain = 0;
 
-	for (i = 0; i < ruleset->n_chains; i++)
-		remain += leave_out_of(&ruleset->chain[i], ret_left_out, diag);
-	return remain;
+	for (i = 0; i < ruleset->n_chains; i++) {
+		l.chain = &ruleset->chain[i];
+		if (merlon_chain_leave_out(&ruleset->chain[i], may_be_left_out, &l) < 0)
+			return -ENOMEM;
+	}
+	return l.remain;
 }

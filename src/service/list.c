@@ -39,7 +39,9 @@ static json_t *text_of(const char *text)
 	return json_string(copy);
 }
 
-static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule)
+/* `left_out`: the policy does without it. */
+static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule,
+			 bool left_out)
 {
 	static const char *const status[] = { "exact", "kept", "refused" };
 	_cleanup_free_ char *text = NULL;
@@ -59,20 +61,24 @@ static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merl
 			counted.packets = rule->statement[i].counter.packets;
 			counted.bytes = rule->statement[i].counter.bytes;
 		}
-	return json_pack("{s:o, s:I, s:s, s:s?, s:i, s:o*, s:o*}", "rule", text_of(text), "handle", (json_int_t)rule->handle,
-			 "status", status[rule->status], "file", rule->place.file, "line", (int)rule->place.line,
+	return json_pack("{s:o, s:I, s:s, s:s?, s:i, s:o*, s:o*, s:s*}", "rule", text_of(text), "handle", (json_int_t)rule->handle,
+			 "status", left_out ? "left out" : status[rule->status], "file", rule->place.file, "line", (int)rule->place.line,
 			 "packets", counts ? json_integer(counted.packets) : NULL,
-			 "bytes", counts ? json_integer(counted.bytes) : NULL);
+			 "bytes", counts ? json_integer(counted.bytes) : NULL, "reason", rule->reason);
 }
 
 static json_t *list_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain)
 {
 	static const char *const hook[] = { "input", "forward", "output" };
 	json_t *rules = json_array(), *json;
-	size_t i;
+	size_t i, left = 0;
 
-	for (i = 0; i < chain->n; i++)
-		json_array_append_new(rules, list_rule(ruleset, chain, &chain->rule[i]));
+	for (i = 0; i <= chain->n; i++) {
+		for (; left < chain->n_left_out && chain->left_out[left].at == i; left++)
+			json_array_append_new(rules, list_rule(ruleset, chain, &chain->left_out[left].rule, true));
+		if (i < chain->n)
+			json_array_append_new(rules, list_rule(ruleset, chain, &chain->rule[i], false));
+	}
 	json = json_pack("{s:s, s:I, s:b, s:o}", "chain", chain->name, "handle", (json_int_t)chain->handle, "kept", chain->kept,
 			 "rules", rules);
 	if (chain->base && !chain->kept) {
