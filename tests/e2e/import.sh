@@ -58,6 +58,14 @@ ok "the policy loads" loads v4.nft
 ok "the remainder is in its own language" sh -c 'grep -q MASQUERADE v4.nft.remainder.v4 && ! grep -q filter v4.nft.remainder.v4'
 ok "... and loads" in_client iptables-nft-restore --test v4.nft.remainder.v4
 ok "to standard output" sh -c "'$merlon' import mixed.v4 2>/dev/null | grep -q 'saddr 10.0.0.1'"
+cp mixed.v4 changing.v4
+ok "NAT to standard output is told to be missing" fails 0 'kept by netfilter is not in this text' "$merlon" import changing.v4
+ok "'-' is the standard output" sh -c "'$merlon' import -o - changing.v4 2>/dev/null | grep -q 'saddr 10.0.0.1' && [ ! -e - ]"
+"$merlon" import changing.v4 -o changing.nft 2>/dev/null
+sed -i '/MASQUERADE/d' changing.v4
+ok "a remainder of an earlier import is removed" fails 0 'changing.nft.remainder.v4: removed' "$merlon" import changing.v4 -o changing.nft
+ok "... and none is written of an empty table" [ ! -e changing.nft.remainder.v4 ]
+ok "... it is told when standard input has one" fails 0 'standard input' sh -c "'$merlon' import - -o stdin.nft <mixed.v4"
 cat >mac.v4 <<'END'
 *filter
 :FORWARD DROP [0:0]
