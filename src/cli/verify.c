@@ -217,7 +217,7 @@ static void print_one(const struct merlon_options *options, const char *name, co
 
 	if (options->json)
 		return;
-	merlon_report_print_left_out(report, stdout);
+	merlon_report_print_left_out(json_object_get(report, "left_out"), stdout);
 	printf("%s: %s packets, %lu difference%s, %s packets/s\n", name, merlon_thousands(result->packets, packets),
 	       result->differences, result->differences == 1 ? "" : "s",
 	       merlon_thousands(result->seconds > 0 ? (long long)(result->packets / result->seconds) : 0, rate));

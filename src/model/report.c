@@ -45,6 +45,17 @@ static int add_refused(const struct merlon_ruleset *ruleset, json_t *list)
 	return 0;
 }
 
+json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset)
+{
+	json_t *list = json_array();
+	size_t i, j;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n_left_out; j++)
+			json_array_append_new(list, describe(&ruleset->chain[i], &ruleset->chain[i].left_out[j].rule));
+	return list;
+}
+
 json_t *merlon_report(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_totals totals = merlon_ruleset_totals(ruleset);
@@ -126,9 +137,9 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 	}
 }
 
-void merlon_report_print_left_out(const json_t *report, FILE *out)
+void merlon_report_print_left_out(const json_t *left_out, FILE *out)
 {
-	print_rules(json_object_get(report, "left_out"), "left out", out);
+	print_rules(left_out, "left out", out);
 }
 
 void merlon_report_print(const json_t *report, FILE *out)
@@ -137,7 +148,7 @@ void merlon_report_print(const json_t *report, FILE *out)
 	long long rules = json_integer_value(json_object_get(report, "rules"));
 
 	print_rules(json_object_get(report, "refused"), "refused", out);
-	merlon_report_print_left_out(report, out);
+	merlon_report_print_left_out(json_object_get(report, "left_out"), out);
 	fprintf(out, "%lld rule%s: %lld enforced exactly, %lld kept by netfilter, %zu refused",
 		rules, rules == 1 ? "" : "s",
 		(long long)json_integer_value(json_object_get(report, "exact")),
@@ -231,43 +242,39 @@ static const char *why_it_stays(const struct merlon_rule *rule)
 	return "more traffic could pass without it";
 }
 
-struct leave_out {
+struct leaving_out {
+	const struct merlon_chain *chain;
 	json_t *refused;	/* NULL, or the report's: in the order of the rules */
 	size_t at;		/* in it */
-	json_t *left_out;
+	json_t *list;
+	int remain;
 };
 
-static int leave_out_of(struct merlon_chain *chain, struct leave_out *l)
+static bool may_be_left_out(void *context, const struct merlon_rule *rule)
 {
-	size_t from, to = 0;
-	int remain = 0;
+	struct leaving_out *l = context;
+	json_t *told = rule->status == MERLON_REFUSED ? json_array_get(l->refused, l->at++) : NULL;
 
-	for (from = 0; from < chain->n; from++) {
-		struct merlon_rule *rule = &chain->rule[from];
-		json_t *told = rule->status == MERLON_REFUSED ? json_array_get(l->refused, l->at++) : NULL;
-
-		if (rule->status == MERLON_REFUSED && only_accepts(rule)) {
-			json_array_append_new(l->left_out, describe(chain, rule));
-			merlon_rule_clear(rule);
-			continue;
-		}
-		if (rule->status == MERLON_REFUSED) {
-			json_object_set_new(told, "stays", json_string(why_it_stays(rule)));
-			remain++;
-		}
-		chain->rule[to++] = *rule;
+	if (rule->status != MERLON_REFUSED)
+		return false;
+	if (only_accepts(rule)) {
+		json_array_append_new(l->list, describe(l->chain, rule));
+		return true;
 	}
-	chain->n = to;
-	return remain;
+	json_object_set_new(told, "stays", json_string(why_it_stays(rule)));
+	l->remain++;
+	return false;
 }
 
 int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *refused, json_t *ret_left_out)
 {
-	struct leave_out l = { refused, 0, ret_left_out };
+	struct leaving_out l = { .refused = refused, .list = ret_left_out };
 	size_t i;
-	int remain = 0;
 
-	for (i = 0; i < ruleset->n_chains; i++)
-		remain += leave_out_of(&ruleset->chain[i], &l);
-	return remain;
+	for (i = 0; i < ruleset->n_chains; i++) {
+		l.chain = &ruleset->chain[i];
+		if (merlon_chain_leave_out(&ruleset->chain[i], may_be_left_out, &l) < 0)
+			return -ENOMEM;
+	}
+	return l.remain;
 }

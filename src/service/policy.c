@@ -70,6 +70,10 @@ int merlon_policy_rename_file(struct merlon_ruleset *ruleset, size_t index, cons
 		for (j = 0; j < ruleset->chain[i].n; j++)
 			if (ruleset->chain[i].rule[j].place.file == old)
 				ruleset->chain[i].rule[j].place.file = new;
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n_left_out; j++)
+			if (ruleset->chain[i].left_out[j].rule.place.file == old)
+				ruleset->chain[i].left_out[j].rule.place.file = new;
 	ruleset->file[index] = new;
 	free(old);
 	return 0;
@@ -128,10 +132,12 @@ int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enfo
 	json_t *refused = json_object_get(report, "refused");
 
 	if (json_array_size(refused)) {
-		json_t *left_out = next->partial ? json_array() : NULL;
+		json_t *left_out;
 
-		if (!next->partial)
+		/* what an edit adds was not there to be left out when the user said so */
+		if (!next->partial || next->edited)
 			return MERLON_EXIT_REFUSED;
+		left_out = json_array();
 		if (merlon_ruleset_leave_out(next->ruleset, refused, left_out) != 0) {
 			json_decref(left_out);
 			return MERLON_EXIT_REFUSED;
