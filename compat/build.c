@@ -273,6 +273,43 @@ static int refuse_early_tracking(struct merlon_ruleset *ruleset)
 	return 0;
 }
 
+static bool asks_ethernet(const struct merlon_rule *rule)
+{
+	size_t i, j;
+
+	for (i = 0; i < rule->n; i++) {
+		const struct merlon_statement *s = &rule->statement[i];
+
+		if (s->kind == MERLON_S_MATCH && s->match.field == MERLON_F_ETHER_SADDR_HIGH)
+			return true;
+		if (s->kind == MERLON_S_MATCH && s->match.field == MERLON_F_ETHER_SADDR_LOW)
+			return true;
+		for (j = 0; s->kind == MERLON_S_LOOKUP && s->lookup && j < s->lookup->n_parts; j++)
+			if (s->lookup->part[j].field == MERLON_F_ETHER_SADDR_HIGH)
+				return true;
+	}
+	return false;
+}
+
+/* FORWARD is judged where the packet leaves, with the Ethernet header it leaves with. */
+static int refuse_ethernet(struct merlon_ruleset *ruleset, enum merlon_hook hook, const char *why)
+{
+	_cleanup_free_ bool *reached = calloc(ruleset->n_chains + 1, sizeof(*reached));
+	_cleanup_free_ uint32_t *stack = calloc(ruleset->n_chains + 1, sizeof(*stack));
+	size_t i, j;
+
+	if (!reached || !stack)
+		return -ENOMEM;
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].base && !ruleset->chain[i].kept && ruleset->chain[i].hook == hook)
+			reach(ruleset, i, reached, stack);
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; reached[i] && j < ruleset->chain[i].n; j++)
+			if (asks_ethernet(&ruleset->chain[i].rule[j]))
+				merlon_build_refuse(&ruleset->chain[i].rule[j], "%s: ask for it in chains of hook input", why);
+	return 0;
+}
+
 /*
  * A chain that only kept base chains lead to is kept as well. One that nothing leads to is not: its rules are
  * reported as what they are.
@@ -352,6 +389,12 @@ int merlon_build_settle(struct merlon_ruleset *ruleset)
 		r = settle_chains(ruleset);
 	if (r == 0)
 		r = refuse_early_tracking(ruleset);
+	if (r == 0)
+		r = refuse_ethernet(ruleset, MERLON_FORWARD,
+				    "the sender's Ethernet address is not known when a packet is forwarded");
+	if (r == 0)
+		r = refuse_ethernet(ruleset, MERLON_OUTPUT,
+				    "a packet that this host sends has no sender's Ethernet address yet");
 	drop_unused_maps(ruleset);
 	for (i = 0; i < ruleset->n_chains && r == 0; i++)
 		for (j = 0; j < ruleset->chain[i].n && r == 0; j++) {

@@ -15,7 +15,7 @@ enum merlon_format {
 };
 
 struct merlon_source {
-	const char *file;		/* read from here, and named in messages; "-": standard input */
+	const char *file;		/* read from here, and named in messages; "-": standard input, which is read once and kept */
 	enum merlon_format format;
 	int family;			/* AF_INET, AF_INET6 for iptables-save; AF_UNSPEC: told by the text, else an error that asks */
 };

@@ -121,14 +121,6 @@ static int print_part(FILE *out, const struct merlon_named_set *set, const struc
 	}
 }
 
-/* Times in nft's language, whole seconds where they are. */
-static void print_time(FILE *out, const char *word, uint64_t ms)
-{
-	fprintf(out, "%s %llus", word, (unsigned long long)(ms / 1000));
-	if (ms % 1000)
-		fprintf(out, "%llums", (unsigned long long)(ms % 1000));
-}
-
 static void print_verdict(FILE *out, const struct merlon_element *e)
 {
 	static const char *const word[] = {
@@ -141,26 +133,31 @@ static void print_verdict(FILE *out, const struct merlon_element *e)
 	fprintf(out, " : %s%s", word[v], v == MERLON_V_JUMP || v == MERLON_V_GOTO ? e->chain : "");
 }
 
+/* `ret`: where what it printed is in the text. */
 static int print_element(FILE *out, const struct merlon_named_set *set, const struct merlon_element *e,
-			 const struct key_type *const *type, size_t n)
+			 const struct key_type *const *type, struct merlon_set_element *ret)
 {
 	uint32_t offset = 0;
 	size_t i;
 	int r = 0;
 
+	*ret = (struct merlon_set_element){ .begin = ftell(out), .timeout_ms = e->timeout_ms, .expires_ms = e->expires_ms };
 	if (e->any)
 		fputc('*', out);
-	for (i = 0; i < n && r == 0 && !e->any; i++) {
+	for (i = 0; type[i] && r == 0 && !e->any; i++) {
 		fputs(i ? " . " : "", out);
 		r = print_part(out, set, type[i], merlon_set_first(set, e) + offset, merlon_set_last(set, e) + offset);
 		offset += (type[i]->len + 3) / 4 * 4;
 	}
 	if (e->timeout_ms && e->timeout_ms != set->timeout_ms)
-		print_time(out, " timeout", e->timeout_ms);
+		merlon_print_time(out, " timeout", e->timeout_ms);
+	ret->time = ftell(out);
 	if (e->expires_ms != e->timeout_ms)
-		print_time(out, " expires", e->expires_ms);
+		merlon_print_time(out, " expires", e->expires_ms);
+	ret->behind = ftell(out);
 	if (set->map)
 		print_verdict(out, e);
+	ret->end = ftell(out);
 	return r;
 }
 
@@ -184,7 +181,7 @@ static void print_head(FILE *out, const struct merlon_named_set *set, const stru
 		}
 	fputs("; ", out);
 	if (set->timeout_ms) {
-		print_time(out, "timeout", set->timeout_ms);
+		merlon_print_time(out, "timeout", set->timeout_ms);
 		fputs("; ", out);
 	}
 }
@@ -200,31 +197,39 @@ static bool is_sayable(const struct merlon_named_set *set)
 	return true;
 }
 
-/* The declaration, or NULL for one that cannot be written: matches on it are printed with their elements then. */
-static char *declare(const struct merlon_named_set *set)
+/*
+ * The declaration, into `to`, which has none for a set that cannot be written: matches on it are printed with their elements
+ * then. 0 or -ENOMEM.
+ */
+static int declare(const struct merlon_named_set *set, struct merlon_set *to)
 {
-	const struct key_type *type[PARTS_MAX];
+	const struct key_type *type[PARTS_MAX + 1] = { 0 };
+	_cleanup_free_ struct merlon_set_element *element = NULL;
+	_cleanup_free_ char *text = NULL;
 	size_t i, size, n = types_of(set, type);
-	char *text = NULL;
 	FILE *out;
 	int r = 0;
 
 	if (!n || set->refused || !is_sayable(set))
-		return NULL;
-	out = open_memstream(&text, &size);
+		return 0;
+	element = calloc(set->n + 1, sizeof(*element));
+	out = element ? open_memstream(&text, &size) : NULL;
 	if (!out)
-		return NULL;
+		return -ENOMEM;
 	print_head(out, set, type, n);
 	for (i = 0; i < set->n && r == 0; i++) {
 		fputs(i ? ", " : "elements = { ", out);
-		r = print_element(out, set, &set->element[i], type, n);
+		r = print_element(out, set, &set->element[i], type, &element[i]);
 	}
 	fputs(set->n ? " }; }" : "}", out);
-	if (fclose(out) != 0 || r < 0) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	if (fclose(out) != 0)
+		return -ENOMEM;
+	if (r < 0)
+		return 0;
+	to->declaration = TAKE_PTR(text);
+	to->element = set->timed ? TAKE_PTR(element) : NULL;
+	to->n = set->timed ? set->n : 0;
+	return 0;
 }
 
 struct walk {
@@ -251,7 +256,7 @@ static void visit(const void *node, VISIT order, void *context)
 			walk->r = -ENOMEM;
 			return;
 		}
-		to->declaration = declare(set);
+		walk->r = declare(set, to);
 		set->declared = to->declaration;
 	}
 }

@@ -29,17 +29,16 @@ int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag)
 	return r;
 }
 
-static int read_text(const char *file, struct merlon_text *text, struct merlon_diag *diag)
+/* All of a file or, for NULL, of the standard input. */
+static int read_file(const char *file, struct merlon_text *text, struct merlon_diag *diag)
 {
-	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_fclose_ FILE *f = file ? fopen(file, "re") : fdopen(dup(STDIN_FILENO), "r");
 	_cleanup_free_ char *data = NULL;
 	size_t size = 0;
 	struct stat st;
 	ssize_t n = -1;
 	int e;
 
-	text->name = strcmp(file, "-") == 0 ? "<stdin>" : file;
-	f = fopen(strcmp(file, "-") == 0 ? "/dev/stdin" : file, "re");
 	if (f && fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode))
 		errno = EISDIR;
 	else if (f)
@@ -65,6 +64,29 @@ static int read_text(const char *file, struct merlon_text *text, struct merlon_d
 	text->text = TAKE_PTR(data);
 	text->size = n;
 	return 0;
+}
+
+/* A pipe can be read once, and verify loads its sources twice: the process keeps what came. */
+static int read_input(struct merlon_text *text, struct merlon_diag *diag)
+{
+	static struct merlon_text input;
+	int r = input.text ? 0 : read_file(NULL, text, diag);
+
+	if (r < 0)
+		return r;
+	if (!input.text)
+		input = *text;
+	text->size = input.size;
+	text->text = malloc(input.size + 1);
+	return text->text ? (memcpy(text->text, input.text, input.size + 1), 0) : -ENOMEM;
+}
+
+static int read_text(const char *file, struct merlon_text *text, struct merlon_diag *diag)
+{
+	bool input = strcmp(file, "-") == 0;
+
+	text->name = input ? "<stdin>" : file;
+	return input ? read_input(text, diag) : read_file(file, text, diag);
 }
 
 bool merlon_is_too_long(const char *message, struct merlon_diag *diag)

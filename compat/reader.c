@@ -79,12 +79,14 @@ static int parse_table(const struct nlmsghdr *message, void *context)
 {
 	struct merlon_reader *reader = context;
 	struct nftnl_table *t = nftnl_table_alloc();
-	const struct merlon_table *table = NULL;
+	struct merlon_table *table = NULL;
 	bool *dormant = NULL;
 
 	if (t && nftnl_table_nlmsg_parse(message, t) == 0)
 		table = merlon_build_table(reader->ruleset, nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY),
 					   nftnl_table_get_str(t, NFTNL_TABLE_NAME));
+	if (table)
+		table->handle = nftnl_table_get_u64(t, NFTNL_TABLE_HANDLE);
 	if (table)
 		dormant = reallocarray(reader->dormant, reader->ruleset->n_tables, sizeof(*dormant));
 	if (dormant) {

@@ -501,6 +501,19 @@ static int number_chain(const struct nlmsghdr *message, void *context)
 	return MNL_CB_OK;
 }
 
+static int number_table(const struct nlmsghdr *message, void *context)
+{
+	const struct nfgenmsg *gen = mnl_nlmsg_get_payload(message);
+	const struct nlattr *name = find_attr(message, NFTA_TABLE_NAME), *handle = find_attr(message, NFTA_TABLE_HANDLE);
+	struct merlon_ruleset *rs = context;
+	size_t i;
+
+	for (i = 0; name && handle && i < rs->n_tables; i++)
+		if (rs->table[i].family == gen->nfgen_family && !strcmp(rs->table[i].name, mnl_attr_get_str(name)))
+			rs->table[i].handle = be64toh(mnl_attr_get_u64(handle));
+	return MNL_CB_OK;
+}
+
 static int found(const struct nlmsghdr *message, void *context)
 {
 	(void)message;
@@ -555,18 +568,43 @@ static int rehandle(const struct merlon_snapshot *snapshot, const struct merlon_
 	return r;
 }
 
+/* They stand in no order that could be followed along, and are few. */
+static int rehandle_left_out(const struct merlon_snapshot *snapshot, const struct merlon_ruleset *ruleset, struct merlon_chain *chain)
+{
+	const struct merlon_table *t = &ruleset->table[chain->table];
+	uint32_t hash = hash_chain(t->family, t->name, chain->name);
+	size_t i, at;
+
+	for (i = 0; i < chain->n_left_out; i++) {
+		struct merlon_rule *rule = &chain->left_out[i].rule;
+
+		for (at = 0; at < snapshot->n_handles; at++)
+			if (snapshot->handle[at].was == rule->handle && snapshot->handle[at].chain == hash)
+				break;
+		if (at == snapshot->n_handles)
+			return -ESTALE;
+		rule->handle = snapshot->handle[at].becomes;
+	}
+	return 0;
+}
+
 int merlon_snapshot_handles(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, struct merlon_ruleset *ruleset)
 {
 	char buffer[256];
 	size_t i, at = 0;
-	int r = merlon_netlink_dump(netlink, nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETCHAIN, AF_UNSPEC, NLM_F_DUMP, 0),
-				    number_chain, ruleset);
+	int r = merlon_netlink_dump(netlink, nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETTABLE, AF_UNSPEC, NLM_F_DUMP, 0),
+				    number_table, ruleset);
+
+	if (r == 0)
+		r = merlon_netlink_dump(netlink, nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETCHAIN, AF_UNSPEC, NLM_F_DUMP, 0),
+					number_chain, ruleset);
 
 	for (i = 0; i < ruleset->n_chains && r == 0; i++) {
 		struct merlon_chain *chain = &ruleset->chain[i];
 
+		r = rehandle_left_out(snapshot, ruleset, chain);
 		/* chains that iptables-save files name beside those of the filter table are in no namespace */
-		if (!chain->n || !chain->rule[0].handle)
+		if (r < 0 || !chain->n || !chain->rule[0].handle)
 			continue;
 		r = rehandle(snapshot, ruleset, chain, &at);
 		if (r == 0)

@@ -65,7 +65,7 @@ int merlon_snapshot_becomes(const struct merlon_snapshot *snapshot, const struct
 			    const struct merlon_chain *chain, size_t *at, uint64_t *ret);
 
 /*
- * After `snapshot` was put back: gives the chains and rules of `ruleset`, which was read where it was taken, the handles
+ * After `snapshot` was put back: gives the tables, chains and rules of `ruleset`, which was read where it was taken, the handles
  * that they have now. 0; -ESTALE: the namespace holds something else; the handles are wrong then.
  */
 int merlon_snapshot_handles(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, struct merlon_ruleset *ruleset);

@@ -29,6 +29,23 @@ int merlon_spool_stdin(char path[PATH_MAX])
 	return 0;
 }
 
+/* As check says it. With --json the report tells, too. */
+static void cannot_read(const struct merlon_options *options, const char *file, int error)
+{
+	struct merlon_diag diag = { 0 };
+	json_t *report;
+
+	merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: %s", strerror(-error));
+	merlon_diag_print(&diag, stderr);
+	if (options->json) {
+		report = json_pack("{s:i, s:i, s:i, s:[], s:o}", "rules", 0, "exact", 0, "kept", 0, "refused", "messages",
+				   merlon_report_messages(&diag));
+		merlon_print_json(report);
+		json_decref(report);
+	}
+	merlon_diag_clear(&diag);
+}
+
 static json_t *request_of(const struct merlon_options *options)
 {
 	json_t *files = json_array();
@@ -43,7 +60,7 @@ static json_t *request_of(const struct merlon_options *options)
 		else if (!realpath(options->file[i], path))
 			error = -errno;
 		if (error < 0) {
-			fprintf(stderr, "error: %s: %s\n", options->file[i], strerror(-error));
+			cannot_read(options, options->file[i], error);
 			json_decref(files);
 			return NULL;
 		}
@@ -67,12 +84,12 @@ void merlon_print_messages(const json_t *report)
 static void print_outcome(const struct merlon_options *options, const struct merlon_call *call)
 {
 	long long generation = json_integer_value(json_object_get(call->answer, "generation"));
+	long long interfaces = json_integer_value(json_object_get(call->answer, "interfaces"));
 
 	if (call->status == MERLON_EXIT_DONE) {
 		merlon_report_print(call->answer, stdout);
-		printf("generation %lld is in force%s on %lld interfaces\n", generation,
-		       options->audit ? " (audit: nothing is dropped)" : "",
-		       (long long)json_integer_value(json_object_get(call->answer, "interfaces")));
+		printf("generation %lld is in force%s on %lld interface%s\n", generation,
+		       options->audit ? " (audit: nothing is dropped)" : "", interfaces, interfaces == 1 ? "" : "s");
 		return;
 	}
 	if (call->status == MERLON_EXIT_REFUSED)

@@ -22,6 +22,22 @@ static int check_host(const struct merlon_loaded *loaded, int status)
 	return status;
 }
 
+/* What is no rule's fault. The rules are exact all the same: the exit status tells of those. */
+static void add_unfit(const struct merlon_loaded *loaded)
+{
+	const struct merlon_unfit *unfit = loaded->ruleset ? merlon_ruleset_unfit(loaded->ruleset) : NULL;
+
+	json_object_set_new(loaded->report, "apply_refuses", unfit ? json_string(unfit->text) : json_null());
+}
+
+static void print_unfit(const struct merlon_loaded *loaded)
+{
+	const struct merlon_unfit *unfit = merlon_ruleset_unfit(loaded->ruleset);
+
+	if (unfit)
+		printf("apply refuses this ruleset: %s\n  %s\n", unfit->text, unfit->cure);
+}
+
 static void print(const struct merlon_loaded *loaded)
 {
 	const json_t *memory = json_object_get(loaded->report, "memory_bytes");
@@ -33,6 +49,7 @@ static void print(const struct merlon_loaded *loaded)
 		if (memory)
 			printf("image %s, about %lld ns for a new flow\n", merlon_bytes(json_integer_value(memory), text),
 			       (long long)json_integer_value(json_object_get(loaded->report, "ns_estimate")));
+		print_unfit(loaded);
 		merlon_limits_print(json_object_get(loaded->report, "limits"), stdout);
 	}
 	if (host)
@@ -49,6 +66,8 @@ static int run(const struct merlon_options *options)
 	else
 		loaded.report = json_pack("{s:i, s:i, s:i, s:[], s:i, s:[]}", "rules", 0, "exact", 0, "kept", 0, "refused",
 					  "generation", 0, "messages");
+	if (options->n_files)
+		add_unfit(&loaded);
 	if (options->host)
 		status = check_host(&loaded, status);
 	if (options->json)

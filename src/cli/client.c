@@ -17,9 +17,10 @@ static int cannot_connect(const char *path, int error)
 {
 	if (error == ENOENT || error == ECONNREFUSED)
 		fprintf(stderr, "error: merlond is not running (nobody listens on %s)\n"
-			"  start it with `systemctl start merlon.service` or `merlond --foreground --socket %s`\n", path, path);
+			"  start it as root with `merlond --socket %s`; or is it elsewhere: --socket, $MERLON_SOCKET?\n", path, path);
 	else if (error == EACCES || error == EPERM)
-		fprintf(stderr, "error: you may not talk to merlond on %s\n  run this as root, or join the group merlon to read\n",
+		fprintf(stderr, "error: you may not talk to merlond on %s\n"
+			"  run this as root; where there is a group merlon when merlond starts, its members may read\n",
 			path);
 	else
 		fprintf(stderr, "error: cannot connect to %s: %s\n", path, strerror(error));

@@ -15,28 +15,37 @@ static int write_policy(const struct merlon_options *options, const struct merlo
 	if (options->out) {
 		out = file = fopen(options->out, "we");
 		if (!file) {
-			fprintf(stderr, "error: %s: %s\n", options->out, strerror(errno));
+			fprintf(stderr, "%s: error: cannot write: %s\n", options->out, strerror(errno));
 			return -1;
 		}
 	}
 	merlon_ruleset_print(ruleset, out);
 	if (fflush(out) || ferror(out)) {
-		fprintf(stderr, "error: %s: %s\n", options->out ? options->out : "standard output", strerror(errno));
+		fprintf(stderr, "%s: error: cannot write: %s\n", options->out ? options->out : "<stdout>", strerror(errno));
 		return -1;
 	}
 	return 0;
 }
 
-static int run(const struct merlon_options *options)
+static int run(const struct merlon_options *given)
 {
+	const struct merlon_options *options = given;
+	struct merlon_options to_stdout = *given;
 	struct merlon_loaded loaded;
-	int status = merlon_load_local(options, false, &loaded);
+	int status;
+
+	if (given->out && !strcmp(given->out, "-")) {
+		to_stdout.out = NULL;
+		options = &to_stdout;
+	}
+	status = merlon_load_local(options, false, &loaded);
 
 	if (loaded.ruleset && write_policy(options, loaded.ruleset) < 0)
 		status = MERLON_EXIT_FAILED;
-	else if (loaded.ruleset && options->out && json_integer_value(json_object_get(loaded.report, "kept")) &&
-		 merlon_write_remainder(options, loaded.ruleset) < 0)
+	else if (loaded.ruleset && options->out && merlon_write_remainder(options, loaded.ruleset) < 0)
 		status = MERLON_EXIT_FAILED;
+	else if (loaded.ruleset && !options->out && json_integer_value(json_object_get(loaded.report, "kept")))
+		fputs("note: what is kept by netfilter is not in this text; with -o OUT it is written beside it\n", stderr);
 	/* With --json the report goes to standard output, so the policy must go to a file. */
 	if (options->json && (options->out || !loaded.ruleset))
 		merlon_print_json(loaded.report);

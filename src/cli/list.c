@@ -16,7 +16,10 @@ static void print_rule(const json_t *rule)
 	long long handle = json_integer_value(json_object_get(rule, "handle"));
 	long long line = json_integer_value(json_object_get(rule, "line"));
 
-	printf("\t\t%s%s", strcmp(status, "refused") ? "" : "# refused: ", text_of(rule, "rule"));
+	fputs("\t\t", stdout);
+	if (!strcmp(status, "refused") || !strcmp(status, "left out"))
+		printf("# %s (%s): ", status, text_of(rule, "reason"));
+	fputs(text_of(rule, "rule"), stdout);
 	if (handle)
 		printf(" # handle %lld", handle);
 	if (*file && line)

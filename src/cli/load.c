@@ -57,7 +57,7 @@ static int compile(struct merlon_loaded *loaded, struct merlon_diag *diag)
 }
 
 /* Refusals settled by --allow-partial, or exit 3. */
-static int settle(const struct merlon_options *options, struct merlon_loaded *loaded, struct merlon_diag *diag)
+static int settle(const struct merlon_options *options, struct merlon_loaded *loaded)
 {
 	json_t *left_out;
 	int remain;
@@ -67,7 +67,7 @@ static int settle(const struct merlon_options *options, struct merlon_loaded *lo
 	if (!options->allow_partial)
 		return MERLON_EXIT_REFUSED;
 	left_out = json_array();
-	remain = merlon_ruleset_leave_out(loaded->ruleset, left_out, diag);
+	remain = merlon_ruleset_leave_out(loaded->ruleset, json_object_get(loaded->report, "refused"), left_out);
 	if (remain) {
 		json_decref(left_out);
 		return MERLON_EXIT_REFUSED;
@@ -86,7 +86,7 @@ int merlon_load_local(const struct merlon_options *options, bool with_compile, s
 	if (read_sources(options, &loaded.ruleset, &diag) >= 0) {
 		loaded.report = merlon_report(loaded.ruleset);
 		json_object_set_new(loaded.report, "generation", json_integer(0));
-		status = settle(options, &loaded, &diag);
+		status = settle(options, &loaded);
 		if (status == MERLON_EXIT_DONE && with_compile && compile(&loaded, &diag) < 0)
 			status = MERLON_EXIT_FAILED;
 	} else {

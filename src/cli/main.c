@@ -74,6 +74,17 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+static const char *name_of(int option)
+{
+	static char name[32];
+	const struct option *o = long_options;
+
+	while (o->name && o->val != option)
+		o++;
+	snprintf(name, sizeof(name), "--%s", o->name ? o->name : "?");
+	return option == 'o' ? "-o, --output" : name;
+}
+
 static unsigned needed_for(int option)
 {
 	switch (option) {
@@ -107,6 +118,8 @@ static int take_number(const char *option, const char *value, unsigned long long
 
 	errno = 0;
 	*ret = strtoull(value, &end, 0);
+	if (errno == ERANGE)
+		return fprintf(stderr, "error: %s: %s is too large\n", option, value), -1;
 	if (errno || end == value || *end || value[0] == '-')
 		return fprintf(stderr, "error: %s is a number, not \"%s\"\n", option, value), -1;
 	return 0;
@@ -161,7 +174,7 @@ static int read_options(const struct merlon_command *command, int argc, char **a
 		if (option == '?' || (needed_for(option) & ~command->takes)) {
 			if (option != '?')
 				fprintf(stderr, "error: `merlon %s` has no such option as %s\n", command->name,
-					argv[optind - 1]);
+					name_of(option));
 			return MERLON_EXIT_USAGE + 1;
 		}
 		if (take(options, option) < 0)
@@ -170,6 +183,15 @@ static int read_options(const struct merlon_command *command, int argc, char **a
 	options->file = argv + optind;
 	options->n_files = argc - optind;
 	return 0;
+}
+
+static int inputs(const struct merlon_options *options)
+{
+	int i, n = 0;
+
+	for (i = 0; i < options->n_files; i++)
+		n += !strcmp(options->file[i], "-");
+	return n;
 }
 
 static int check_files(const struct merlon_command *command, const struct merlon_options *options)
@@ -182,12 +204,14 @@ static int check_files(const struct merlon_command *command, const struct merlon
 		wrong = "takes no files";
 	else if (options->live && options->n_files)
 		wrong = "takes files or --live, not both";
+	else if (inputs(options) > 1)
+		wrong = "takes the standard input, \"-\", once";
 	else if ((command->takes & MERLON_TAKES_FILES) && !options->n_files && !options->live && !options->host)
 		wrong = "needs a file";
 	if (!wrong)
 		return 0;
-	fprintf(stderr, "error: `merlon %s` %s\nusage: merlon %s [OPTION]... %s\n", command->name, wrong, command->name,
-		command->usage);
+	fprintf(stderr, "error: `merlon %s` %s\nusage: merlon %s [OPTION]...%s%s\n", command->name, wrong, command->name,
+		*command->usage ? " " : "", command->usage);
 	return -1;
 }
 

@@ -149,7 +149,7 @@ static int set_file(json_t *request, const char *file)
 	else if (!realpath(file, path))
 		error = -errno;
 	if (error < 0)
-		return fprintf(stderr, "error: %s: %s\n", file, strerror(-error)), MERLON_EXIT_FAILED;
+		return fprintf(stderr, "%s: error: cannot read: %s\n", file, strerror(-error)), MERLON_EXIT_FAILED;
 	json_object_set_new(request, "file", json_string(path));
 	return 0;
 }
@@ -199,6 +199,7 @@ static int ask(const struct merlon_options *options, json_t *request)
 {
 	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
 	struct merlon_call call;
+	size_t left_out;
 	int r = text ? merlon_call(options, "Nft", text, &call) : MERLON_EXIT_FAILED;
 
 	if (r)
@@ -211,6 +212,10 @@ static int ask(const struct merlon_options *options, json_t *request)
 		fprintf(stderr, "nothing was changed: generation %lld stays in force\n",
 			(long long)json_integer_value(json_object_get(call.answer, "generation")));
 	}
+	left_out = json_array_size(json_object_get(call.answer, "left_out"));
+	if (call.status == MERLON_EXIT_DONE && left_out)
+		fprintf(stderr, "note: the policy goes on without the %zu rule%s left out when it was applied\n"
+			"  `merlon status` names %s\n", left_out, left_out > 1 ? "s" : "", left_out > 1 ? "them" : "it");
 	json_decref(call.answer);
 	return call.status;
 }

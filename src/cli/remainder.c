@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "compat/compat.h"
 #include "src/cli/cli.h"
@@ -49,7 +50,7 @@ static bool is_ipv6(const struct remainder *r, const char *file)
 	return r->options->family == AF_INET6;
 }
 
-static int write_line(struct remainder *r, bool ipv6, const char *line)
+static int write_section(struct remainder *r, bool ipv6, const char *text, unsigned rules)
 {
 	char path[PATH_MAX];
 
@@ -59,26 +60,50 @@ static int write_line(struct remainder *r, bool ipv6, const char *line)
 		if (!r->file[ipv6])
 			return -errno;
 	}
-	r->rules[ipv6] += !strncmp(line, "-A", 2) || !strncmp(line, "-I", 2) || line[0] == '[';
-	return fputs(line, r->file[ipv6]) < 0 ? -errno : 0;
+	r->rules[ipv6] += rules;
+	return fputs(text, r->file[ipv6]) < 0 ? -errno : 0;
 }
 
-/* A section is all from its `*table` to its COMMIT. */
+/* A policy other than ACCEPT does something without any rule. */
+static bool is_strict_chain(const char *line)
+{
+	const char *policy = line[0] == ':' ? strchr(line, ' ') : NULL;
+
+	return policy && strncmp(policy, " ACCEPT", 7) && strncmp(policy, " -", 2);
+}
+
+/* The lines of one section, from `*table` to its COMMIT. */
+static int copy_section(struct remainder *r, FILE *in, const char *first, bool ipv6)
+{
+	_cleanup_free_ char *line = NULL, *text = NULL;
+	size_t room = 0, size;
+	FILE *section = open_memstream(&text, &size);
+	bool strict = false, more = true;
+	unsigned rules = 0;
+
+	if (!section)
+		return -ENOMEM;
+	fputs(first, section);
+	while (more && getline(&line, &room, in) >= 0) {
+		fputs(line, section);
+		rules += !strncmp(line, "-A", 2) || !strncmp(line, "-I", 2) || line[0] == '[';
+		strict |= is_strict_chain(line);
+		more = strncmp(line, "COMMIT", 6) != 0;
+	}
+	if (fclose(section))
+		return -ENOMEM;
+	return rules || strict ? write_section(r, ipv6, text, rules) : 0;
+}
+
 static int copy_sections(struct remainder *r, FILE *in, bool ipv6)
 {
 	_cleanup_free_ char *line = NULL;
 	size_t room = 0;
-	bool in_section = false;
 	int error = 0;
 
-	while (!error && getline(&line, &room, in) >= 0) {
-		if (line[0] == '*')
-			in_section = strncmp(line, "*filter", 7) != 0;
-		if (in_section)
-			error = write_line(r, ipv6, line);
-		if (!strncmp(line, "COMMIT", 6))
-			in_section = false;
-	}
+	while (!error && getline(&line, &room, in) >= 0)
+		if (line[0] == '*' && strncmp(line, "*filter", 7))
+			error = copy_section(r, in, line, ipv6);
 	return error;
 }
 
@@ -90,9 +115,12 @@ static int sections_of_files(struct remainder *r, struct merlon_source *nft, siz
 		const char *file = r->options->file[i];
 		_cleanup_fclose_ FILE *in = NULL;
 
-		/* Standard input was read already and is no more. */
-		if (!strcmp(file, "-"))
+		if (!strcmp(file, "-")) {
+			if (merlon_ruleset_totals(r->ruleset).kept)
+				fputs("warning: what the standard input has for netfilter is not written: it can be read once\n"
+				      "  import it from a file\n", stderr);
 			continue;
+		}
 		if (!is_iptables_save(file)) {
 			nft[(*n_nft)++] = (struct merlon_source){ .file = file };
 			continue;
@@ -147,24 +175,49 @@ static int close_sections(struct remainder *r)
 	return error;
 }
 
+/* What an earlier import left there belongs to another ruleset: to load it would bring back what is no more. */
+static int remove_stale(const struct merlon_options *options, const bool written[3])
+{
+	static const char *const suffix[] = { "v4", "v6", "nft" };
+	char path[PATH_MAX];
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s.remainder.%s", options->out, suffix[i]);
+		if (written[i] || access(path, F_OK) < 0)
+			continue;
+		if (unlink(path) < 0)
+			return -errno;
+		fprintf(stderr, "%s: removed, it was of an earlier import\n", path);
+	}
+	return 0;
+}
+
 int merlon_write_remainder(const struct merlon_options *options, const struct merlon_ruleset *ruleset)
 {
 	struct remainder r = { .options = options, .ruleset = ruleset };
+	bool kept = merlon_ruleset_totals(ruleset).kept, written[3] = { 0 };
 	_cleanup_free_ struct merlon_source *nft = calloc(options->n_files + 1, sizeof(*nft));
 	_cleanup_free_ char *text = NULL;
 	struct merlon_diag diag = { 0 };
 	size_t n_nft = 0;
 	int error = nft ? 0 : -ENOMEM, one;
 
+	/* also a policy without a rule may be something to keep */
 	if (!error)
 		error = options->live ? sections_live(&r) : sections_of_files(&r, nft, &n_nft);
+	written[0] = r.file[0];
+	written[1] = r.file[1];
 	one = close_sections(&r);
 	error = error ? error : one;
-	if (!error && (n_nft || options->live)) {
+	if (!error && kept && (n_nft || options->live)) {
 		error = merlon_remainder(nft, n_nft, &text, &diag);
 		if (!error && text)
 			error = write_nft(options, text);
+		written[2] = text;
 	}
+	if (!error)
+		error = remove_stale(options, written);
 	if (error && !diag.n)
 		fprintf(stderr, "error: cannot write what stays with netfilter: %s\n", strerror(-error));
 	merlon_diag_print(&diag, stderr);

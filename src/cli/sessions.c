@@ -54,7 +54,7 @@ static void print(const json_t *list)
 			printf("  (%s:%lld)", file, number(s, "line"));
 		putchar('\n');
 	}
-	printf("%zu sessions\n", json_array_size(list));
+	printf("%zu session%s\n", json_array_size(list), json_array_size(list) == 1 ? "" : "s");
 }
 
 static int run(const struct merlon_options *options)

@@ -3,6 +3,7 @@
 
 #include "src/cli/cli.h"
 #include "src/model/limits.h"
+#include "src/model/report.h"
 
 static long long number(const json_t *json, const char *key)
 {
@@ -45,9 +46,14 @@ static void print_policy(const json_t *s)
 		puts("rules       not known to this daemon; apply the ruleset again to see them in reports");
 		return;
 	}
-	print_list(json_is_true(json_object_get(s, "edited")) ? "edited" : "sources", json_object_get(s, "sources"));
-	printf("rules       %s (%s flattened, %lld planes), %lld kept by netfilter\n", merlon_thousands(number(s, "rules"), rules),
-	       merlon_thousands(number(s, "flat_rules"), flat), number(s, "planes"), number(s, "kept"));
+	if (json_is_true(json_object_get(s, "edited")) && !json_array_size(json_object_get(s, "sources")))
+		puts("edited      by nft commands; nothing is left of what was applied");
+	else
+		print_list(json_is_true(json_object_get(s, "edited")) ? "edited" : "sources", json_object_get(s, "sources"));
+	printf("rules       %s (%s flattened, %lld planes), %lld kept by netfilter, %zu left out\n", merlon_thousands(number(s, "rules"), rules),
+	       merlon_thousands(number(s, "flat_rules"), flat), number(s, "planes"), number(s, "kept"),
+	       json_array_size(json_object_get(s, "left_out")));
+	merlon_report_print_left_out(json_object_get(s, "left_out"), stdout);
 	print_namespace(s);
 	printf("image       %s, about %lld ns for a new flow\n", merlon_bytes(number(s, "image_bytes"), bytes),
 	       number(s, "ns_estimate"));

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "src/cli/cli.h"
+#include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -144,8 +145,9 @@ static json_t *limits_json(const struct merlon_verify_result *result)
 	for (i = 1; i < MERLON_FRAME_LIMITS; i++)
 		if (result->limit[i].packets)
 			json_object_set_new(limits, merlon_verify_limit(i),
-					    json_pack("{s:I, s:I}", "packets", (json_int_t)result->limit[i].packets,
-						      "differences", (json_int_t)result->limit[i].differences));
+					    json_pack("{s:I, s:I, s:s?}", "packets", (json_int_t)result->limit[i].packets,
+						      "differences", (json_int_t)result->limit[i].differences,
+						      "text", merlon_limit_text(merlon_verify_limit(i))));
 	return limits;
 }
 
@@ -176,8 +178,9 @@ static void add_limits(json_t *to, const json_t *from)
 	}
 }
 
-static void add(struct total *t, const char *name, struct merlon_verify_result *result)
+static void add(struct total *t, const char *name, const struct merlon_verify_result *result, const json_t *report)
 {
+	json_t *left_out = json_object_get(report, "left_out");
 	json_t *limits = limits_json(result);
 
 	t->rulesets++;
@@ -186,12 +189,13 @@ static void add(struct total *t, const char *name, struct merlon_verify_result *
 	t->unrepeatable += result->unrepeatable;
 	t->seconds += result->seconds;
 	t->stopped |= result->stopped;
-	json_array_append_new(t->files, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O?}", "file", name,
+	json_array_append_new(t->files, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O?, s:o}", "file", name,
 						  "outcome", result->differences || result->unrepeatable ? "different" : "same",
 						  "packets", (json_int_t)result->packets,
 						  "differences", (json_int_t)result->differences,
 						  "unrepeatable", (json_int_t)result->unrepeatable,
-						  "first_difference", result->first));
+						  "first_difference", result->first,
+						  "left_out", left_out ? json_incref(left_out) : json_array()));
 	if (result->first && !t->first)
 		t->first = json_incref(result->first);
 	add_limits(t->limits, limits);
@@ -206,12 +210,14 @@ static void add_failed(struct total *t, const char *name, int status, json_t *re
 						  "status", status, "report", report));
 }
 
-static void print_one(const struct merlon_options *options, const char *name, const struct merlon_verify_result *result)
+static void print_one(const struct merlon_options *options, const char *name, const struct merlon_verify_result *result,
+		      const json_t *report)
 {
 	char packets[32], rate[32];
 
 	if (options->json)
 		return;
+	merlon_report_print_left_out(json_object_get(report, "left_out"), stdout);
 	printf("%s: %s packets, %lu difference%s, %s packets/s\n", name, merlon_thousands(result->packets, packets),
 	       result->differences, result->differences == 1 ? "" : "s",
 	       merlon_thousands(result->seconds > 0 ? (long long)(result->packets / result->seconds) : 0, rate));
@@ -221,40 +227,73 @@ static void print_one(const struct merlon_options *options, const char *name, co
 		printf("  %lu more did not happen a second time\n", result->unrepeatable);
 }
 
+/* One ruleset may be several files. The caller's to free. */
+static char *name_of(const struct merlon_options *options)
+{
+	char *name = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&name, &bytes);
+
+	for (int i = 0; out && i < options->n_files; i++)
+		fprintf(out, "%s%s", i ? " " : "", options->file[i]);
+	return out && !fclose(out) ? name : NULL;
+}
+
+struct comparison {
+	const struct merlon_options *options;
+	const char *name;
+	unsigned long long seed;
+};
+
+/* An exit status; the reason is on stderr when it failed. */
+static int compare(struct merlon_verify *verify, const struct comparison *c, const struct merlon_loaded *loaded,
+		   struct merlon_verify_result *ret)
+{
+	const struct merlon_options *options = c->options;
+	_cleanup_free_ struct merlon_source *source = calloc(options->n_files, sizeof(*source));
+	struct merlon_verify_request request = { .source = source, .n_sources = options->n_files, .seed = c->seed,
+						 .packets = options->packets ? options->packets : PACKETS, .progress = progress };
+	struct bar bar = { c->name, request.packets, merlon_now_ns(), isatty(STDERR_FILENO) && !options->json, false };
+	struct merlon_diag diag = { 0 };
+	int i, r;
+
+	if (!source || !c->name)
+		return fputs("error: out of memory\n", stderr), MERLON_EXIT_FAILED;
+	for (i = 0; i < options->n_files; i++)
+		source[i] = (struct merlon_source){ .file = options->file[i], .family = options->family };
+	request.ruleset = loaded->ruleset;
+	request.context = &bar;
+	r = merlon_verify_run(verify, &request, ret, &diag);
+	end_bar(&bar);
+	merlon_diag_print(&diag, stderr);
+	if (r < 0 && !diag.n)
+		fprintf(stderr, "error: %s\n", strerror(-r));
+	merlon_diag_clear(&diag);
+	if (r < 0)
+		return MERLON_EXIT_FAILED;
+	return ret->differences || ret->unrepeatable ? MERLON_EXIT_DIFFERS : MERLON_EXIT_DONE;
+}
+
 static int verify_one(struct merlon_verify *verify, const struct merlon_options *options, unsigned long long seed,
 		      struct total *total)
 {
-	_cleanup_free_ struct merlon_source *source = calloc(options->n_files, sizeof(*source));
-	struct merlon_verify_request request = { .source = source, .n_sources = options->n_files, .seed = seed,
-						 .packets = options->packets ? options->packets : PACKETS, .progress = progress };
-	struct bar bar = { options->file[0], request.packets, merlon_now_ns(), isatty(STDERR_FILENO) && !options->json, false };
+	_cleanup_free_ char *name = name_of(options);
+	const struct comparison comparison = { options, name, seed };
 	struct merlon_verify_result result = { 0 };
-	struct merlon_diag diag = { 0 };
 	struct merlon_loaded loaded;
-	int status = merlon_load_local(options, false, &loaded), i, r;
+	int status = merlon_load_local(options, false, &loaded);
 
-	if (status == MERLON_EXIT_DONE && source) {
-		for (i = 0; i < options->n_files; i++)
-			source[i] = (struct merlon_source){ .file = options->file[i], .family = options->family };
-		request.ruleset = loaded.ruleset;
-		request.context = &bar;
-		r = merlon_verify_run(verify, &request, &result, &diag);
-		end_bar(&bar);
-		merlon_diag_print(&diag, stderr);
-		if (r < 0 && !diag.n)
-			fprintf(stderr, "error: %s\n", strerror(-r));
-		status = r < 0 ? MERLON_EXIT_FAILED : result.differences || result.unrepeatable ? MERLON_EXIT_DIFFERS : MERLON_EXIT_DONE;
-	} else if (status == MERLON_EXIT_REFUSED && !options->json) {
+	if (status == MERLON_EXIT_DONE)
+		status = compare(verify, &comparison, &loaded, &result);
+	else if (status == MERLON_EXIT_REFUSED && !options->json)
 		merlon_report_print(loaded.report, stderr);
-	}
 	if (status == MERLON_EXIT_DONE || status == MERLON_EXIT_DIFFERS) {
-		print_one(options, options->file[0], &result);
-		add(total, options->file[0], &result);
+		print_one(options, name, &result, loaded.report);
+		add(total, name, &result, loaded.report);
 	} else {
-		add_failed(total, options->file[0], status, loaded.report);
+		add_failed(total, name ? name : "", status, loaded.report);
 	}
 	json_decref(result.first);
-	merlon_diag_clear(&diag);
 	merlon_loaded_clear(&loaded);
 	return status;
 }
@@ -308,10 +347,17 @@ static void print_total(const struct total *t, unsigned long long seed)
 
 	if (t->rulesets > 1)
 		printf("%lu rulesets, %lu packets, %lu differences\n", t->rulesets, t->packets, t->differences);
-	json_object_foreach(t->limits, name, one)
-		printf("limit %s: %lld packets, of which %lld differ\n", name,
+	if (json_object_size(t->limits))
+		puts("packets under a limit, where the two need not agree (merlon(8), LIMITS):");
+	json_object_foreach(t->limits, name, one) {
+		const char *text = json_string_value(json_object_get(one, "text"));
+
+		printf("  %s: %lld packets, of which %lld differ\n", name,
 		       (long long)json_integer_value(json_object_get(one, "packets")),
 		       (long long)json_integer_value(json_object_get(one, "differences")));
+		if (text)
+			printf("      %s\n", text);
+	}
 	printf("seed %llu\n", seed);
 }
 

@@ -75,7 +75,9 @@ static int check_bpffs(const char *pin_dir, struct merlon_diag *diag)
 		if (errno != ENOENT || !strcmp(path, "/") || !strcmp(path, ".")) {
 			int error = -errno;
 
-			merlon_diag_add(diag, MERLON_ERROR, nowhere, "%s: %s", pin_dir, strerror(-error));
+			merlon_diag_add(diag, MERLON_ERROR, nowhere, "cannot look at %s: %s", pin_dir, strerror(-error));
+			if (error == -EACCES || error == -EPERM)
+				merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
 			return error;
 		}
 		parent(path);

@@ -2,6 +2,7 @@
 #include "src/model/limits.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/utsname.h>
 
 #include "src/util/cleanup.h"
@@ -17,6 +18,7 @@ enum {
 	HAS_KEPT = 64,		/* rules in chains that are left to netfilter */
 	HAS_SHORT = 128,	/* matches of x_tables that drop */
 	ON_6_1 = 256,		/* with the others: only where the kernel does not tell who vouches for a checksum */
+	HAS_GROUP = 512,	/* logs for programs that listen to a group: ulogd */
 };
 
 static const struct {
@@ -33,11 +35,17 @@ static const struct {
 	  "are dropped where a rule asks for ct state", HAS_ANY },
 	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "
 	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule", HAS_SHORT },
+	{ "log-group", "what a rule logs to an nfnetlink_log group (log group, NFLOG) goes to merlond's journal as every log does: no program "
+	  "that listens to the group, such as ulogd, hears of it", HAS_GROUP },
 	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
 	{ "reject-checksum", "before Linux 6.2 a packet with a wrong checksum is answered, too", HAS_REJECT | ON_6_1 },
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
 	{ "output-copies", "what the host sends to all or to a group has come back to its own programs before output judges it: "
 	  "input judges that copy", HAS_OUTPUT },
+	{ "stack-checks", "what the kernel discards or rewrites ahead of its hooks (impossible addresses, IP options, wrong lengths) is "
+	  "judged, counted, logged and answered as it came", HAS_ANY },
+	{ "parser", "ICMP of one byte and IPv6 with more than eight extension headers are dropped as malformed, whatever the rules say",
+	  HAS_ANY },
 	{ "forward-route", "a packet is routed before forward judges it: the next hop's address may be asked for, a dead one "
 	  "reported", HAS_FORWARD },
 };
@@ -61,6 +69,8 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
 			if (is_state(s->lookup->part[p].field))
 				has |= HAS_STATE;
+		if (s->kind == MERLON_S_LOG && s->log.group >= 0)
+			has |= HAS_GROUP;
 		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)
 			has |= HAS_REJECT;
 	}
@@ -112,6 +122,22 @@ static bool kernel_tells(void)
 	       (major > 6 || (major == 6 && minor >= 2));
 }
 
+const struct merlon_unfit merlon_unfit_translates = {
+	"the ruleset rewrites addresses (NAT): merlon would judge packets before DNAT and after SNAT, and could pass what nf_tables drops",
+	"merlon is not for hosts with NAT yet; --audit judges without dropping",
+};
+const struct merlon_unfit merlon_unfit_empty = {
+	"nothing to enforce: there is no filter chain at input, forward or output",
+	"everything would pass; `merlon flush` is the way to that",
+};
+
+const struct merlon_unfit *merlon_ruleset_unfit(const struct merlon_ruleset *ruleset)
+{
+	if (merlon_ruleset_translates(ruleset))
+		return &merlon_unfit_translates;
+	return merlon_ruleset_filters(ruleset) ? NULL : &merlon_unfit_empty;
+}
+
 json_t *merlon_limits(const struct merlon_ruleset *ruleset)
 {
 	unsigned has = concerns(ruleset);
@@ -122,6 +148,14 @@ json_t *merlon_limits(const struct merlon_ruleset *ruleset)
 		if (limits[i].concerns & has && !(limits[i].concerns & ON_6_1 && tells))
 			json_array_append_new(list, json_pack("{s:s, s:s}", "limit", limits[i].name, "text", limits[i].text));
 	return list;
+}
+
+const char *merlon_limit_text(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+		if (!strcmp(limits[i].name, name))
+			return limits[i].text;
+	return NULL;
 }
 
 void merlon_limits_print(const json_t *list, FILE *out)

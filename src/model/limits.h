@@ -10,6 +10,14 @@
 
 #include "src/model/ruleset.h"
 
+/* Why `apply` does not take a ruleset, whatever the host, though each of its rules is understood. */
+struct merlon_unfit {
+	const char *text, *cure;
+};
+extern const struct merlon_unfit merlon_unfit_translates, merlon_unfit_empty;
+/* The first that holds, NULL: none. */
+const struct merlon_unfit *merlon_ruleset_unfit(const struct merlon_ruleset *ruleset);
+
 /* [{"limit","text"}]; a new reference, NULL: no memory. */
 json_t *merlon_limits(const struct merlon_ruleset *ruleset);
 
@@ -18,6 +26,8 @@ bool merlon_ruleset_translates(const struct merlon_ruleset *ruleset);
 /* Whether there is a filter chain at input, forward or output at all. */
 bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset);
 
+/* What is said about the limit of this name; NULL: there is none. */
+const char *merlon_limit_text(const char *name);
 /* A line each. */
 void merlon_limits_print(const json_t *limits, FILE *out);
 

@@ -321,10 +321,21 @@ void merlon_rule_print(const struct merlon_ruleset *ruleset, const struct merlon
 	}
 }
 
+/* `without`: what became of it if it is refused. */
+static void print_rule(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule,
+		       const char *without, FILE *out)
+{
+	fputs("\t\t", out);
+	if (rule->status == MERLON_REFUSED)
+		fprintf(out, "# %s (%s): ", without, rule->reason ? rule->reason : "?");
+	merlon_rule_print(ruleset, chain, rule, out);
+	fputc('\n', out);
+}
+
 static void print_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, FILE *out)
 {
 	static const char *const hook[] = { "input", "forward", "output" };
-	size_t i;
+	size_t i, left = 0;
 
 	fputs("\tchain ", out);
 	print_chain_name(out, ruleset, chain);
@@ -332,16 +343,20 @@ static void print_chain(const struct merlon_ruleset *ruleset, const struct merlo
 	if (chain->base)
 		fprintf(out, "\t\ttype filter hook %s priority %d; policy %s;\n", hook[chain->hook], chain->priority,
 			chain->drop ? "drop" : "accept");
-	for (i = 0; i < chain->n; i++) {
-		const struct merlon_rule *rule = &chain->rule[i];
-
-		fputs("\t\t", out);
-		if (rule->status == MERLON_REFUSED)
-			fprintf(out, "# refused (%s): ", rule->reason ? rule->reason : "?");
-		merlon_rule_print(ruleset, chain, rule, out);
-		fputc('\n', out);
+	for (i = 0; i <= chain->n; i++) {
+		for (; left < chain->n_left_out && chain->left_out[left].at == i; left++)
+			print_rule(ruleset, chain, &chain->left_out[left].rule, "left out", out);
+		if (i < chain->n)
+			print_rule(ruleset, chain, &chain->rule[i], "refused", out);
 	}
 	fputs("\t}\n", out);
+}
+
+static void print_set(const struct merlon_set *set, FILE *out)
+{
+	fputc('\t', out);
+	merlon_set_print(set, 0, out);
+	fputc('\n', out);
 }
 
 static void print_table(const struct merlon_ruleset *ruleset, uint32_t t, FILE *out)
@@ -360,11 +375,45 @@ static void print_table(const struct merlon_ruleset *ruleset, uint32_t t, FILE *
 	fprintf(out, "table %s %s {\n", family, table->name);
 	for (i = 0; i < ruleset->n_sets; i++)
 		if (ruleset->set[i].table == t && ruleset->set[i].declaration)
-			fprintf(out, "\t%s\n", ruleset->set[i].declaration);
+			print_set(&ruleset->set[i], out);
 	for (i = 0; i < ruleset->n_chains; i++)
 		if (ruleset->chain[i].table == t && !ruleset->chain[i].kept)
 			print_chain(ruleset, &ruleset->chain[i], out);
 	fputs("}\n", out);
+}
+
+void merlon_print_time(FILE *out, const char *word, uint64_t ms)
+{
+	fprintf(out, "%s %llus", word, (unsigned long long)(ms / 1000));
+	if (ms % 1000)
+		fprintf(out, "%llums", (unsigned long long)(ms % 1000));
+}
+
+void merlon_set_print(const struct merlon_set *set, uint64_t age_ms, FILE *out)
+{
+	static const char first[] = "elements = { ";
+	const char *text = set->declaration, *before = first;
+	size_t i;
+
+	if (!set->n) {
+		fputs(text, out);
+		return;
+	}
+	fwrite(text, 1, set->element[0].begin - strlen(first), out);
+	for (i = 0; i < set->n; i++) {
+		const struct merlon_set_element *e = &set->element[i];
+		uint64_t left = e->expires_ms - age_ms;
+
+		if (e->expires_ms && e->expires_ms <= age_ms)
+			continue;
+		fputs(before, out);
+		before = ", ";
+		fwrite(text + e->begin, 1, e->time - e->begin, out);
+		if (e->expires_ms && left != e->timeout_ms)
+			merlon_print_time(out, " expires", left);
+		fwrite(text + e->behind, 1, e->end - e->behind, out);
+	}
+	fputs(before == first ? "}" : " }; }", out);
 }
 
 void merlon_ruleset_print(const struct merlon_ruleset *ruleset, FILE *out)

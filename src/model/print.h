@@ -31,6 +31,9 @@ void merlon_print_ifname(FILE *out, const struct merlon_ifname *name);
 /* In quotes; what the language cannot hold is replaced. At most `max` bytes of text. */
 void merlon_print_string(FILE *out, const char *text, size_t max);
 
+/* "timeout 1h" as " timeout 3600s": whole seconds where they are. */
+void merlon_print_time(FILE *out, const char *word, uint64_t ms);
+
 /* What is known about the packet at a place in a rule. */
 struct merlon_printing {
 	FILE *out;

@@ -45,6 +45,17 @@ static int add_refused(const struct merlon_ruleset *ruleset, json_t *list)
 	return 0;
 }
 
+json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset)
+{
+	json_t *list = json_array();
+	size_t i, j;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n_left_out; j++)
+			json_array_append_new(list, describe(&ruleset->chain[i], &ruleset->chain[i].left_out[j].rule));
+	return list;
+}
+
 json_t *merlon_report(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_totals totals = merlon_ruleset_totals(ruleset);
@@ -109,6 +120,7 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 		const char *file = json_string_value(json_object_get(rule, "file"));
 		const char *text = json_string_value(json_object_get(rule, "rule"));
 		const char *reason = json_string_value(json_object_get(rule, "reason"));
+		const char *stays = json_string_value(json_object_get(rule, "stays"));
 		int line = json_integer_value(json_object_get(rule, "line"));
 
 		if (file && line)
@@ -120,17 +132,25 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 			fprintf(out, "  chain %s, handle %lld\n", json_string_value(json_object_get(rule, "chain")),
 				(long long)json_integer_value(json_object_get(rule, "handle")));
 		fprintf(out, "  %s\n", reason ? reason : "(no reason)");
+		if (stays)
+			fprintf(out, "  cannot be left out: %s\n", stays);
 	}
+}
+
+void merlon_report_print_left_out(const json_t *left_out, FILE *out)
+{
+	print_rules(left_out, "left out", out);
 }
 
 void merlon_report_print(const json_t *report, FILE *out)
 {
 	size_t left_out = json_array_size(json_object_get(report, "left_out"));
+	long long rules = json_integer_value(json_object_get(report, "rules"));
 
 	print_rules(json_object_get(report, "refused"), "refused", out);
-	print_rules(json_object_get(report, "left_out"), "left out", out);
-	fprintf(out, "%lld rules: %lld enforced exactly, %lld kept by netfilter, %zu refused",
-		(long long)json_integer_value(json_object_get(report, "rules")),
+	merlon_report_print_left_out(json_object_get(report, "left_out"), out);
+	fprintf(out, "%lld rule%s: %lld enforced exactly, %lld kept by netfilter, %zu refused",
+		rules, rules == 1 ? "" : "s",
 		(long long)json_integer_value(json_object_get(report, "exact")),
 		(long long)json_integer_value(json_object_get(report, "kept")),
 		json_array_size(json_object_get(report, "refused")));
@@ -211,37 +231,50 @@ static bool only_accepts(const struct merlon_rule *rule)
 	return !strncmp(jump + 4, "ACCEPT", 6) && (!jump[10] || jump[10] == ' ' || jump[10] == '\n');
 }
 
-static int leave_out_of(struct merlon_chain *chain, json_t *left_out, struct merlon_diag *diag)
+/* Why a refused rule cannot go, though the verdict it has, if any, is not an accept that would go with it. */
+static const char *why_it_stays(const struct merlon_rule *rule)
 {
-	size_t from, to = 0;
-	int remain = 0;
+	const char *text = rule->text ? rule->text : "";
+	bool iptables = !strncmp(text, "-A ", 3) || !strncmp(text, "-I ", 3);
 
-	for (from = 0; from < chain->n; from++) {
-		struct merlon_rule *rule = &chain->rule[from];
-
-		if (rule->status == MERLON_REFUSED && only_accepts(rule)) {
-			json_array_append_new(left_out, describe(chain, rule));
-			merlon_rule_clear(rule);
-			continue;
-		}
-		if (rule->status == MERLON_REFUSED) {
-			merlon_diag_add(diag, MERLON_ERROR, rule->place,
-					"cannot leave out \"%s\": more traffic could pass without it",
-					rule->text ? rule->text : "(no text)");
-			remain++;
-		}
-		chain->rule[to++] = *rule;
-	}
-	chain->n = to;
-	return remain;
+	if (iptables && !strpbrk(text, "\"'") && !strstr(text, " -j ") && !strstr(text, " -g "))
+		return "it has no verdict, but another rule, here or of netfilter, may drop by what it remembers";
+	return "more traffic could pass without it";
 }
 
-int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *ret_left_out, struct merlon_diag *diag)
-{
-	size_t i;
-	int remain = 0;
+struct leaving_out {
+	const struct merlon_chain *chain;
+	json_t *refused;	/* NULL, or the report's: in the order of the rules */
+	size_t at;		/* in it */
+	json_t *list;
+	int remain;
+};
 
-	for (i = 0; i < ruleset->n_chains; i++)
-		remain += leave_out_of(&ruleset->chain[i], ret_left_out, diag);
-	return remain;
+static bool may_be_left_out(void *context, const struct merlon_rule *rule)
+{
+	struct leaving_out *l = context;
+	json_t *told = rule->status == MERLON_REFUSED ? json_array_get(l->refused, l->at++) : NULL;
+
+	if (rule->status != MERLON_REFUSED)
+		return false;
+	if (only_accepts(rule)) {
+		json_array_append_new(l->list, describe(l->chain, rule));
+		return true;
+	}
+	json_object_set_new(told, "stays", json_string(why_it_stays(rule)));
+	l->remain++;
+	return false;
+}
+
+int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *refused, json_t *ret_left_out)
+{
+	struct leaving_out l = { .refused = refused, .list = ret_left_out };
+	size_t i;
+
+	for (i = 0; i < ruleset->n_chains; i++) {
+		l.chain = &ruleset->chain[i];
+		if (merlon_chain_leave_out(&ruleset->chain[i], may_be_left_out, &l) < 0)
+			return -ENOMEM;
+	}
+	return l.remain;
 }

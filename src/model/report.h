@@ -10,6 +10,9 @@
 /* {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason"}],"limits"}; a new reference, NULL: no memory. */
 json_t *merlon_report(const struct merlon_ruleset *ruleset);
 
+/* What the policy does without, a list in the form of "refused"; a new reference, NULL: no memory. */
+json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset);
+
 /* [{"severity","file","line","text","cure"}], and back. */
 json_t *merlon_report_messages(const struct merlon_diag *diag);
 void merlon_report_read_messages(const json_t *messages, struct merlon_diag *diag);
@@ -20,14 +23,16 @@ void merlon_report_read_messages(const json_t *messages, struct merlon_diag *dia
  */
 char *merlon_rule_brief(const struct merlon_rule *rule);
 
+/* "FILE:LINE: left out: RULE" and the reason, of each. */
+void merlon_report_print_left_out(const json_t *left_out, FILE *out);
 /* The report for people: totals, then each refused rule with place and reason; `left_out`: rules of --allow-partial. */
 void merlon_report_print(const json_t *report, FILE *out);
 
 /*
  * Takes refused rules out of the ruleset where leaving them out cannot let more traffic through: those that only ever
  * accept. What is taken out is appended to `ret_left_out` in the form of "refused". Returns how many refused rules
- * remain, each of which is explained in `diag`, or -ENOMEM.
+ * remain. `refused`: that of the ruleset's report, where each of these gets a "stays" with the reason, or NULL.
  */
-int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *ret_left_out, struct merlon_diag *diag);
+int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *refused, json_t *ret_left_out);
 
 #endif

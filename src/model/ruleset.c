@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/model/ruleset.h"
 
+#include <errno.h>
 #include <linux/netfilter.h>
 #include <stdlib.h>
 
@@ -74,12 +75,16 @@ void merlon_ruleset_free(struct merlon_ruleset *ruleset)
 	for (i = 0; i < ruleset->n_chains; i++) {
 		for (j = 0; j < ruleset->chain[i].n; j++)
 			merlon_rule_clear(&ruleset->chain[i].rule[j]);
+		for (j = 0; j < ruleset->chain[i].n_left_out; j++)
+			merlon_rule_clear(&ruleset->chain[i].left_out[j].rule);
+		free(ruleset->chain[i].left_out);
 		free(ruleset->chain[i].rule);
 		free(ruleset->chain[i].name);
 	}
 	for (i = 0; i < ruleset->n_sets; i++) {
 		free(ruleset->set[i].name);
 		free(ruleset->set[i].declaration);
+		free(ruleset->set[i].element);
 	}
 	for (i = 0; i < ruleset->n_files; i++)
 		free(ruleset->file[i]);
@@ -117,12 +122,54 @@ size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hoo
 	return n;
 }
 
+/* Room for one more; the array grows at powers of two. */
+static struct merlon_left_out *new_left_out(struct merlon_chain *chain)
+{
+	size_t n = chain->n_left_out;
+	struct merlon_left_out *larger;
+
+	if ((n & (n - 1)) == 0) {
+		larger = reallocarray(chain->left_out, n ? 2 * n : 1, sizeof(*larger));
+		if (!larger)
+			return NULL;
+		chain->left_out = larger;
+	}
+	return &chain->left_out[chain->n_left_out++];
+}
+
+int merlon_chain_leave_out(struct merlon_chain *chain, bool (*choose)(void *context, const struct merlon_rule *rule),
+			   void *context)
+{
+	struct merlon_left_out *slot;
+	size_t from, to = 0;
+	int r = 0;
+
+	for (from = 0; from < chain->n; from++) {
+		struct merlon_rule rule = chain->rule[from];
+
+		if (!choose(context, &rule)) {
+			chain->rule[to++] = rule;
+			continue;
+		}
+		slot = new_left_out(chain);
+		if (slot)
+			*slot = (struct merlon_left_out){ rule, to };
+		else
+			merlon_rule_clear(&rule);
+		r = slot ? r : -ENOMEM;
+	}
+	chain->n = to;
+	return r;
+}
+
 struct merlon_totals merlon_ruleset_totals(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_totals totals = { 0 };
 	size_t i, j;
 
-	for (i = 0; i < ruleset->n_chains; i++)
+	for (i = 0; i < ruleset->n_chains; i++) {
+		totals.rules += ruleset->chain[i].n_left_out;
+		totals.left_out += ruleset->chain[i].n_left_out;
 		for (j = 0; j < ruleset->chain[i].n; j++) {
 			totals.rules++;
 			switch (ruleset->chain[i].rule[j].status) {
@@ -137,6 +184,7 @@ struct merlon_totals merlon_ruleset_totals(const struct merlon_ruleset *ruleset)
 				break;
 			}
 		}
+	}
 	return totals;
 }
 

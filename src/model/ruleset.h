@@ -179,6 +179,12 @@ struct merlon_rule {
 	char *reason;			/* REFUSED: why */
 };
 
+/* A refused rule that the policy does without, at its user's wish. */
+struct merlon_left_out {
+	struct merlon_rule rule;
+	size_t at;			/* index in the chain of the rule that it stood before; the chain's `n`: none */
+};
+
 struct merlon_chain {
 	char *name;
 	uint32_t table;			/* index in merlon_ruleset.table */
@@ -192,11 +198,14 @@ struct merlon_chain {
 	bool reached;			/* some enforced base chain reaches it */
 	struct merlon_rule *rule;	/* owned */
 	size_t n;
+	struct merlon_left_out *left_out;	/* owned, in their order */
+	size_t n_left_out;
 };
 
 struct merlon_table {
 	uint8_t family;			/* NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6; others are kept */
 	char *name;
+	uint64_t handle;		/* of nf_tables: a table that is made anew has another one, its rules may have the same */
 	bool iptables;			/* managed by iptables-nft */
 };
 
@@ -204,7 +213,14 @@ struct merlon_table {
 struct merlon_set {
 	uint32_t table;
 	char *name;
-	char *declaration;		/* the set in nft's language, "set NAME { type ... }" */
+	char *declaration;		/* the set in nft's language, "set NAME { type ... }"; NULL: it has no such form */
+	/* of a set with elements that expire: where in the declaration each is, and how long it lives; else NULL */
+	struct merlon_set_element {
+		size_t begin, time, behind, end;	/* of its text; what is left of its time stands in [time, behind) */
+		uint64_t timeout_ms;		/* 0: none */
+		uint64_t expires_ms;		/* after the ruleset was loaded; 0: never */
+	} *element;
+	size_t n;
 };
 
 struct merlon_ruleset {
@@ -240,8 +256,15 @@ size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hoo
 /* Whether packets of `family` meet the chains of this table. */
 bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family);
 
+/*
+ * Takes the rules that `choose` chooses out of a chain that has left out none so far. 0 or -ENOMEM, and then some may be
+ * neither here nor there.
+ */
+int merlon_chain_leave_out(struct merlon_chain *chain, bool (*choose)(void *context, const struct merlon_rule *rule),
+			   void *context);
+
 struct merlon_totals {
-	unsigned rules, exact, kept, refused;
+	unsigned rules, exact, kept, refused, left_out;	/* rules: all of the others together */
 };
 struct merlon_totals merlon_ruleset_totals(const struct merlon_ruleset *ruleset);
 
@@ -249,11 +272,16 @@ struct merlon_totals merlon_ruleset_totals(const struct merlon_ruleset *ruleset)
 unsigned merlon_field_bits(enum merlon_field field, enum merlon_family family);
 
 /*
- * The ruleset, or one rule, in nft's language. What is printed loads again and means the same; refused rules become
- * comments with their reason, kept chains are left out. merlon_rule_print() writes one line without a newline.
+ * The ruleset, or one rule, in nft's language. What is printed loads again and means the same; refused rules, also left
+ * out ones, become comments with their reason, kept chains are left out. merlon_rule_print() writes one line without a newline.
  */
 void merlon_ruleset_print(const struct merlon_ruleset *ruleset, FILE *out);
 void merlon_rule_print(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain,
 		       const struct merlon_rule *rule, FILE *out);
+/*
+ * A declaration, which there must be, as it is `age_ms` after the ruleset was loaded: without elements that have expired, the
+ * others with what is left of their time. One line without a newline.
+ */
+void merlon_set_print(const struct merlon_set *set, uint64_t age_ms, FILE *out);
 
 #endif

@@ -137,7 +137,7 @@ static bool split_end(char *text, char **ret_address, char **ret_port)
 static int read_end(const struct reading *r, bool first, uint8_t address[16], uint16_t *ret_port)
 {
 	struct merlon_question *q = r->q;
-	char text[128], *host, *port;
+	char text[128], word[64], *host, *port;
 	enum merlon_family family;
 	uint32_t v;
 
@@ -159,10 +159,9 @@ static int read_end(const struct reading *r, bool first, uint8_t address[16], ui
 		merlon_diag_cure(r->diag, family == MERLON_IPV4 ? "write %s:PORT" : "write [%s]:PORT", host);
 		return -EINVAL;
 	}
-	if (number(r, port, 0, 65535, &v) < 0) {
-		merlon_diag_cure(r->diag, "that is about the port; write it as a number");
+	snprintf(word, sizeof(word), "the port of %s", r->word);
+	if (number(&(struct reading){ q, word, port, r->diag }, port, 0, 65535, &v) < 0)
 		return -EINVAL;
-	}
 	*ret_port = v;
 	return 0;
 }

@@ -307,6 +307,16 @@ static bool is_served(const struct sockaddr_un *address)
 	return true;
 }
 
+static int cannot_listen(const char *path, int error, struct merlon_diag *diag)
+{
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot listen on %s: %s", path, strerror(-error));
+	if (error == -EACCES || error == -EPERM)
+		merlon_diag_cure(diag, "run as root");
+	else if (error == -ENOENT)
+		merlon_diag_cure(diag, "run as root, who may make its directory, or name a place that is there with --socket");
+	return error;
+}
+
 /* Another daemon may serve there; a socket that nobody listens on is the rest of one that was killed. */
 static int clear_stale(const struct sockaddr_un *address, struct merlon_diag *diag)
 {
@@ -320,7 +330,7 @@ static int clear_stale(const struct sockaddr_un *address, struct merlon_diag *di
 		return -EEXIST;
 	}
 	if (!is_served(address))
-		return unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+		return unlink(address->sun_path) < 0 && errno != ENOENT ? cannot_listen(address->sun_path, -errno, diag) : 0;
 	merlon_diag_add(diag, MERLON_ERROR, nowhere, "another merlond listens on %s", address->sun_path);
 	merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
 	return -EADDRINUSE;
@@ -369,10 +379,8 @@ static int listen_on(struct merlon_daemon *d, struct merlon_diag *diag)
 	mask = umask(0177);
 	r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 64) < 0 ? -errno : 0;
 	umask(mask);
-	if (r < 0) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot listen on %s: %s", path, strerror(-r));
-		return r;
-	}
+	if (r < 0)
+		return cannot_listen(path, r, diag);
 	give_to_group(path);
 	d->own_socket = true;
 	d->listener = TAKE_FD(fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Rules that stay when others change: they keep their places, counts and buckets. */
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +71,8 @@ static bool find_table(const struct merlon_ruleset *ruleset, const struct merlon
 	size_t i;
 
 	for (i = 0; i < ruleset->n_tables; i++)
-		if (ruleset->table[i].family == like->family && !strcmp(ruleset->table[i].name, like->name)) {
+		if (ruleset->table[i].family == like->family && ruleset->table[i].handle == like->handle &&
+		    !strcmp(ruleset->table[i].name, like->name)) {
 			*ret = i;
 			return true;
 		}
@@ -127,6 +129,101 @@ int merlon_carry_places(const struct merlon_ruleset *before, struct merlon_rules
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+static bool has_rule_of(const struct merlon_ruleset *ruleset, const char *file)
+{
+	size_t i, j;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n; j++) {
+			const char *from = ruleset->chain[i].rule[j].place.file;
+
+			if (from && !strcmp(from, file))
+				return true;
+		}
+	return false;
+}
+
+int merlon_carry_sources(const struct merlon_ruleset *before, const struct merlon_ruleset *next, json_t *sources)
+{
+	_cleanup_free_ struct pair *pair = NULL;
+	size_t i, n = 0;
+
+	if (pair_up(before, next, &pair, &n) < 0)
+		return -ENOMEM;
+	/* files whose lines are not known go with the last rule of all */
+	for (i = json_array_size(sources); i-- && count_rules(before);) {
+		const char *file = json_string_value(json_object_get(json_array_get(sources, i), "file"));
+
+		if (!n || (has_rule_of(before, file) && !has_rule_of(next, file)))
+			json_array_remove(sources, i);
+	}
+	return 0;
+}
+
+static const struct merlon_chain *find_chain(const struct merlon_ruleset *before, const struct merlon_ruleset *next,
+					     const struct merlon_chain *chain)
+{
+	uint32_t table;
+	size_t i;
+
+	if (!find_table(before, &next->table[chain->table], &table))
+		return NULL;
+	for (i = 0; i < before->n_chains; i++)
+		if (before->chain[i].table == table && !strcmp(before->chain[i].name, chain->name))
+			return &before->chain[i];
+	return NULL;
+}
+
+static const struct merlon_rule *find_left_out(const struct merlon_chain *chain, uint64_t handle)
+{
+	size_t i;
+
+	for (i = 0; i < chain->n_left_out; i++)
+		if (chain->left_out[i].rule.handle == handle)
+			return &chain->left_out[i].rule;
+	return NULL;
+}
+
+static bool was_left_out(void *context, const struct merlon_rule *rule)
+{
+	return rule->status == MERLON_REFUSED && find_left_out(context, rule->handle);
+}
+
+/* What is left out is told as the user wrote it, which nf_tables does not know. */
+static int describe_as(struct merlon_ruleset *next, struct merlon_rule *rule, const struct merlon_rule *before)
+{
+	if (before->text) {
+		free(rule->text);
+		rule->text = strdup(before->text);
+	}
+	if (before->place.file) {
+		rule->place.file = merlon_build_file(next, before->place.file);
+		rule->place.line = before->place.line;
+	}
+	return !rule->text != !before->text || (before->place.file && !rule->place.file) ? -ENOMEM : 0;
+}
+
+int merlon_carry_left_out(const struct merlon_ruleset *before, struct merlon_ruleset *next)
+{
+	size_t i, j;
+	int r = 0;
+
+	for (i = 0; i < next->n_chains && !r; i++) {
+		struct merlon_chain *chain = &next->chain[i];
+		const struct merlon_chain *was = find_chain(before, next, chain);
+
+		if (!was || !was->n_left_out)
+			continue;
+		r = merlon_chain_leave_out(chain, was_left_out, (void *)(uintptr_t)was);
+		for (j = 0; j < chain->n_left_out && !r; j++) {
+			struct merlon_rule *rule = &chain->left_out[j].rule;
+
+			r = describe_as(next, rule, find_left_out(was, rule->handle));
+		}
+	}
+	return r;
 }
 
 /* A counter or limit by its statement. */

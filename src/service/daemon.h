@@ -83,6 +83,10 @@ void merlon_enforced_clear(struct merlon_enforced *enforced);
 /* carry.c */
 /* Gives the rules of `next` that stand in `before` too, by their handles, the places they have there. 0 or -ENOMEM. */
 int merlon_carry_places(const struct merlon_ruleset *before, struct merlon_ruleset *next);
+/* Takes sources out of the list that `next` has nothing of any more: no rule at all, or none of the file's lines. 0 or -ENOMEM. */
+int merlon_carry_sources(const struct merlon_ruleset *before, const struct merlon_ruleset *next, json_t *sources);
+/* Leaves out of `next` the refused rules that `before` does without, with their places and texts. 0 or -ENOMEM. */
+int merlon_carry_left_out(const struct merlon_ruleset *before, struct merlon_ruleset *next);
 /* What of the policy before goes on in the next one; cleared by the caller. 0 or -ENOMEM. */
 int merlon_carry_prepare(const struct merlon_enforced *before, const struct merlon_policy *next, struct merlon_handover *ret);
 void merlon_carry_clear(struct merlon_handover *handover);
@@ -107,7 +111,10 @@ int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced,
 /* What was carried over into the generation in force. Best effort: without it, counters begin with the generation. */
 void merlon_state_save_counts(const struct merlon_daemon *d, const struct merlon_enforced *enforced);
 struct merlon_counter *merlon_state_load_counts(const struct merlon_daemon *d, const struct merlon_policy *policy);
-/* *ret_places: of an edited policy, [{"family","table","chain","rules":[[handle,file,line],...]}]; a new reference or NULL. */
+/*
+ * *ret_places: of an edited policy, [{"family","table","chain","rules":[[handle,file,line],...],
+ * "left_out":[{"at","rule","file","line"},...]}]; a new reference or NULL.
+ */
 int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_places,
 		      struct merlon_diag *diag);
 /* Where the snapshot of an edited policy is kept. */

@@ -34,10 +34,14 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 	int r;
 
 	merlon_nft_texts(d->space.fd, next->ruleset);
-	if (d->enforced.ruleset && merlon_carry_places(d->enforced.ruleset, next->ruleset) < 0)
+	if (d->enforced.ruleset && (merlon_carry_places(d->enforced.ruleset, next->ruleset) < 0 ||
+				    merlon_carry_sources(d->enforced.ruleset, next->ruleset, next->sources) < 0 ||
+				    merlon_carry_left_out(d->enforced.ruleset, next->ruleset) < 0))
 		return MERLON_EXIT_FAILED;
 	json_decref(*report);
 	*report = merlon_report(next->ruleset);
+	if (merlon_ruleset_totals(next->ruleset).left_out)
+		json_object_set_new(*report, "left_out", merlon_report_left_out(next->ruleset));
 	r = merlon_policy_settle(d, next, *report, diag);
 	if (r)
 		return r;
@@ -144,6 +148,86 @@ static void put_back(struct merlon_daemon *d, struct merlon_snapshot *before, st
 		d->space.snapshot = known;
 }
 
+static bool is_refused(void *context, const struct merlon_rule *rule)
+{
+	(void)context;
+	return rule->status == MERLON_REFUSED;
+}
+
+/* What the scratch namespace holds before the command: rules that are refused there are those that were left out. */
+static int read_before(struct merlon_daemon *d, int netns, struct merlon_ruleset **ret, struct merlon_diag *diag)
+{
+	struct merlon_snapshot now = { 0 };
+	struct mnl_socket *netlink = merlon_space_socket(netns);
+	int r = netlink ? merlon_snapshot_take(d->space.netlink, &now) : -errno;
+	size_t i;
+
+	if (!r)
+		r = merlon_snapshot_restore(netlink, &now, NULL);
+	if (r < 0)
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot copy the policy namespace: %s", strerror(-r));
+	if (!r)
+		r = merlon_read_netlink(netlink, ret, diag);
+	for (i = 0; !r && i < (*ret)->n_chains && d->enforced.partial && !d->space.differs; i++)
+		r = merlon_chain_leave_out(&(*ret)->chain[i], is_refused, NULL);
+	if (netlink)
+		mnl_socket_close(netlink);
+	merlon_snapshot_clear(&now);
+	return r;
+}
+
+/* Whether what the namespace holds after the command could be put in force, short of doing it. */
+static int judge(struct merlon_daemon *d, int netns, const struct merlon_ruleset *before, json_t **report, struct merlon_diag *diag)
+{
+	struct merlon_enforced next = { .audit = d->enforced.audit, .partial = d->enforced.partial, .edited = true,
+					.loaded_ns = merlon_now_ns() };
+	struct merlon_compile_options options;
+	int r = merlon_read_namespace(netns, &next.ruleset, NULL, diag);
+
+	if (!r)
+		r = merlon_carry_left_out(before, next.ruleset);
+	if (!r) {
+		merlon_nft_texts(netns, next.ruleset);
+		json_decref(*report);
+		*report = merlon_report(next.ruleset);
+		r = merlon_policy_settle(d, &next, *report, diag);
+	}
+	if (!r)
+		r = merlon_enforce_options(d, &next, &options, diag);
+	if (!r) {
+		merlon_dataplane_prepare(d->dp, &options);
+		r = merlon_compile(next.ruleset, &options, &next.policy, diag);
+		r = r == -EINVAL ? MERLON_EXIT_REFUSED : r;
+	}
+	merlon_enforced_clear(&next);
+	return r < 0 ? MERLON_EXIT_FAILED : r;
+}
+
+/*
+ * A check of nft changes nothing, and so says nothing of what merlon would make of the result: it is made in a copy of the
+ * namespace. Handles are others there, so that a command which names one cannot be tried.
+ */
+static int rehearse(struct merlon_daemon *d, const struct merlon_nft_command *command, json_t **report, struct merlon_diag *diag)
+{
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *before = NULL;
+	struct merlon_nft_command done = *command;
+	_cleanup_free_ char *output = NULL;
+	_cleanup_close_ int netns = -1;
+	int r = merlon_policyns_new(&netns, diag);
+
+	done.check = false;
+	if (!r)
+		r = read_before(d, netns, &before, diag);
+	if (r < 0)
+		return MERLON_EXIT_FAILED;
+	if (merlon_nft_run(netns, &done, &output) == 0)
+		return judge(d, netns, before, report, diag);
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+			"only nft's own check was made: a command that names handles cannot be tried in a copy");
+	merlon_diag_cure(diag, "without --check it is refused, and nothing changed, if merlon cannot enforce the result");
+	return MERLON_EXIT_DONE;
+}
+
 static int change(struct merlon_daemon *d, const struct merlon_nft_command *command, json_t **report, char **ret_output,
 		  struct merlon_diag *diag)
 {
@@ -160,6 +244,8 @@ static int change(struct merlon_daemon *d, const struct merlon_nft_command *comm
 	if (r < 0)
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "libnftables could not be run on the policy namespace: %s",
 				strerror(-r));
+	if (command->check && !r)
+		status = rehearse(d, command, report, diag);
 	if (merlon_space_changed(d)) {
 		status = take_over(d, report, diag);
 		if (status != MERLON_EXIT_DONE)

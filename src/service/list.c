@@ -7,6 +7,7 @@
 
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
 /* Counters of the ruleset have the values that the input gave them: shown are those and what was counted since. */
 static void add_counts(struct merlon_daemon *d, const struct merlon_counter *counted, int sign)
@@ -38,7 +39,9 @@ static json_t *text_of(const char *text)
 	return json_string(copy);
 }
 
-static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule)
+/* `left_out`: the policy does without it. */
+static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule,
+			 bool left_out)
 {
 	static const char *const status[] = { "exact", "kept", "refused" };
 	_cleanup_free_ char *text = NULL;
@@ -58,20 +61,24 @@ static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merl
 			counted.packets = rule->statement[i].counter.packets;
 			counted.bytes = rule->statement[i].counter.bytes;
 		}
-	return json_pack("{s:o, s:I, s:s, s:s?, s:i, s:o*, s:o*}", "rule", text_of(text), "handle", (json_int_t)rule->handle,
-			 "status", status[rule->status], "file", rule->place.file, "line", (int)rule->place.line,
+	return json_pack("{s:o, s:I, s:s, s:s?, s:i, s:o*, s:o*, s:s*}", "rule", text_of(text), "handle", (json_int_t)rule->handle,
+			 "status", left_out ? "left out" : status[rule->status], "file", rule->place.file, "line", (int)rule->place.line,
 			 "packets", counts ? json_integer(counted.packets) : NULL,
-			 "bytes", counts ? json_integer(counted.bytes) : NULL);
+			 "bytes", counts ? json_integer(counted.bytes) : NULL, "reason", rule->reason);
 }
 
 static json_t *list_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain)
 {
 	static const char *const hook[] = { "input", "forward", "output" };
 	json_t *rules = json_array(), *json;
-	size_t i;
+	size_t i, left = 0;
 
-	for (i = 0; i < chain->n; i++)
-		json_array_append_new(rules, list_rule(ruleset, chain, &chain->rule[i]));
+	for (i = 0; i <= chain->n; i++) {
+		for (; left < chain->n_left_out && chain->left_out[left].at == i; left++)
+			json_array_append_new(rules, list_rule(ruleset, chain, &chain->left_out[left].rule, true));
+		if (i < chain->n)
+			json_array_append_new(rules, list_rule(ruleset, chain, &chain->rule[i], false));
+	}
 	json = json_pack("{s:s, s:I, s:b, s:o}", "chain", chain->name, "handle", (json_int_t)chain->handle, "kept", chain->kept,
 			 "rules", rules);
 	if (chain->base && !chain->kept) {
@@ -82,7 +89,20 @@ static json_t *list_chain(const struct merlon_ruleset *ruleset, const struct mer
 	return json;
 }
 
-static json_t *list_table(const struct merlon_ruleset *ruleset, uint32_t t)
+/* What has expired is gone from the data plane, though nothing told the ruleset. */
+static json_t *list_set(const struct merlon_set *set, uint64_t age_ms)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	merlon_set_print(set, age_ms, out);
+	return fclose(out) ? NULL : text_of(text);
+}
+
+static json_t *list_table(const struct merlon_ruleset *ruleset, uint32_t t, uint64_t age_ms)
 {
 	const struct merlon_table *table = &ruleset->table[t];
 	const char *family = table->family == NFPROTO_INET ? "inet" : table->family == NFPROTO_IPV4 ? "ip" :
@@ -93,20 +113,20 @@ static json_t *list_table(const struct merlon_ruleset *ruleset, uint32_t t)
 
 	for (i = 0; i < ruleset->n_sets; i++)
 		if (ruleset->set[i].table == t && ruleset->set[i].declaration)
-			json_array_append_new(sets, text_of(ruleset->set[i].declaration));
+			json_array_append_new(sets, list_set(&ruleset->set[i], age_ms));
 	for (i = 0; i < ruleset->n_chains; i++)
 		if (ruleset->chain[i].table == t)
 			json_array_append_new(chains, list_chain(ruleset, &ruleset->chain[i]));
 	return json_pack("{s:s, s:s, s:o, s:o}", "family", family, "table", table->name, "sets", sets, "chains", chains);
 }
 
-static json_t *list_tables(const struct merlon_ruleset *ruleset)
+static json_t *list_tables(const struct merlon_ruleset *ruleset, uint64_t age_ms)
 {
 	json_t *tables = json_array();
 	uint32_t t;
 
 	for (t = 0; ruleset && t < ruleset->n_tables; t++)
-		json_array_append_new(tables, list_table(ruleset, t));
+		json_array_append_new(tables, list_table(ruleset, t, age_ms));
 	return tables;
 }
 
@@ -121,7 +141,7 @@ json_t *merlon_policy_list(struct merlon_daemon *d)
 		counted = merlon_counts(d);
 	if (counted)
 		add_counts(d, counted, 1);
-	json_object_set_new(list, "tables", list_tables(d->enforced.ruleset));
+	json_object_set_new(list, "tables", list_tables(d->enforced.ruleset, (merlon_now_ns() - d->enforced.loaded_ns) / 1000000));
 	if (counted)
 		add_counts(d, counted, -1);
 	return list;

@@ -70,6 +70,10 @@ int merlon_policy_rename_file(struct merlon_ruleset *ruleset, size_t index, cons
 		for (j = 0; j < ruleset->chain[i].n; j++)
 			if (ruleset->chain[i].rule[j].place.file == old)
 				ruleset->chain[i].rule[j].place.file = new;
+	for (i = 0; i < ruleset->n_chains; i++)
+		for (j = 0; j < ruleset->chain[i].n_left_out; j++)
+			if (ruleset->chain[i].left_out[j].rule.place.file == old)
+				ruleset->chain[i].left_out[j].rule.place.file = new;
 	ruleset->file[index] = new;
 	free(old);
 	return 0;
@@ -125,12 +129,16 @@ static int settle_host(const struct merlon_daemon *d, const struct merlon_enforc
 int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
 			 struct merlon_diag *diag)
 {
-	if (json_array_size(json_object_get(report, "refused"))) {
-		json_t *left_out = next->partial ? json_array() : NULL;
+	json_t *refused = json_object_get(report, "refused");
 
-		if (!next->partial)
+	if (json_array_size(refused)) {
+		json_t *left_out;
+
+		/* what an edit adds was not there to be left out when the user said so */
+		if (!next->partial || next->edited)
 			return MERLON_EXIT_REFUSED;
-		if (merlon_ruleset_leave_out(next->ruleset, left_out, diag) != 0) {
+		left_out = json_array();
+		if (merlon_ruleset_leave_out(next->ruleset, refused, left_out) != 0) {
 			json_decref(left_out);
 			return MERLON_EXIT_REFUSED;
 		}
@@ -139,9 +147,8 @@ int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enfo
 	}
 	if (!merlon_ruleset_translates(next->ruleset) || next->audit)
 		return settle_host(d, next, report, diag);
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the ruleset rewrites addresses (NAT): merlon would judge "
-			"packets before DNAT and after SNAT, and could pass what nf_tables drops");
-	merlon_diag_cure(diag, "merlon is not for hosts with NAT yet; --audit judges without dropping");
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s", merlon_unfit_translates.text);
+	merlon_diag_cure(diag, "%s", merlon_unfit_translates.cure);
 	return MERLON_EXIT_REFUSED;
 }
 
@@ -150,9 +157,8 @@ static int is_something(const struct merlon_enforced *next, struct merlon_diag *
 {
 	if (merlon_ruleset_filters(next->ruleset))
 		return 0;
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-			"nothing to enforce: there is no filter chain at input, forward or output");
-	merlon_diag_cure(diag, "everything would pass; `merlon flush` is the way to that");
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s", merlon_unfit_empty.text);
+	merlon_diag_cure(diag, "%s", merlon_unfit_empty.cure);
 	return MERLON_EXIT_FAILED;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -97,6 +98,52 @@ static void place_rules(struct merlon_ruleset *ruleset, struct merlon_chain *cha
 	}
 }
 
+/* Which rules of a chain were left out, while they are gone through. */
+struct left_out {
+	const json_t *list;
+	size_t at, next;
+};
+
+static bool was_left_out(void *context, const struct merlon_rule *rule)
+{
+	struct left_out *l = context;
+	const json_t *item = json_array_get(l->list, l->next);
+	bool is = item && (size_t)json_integer_value(json_object_get(item, "at")) == l->at++;
+
+	l->next += is;
+	return is && rule->status == MERLON_REFUSED;
+}
+
+/* Now as then; what is understood by now is enforced. */
+static int leave_out(struct merlon_ruleset *ruleset, struct merlon_chain *chain, const json_t *list)
+{
+	struct left_out l = { .list = list };
+	const json_t *item;
+	size_t i, j = 0;
+	int r = merlon_chain_leave_out(chain, was_left_out, &l);
+
+	for (i = 0; i < chain->n_left_out && !r; i++) {
+		struct merlon_rule *rule = &chain->left_out[i].rule;
+		const char *file, *text;
+
+		while ((item = json_array_get(list, j++)) &&
+		       (size_t)json_integer_value(json_object_get(item, "at")) < chain->left_out[i].at + i)
+			;
+		file = json_string_value(json_object_get(item, "file"));
+		text = json_string_value(json_object_get(item, "rule"));
+		if (text) {
+			free(rule->text);
+			rule->text = strdup(text);
+		}
+		if (file) {
+			rule->place.file = merlon_build_file(ruleset, file);
+			rule->place.line = json_integer_value(json_object_get(item, "line"));
+		}
+		r = (text && !rule->text) || (file && !rule->place.file) ? -ENOMEM : 0;
+	}
+	return r;
+}
+
 /* Loads what the policy namespace held when it was saved. */
 static int load_snapshot(int netns, const char *path)
 {
@@ -131,10 +178,12 @@ static int read_snapshot(const char *path, const json_t *places, struct merlon_s
 	if (r < 0)
 		return r;
 	json_array_foreach(places, i, p)
-		if ((chain = find_chain(*ret, p)))
+		if (!r && (chain = find_chain(*ret, p))) {
 			place_rules(*ret, chain, json_object_get(p, "rules"));
+			r = leave_out(*ret, chain, json_object_get(p, "left_out"));
+		}
 	merlon_nft_texts(netns, *ret);
-	return 0;
+	return r;
 }
 
 static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlon_snapshot *ret_snapshot,
@@ -150,10 +199,10 @@ static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlo
 	r = saved->edited ? read_snapshot(path, places, ret_snapshot, &saved->ruleset, diag) :
 			    read_sources(saved, ret_snapshot, &saved->ruleset, diag);
 	json_decref(places);
-	if (!r && saved->partial) {
+	if (!r && saved->partial && !saved->edited) {
 		json_t *left_out = json_array();
 
-		merlon_ruleset_leave_out(saved->ruleset, left_out, diag);
+		merlon_ruleset_leave_out(saved->ruleset, NULL, left_out);
 		json_decref(left_out);
 	}
 	return r;

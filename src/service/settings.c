@@ -67,15 +67,21 @@ static int set_policy_netns(void *context, const char *value, struct merlon_plac
 	return -EINVAL;
 }
 
-static int read_count(const char *value, uint32_t *ret, struct merlon_place place, struct merlon_diag *diag)
+struct count {
+	const char *key, *value;
+	struct merlon_place place;
+};
+
+static int read_count(const struct count *c, uint32_t *ret, struct merlon_diag *diag)
 {
+	const char *value = c->value;
 	char *end;
 	unsigned long n;
 
 	errno = 0;
 	n = strtoul(value, &end, 10);
 	if (errno || end == value || *end || *value == '-' || n < 64 || n > MOST_SESSIONS) {
-		merlon_diag_add(diag, MERLON_ERROR, place, "\"%s\" is no number from 64 to %u", value, MOST_SESSIONS);
+		merlon_diag_add(diag, MERLON_ERROR, c->place, "%s=\"%s\" is no number from 64 to %u", c->key, value, MOST_SESSIONS);
 		return -EINVAL;
 	}
 	*ret = n;
@@ -84,12 +90,12 @@ static int read_count(const char *value, uint32_t *ret, struct merlon_place plac
 
 static int set_max(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag)
 {
-	return read_count(value, &((struct merlon_settings *)context)->max_sessions, place, diag);
+	return read_count(&(struct count){ "Max", value, place }, &((struct merlon_settings *)context)->max_sessions, diag);
 }
 
 static int set_max_embryonic(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag)
 {
-	return read_count(value, &((struct merlon_settings *)context)->max_embryonic, place, diag);
+	return read_count(&(struct count){ "MaxEmbryonic", value, place }, &((struct merlon_settings *)context)->max_embryonic, diag);
 }
 
 static int set_tracker(void *context, const char *key, const char *value, struct merlon_place place, struct merlon_diag *diag)

@@ -121,6 +121,21 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	return -EBUSY;
 }
 
+/* By where they stand in the chain as nf_tables has it. */
+static json_t *chain_left_out(const struct merlon_chain *chain)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; i < chain->n_left_out; i++) {
+		const struct merlon_rule *rule = &chain->left_out[i].rule;
+
+		json_array_append_new(list, json_pack("{s:I, s:s*, s:s*, s:i}", "at", (json_int_t)(chain->left_out[i].at + i),
+						      "rule", rule->text, "file", rule->place.file, "line", (int)rule->place.line));
+	}
+	return list;
+}
+
 /* The lines that the rules of a chain come from, by the handles they get when the snapshot is put back. */
 static json_t *chain_places(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const uint64_t *handle)
 {
@@ -132,7 +147,8 @@ static json_t *chain_places(const struct merlon_ruleset *ruleset, const struct m
 		if (chain->rule[j].place.file)
 			json_array_append_new(rules, json_pack("[I, s, i]", (json_int_t)handle[j], chain->rule[j].place.file,
 							       (int)chain->rule[j].place.line));
-	return json_pack("{s:i, s:s, s:s, s:o}", "family", t->family, "table", t->name, "chain", chain->name, "rules", rules);
+	return json_pack("{s:i, s:s, s:s, s:o, s:o}", "family", t->family, "table", t->name, "chain", chain->name, "rules", rules,
+			 "left_out", chain_left_out(chain));
 }
 
 static json_t *places(const struct merlon_ruleset *ruleset, const struct merlon_snapshot *snapshot)
@@ -145,7 +161,7 @@ static json_t *places(const struct merlon_ruleset *ruleset, const struct merlon_
 		_cleanup_free_ uint64_t *handle = calloc(chain->n + 1, sizeof(*handle));
 
 		/* places are a help and no part of the policy: where they cannot be told, there are none */
-		if (!handle || !chain->n || merlon_snapshot_becomes(snapshot, ruleset, chain, &at, handle) < 0)
+		if (!handle || (!chain->n && !chain->n_left_out) || merlon_snapshot_becomes(snapshot, ruleset, chain, &at, handle) < 0)
 			continue;
 		json_array_append_new(list, chain_places(ruleset, chain, handle));
 	}

@@ -149,11 +149,10 @@ static bool is_foreign_group(const struct merlon_intent *intent)
 enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 {
 	switch (intent->l4proto) {
-	case IPPROTO_GRE:
 	case IPPROTO_SCTP:
-	case IPPROTO_UDPLITE:
-	case 33:	/* DCCP */
-		return MERLON_LIMIT_PROTOCOL_STATE;
+		return MERLON_LIMIT_SCTP_CHECKSUM;
+	case 33:
+		return MERLON_LIMIT_DCCP;
 	default:
 		break;
 	}

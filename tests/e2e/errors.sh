@@ -33,6 +33,10 @@ ok "unknown command" fails 2 'no command "frobnicate"' "$merlon" frobnicate good
 ok "no command" fails 2 'usage: merlon' "$merlon"
 ok "unknown option" fails 2 'option' "$merlon" check --frobnicate good.nft
 ok "an option of another command" fails 2 'no such option' "$merlon" status --family ip
+ok "an option of another command is named, not its value" fails 2 'such option as --socket$' "$merlon" verify --socket /x good.nft
+ok "a number that is too large" fails 2 'too large' "$merlon" verify --packets 99999999999999999999 good.nft
+ok "why: a port that is too large" fails 2 'the port of the destination is a number from 0 to 65535, not "99999"' "$merlon" why tcp 10.1.2.3:1 10.1.2.9:99999
+ok "the standard input twice" fails 2 'standard input, "-", once' "$merlon" check - -
 ok "no file" fails 2 'needs a file' "$merlon" check
 ok "files where none belong" fails 2 'takes no files' "$merlon" status good.nft
 ok "no such family" fails 2 'ip or ip6' "$merlon" check --family arp good.nft
@@ -45,6 +49,19 @@ ok "check: a family that cannot be told is asked for" fails 1 '--family' "$merlo
 ok "check: a refused rule, its place and reason" sh -c "'$merlon' check refused.v4 | grep -A1 'refused.v4:4: refused: .*recent' | grep -q recent"
 ok "check: exit status 3 then" fails 3 '' "$merlon" check refused.v4
 ok "check --json names it" sh -c "'$merlon' check --json refused.v4 | jq -e '.refused[0].line == 4 and (.refused[0].reason | length) > 0 and .exact == 1'"
+says() { # pattern, arguments of check: exit status 0
+	local out
+	out=$("$merlon" check "${@:2}") || return 1
+	echo "$out"
+	grep -qE "$1" <<<"$out"
+}
+printf 'table netdev n { }\ntable bridge b {\n\tchain c {\n\t\ttype filter hook forward priority 0;\n\t}\n}\n' >bridge.nft
+ok "check: apply refuses NAT" says 'apply refuses this ruleset: .*NAT' nat.nft
+ok "check: apply refuses an empty file" says 'apply refuses this ruleset: nothing to enforce' empty.nft
+ok "check: apply refuses tables of other families" says 'apply refuses this ruleset: nothing to enforce' bridge.nft
+ok "check --json says so" sh -c "'$merlon' check --json empty.nft | jq -e '.apply_refuses | test(\"nothing\")' && '$merlon' check --json good.nft | jq -e '.apply_refuses == null'"
+printf 'table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 log group 3\n\t}\n}\n' >group.nft
+ok "check: who does not hear of logs to a group" says 'log-group .*ulogd' group.nft
 ok "import: exit status 3, the rule is a comment" sh -c "'$merlon' import refused.v4 -o out.nft 2>/dev/null; [ \$? = 3 ] && grep -q '^[[:space:]]*#.*recent' out.nft"
 ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
 
@@ -62,9 +79,17 @@ ok "merlond: unknown option" daemon_fails 2 'frobnicate' "$merlond" --frobnicate
 ok "merlond: bad interface pattern" daemon_fails 2 'no list of interface patterns' "$merlond" --interfaces 'eth0,,'
 printf '[Sessions]\nMax=lots\n' >bad.conf
 printf '[Sessions]\nMaximum=1000\n[Network]\nInterfaces=up*\n' >odd.conf
-ok "merlond: bad value, with file and line" daemon_fails 2 'bad\.conf:2: error' "$merlond" --config bad.conf
+ok "merlond: bad value, with file and line" daemon_fails 2 'bad\.conf:2: error: Max="lots" is no number' "$merlond" --config bad.conf
 ok "merlond: no such configuration" daemon_fails 1 'none\.conf' "$merlond" --config none.conf
 ok "merlond: socket name too long" fails 1 'too long' in_host timeout 10 "$merlond" --foreground --socket "/tmp/$(printf '%0120d' 0)" --pin-dir "$dir/bpf/merlon"
+
+not_root() { fails 1 "$1" in_host timeout 10 setpriv --reuid=65534 --regid=65534 --clear-groups "${@:2}"; }
+ok "merlond: not root, no directory" not_root 'run as root' "$merlond" --socket "$dir/none/socket"
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$dir/stale"
+ok "merlond: not root, another's socket" not_root 'cannot listen on .*stale: Permission denied' "$merlond" --socket "$dir/stale"
+ok "merlond: not root, says so" not_root 'run as root' "$merlond" --socket "$dir/stale"
+mkdir "$dir/open" && chmod 777 "$dir/open"
+ok "merlond: not root, pins" not_root 'run as root' "$merlond" --socket "$dir/open/socket" --state-dir "$dir/open/state" --pin-dir "$dir/bpf/merlon"
 
 # A daemon with a policy.
 : >log
@@ -80,11 +105,15 @@ kept() { # status, pattern, arguments of apply...
 ok "apply: syntax error, generation stays" kept 1 'syntax\.nft:4' syntax.nft
 ok "apply: iptables syntax error" kept 1 'syntax\.v4:4' syntax.v4
 ok "apply: no such file" kept 1 'No such file' missing.nft
+ok "apply: no such file, as check says it" kept 1 '^missing\.nft: error: cannot read: No such file' missing.nft
+ok "apply --json: no such file" sh -c "'$merlon' apply --json missing.nft 2>/dev/null | jq -e '.messages[0].file == \"missing.nft\" and .refused == []'"
 ok "apply: a directory" kept 1 'directory' directory
 ok "apply: one bad file of two" kept 1 'syntax\.v4:4' good.nft syntax.v4
 ok "apply: refused rule" kept 3 'refused\.v4:4: refused' refused.v4
 ok "apply: it says that nothing changed" kept 3 'generation 1 stays in force' refused.v4
 ok "apply --allow-partial: not where more could pass" kept 3 'more traffic could pass' --allow-partial refused.v4
+once() { [ "$("$merlon" apply --allow-partial refused.v4 2>&1 | grep -c recent)" = 2 ]; }
+ok "apply --allow-partial: each refusal once, with its reason" once
 ok "apply: NAT in the ruleset" kept 3 'rewrites addresses' nat.nft
 ok "apply: nothing to enforce" kept 1 'nothing to enforce' empty.nft
 ok "check: names the limit that NAT is" sh -c "'$merlon' check --json nat.nft | jq -e '[.limits[].limit] | index(\"nat\")'"

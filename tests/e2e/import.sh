@@ -58,6 +58,27 @@ ok "the policy loads" loads v4.nft
 ok "the remainder is in its own language" sh -c 'grep -q MASQUERADE v4.nft.remainder.v4 && ! grep -q filter v4.nft.remainder.v4'
 ok "... and loads" in_client iptables-nft-restore --test v4.nft.remainder.v4
 ok "to standard output" sh -c "'$merlon' import mixed.v4 2>/dev/null | grep -q 'saddr 10.0.0.1'"
+cp mixed.v4 changing.v4
+ok "NAT to standard output is told to be missing" fails 0 'kept by netfilter is not in this text' "$merlon" import changing.v4
+ok "'-' is the standard output" sh -c "'$merlon' import -o - changing.v4 2>/dev/null | grep -q 'saddr 10.0.0.1' && [ ! -e - ]"
+"$merlon" import changing.v4 -o changing.nft 2>/dev/null
+sed -i '/MASQUERADE/d' changing.v4
+ok "a remainder of an earlier import is removed" fails 0 'changing.nft.remainder.v4: removed' "$merlon" import changing.v4 -o changing.nft
+ok "... and none is written of an empty table" [ ! -e changing.nft.remainder.v4 ]
+ok "... it is told when standard input has one" fails 0 'standard input' sh -c "'$merlon' import - -o stdin.nft <mixed.v4"
+cat >mac.v4 <<'END'
+*filter
+:FORWARD DROP [0:0]
+-A FORWARD -s 10.0.0.1/32 -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT
+-A FORWARD -s 10.0.0.2/32 -j ACCEPT
+COMMIT
+END
+ok "a sender's Ethernet address in FORWARD is refused, with its place" fails 3 'mac.v4:3: refused: .*--mac-source' "$merlon" import mac.v4 -o mac.nft
+ok "... and a comment in the text" grep -q '# refused (.*forwarded.*--mac-source' mac.nft
+ok "... by check, too, and counted" sh -c "'$merlon' check --json mac.v4 | jq -e '.rules == 2 and .exact == 1 and (.refused | length) == 1'"
+ok "... left out if one wants" "$merlon" import --allow-partial mac.v4 -o mac.nft
+ok "... and still a comment" grep -q '# left out (.*forwarded.*--mac-source' mac.nft
+ok "... the rest loads" loads mac.nft
 cat >maps.nft <<'END'
 table inet m {
 	set asked { type ipv4_addr . inet_service; flags interval,timeout; elements = { 10.0.0.0/8 . 22 timeout 1h }; }

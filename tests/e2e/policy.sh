@@ -106,6 +106,9 @@ same() { "$merlon" list | sed 's/ packets [0-9]* bytes [0-9]*//; s/# handle [0-9
 "$merlon" list | sed 's/ packets [0-9]* bytes [0-9]*//; s/# handle [0-9]*//' >before
 ok "nft's own errors" fails 1 'syntax error' "$merlon" nft add rule inet t in tcp dport
 ok "a check changes nothing" nft_merlon -c add rule inet t in tcp dport 7007 accept
+ok "... also one of a rule that merlon refuses, and says so" fails 3 quota "$merlon" nft -c add rule inet t in quota over 10 mbytes drop
+ok "... or that it could not tell" sh -c "'$merlon' nft -c delete rule inet t in handle $(handle_of 'dport 7006') 2>&1 | grep -q handles"
+ok "... nothing else changed" same
 ok "a rule that merlon refuses" fails 3 'quota' "$merlon" nft add rule inet t in quota over 10 mbytes drop
 ok "... names what stays in force" fails 3 "generation $generation stays in force" "$merlon" nft add rule inet t in quota over 10 mbytes drop
 ok "... is not in the namespace either" not lists quota
@@ -234,6 +237,24 @@ ok "... and end" gone
 send_from 10.77.0.6 1
 ok "... not those of others" count_is '@late' "$((before + 1))"
 
+ok "... nor are they listed any more" not sh -c "'$merlon' list | grep -F 10.77.0.7"
+ok "... the others with what is left of their time" sh -c "'$merlon' list | grep -E '10.77.0.6 timeout 3600s expires 35[0-9][0-9]s'"
+nft_merlon add element inet t late '{ 10.77.0.8 timeout 1s }'
+listed() { "$merlon" list | grep -qF 10.77.0.8; }
+ok "an element that is added with a time is listed" listed
+unlisted() { ! listed; }
+ok "... as long as it lives" eventually unlisted
+"$merlon" list | sed 's/ # .*//' >listed.nft
+ok "... what is listed loads again" nft -c -f listed.nft
+nft_merlon add element inet t late '{ 10.77.0.8 timeout 3s }'
+stop_daemon TERM
+start
+ok "a restarted daemon lists an element until its end" listed
+ok "... not longer" eventually unlisted
+stop_daemon KILL
+start
+ok "... nor does another one" unlisted
+
 ok "flush" "$merlon" flush
 ok "... everything passes" connects 7000
 ok "... status says so" status_is .mode idle
@@ -248,6 +269,67 @@ ok "... everything passes" eventually sh -c "nsenter --net=/run/netns/$client ti
 ok "audit stays audit" "$merlon" apply --audit policy.nft
 nft_merlon add element inet t banned '{ 10.77.0.2 }'
 ok "... after a change" status_is .mode audit
+
+# A daemon that was killed in a mount namespace of its own leaves a file on which, for others, nothing is mounted.
+stop_daemon KILL
+umount "$space"
+(exec unshare --mount --propagation private sh -c 'mount --bind /proc/self/ns/net "$1" && : >"$2" && exec sleep 60' sh "$space" "$dir/mounted") &
+elsewhere=$!
+eventually [ -e "$dir/mounted" ]
+chmod 000 "$space"
+ok "what is left of another mount namespace is no namespace here" not nsenter --net="$space" true
+start
+ok "... a start takes it away" nsenter --net="$space" true
+names_are_sound() { ip netns list 2>&1 | { ! grep -i invalid; }; }
+ok "... ip netns has nothing to say" names_are_sound
+kill "$elsewhere"
+cat >partial.v4 <<'END'
+*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -p udp -m udp --dport 7010 -j ACCEPT
+-A INPUT -p tcp -m hashlimit --hashlimit-upto 5/sec --hashlimit-mode srcip --hashlimit-name h -j ACCEPT
+-A INPUT -p udp -m udp --dport 7011 -j ACCEPT
+COMMIT
+END
+left_out_is() { # in status, in the text of list
+	[ "$("$merlon" status --json | jq -r '.left_out | map("\(.line) \(.rule)") | join(" ")')" = "4 $(sed -n 4p partial.v4)" ] &&
+		"$merlon" status | grep -q 'partial.v4:4: left out: .*hashlimit' &&
+		"$merlon" list | grep -A1 'dport 7010' | grep -qE '# left out .*hashlimit-name h -j ACCEPT # handle [0-9]+, .*partial.v4:4$'
+}
+ok "a policy without the rules that are refused" "$merlon" apply --family ip --allow-partial partial.v4
+ok "... status and list name them" left_out_is
+ok "a change says that they stay left out" fails 0 'without the 1 rule left out' "$merlon" nft add rule ip filter INPUT udp dport 7012 accept
+ok "... and they do" left_out_is
+ok "... a refused rule that a change adds is refused" fails 3 skuid "$merlon" nft add rule ip filter INPUT meta skuid 5 accept
+ok "... also by a check" fails 3 skuid "$merlon" nft -c add rule ip filter INPUT meta skuid 5 accept
+ok "... which passes what is not" "$merlon" nft -c add rule ip filter INPUT udp dport 7013 accept
+ok "... nothing else changed" left_out_is
+ok "... what others add is not in force" sh -c "nsenter --net='$space' nft add rule ip filter INPUT meta skuid 6 accept"
+ok "... status says that the namespace differs" eventually status_is .netns_differs true
+in_space nft delete rule ip filter INPUT handle "$(in_space nft -a list chain ip filter INPUT | sed -n 's/.*skuid.*handle //p')"
+ok "... until that is gone" eventually status_is .netns_differs false
+ok "... what is left out is known" left_out_is
+stop_daemon TERM
+start
+ok "... also after a restart" left_out_is
+ok "... and a change after it" "$merlon" nft add rule ip filter INPUT udp dport 7014 accept
+ok "... it stays left out" left_out_is
+ok "the sources of an edited policy" status_is '.sources | length' 1
+cat >other.nft <<'END'
+flush ruleset
+table ip filter {
+	chain INPUT {
+		type filter hook input priority filter; policy accept;
+		udp dport 9 drop
+		udp dport 10 drop
+		udp dport 11 drop
+	}
+}
+END
+ok "another ruleset by nft" "$merlon" nft -f other.nft
+ok "... is not called an edited one" status_is '.sources | length' 0
+ok "... its rules have no lines of the one before" sh -c "! '$merlon' list | grep partial.v4"
+ok "... nothing is left out" status_is '.left_out | length' 0
 
 ok "stop" "$merlon" stop
 wait "$daemon"

@@ -175,6 +175,12 @@ ok "the packets are in a pcap file" sh -c "[ \"\$(od -An -tx4 -N4 merlon-verify-
 ok "nf_tables' steps are told, with the rule" grep -q '"nf_tables_trace": \[' first
 ok "one packet is enough to show it" sh -c '[ "$(grep -c "\"way\":" first)" = 1 ]'
 
+# The command's own words.
+# shellcheck disable=SC2016
+ok "a pipe, which can be read once" exits 0 '^-: .* 0 differences' sh -c 'cat base.nft | "$1" verify --packets 300 -' sh "$merlon"
+# shellcheck disable=SC2016
+ok "iptables rules from a pipe" exits 0 '^-: .* 0 differences' sh -c 'cat replaced.v4 | "$1" verify --packets 300 -' sh "$merlon"
+
 # Bad input.
 printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 acept\n\t}\n}\n' >syntax.nft
 printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j DROP\nCOMMIT\n' >refused.v4
@@ -182,6 +188,28 @@ printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rc
 ok "a syntax error" exits 1 'syntax\.nft:4' "$merlon" verify syntax.nft
 ok "a refused rule" exits 3 'recent' "$merlon" verify refused.v4
 ok "without it, where that lets nothing more pass" exits 0 ' 0 differences' "$merlon" verify --packets 2000 --allow-partial partial.v4
+ok "which rules were left out" exits 0 'partial.v4:3: left out: .*recent' "$merlon" verify --packets 300 --allow-partial partial.v4
+left_out() {
+	"$merlon" verify --json --packets 300 --allow-partial partial.v4 |
+		jq -e '.files[0].left_out | length == 1 and .[0].line == 3 and .[0].reason != null'
+}
+ok "which rules were left out, as JSON" left_out
+ok "all files of a ruleset are named" exits 0 'web-db.v4 .*web-db.v6: 3' "$merlon" verify --packets 300 "$top/docs/examples/web-db.v4" "$top/docs/examples/web-db.v6"
+explained() {
+	"$merlon" verify --json --packets 3000 base.nft | jq -e '.limits | length > 3 and all(.[]; .text | length > 20)' &&
+		"$merlon" verify --packets 3000 base.nft | grep -A1 '  stack-checks: ' | grep -q 'discards or rewrites'
+}
+ok "each limit is explained" explained
+# Each limit that verify or check can name is in the manual page.
+named() {
+	local name missing=''
+	for name in $("$merlon" verify --json --packets 3000 base.nft | jq -r '.limits | keys[]') \
+		$(sed -n 's/^\t{ "\([a-z0-9-]*\)", ".*/\1/p' "$top/src/model/limits.c"); do
+		grep -qx "\.It Cm $name" "$top/man/merlon.8" || missing+=" $name"
+	done
+	[ -z "$missing" ] || { echo "not in merlon(8):$missing"; return 1; }
+}
+ok "each limit is in the manual page" named
 ok "no file" exits 2 'needs a file' "$merlon" verify
 ok "a number of packets that is none" exits 2 'packets' "$merlon" verify --packets many base.nft
 chmod 755 "$dir"

@@ -3,7 +3,7 @@
 """The main job on real input: one ruleset, two copies of a small network (client, host, server), the host of one
 filtered by the kernel's nf_tables, that of the other by merlon; the same connections in both.
 
-Exit status: 0 every verdict is the same; 1 one differs, or something failed.
+Exit status: 0 every verdict is the same; 1 one differs, or something failed; 3 merlon refuses the ruleset.
 """
 import argparse
 import json
@@ -27,7 +27,12 @@ PATIENCE = 1.4
 
 
 class Failure(Exception):
-    pass
+    status = 1
+
+
+class Refused(Failure):
+    """Not a failure of the demo: merlon says why it does not enforce this ruleset."""
+    status = 3
 
 
 def run(*argv, check=True, **kw):
@@ -237,6 +242,14 @@ class Merlon:
         return run('nsenter', f"--net=/run/netns/{self.world.ns['host']}", f'{self.build}/src/merlon', argv[0],
                    *(['--socket', self.socket] if argv[0] not in ('check', 'import') else []), *argv[1:], check=check)
 
+    def take(self, *argv):
+        """A command that reads the ruleset."""
+        r = self.cli(*argv, check=False)
+        if r.returncode:
+            kind = Refused if r.returncode == 3 else Failure
+            raise kind(f'merlon {argv[0]}: exit {r.returncode}\n{r.stdout}{r.stderr}')
+        return r
+
     def places(self):
         """Which rule decided, by flow: from the sessions for what passed, from the events for what did not."""
         found = {}
@@ -365,9 +378,9 @@ def main():
             merlon = Merlon(args.build, worlds[1], work)
             merlon.start()
             print('$ merlon import ' + ' '.join(args.ruleset))
-            print(merlon.cli('import', '-o', f'{work}/imported.nft', *files).stderr, end='')
+            print(merlon.take('import', '-o', f'{work}/imported.nft', *files).stderr, end='')
             print('$ merlon apply ' + ' '.join(args.ruleset))
-            print(merlon.cli('apply', *files).stdout, end='')
+            print(merlon.take('apply', *files).stdout, end='')
             results = traffic(worlds, plan)
             differ = table(plan, results, merlon.places())
             for command in 'status', 'sessions', 'stats':
@@ -378,7 +391,7 @@ def main():
             return 1 if differ else 0
         except Failure as e:
             print(f'tools/demo: {e}', file=sys.stderr)
-            return 1
+            return e.status
         finally:
             if merlon:
                 merlon.stop()

@@ -35,7 +35,7 @@ static const char head[] =
 	" set classes { typeof ip dscp; flags timeout; elements = { cs1 timeout 1h }; }\n"
 	" set kinds { type pkt_type; flags timeout; elements = { broadcast timeout 1h }; }\n"
 	" set dyn { type ipv4_addr; flags dynamic,timeout; timeout 1h; }\n"
-	" chain c {\n  type filter hook forward priority 0; policy drop;\n";
+	" chain c {\n  type filter hook input priority 0; policy drop;\n";
 
 static const struct {
 	const char *rule, *expected;

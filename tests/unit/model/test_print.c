@@ -315,6 +315,38 @@ static void ethernet_and_address_types(void **state)
 	expect_and_free(&f, "fib daddr type != local");
 }
 
+/* What a set looks like some time after it was loaded. */
+static void aged(const struct merlon_set *set, uint64_t age_ms, const char *expected)
+{
+	char *text;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	merlon_set_print(set, age_ms, out);
+	fclose(out);
+	assert_string_equal(text, expected);
+	free(text);
+}
+
+static void elements_that_expire(void **state)
+{
+	char text[] = "set s { elements = { 1 timeout 3s, 2 expires 8s, 3 }; }";
+	struct merlon_set_element element[] = {
+		{ 21, 33, 33, 33, 3000, 3000 }, { 35, 36, 47, 47, 9000, 8000 }, { 49, 50, 50, 50, 0, 0 },
+	};
+	struct merlon_set set = { .declaration = text, .element = element, .n = 3 };
+
+	(void)state;
+	aged(&set, 0, text);
+	aged(&set, 500, "set s { elements = { 1 timeout 3s expires 2s500ms, 2 expires 7s500ms, 3 }; }");
+	aged(&set, 3000, "set s { elements = { 2 expires 5s, 3 }; }");
+	aged(&set, 8000, "set s { elements = { 3 }; }");
+	set.n = 2;
+	aged(&set, 8000, "set s { }");
+	set.n = 0;
+	aged(&set, 8000, text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +355,7 @@ int main(void)
 		cmocka_unit_test(concatenations),
 		cmocka_unit_test(maps),
 		cmocka_unit_test(ethernet_and_address_types),
+		cmocka_unit_test(elements_that_expire),
 	};
 
 	return cmocka_run_group_tests_name("print", tests, NULL, NULL);

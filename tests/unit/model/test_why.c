@@ -90,7 +90,7 @@ static void mistakes_are_explained(void **state)
 		{ "tcp 192.0.2.1 192.0.2.2:2", "192.0.2.1:PORT" },
 		{ "tcp 2001:db8::1 [2001:db8::2]:2", "[2001:db8::1]:PORT" },
 		{ "tcp 192.0.2.1:1 192.0.2.2:65536", "0 to 65535" },
-		{ "tcp 192.0.2.1:1 192.0.2.2:ssh", "as a number" },
+		{ "tcp 192.0.2.1:1 192.0.2.2:ssh", "the port of the destination is a number" },
 		{ "tcp 192.0.2.1:1 [2001:db8::1]:2", "same family" },
 		{ "tcp host:1 192.0.2.2:2", "names are not looked up" },
 		{ "tcp [2001:db8::1:1 192.0.2.2:2", "ADDRESS:PORT" },
