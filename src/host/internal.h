@@ -90,4 +90,7 @@ int merlon_host_ipvs(struct merlon_host_view *view);
 /* chains.c and below: rules of netfilter that run in this namespace. */
 int merlon_host_netfilter(struct merlon_host_view *view);
 
+/* own.c: the kept chains of the policy itself. */
+int merlon_host_own(struct merlon_host_view *view);
+
 #endif

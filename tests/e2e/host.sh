@@ -216,6 +216,45 @@ unprivileged() {
 chmod 755 "$dir"
 ok "without privileges" unprivileged
 
+# What the file itself leaves to netfilter, and its filter rules ask for: the same, by file and line, on any host.
+cat marks.nft mark.nft >own-marks.nft
+cat notrack.nft state.nft >own-notrack.nft
+cat notrack.nft plain.nft >own-unasked.nft
+{ sed 's/type filter hook prerouting.*/type route hook output priority mangle;/' marks.nft; cat mark.nft; } >own-route.nft
+{ sed 's/^table inet t {/&\n\tflags dormant/' marks.nft; cat mark.nft; } >own-dormant.nft
+printf 'table inet t {\n\tchain sub {\n\t\tmeta mark set 7\n\t}\n\tchain c {\n\t\ttype filter hook prerouting priority mangle;\n\t\tudp dport 1 %s\n\t}\n}\n' \
+	'jump sub' >own-jump.nft
+sed 's/jump sub/accept/' own-jump.nft | cat - mark.nft >own-unreached.nft
+cat mark.nft >>own-jump.nft
+chain 'ip t' 'prerouting priority mangle' 'tcp dport 80 tproxy to :50080' | cat - plain.nft >own-tproxy.nft
+printf '*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp -j MARK --set-xmark 0x7/0xff\n-A PREROUTING %s\nCOMMIT\n*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s 10.0.0.1 -p udp -j CT --notrack\nCOMMIT\n' \
+	'-j CONNMARK --restore-mark' >kept.v4
+{ cat kept.v4; printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m mark --mark 7 -j DROP\nCOMMIT\n'; } >own-marks.v4
+{ cat kept.v4; printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n'; } >own-notrack.v4
+own() { # WHAT LINE FILE: check says that apply refuses it, and check --host does
+	local what=$1 line=$2 file=$3
+	"$merlon" check --json "$file" >report 2>errors || { cat errors; return 1; }
+	jq -e --arg file "$file" --argjson line "$line" 'any(.messages[]; .severity == "warning" and .file == $file and .line == $line) and
+		any(.messages[]; .text | test("apply refuses"))' report >/dev/null || { jq -c .messages report; return 1; }
+	finds "$what" refuse '^table .*chain' : "$file" || return
+	jq -e --arg what "$what" --arg file "$file" --argjson line "$line" \
+		'any(.host[]; .what == $what and .file == $file and .line == $line)' report || { jq -c .host report; return 1; }
+}
+silent() { # FILE
+	"$merlon" check --json "$1" >report && jq -e '.messages == []' report >/dev/null || { jq -c .messages report; return 1; }
+	clean : "$1"
+}
+ok "the file's own marks" own marks 4 own-marks.nft
+ok "... of a chain for routing" own marks 4 own-route.nft
+ok "... behind a jump" own marks 3 own-jump.nft
+ok "... that nothing jumps to" silent own-unreached.nft
+ok "... in a dormant table" silent own-dormant.nft
+ok "... of iptables" own marks 3 own-marks.v4
+ok "the file's own notrack" own notrack 4 own-notrack.nft
+ok "... of iptables" own notrack 8 own-notrack.v4
+ok "... where no rule asks for state" silent own-unasked.nft
+ok "the file's own tproxy" own tproxy 4 own-tproxy.nft
+
 # Ten thousand rules.
 many() {
 	{ echo 'table inet many { chain i { type filter hook input priority 0;'
@@ -247,6 +286,14 @@ in_host nft delete table inet t
 in_host ip rule add fwmark 1 lookup 100
 ok "a warning is a message of the report" sh -c "'$merlon' apply plain.nft 2>&1 >/dev/null | grep -q 'warning: ip rule .*fwmark'"
 in_host ip rule del fwmark 1 lookup 100
+
+for file in own-marks.nft own-route.nft own-notrack.nft own-marks.v4 own-notrack.v4; do
+	ok "$file: apply refuses the file's own kept rules" fails 3 "$file:[348]: error: table .*where the policy" "$merlon" apply "$file"
+done
+ok "... --audit warns" sh -c "'$merlon' apply --audit own-marks.nft 2>&1 >/dev/null | grep -q 'own-marks.nft:4: warning: .*marks'"
+ok "... and what no rule asks for is no reason" "$merlon" apply own-unasked.nft
+ok "an edit that asks for it" fails 3 'notrack' "$merlon" nft add rule inet p c ct state untracked drop
+ok "back to the plain policy" "$merlon" apply plain.nft
 
 # A daemon that comes back to a host that has changed.
 stop_daemon TERM
