@@ -193,6 +193,25 @@ ok "policy-based IPsec" finds ipsec refuse 'dir in' \
 ok "IPsec over an interface" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel if_id 7' plain.nft
 ok "a policy that blocks" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir out action block' plain.nft
 ok "IPsec that is still being negotiated" clean 'ip xfrm state allocspi src 10.0.0.1 dst 10.0.0.2 proto esp >/dev/null' plain.nft
+link='ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up; ip -6 addr add fd01::1/64 dev d0 nodad'
+encaps() { # family option, route
+	unshare --net bash -c "$link; ip $1 $2" 2>/dev/null
+}
+seg6='route add fd99::/64 encap seg6 mode encap segs fd77::2 dev d0'
+if encaps -6 "$seg6"; then
+	ok "a route that encapsulates: seg6" finds encap refuse '^ip -6 route fd99::/64, encap seg6$' "$link; ip -6 $seg6" plain.nft
+	ok "... in another table" finds encap refuse 'fd99::/64 table 77, encap seg6$' "$link; ip -6 $seg6 table 77" plain.nft
+	ok "... one of its next hops" finds encap refuse 'fd99::/64, encap seg6$' \
+		"$link; ip -6 route add fd99::/64 nexthop dev d0 via fd01::2 nexthop encap seg6 mode encap segs fd77::2 dev d0 via fd01::3" plain.nft
+	ok "... a next hop of its own" finds encap refuse 'encap seg6$' \
+		"$link; ip -6 nexthop add id 5 encap seg6 mode encap segs fd77::2 via fd01::2 dev d0" plain.nft
+fi
+seg6local='route add fd98::/64 encap seg6local action End dev d0'
+! encaps -6 "$seg6local" || ok "... seg6local" finds encap refuse 'fd98::/64, encap seg6local$' "$link; ip -6 $seg6local" plain.nft
+mpls='route add 10.9.0.0/24 encap mpls 100 dev d0'
+! encaps -4 "$mpls" || ok "... mpls" finds encap refuse '^ip route 10.9.0.0/24, encap mpls$' "$link; ip $mpls" plain.nft
+tunnel='route add 10.9.0.0/24 encap ip id 1 dst 10.1.1.1 dev d0'
+! encaps -4 "$tunnel" || ok "a route for the interface of a tunnel" clean "$link; ip $tunnel" plain.nft
 bridge='ip link add b0 type bridge; ip link add p0 type veth peer name q0; ip link set p0 master b0'
 two="$bridge; ip link set q0 master b0"
 on='sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=0'
