@@ -45,9 +45,16 @@ static void test_only_what_concerns(void **state)
 	const struct merlon_statement whole = { .kind = MERLON_S_MATCH,
 						.match = { .field = MERLON_F_TH2, .header_bytes = 4 } };
 	const struct merlon_statement reject = { .kind = MERLON_S_VERDICT, .verdict = { .verdict = MERLON_V_REJECT } };
+	const struct merlon_statement length = { .kind = MERLON_S_MATCH, .match = { .field = MERLON_F_LENGTH } };
+	const struct merlon_statement bytes = { .kind = MERLON_S_LIMIT, .limit = { .bytes = true } };
+	const struct merlon_statement packets = { .kind = MERLON_S_LIMIT };
 	struct one o;
 
 	(void)state;
+	assert_true(names(one(&o, MERLON_INPUT, length), "fragment-length"));
+	assert_true(names(one(&o, MERLON_INPUT, bytes), "fragment-length"));
+	assert_false(names(one(&o, MERLON_INPUT, packets), "fragment-length"));
+	assert_false(names(one(&o, MERLON_OUTPUT, port), "fragment-length"));
 	assert_true(names(one(&o, MERLON_INPUT, ct), "tcp-window"));
 	assert_false(names(one(&o, MERLON_INPUT, port), "tcp-window"));
 	assert_true(names(one(&o, MERLON_INPUT, port), "fragments"));
