@@ -292,6 +292,21 @@ static int add_rule_line(struct all_lines *all, const struct merlon_ipt_line *li
 	return r;
 }
 
+/* A section that comes again replaces what the first one had, as iptables-restore does without --noflush. */
+static void begin_section(struct all_lines *all, const char *section)
+{
+	size_t i, j;
+
+	for (i = 0; i < all->n; i++) {
+		struct chain_lines *lines = &all->chain[i];
+
+		for (j = 0; j < lines->n && !strcmp(lines->section, section); j++)
+			free(lines->line[j].text);
+		if (!strcmp(lines->section, section))
+			lines->n = 0;
+	}
+}
+
 static int collect(const struct merlon_text *text, struct all_lines *all)
 {
 	struct merlon_ipt_line line;
@@ -302,6 +317,8 @@ static int collect(const struct merlon_text *text, struct all_lines *all)
 		struct merlon_ipt_words words;
 		bool insert;
 
+		if (line.size && line.text[0] == '*')
+			begin_section(all, line.section);
 		if (!line.section[0] || !line.size || strchr("#:*", line.text[0]))
 			continue;
 		r = merlon_ipt_split(&line, &words);
