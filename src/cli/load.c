@@ -79,16 +79,20 @@ static int settle(const struct merlon_options *options, struct merlon_loaded *lo
 }
 
 /* What the ruleset leaves to netfilter, where its filter rules ask for what that sets: apply would refuse it. */
-static int judge_kept(const struct merlon_ruleset *ruleset, struct merlon_diag *diag)
+static int judge_kept(const struct merlon_options *options, struct merlon_loaded *loaded, struct merlon_diag *diag)
 {
+	static const char why[] = "rules that it leaves to netfilter change what its filter rules ask for";
 	struct merlon_host host;
 
-	if (merlon_host_check_policy(ruleset, &host) < 0)
+	if (merlon_host_check_policy(loaded->ruleset, &host) < 0)
 		return -ENOMEM;
-	merlon_host_explain(&host, true, diag);
 	if (merlon_host_refuses(&host))
-		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
-				"apply refuses this ruleset: rules that it leaves to netfilter change what its filter rules ask for");
+		json_object_set_new(loaded->report, "apply_refuses", json_string(why));
+	/* with --host it is in the list */
+	if (!options->host)
+		merlon_host_explain(&host, true, diag);
+	if (!options->host && merlon_host_refuses(&host))
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 }, "apply refuses this ruleset: %s", why);
 	merlon_host_clear(&host);
 	return 0;
 }
@@ -103,8 +107,7 @@ int merlon_load_local(const struct merlon_options *options, bool with_compile, s
 		loaded.report = merlon_report(loaded.ruleset);
 		json_object_set_new(loaded.report, "generation", json_integer(0));
 		status = settle(options, &loaded);
-		/* with --host it is in the list */
-		if (!options->host && judge_kept(loaded.ruleset, &diag) < 0)
+		if (judge_kept(options, &loaded, &diag) < 0)
 			status = MERLON_EXIT_FAILED;
 		if (status == MERLON_EXIT_DONE && with_compile && compile(&loaded, &diag) < 0)
 			status = MERLON_EXIT_FAILED;

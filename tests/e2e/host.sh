@@ -254,7 +254,7 @@ own() { # WHAT LINE FILE: check says that apply refuses it, and check --host doe
 	local what=$1 line=$2 file=$3
 	"$merlon" check --json "$file" >report 2>errors || { cat errors; return 1; }
 	jq -e --arg file "$file" --argjson line "$line" 'any(.messages[]; .severity == "warning" and .file == $file and .line == $line) and
-		any(.messages[]; .text | test("apply refuses"))' report >/dev/null || { jq -c .messages report; return 1; }
+		any(.messages[]; .text | test("apply refuses")) and (.apply_refuses | test("leaves to netfilter"))' report >/dev/null || { jq -c .messages report; return 1; }
 	finds "$what" refuse '^table .*chain' : "$file" || return
 	jq -e --arg what "$what" --arg file "$file" --argjson line "$line" \
 		'any(.host[]; .what == $what and .file == $file and .line == $line)' report || { jq -c .host report; return 1; }
