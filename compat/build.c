@@ -328,6 +328,7 @@ static int settle_chains(struct merlon_ruleset *ruleset)
 			reach(ruleset, i, ruleset->chain[i].kept ? kept : enforced, stack);
 	for (i = 0; i < ruleset->n_chains; i++) {
 		ruleset->chain[i].reached = enforced[i];
+		ruleset->chain[i].beside = kept[i];
 		if (kept[i] && !enforced[i])
 			ruleset->chain[i].kept = true;
 	}

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "compat/build.h"
+#include "compat/does.h"
 #include "compat/iptables.h"
 #include "compat/load.h"
 #include "src/util/cleanup.h"
@@ -170,6 +171,7 @@ struct chain_lines {
 		unsigned number;
 		char *text;		/* owned; NULL: a further rule of the line before */
 		bool refused;
+		enum merlon_does does;
 	} *line;
 	size_t n, room;
 };
@@ -280,13 +282,29 @@ static int add_rule_line(struct all_lines *all, const struct merlon_ipt_line *li
 	if (insert)
 		at = words->n > 2 && atoi(words->word[2]) > 0 ? (size_t)atoi(words->word[2]) - 1 : 0;
 	for (i = 0; i < rules && r == 0; i++) {
-		struct line new = { .number = line->number, .text = trimmed(line), .refused = cannot_load(words) };
+		struct line new = { .number = line->number, .text = trimmed(line), .refused = cannot_load(words),
+				    .does = merlon_words_do(words) };
 
 		r = new.text ? insert_line(lines, at + i, new) : -ENOMEM;
 		if (r < 0)
 			free(new.text);
 	}
 	return r;
+}
+
+/* A section that comes again replaces what the first one had, as iptables-restore does without --noflush. */
+static void begin_section(struct all_lines *all, const char *section)
+{
+	size_t i, j;
+
+	for (i = 0; i < all->n; i++) {
+		struct chain_lines *lines = &all->chain[i];
+
+		for (j = 0; j < lines->n && !strcmp(lines->section, section); j++)
+			free(lines->line[j].text);
+		if (!strcmp(lines->section, section))
+			lines->n = 0;
+	}
 }
 
 static int collect(const struct merlon_text *text, struct all_lines *all)
@@ -299,6 +317,8 @@ static int collect(const struct merlon_text *text, struct all_lines *all)
 		struct merlon_ipt_words words;
 		bool insert;
 
+		if (line.size && line.text[0] == '*')
+			begin_section(all, line.section);
 		if (!line.section[0] || !line.size || strchr("#:*", line.text[0]))
 			continue;
 		r = merlon_ipt_split(&line, &words);
@@ -350,7 +370,7 @@ static int keep_chain(struct merlon_ruleset *ruleset, uint32_t table, struct cha
 
 	if (!chain)
 		return -ENOMEM;
-	chain->kept = true;
+	chain->kept = chain->beside = true;
 	chain->nat = strcmp(lines->section, "nat") == 0;
 	for (i = 0; i < lines->n; i++) {
 		struct merlon_rule *rule = merlon_build_rule(chain);
@@ -359,6 +379,7 @@ static int keep_chain(struct merlon_ruleset *ruleset, uint32_t table, struct cha
 			return -ENOMEM;
 		rule->status = MERLON_KEPT;
 		rule->text = TAKE_PTR(lines->line[i].text);
+		rule->does = lines->line[i].does == MERLON_DOES_NOTHING ? 0 : 1U << lines->line[i].does;
 		rule->place = (struct merlon_place){ file, lines->line[i].number };
 	}
 	return 0;

@@ -2,13 +2,16 @@
 /*
  * Which line of an nft source a rule stands on. nf_tables does not keep it, so a scanner that knows only statements,
  * braces, strings and comments notes where each rule of a chain begins; where their number is the kernel's, they are
- * the same rules in the same order. What it is not sure of has no lines: never a wrong one.
+ * the same rules in the same order. What it is not sure of has no lines: never a wrong one. Where there are includes, what has no
+ * line has no file either.
  */
 #include <ctype.h>
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "compat/build.h"
 #include "compat/load.h"
@@ -16,21 +19,34 @@
 
 #define WORDS 8		/* of a statement's beginning: as many as tell what it is */
 #define WORD 128
+#define INCLUDES 16	/* as deep as nft goes (MAX_INCLUDE_DEPTH) */
 
 struct chain_lines {
 	uint8_t family;
 	char table[WORD], chain[WORD];
-	unsigned *line;
+	struct merlon_place *place;
 	size_t n, room;
 	bool uncertain;
+};
+
+/* Where one file is read. */
+struct reading {
+	const char *p, *end;
+	struct merlon_place at;
 };
 
 struct scan {
 	const char *p, *end;
 	unsigned line;
+	const char *file;	/* a string of the ruleset */
+	struct merlon_ruleset *ruleset;
+	struct reading around[INCLUDES];	/* the files that include this one, outermost first */
+	unsigned depth;
+	char **text;		/* of included files, owned */
+	size_t n_texts;
 	struct chain_lines *chain;
 	size_t n;
-	bool uncertain;		/* of the whole file */
+	bool includes, uncertain;	/* of the whole file */
 	int r;
 };
 
@@ -38,7 +54,7 @@ struct scan {
 struct statement {
 	char word[WORDS][WORD];
 	size_t n;
-	unsigned line;
+	struct merlon_place at;
 	char stop;		/* ';' or newline, '{' of a block, '}' of the block around it, 0: end of file */
 };
 
@@ -131,14 +147,93 @@ static bool opens_block(const struct statement *st)
 	return is_word(st, at, "ct") && st->n - at <= 4;
 }
 
+/* The file that nft takes for this name; NULL: several could be meant, or there is none. The caller frees it. */
+static char *find_include(const struct scan *s, const char *name)
+{
+	const char *top = s->depth ? s->around[0].at.file : s->file, *slash = strrchr(top, '/');
+	_cleanup_free_ char *in_etc = NULL, *beside = NULL;
+	bool etc, here;
+
+	if (strpbrk(name, "*?[\\$"))
+		return NULL;
+	if (name[0] == '/' || !strncmp(name, "./", 2) || !strncmp(name, "../", 3))
+		return strdup(name);
+	/* include paths: the default one, and in newer releases the directory of the file that is loaded */
+	if (asprintf(&in_etc, "/etc/%s", name) < 0 || asprintf(&beside, "%.*s%s", slash ? (int)(slash + 1 - top) : 0, top, name) < 0)
+		return NULL;
+	etc = !access(in_etc, R_OK);
+	here = !access(beside, R_OK);
+	if (etc == here)
+		return NULL;
+	return etc ? TAKE_PTR(in_etc) : TAKE_PTR(beside);
+}
+
+static int read_include(struct scan *s, const char *path, char **ret, size_t *ret_size)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	char **grown = reallocarray(s->text, s->n_texts + 1, sizeof(*grown)), *text = NULL;
+	size_t room = 0;
+	struct stat st;
+	ssize_t n;
+
+	if (!grown)
+		return -ENOMEM;
+	s->text = grown;
+	n = f && !fstat(fileno(f), &st) && S_ISREG(st.st_mode) ? getdelim(&text, &room, -1, f) : -1;
+	s->text[s->n_texts++] = text;
+	*ret = text;
+	*ret_size = n < 0 ? 0 : n;
+	/* an empty file is none to getdelim(3) */
+	return n < 0 && (!f || !feof(f)) ? -EIO : 0;
+}
+
+/* include "NAME": goes on in that file, whose end is not the end of what it is included in. */
+static void enter(struct scan *s, const struct statement *st)
+{
+	_cleanup_free_ char *path = NULL;
+	char name[WORD] = "", *text;
+	const char *file;
+	size_t size;
+
+	s->includes = true;
+	/* behind `include "NAME" }` it would not be clear which brace is next */
+	if (st->stop != '}' && st->n == 2 && st->word[1][0] == '"' && strlen(st->word[1]) > 2)
+		memcpy(name, st->word[1] + 1, strlen(st->word[1]) - 2);
+	path = name[0] ? find_include(s, name) : NULL;
+	if (!path || s->depth == INCLUDES || read_include(s, path, &text, &size) < 0 || !(file = merlon_build_file(s->ruleset, path))) {
+		s->uncertain = true;
+		return;
+	}
+	s->around[s->depth++] = (struct reading){ s->p, s->end, { s->file, s->line } };
+	s->p = text ? text : "";
+	s->end = s->p + size;
+	s->file = file;
+	s->line = 1;
+}
+
+static void leave(struct scan *s)
+{
+	const struct reading *around = &s->around[--s->depth];
+
+	s->p = around->p;
+	s->end = around->end;
+	s->file = around->at.file;
+	s->line = around->at.line;
+}
+
 /* Reads one statement; `in_chain`: every block in it is a set. */
 static bool next_statement(struct scan *s, struct statement *st, bool in_chain)
 {
 	st->n = 0;
-	st->line = 0;
+	st->at = (struct merlon_place){ 0 };
 	for (;;) {
 		skip_blank(s);
 		st->stop = s->p < s->end ? *s->p : '\0';
+		/* the end of an included file does not end a statement */
+		if (!st->stop && s->depth) {
+			leave(s);
+			continue;
+		}
 		if (!st->stop)
 			return st->n > 0;
 		if (st->stop == '\n' || st->stop == ';') {
@@ -153,7 +248,7 @@ static bool next_statement(struct scan *s, struct statement *st, bool in_chain)
 			return true;
 		}
 		if (!st->n)
-			st->line = s->line;
+			st->at = (struct merlon_place){ s->file, s->line };
 		if (st->stop == '{' && !in_chain && opens_block(st)) {
 			s->p++;
 			return true;
@@ -202,24 +297,24 @@ static struct chain_lines *lines_of(struct scan *s, uint8_t family, const char *
 	return grown;
 }
 
-static void note(struct scan *s, struct chain_lines *lines, unsigned line, bool first)
+static void note(struct scan *s, struct chain_lines *lines, struct merlon_place at, bool first)
 {
 	if (!lines)
 		return;
 	if (lines->n == lines->room) {
 		size_t room = lines->room ? lines->room * 2 : 8;
-		unsigned *grown = reallocarray(lines->line, room, sizeof(*grown));
+		struct merlon_place *grown = reallocarray(lines->place, room, sizeof(*grown));
 
 		if (!grown) {
 			s->r = -ENOMEM;
 			return;
 		}
-		lines->line = grown;
+		lines->place = grown;
 		lines->room = room;
 	}
 	if (first)
-		memmove(lines->line + 1, lines->line, lines->n * sizeof(*lines->line));
-	lines->line[first ? 0 : lines->n] = line;
+		memmove(lines->place + 1, lines->place, lines->n * sizeof(*lines->place));
+	lines->place[first ? 0 : lines->n] = at;
 	lines->n++;
 }
 
@@ -237,10 +332,10 @@ static void scan_chain(struct scan *s, uint8_t family, const char *table, const 
 	struct statement st;
 
 	while (s->r == 0 && next_statement(s, &st, true)) {
-		if (is_word(&st, 0, "include") && lines)
-			lines->uncertain = true;
+		if (is_word(&st, 0, "include"))
+			enter(s, &st);
 		else if (st.n && !is_no_rule(&st))
-			note(s, lines, st.line, false);
+			note(s, lines, st.at, false);
 		if (st.stop == '}') {
 			s->p++;
 			return;
@@ -254,7 +349,9 @@ static void scan_table(struct scan *s, uint8_t family, const char *table)
 	struct statement st;
 
 	while (s->r == 0 && next_statement(s, &st, false)) {
-		if (st.stop == '{' && is_word(&st, 0, "chain") && st.n == 2) {
+		if (is_word(&st, 0, "include")) {
+			enter(s, &st);
+		} else if (st.stop == '{' && is_word(&st, 0, "chain") && st.n == 2) {
 			scan_chain(s, family, table, st.word[1]);
 		} else if (st.stop == '{') {
 			s->p--;
@@ -286,7 +383,7 @@ static void scan_rule(struct scan *s, const struct statement *st)
 	lines = lines_of(s, family, st->word[at], st->word[at + 1]);
 	if (lines && (is_word(st, at + 2, "position") || is_word(st, at + 2, "handle") || is_word(st, at + 2, "index")))
 		lines->uncertain = true;
-	note(s, lines, st->line, insert);
+	note(s, lines, st->at, insert);
 }
 
 /* "table [FAMILY] NAME {", "[add] chain [FAMILY] TABLE NAME {" */
@@ -320,6 +417,8 @@ static void scan_top(struct scan *s)
 			any |= s->chain[i].n > 0;
 		if (st.stop == '}') {
 			s->uncertain = true;
+		} else if (is_word(&st, 0, "include")) {
+			enter(s, &st);
 		} else if (st.stop == '{') {
 			scan_block(s, &st);
 		} else if (is_word(&st, 0, "rule") || ((is_word(&st, 0, "add") || is_word(&st, 0, "insert")) &&
@@ -335,7 +434,7 @@ static void scan_top(struct scan *s)
 	}
 }
 
-static void assign(struct merlon_ruleset *ruleset, const struct scan *s, const char *file)
+static void assign(struct merlon_ruleset *ruleset, const struct scan *s)
 {
 	size_t i, j, k;
 
@@ -344,8 +443,8 @@ static void assign(struct merlon_ruleset *ruleset, const struct scan *s, const c
 		const struct merlon_table *table = &ruleset->table[chain->table];
 
 		for (j = 0; j < chain->n; j++)
-			if (!chain->rule[j].place.file)
-				chain->rule[j].place.file = file;
+			if (!s->includes && !chain->rule[j].place.file)
+				chain->rule[j].place.file = s->file;
 		for (k = 0; k < s->n && !s->uncertain; k++) {
 			const struct chain_lines *lines = &s->chain[k];
 
@@ -353,7 +452,7 @@ static void assign(struct merlon_ruleset *ruleset, const struct scan *s, const c
 			    strcmp(lines->chain, chain->name) != 0 || lines->uncertain || lines->n != chain->n)
 				continue;
 			for (j = 0; j < chain->n; j++)
-				chain->rule[j].place.line = lines->line[j];
+				chain->rule[j].place = lines->place[j];
 		}
 	}
 }
@@ -361,15 +460,19 @@ static void assign(struct merlon_ruleset *ruleset, const struct scan *s, const c
 int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text)
 {
 	const char *file = merlon_build_file(ruleset, text->name);
-	struct scan s = { .p = text->text, .end = text->text + text->size, .line = 1, .r = file ? 0 : -ENOMEM };
+	struct scan s = { .p = text->text, .end = text->text + text->size, .line = 1, .file = file,
+			  .ruleset = ruleset, .r = file ? 0 : -ENOMEM };
 	size_t i;
 
 	if (s.r == 0)
 		scan_top(&s);
 	if (s.r == 0)
-		assign(ruleset, &s, file);
+		assign(ruleset, &s);
 	for (i = 0; i < s.n; i++)
-		free(s.chain[i].line);
+		free(s.chain[i].place);
 	free(s.chain);
+	for (i = 0; i < s.n_texts; i++)
+		free(s.text[i]);
+	free(s.text);
 	return s.r;
 }

@@ -13,6 +13,7 @@
 
 #include "compat/build.h"
 #include "compat/compat.h"
+#include "compat/does.h"
 #include "src/util/cleanup.h"
 
 #define RECEIVE_BUFFER (1 << 16)	/* the kernel fills dump messages of up to 32 KiB (net/netlink/af_netlink.c) */
@@ -207,7 +208,7 @@ static struct merlon_chain *chain_of(struct merlon_reader *reader, const struct 
 	return NULL;
 }
 
-static int read_rule(struct merlon_reader *reader, struct nftnl_rule *from)
+static int read_rule(struct merlon_reader *reader, const struct nlmsghdr *message, struct nftnl_rule *from)
 {
 	struct merlon_chain *chain = chain_of(reader, from);
 	struct merlon_rule *rule = chain ? merlon_build_rule(chain) : NULL;
@@ -220,6 +221,7 @@ static int read_rule(struct merlon_reader *reader, struct nftnl_rule *from)
 	if (!rule)
 		return chain ? -ENOMEM : -EINTR;
 	rule->handle = nftnl_rule_get_u64(from, NFTNL_RULE_HANDLE);
+	rule->does = reader->dormant[chain->table] ? 0 : merlon_message_does(message);
 	eval.nfproto = reader->ruleset->table[chain->table].family;
 	if (eval.nfproto == NFPROTO_IPV4)
 		eval.family = MERLON_IPV4;
@@ -239,14 +241,14 @@ static int read_rule(struct merlon_reader *reader, struct nftnl_rule *from)
 
 static int parse_rule(const struct nlmsghdr *message, void *context)
 {
-	const struct merlon_reader *reader = context;
+	struct merlon_reader *reader = context;
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	int r = -ENOMEM;
 
 	if (rule && reader->each_rule && reader->each_rule(message, reader->context) < 0)
 		r = -errno;
 	else if (rule && nftnl_rule_nlmsg_parse(message, rule) == 0)
-		r = read_rule(context, rule);
+		r = read_rule(reader, message, rule);
 	if (rule)
 		nftnl_rule_free(rule);
 	errno = -r;

@@ -27,7 +27,8 @@ static void add_unfit(const struct merlon_loaded *loaded)
 {
 	const struct merlon_unfit *unfit = loaded->ruleset ? merlon_ruleset_unfit(loaded->ruleset) : NULL;
 
-	json_object_set_new(loaded->report, "apply_refuses", unfit ? json_string(unfit->text) : json_null());
+	if (unfit || !json_object_get(loaded->report, "apply_refuses"))
+		json_object_set_new(loaded->report, "apply_refuses", unfit ? json_string(unfit->text) : json_null());
 }
 
 static void print_unfit(const struct merlon_loaded *loaded)

@@ -38,7 +38,8 @@ static int run(const struct merlon_options *given)
 		to_stdout.out = NULL;
 		options = &to_stdout;
 	}
-	status = merlon_load_local(options, false, &loaded);
+	/* the size of the image is part of the JSON report */
+	status = merlon_load_local(options, options->json, &loaded);
 
 	if (loaded.ruleset && write_policy(options, loaded.ruleset) < 0)
 		status = MERLON_EXIT_FAILED;

@@ -8,6 +8,7 @@
 #include "compat/compat.h"
 #include "src/cli/cli.h"
 #include "src/compile/compile.h"
+#include "src/host/host.h"
 #include "src/model/report.h"
 #include "src/util/addresses.h"
 #include "src/util/cleanup.h"
@@ -77,6 +78,25 @@ static int settle(const struct merlon_options *options, struct merlon_loaded *lo
 	return MERLON_EXIT_DONE;
 }
 
+/* What the ruleset leaves to netfilter, where its filter rules ask for what that sets: apply would refuse it. */
+static int judge_kept(const struct merlon_options *options, struct merlon_loaded *loaded, struct merlon_diag *diag)
+{
+	static const char why[] = "rules that it leaves to netfilter change what its filter rules ask for";
+	struct merlon_host host;
+
+	if (merlon_host_check_policy(loaded->ruleset, &host) < 0)
+		return -ENOMEM;
+	if (merlon_host_refuses(&host))
+		json_object_set_new(loaded->report, "apply_refuses", json_string(why));
+	/* with --host it is in the list */
+	if (!options->host)
+		merlon_host_explain(&host, true, diag);
+	if (!options->host && merlon_host_refuses(&host))
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 }, "apply refuses this ruleset: %s", why);
+	merlon_host_clear(&host);
+	return 0;
+}
+
 int merlon_load_local(const struct merlon_options *options, bool with_compile, struct merlon_loaded *ret)
 {
 	struct merlon_diag diag = { 0 };
@@ -87,6 +107,8 @@ int merlon_load_local(const struct merlon_options *options, bool with_compile, s
 		loaded.report = merlon_report(loaded.ruleset);
 		json_object_set_new(loaded.report, "generation", json_integer(0));
 		status = settle(options, &loaded);
+		if (judge_kept(options, &loaded, &diag) < 0)
+			status = MERLON_EXIT_FAILED;
 		if (status == MERLON_EXIT_DONE && with_compile && compile(&loaded, &diag) < 0)
 			status = MERLON_EXIT_FAILED;
 	} else {

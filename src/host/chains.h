@@ -6,38 +6,20 @@
 #ifndef MERLON_HOST_CHAINS_H
 #define MERLON_HOST_CHAINS_H
 
+#include "compat/does.h"
 #include "src/host/internal.h"
 
-/* What a rule does. */
-enum merlon_does {
-	MERLON_DOES_NAT,
-	MERLON_DOES_TPROXY,
-	MERLON_DOES_REWRITE,	/* addresses or ports, without the bookkeeping of NAT */
-	MERLON_DOES_FLOWTABLE,
-	MERLON_DOES_RECEIVE,	/* takes in what was addressed to another host or to a bridge's port */
-	MERLON_DOES_MARK,
-	MERLON_DOES_UNTRACK,
-	MERLON_DOES_ZONE,
-	MERLON_DOES_TIMEOUT,	/* of its own for some connections */
-	MERLON_DOES_HELPER,	/* or expectation */
-	MERLON_DOES_ALTER,	/* other headers */
-	MERLON_DOES_QUEUE,
-	MERLON_DOES_COPY,
-	MERLON_DOES_UNKNOWN,	/* a target of x_tables by a name that is not known here */
-	MERLON_DOES_STOP,	/* drops or rejects, perhaps; rule 0: the chain's policy does */
-	MERLON_DOES,
-	MERLON_DOES_NOTHING = MERLON_DOES,
-};
-
 struct merlon_host_chain {
-	const char *from;	/* "nf_tables", "iptables-legacy", ... */
+	const char *from;	/* "nf_tables", "iptables-legacy", ...; the policy's own: "" */
 	char *table, *name;	/* owned */
 	uint8_t family;		/* NFPROTO_* */
 	bool base, reached;
 	bool anywhere;		/* jumps by a map: to any chain of its table */
 	unsigned rules;
 	uint32_t does;		/* 1 << enum merlon_does */
-	uint64_t first[MERLON_DOES];	/* handle (nf_tables) or number (x_tables) of the first rule that does it */
+	/* of the first rule that does it: its handle (nf_tables) or number from 1 on (x_tables, the policy's own) */
+	uint64_t first[MERLON_DOES];
+	const struct merlon_chain *own;	/* the policy's, NULL: the host's */
 };
 
 struct merlon_jump {
@@ -61,11 +43,6 @@ int merlon_chains_jump(struct merlon_chains *chains, size_t from, size_t to);
 /* Marks what base chains lead to. 0 or -ENOMEM. */
 int merlon_chains_reach(struct merlon_chains *chains);
 void merlon_chains_clear(struct merlon_chains *chains);
-
-/* expressions.c: what an expression of nf_tables does: NFTA_EXPR_NAME and NFTA_EXPR_DATA, in a table of `family`. */
-enum merlon_does merlon_expression_does(uint8_t family, const char *name, const struct nlattr *data);
-/* targets.c: what a target of x_tables does; `info` is aligned to 4 bytes at least. */
-enum merlon_does merlon_target_does(const char *name, unsigned revision, const void *info, size_t bytes);
 
 /* nftables.c, xtables.c: add the chains of the caller's namespace. 0 or a negative errno, -EINTR: changed meanwhile. */
 int merlon_chains_of_nftables(struct merlon_chains *chains);

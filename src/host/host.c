@@ -123,6 +123,8 @@ int merlon_host_check(const struct merlon_host_options *options, struct merlon_h
 	if (r < 0)
 		r = merlon_finding_unseen(&view, "interfaces", r);
 	if (r == 0)
+		r = merlon_host_own(&view);
+	if (r == 0)
 		r = merlon_host_netfilter(&view);
 	if (r == 0)
 		r = merlon_host_links(&view, &links);
@@ -133,10 +135,25 @@ int merlon_host_check(const struct merlon_host_options *options, struct merlon_h
 	if (r == 0)
 		r = merlon_host_xfrm(&view);
 	if (r == 0)
+		r = merlon_host_encap(&view);
+	if (r == 0)
 		r = merlon_host_ipvs(&view);
 	if (r == 0)
 		r = merlon_host_services(&view);
 	free(links.link);
+	if (r < 0)
+		merlon_host_clear(ret);
+	return r;
+}
+
+int merlon_host_check_policy(const struct merlon_ruleset *policy, struct merlon_host *ret)
+{
+	const struct merlon_host_options options = { .policy = policy };
+	struct merlon_host_view view = { .host = ret, .options = &options, .asks = asks_of(policy) };
+	int r;
+
+	*ret = (struct merlon_host){ 0 };
+	r = merlon_host_own(&view);
 	if (r < 0)
 		merlon_host_clear(ret);
 	return r;
@@ -169,10 +186,16 @@ json_t *merlon_host_json(const struct merlon_host *host)
 		/* Names of tables and chains are bytes of the user's. */
 		json_t *where = json_string(f->where);
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s, s:s?, s:s?}", "what", f->what,
-						      "severity", severity_name[f->severity],
-						      "where", where ? where : json_string("(not in UTF-8)"),
-						      "why", f->why, "cure", f->cure, "rule", f->rule));
+		json_t *one = json_pack("{s:s, s:s, s:o, s:s, s:s?, s:s?}", "what", f->what,
+					"severity", severity_name[f->severity],
+					"where", where ? where : json_string("(not in UTF-8)"),
+					"why", f->why, "cure", f->cure, "rule", f->rule);
+
+		if (f->place.file)
+			json_object_set_new(one, "file", json_string(f->place.file));
+		if (f->place.file && f->place.line)
+			json_object_set_new(one, "line", json_integer(f->place.line));
+		json_array_append_new(list, one);
 	}
 	return list;
 }
@@ -187,8 +210,14 @@ void merlon_host_print(const json_t *list, FILE *out)
 	json_array_foreach(list, i, f) {
 		const char *cure = json_string_value(json_object_get(f, "cure"));
 		const char *rule = json_string_value(json_object_get(f, "rule"));
+		const char *file = json_string_value(json_object_get(f, "file"));
+		int line = json_integer_value(json_object_get(f, "line"));
 
-		fprintf(out, "host: %s: %s: %s\n  %s", json_string_value(json_object_get(f, "severity")),
+		if (file && line)
+			fprintf(out, "%s:%d: ", file, line);
+		else if (file)
+			fprintf(out, "%s: ", file);
+		fprintf(out, "%s%s: %s: %s\n  %s", file ? "" : "host: ", json_string_value(json_object_get(f, "severity")),
 			json_string_value(json_object_get(f, "what")), json_string_value(json_object_get(f, "where")),
 			json_string_value(json_object_get(f, "why")));
 		if (rule)
@@ -207,8 +236,7 @@ void merlon_host_explain(const struct merlon_host *host, bool forgiven, struct m
 		const struct merlon_finding *f = &host->finding[i];
 		bool error = f->severity == MERLON_HOST_REFUSE && !forgiven;
 
-		merlon_diag_add(diag, error ? MERLON_ERROR : MERLON_WARNING, (struct merlon_place){ 0 }, "%s: %s", f->where,
-				f->why);
+		merlon_diag_add(diag, error ? MERLON_ERROR : MERLON_WARNING, f->place, "%s: %s", f->where, f->why);
 		if (f->cure)
 			merlon_diag_cure(diag, "%s", f->cure);
 	}

@@ -24,6 +24,7 @@ struct merlon_finding {
 	const char *rule;	/* the property of the data path that it collides with, in words; NULL: none */
 	const char *why, *cure;	/* whole sentences without a full stop */
 	char *where;		/* table, chain and handle, interface, unit ..., owned */
+	struct merlon_place place;	/* a rule of the policy itself: its file's name is the policy's */
 	enum merlon_host_severity severity;
 };
 
@@ -40,10 +41,12 @@ struct merlon_host_options {
 
 /* 0 or -ENOMEM; *ret is the caller's to clear, also when empty. What could not be looked at is a finding, too. */
 int merlon_host_check(const struct merlon_host_options *options, struct merlon_host *ret);
+/* The same of what the policy itself leaves to netfilter, without a look at the host. It is part of merlon_host_check(). */
+int merlon_host_check_policy(const struct merlon_ruleset *policy, struct merlon_host *ret);
 void merlon_host_clear(struct merlon_host *host);
 
 bool merlon_host_refuses(const struct merlon_host *host);
-/* [{"what","severity":"refuse"|"warn"|"note","where","why","cure","rule"}]; a new reference, NULL: no memory. */
+/* [{"what","severity":"refuse"|"warn"|"note","where","why","cure","rule","file","line"}]; file, line: of a rule of the policy. A new reference, NULL: no memory. */
 json_t *merlon_host_json(const struct merlon_host *host);
 /* Prints what merlon_host_json() made. */
 void merlon_host_print(const json_t *list, FILE *out);

@@ -62,6 +62,10 @@ int merlon_host_links(struct merlon_host_view *view, const struct merlon_links *
 int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_xfrm(struct merlon_host_view *view);
+int merlon_host_encap(struct merlon_host_view *view);
+
+/* encap.c: how a route or a next hop encapsulates, LWTUNNEL_ENCAP_*; 0: not, or for an interface where TC sees what is inside. */
+unsigned merlon_route_encap(const struct nlmsghdr *message);
 
 /* filters.c: a filter at TC, from its message. 0, or -EPROTO: it is none. */
 struct merlon_tc_filter {
@@ -89,5 +93,8 @@ int merlon_host_ipvs(struct merlon_host_view *view);
 
 /* chains.c and below: rules of netfilter that run in this namespace. */
 int merlon_host_netfilter(struct merlon_host_view *view);
+
+/* own.c: the kept chains of the policy itself. */
+int merlon_host_own(struct merlon_host_view *view);
 
 #endif

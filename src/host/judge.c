@@ -115,35 +115,57 @@ static const char *family_name(uint8_t family)
 	}
 }
 
+/* How many chains do it; *ret_first is the first of them. */
+static unsigned count(const struct merlon_chains *chains, enum merlon_does does, const struct merlon_host_chain **ret_first)
+{
+	unsigned n = 0;
+	size_t i;
+
+	for (i = 0; i < chains->n; i++)
+		if (concerning(&chains->chain[i]) & 1U << does && !n++)
+			*ret_first = &chains->chain[i];
+	return n;
+}
+
+/* What is known of the first rule that does it: by its handle or number. "policy drop" where no rule does. */
+static void name_rule(const struct merlon_host_chain *chain, enum merlon_does does, struct merlon_finding *finding, char ret[32])
+{
+	unsigned long long rule = chain->first[does];
+	bool handle = !strcmp(chain->from, "nf_tables");
+
+	if (chain->own) {
+		finding->place = chain->own->rule[rule - 1].place;
+		handle = chain->own->rule[rule - 1].handle;
+		rule = handle ? chain->own->rule[rule - 1].handle : rule;
+	}
+	if (rule)
+		snprintf(ret, 32, "%s %llu", handle ? "handle" : "rule", rule);
+	else
+		strcpy(ret, "policy drop");
+}
+
 static int judge_one(struct merlon_host_view *view, const struct merlon_chains *chains, enum merlon_does does)
 {
 	struct merlon_finding finding = meaning[does].finding;
 	const struct merlon_host_chain *first = NULL;
 	const struct merlon_manager *manager;
-	unsigned more = 0;
-	char others[32] = "", rule[32] = "policy drop";
-	bool nft;
-	size_t i;
+	unsigned n = count(chains, does, &first);
+	char others[32] = "", rule[32];
+	bool family;
 
-	for (i = 0; i < chains->n; i++)
-		if (concerning(&chains->chain[i]) & 1U << does) {
-			more += first != NULL;
-			first = first ? first : &chains->chain[i];
-		}
-	if (!first)
+	if (!n)
 		return 0;
 	manager = manager_of(chains, first);
 	if (meaning[does].asks)
 		finding.severity = merlon_host_concern(view, meaning[does].asks);
 	if (does == MERLON_DOES_NAT && manager && manager->nat_cure)
 		finding.cure = manager->nat_cure;
-	if (more)
-		snprintf(others, sizeof(others), ", and %u more chain%s", more, more > 1 ? "s" : "");
-	nft = !strcmp(first->from, "nf_tables");
-	if (first->first[does])
-		snprintf(rule, sizeof(rule), "%s %llu", nft ? "handle" : "rule", (unsigned long long)first->first[does]);
-	return merlon_finding_add(view, &finding, "%s: table %s%s, chain %s, %s%s%s%s%s", first->from,
-				  nft ? family_name(first->family) : "", first->table, first->name, rule, others,
+	if (n > 1)
+		snprintf(others, sizeof(others), ", and %u more chain%s", n - 1, n > 2 ? "s" : "");
+	name_rule(first, does, &finding, rule);
+	family = first->own || !strcmp(first->from, "nf_tables");
+	return merlon_finding_add(view, &finding, "%s%stable %s%s, chain %s, %s%s%s%s%s", first->from, first->own ? "" : ": ",
+				  family ? family_name(first->family) : "", first->table, first->name, rule, others,
 				  manager ? " (" : "", manager ? manager->name : "", manager ? ")" : "");
 }
 
@@ -165,7 +187,7 @@ static int judge_managers(struct merlon_host_view *view, const struct merlon_cha
 
 		for (j = 0; j < n && seen[j] != manager; j++)
 			;
-		if (!manager || j < n)
+		if (!manager || j < n || chain->own)
 			continue;
 		seen[n++] = manager;
 		r = merlon_finding_add(view, &finding, "%s: chain %s of %s table %s", manager->name, chain->name, chain->from,

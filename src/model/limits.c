@@ -19,6 +19,7 @@ enum {
 	HAS_SHORT = 128,	/* matches of x_tables that drop */
 	ON_6_1 = 256,		/* with the others: only where the kernel does not tell who vouches for a checksum */
 	HAS_GROUP = 512,	/* logs for programs that listen to a group: ulogd */
+	HAS_LENGTH = 1024,	/* asks for a packet's length, or limits bytes */
 };
 
 static const struct {
@@ -31,8 +32,12 @@ static const struct {
 	  HAS_STATE | ON_6_1 },
 	{ "sctp-checksum", "the checksum of SCTP is not verified", HAS_STATE },
 	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it", HAS_STATE },
-	{ "fragments", "fragments are not reassembled: later ones follow the first, and are dropped if they overlap it; before it they "
-	  "are dropped where a rule asks for ct state", HAS_ANY },
+	{ "fragments", "fragments are not reassembled, also those of what the host itself sends: each is judged, counted and logged alone, "
+	  "with its own length; later ones follow the first, and are dropped if they overlap it; before it they are dropped where "
+	  "a rule asks for ct state", HAS_ANY },
+	{ "fragment-length", "nf_tables sees a fragmented datagram as one packet, merlon as one of each fragment: a length above the MTU "
+	  "never matches, a smaller one may match a fragment, and limits and counters of bytes count the headers of each",
+	  HAS_LENGTH },
 	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "
 	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule", HAS_SHORT },
 	{ "log-group", "what a rule logs to an nfnetlink_log group (log group, NFLOG) goes to merlond's journal as every log does: no program "
@@ -66,9 +71,11 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 			has |= HAS_STATE;
 		if (s->kind == MERLON_S_MATCH && s->match.header_bytes)
 			has |= HAS_SHORT;
+		if ((s->kind == MERLON_S_MATCH && s->match.field == MERLON_F_LENGTH) || (s->kind == MERLON_S_LIMIT && s->limit.bytes))
+			has |= HAS_LENGTH;
 		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
-			if (is_state(s->lookup->part[p].field))
-				has |= HAS_STATE;
+			has |= is_state(s->lookup->part[p].field) ? HAS_STATE :
+			       s->lookup->part[p].field == MERLON_F_LENGTH ? HAS_LENGTH : 0;
 		if (s->kind == MERLON_S_LOG && s->log.group >= 0)
 			has |= HAS_GROUP;
 		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)

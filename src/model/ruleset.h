@@ -177,6 +177,7 @@ struct merlon_rule {
 	char *text;			/* the rule in nft's language; for refused ones the best description there is */
 	enum merlon_rule_status status;
 	char *reason;			/* REFUSED: why */
+	uint32_t does;			/* 1 << enum merlon_does (src/model/does.h): to packets, where netfilter runs it */
 };
 
 /* A refused rule that the policy does without, at its user's wish. */
@@ -196,6 +197,7 @@ struct merlon_chain {
 	bool nat;			/* kept: it rewrites addresses */
 	bool kept;			/* a base chain of another type or hook, or only reached from such: left to netfilter */
 	bool reached;			/* some enforced base chain reaches it */
+	bool beside;			/* some kept base chain reaches it, too or instead: netfilter runs it where it is loaded */
 	struct merlon_rule *rule;	/* owned */
 	size_t n;
 	struct merlon_left_out *left_out;	/* owned, in their order */

@@ -30,6 +30,27 @@ check "what nobody can load is listed with the reason, and no success" \
 check "what is no ruleset is named" report '.no_ruleset == ["notes.txt"]'
 check "the totals are those of the files" report '.totals.iptables.exact + .totals.nft.exact == ([.files[].exact] | add)'
 
+# What cannot be loaded is not what is no ruleset; what replaces another section is counted once.
+mkdir "$work/odd"
+rules=$(printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -j DROP\nCOMMIT\n*raw\n-A PREROUTING -p udp -j NOTRACK\nCOMMIT\n')
+printf '\357\273\277%s\n' "$rules" >"$work/odd/mark.v4"
+printf '\357\273\277table ip t {\n}\n' >"$work/odd/mark.nft"
+printf '%s\n' "$rules" | iconv -f ASCII -t UTF-16 >"$work/odd/wide.v4"
+printf '{"nftables": [{"table": {"family": "ip", "name": "t"}}]}\n' >"$work/odd/list.json"
+{ printf '%s\n' "$rules"; sed 's/^-A INPUT.*/&\n-A INPUT -s 10.0.0.2 -j DROP/' <<<"$rules"; } >"$work/odd/twice.v4"
+ln -s nowhere "$work/odd/gone.nft"
+check "odd files" corpus 0 --quick --merlon "$merlon" "$work/odd"
+check "... with a byte order mark, in UTF-16, as JSON can not be loaded" report '[.files[] | select(.not_loadable != null) | .file] |
+	sort == ["list.json", "mark.nft", "mark.v4", "wide.v4"]'
+check "... JSON by its name" report '.files[] | select(.file == "list.json") | .not_loadable | startswith("JSON of nft")'
+check "... a link that leads nowhere is named" report '.not_readable == [{file: "gone.nft", reason: "a symbolic link to nowhere, which is not there"}]'
+check "... and nothing is taken for no ruleset" report '.no_ruleset == []'
+file twice.v4 2 1 2 1 0
+refusing=$(sed "s/-j DROP/-m recent --name x --set -j DROP/" "$work/odd/twice.v4")
+printf "%s\n" "$refusing" >"$work/refusing.v4"
+lines() { [ "$("$merlon" check --json "$work/refusing.v4" 2>/dev/null | jq -c "[.refused[].line]")" = "[10,11]" ]; }
+check "... with the lines of the section that counts" lines
+
 # stand-ins for a merlon with a fault: named by what they do
 stand_in() { # name, body
 	printf '#!/bin/sh\n%s\n' "$2" >"$work/$1"

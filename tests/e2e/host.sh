@@ -193,6 +193,25 @@ ok "policy-based IPsec" finds ipsec refuse 'dir in' \
 ok "IPsec over an interface" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel if_id 7' plain.nft
 ok "a policy that blocks" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir out action block' plain.nft
 ok "IPsec that is still being negotiated" clean 'ip xfrm state allocspi src 10.0.0.1 dst 10.0.0.2 proto esp >/dev/null' plain.nft
+link='ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up; ip -6 addr add fd01::1/64 dev d0 nodad'
+encaps() { # family option, route
+	unshare --net bash -c "$link; ip $1 $2" 2>/dev/null
+}
+seg6='route add fd99::/64 encap seg6 mode encap segs fd77::2 dev d0'
+if encaps -6 "$seg6"; then
+	ok "a route that encapsulates: seg6" finds encap refuse '^ip -6 route fd99::/64, encap seg6$' "$link; ip -6 $seg6" plain.nft
+	ok "... in another table" finds encap refuse 'fd99::/64 table 77, encap seg6$' "$link; ip -6 $seg6 table 77" plain.nft
+	ok "... one of its next hops" finds encap refuse 'fd99::/64, encap seg6$' \
+		"$link; ip -6 route add fd99::/64 nexthop dev d0 via fd01::2 nexthop encap seg6 mode encap segs fd77::2 dev d0 via fd01::3" plain.nft
+	ok "... a next hop of its own" finds encap refuse 'encap seg6$' \
+		"$link; ip -6 nexthop add id 5 encap seg6 mode encap segs fd77::2 via fd01::2 dev d0" plain.nft
+fi
+seg6local='route add fd98::/64 encap seg6local action End dev d0'
+! encaps -6 "$seg6local" || ok "... seg6local" finds encap refuse 'fd98::/64, encap seg6local$' "$link; ip -6 $seg6local" plain.nft
+mpls='route add 10.9.0.0/24 encap mpls 100 dev d0'
+! encaps -4 "$mpls" || ok "... mpls" finds encap refuse '^ip route 10.9.0.0/24, encap mpls$' "$link; ip $mpls" plain.nft
+tunnel='route add 10.9.0.0/24 encap ip id 1 dst 10.1.1.1 dev d0'
+! encaps -4 "$tunnel" || ok "a route for the interface of a tunnel" clean "$link; ip $tunnel" plain.nft
 bridge='ip link add b0 type bridge; ip link add p0 type veth peer name q0; ip link set p0 master b0'
 two="$bridge; ip link set q0 master b0"
 on='sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=0'
@@ -215,6 +234,45 @@ unprivileged() {
 }
 chmod 755 "$dir"
 ok "without privileges" unprivileged
+
+# What the file itself leaves to netfilter, and its filter rules ask for: the same, by file and line, on any host.
+cat marks.nft mark.nft >own-marks.nft
+cat notrack.nft state.nft >own-notrack.nft
+cat notrack.nft plain.nft >own-unasked.nft
+{ sed 's/type filter hook prerouting.*/type route hook output priority mangle;/' marks.nft; cat mark.nft; } >own-route.nft
+{ sed 's/^table inet t {/&\n\tflags dormant/' marks.nft; cat mark.nft; } >own-dormant.nft
+printf 'table inet t {\n\tchain sub {\n\t\tmeta mark set 7\n\t}\n\tchain c {\n\t\ttype filter hook prerouting priority mangle;\n\t\tudp dport 1 %s\n\t}\n}\n' \
+	'jump sub' >own-jump.nft
+sed 's/jump sub/accept/' own-jump.nft | cat - mark.nft >own-unreached.nft
+cat mark.nft >>own-jump.nft
+chain 'ip t' 'prerouting priority mangle' 'tcp dport 80 tproxy to :50080' | cat - plain.nft >own-tproxy.nft
+printf '*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp -j MARK --set-xmark 0x7/0xff\n-A PREROUTING %s\nCOMMIT\n*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s 10.0.0.1 -p udp -j CT --notrack\nCOMMIT\n' \
+	'-j CONNMARK --restore-mark' >kept.v4
+{ cat kept.v4; printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m mark --mark 7 -j DROP\nCOMMIT\n'; } >own-marks.v4
+{ cat kept.v4; printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n'; } >own-notrack.v4
+own() { # WHAT LINE FILE: check says that apply refuses it, and check --host does
+	local what=$1 line=$2 file=$3
+	"$merlon" check --json "$file" >report 2>errors || { cat errors; return 1; }
+	jq -e --arg file "$file" --argjson line "$line" 'any(.messages[]; .severity == "warning" and .file == $file and .line == $line) and
+		any(.messages[]; .text | test("apply refuses")) and (.apply_refuses | test("leaves to netfilter"))' report >/dev/null || { jq -c .messages report; return 1; }
+	finds "$what" refuse '^table .*chain' : "$file" || return
+	jq -e --arg what "$what" --arg file "$file" --argjson line "$line" \
+		'any(.host[]; .what == $what and .file == $file and .line == $line)' report || { jq -c .host report; return 1; }
+}
+silent() { # FILE
+	"$merlon" check --json "$1" >report && jq -e '.messages == []' report >/dev/null || { jq -c .messages report; return 1; }
+	clean : "$1"
+}
+ok "the file's own marks" own marks 4 own-marks.nft
+ok "... of a chain for routing" own marks 4 own-route.nft
+ok "... behind a jump" own marks 3 own-jump.nft
+ok "... that nothing jumps to" silent own-unreached.nft
+ok "... in a dormant table" silent own-dormant.nft
+ok "... of iptables" own marks 3 own-marks.v4
+ok "the file's own notrack" own notrack 4 own-notrack.nft
+ok "... of iptables" own notrack 8 own-notrack.v4
+ok "... where no rule asks for state" silent own-unasked.nft
+ok "the file's own tproxy" own tproxy 4 own-tproxy.nft
 
 # Ten thousand rules.
 many() {
@@ -247,6 +305,14 @@ in_host nft delete table inet t
 in_host ip rule add fwmark 1 lookup 100
 ok "a warning is a message of the report" sh -c "'$merlon' apply plain.nft 2>&1 >/dev/null | grep -q 'warning: ip rule .*fwmark'"
 in_host ip rule del fwmark 1 lookup 100
+
+for file in own-marks.nft own-route.nft own-notrack.nft own-marks.v4 own-notrack.v4; do
+	ok "$file: apply refuses the file's own kept rules" fails 3 "$file:[348]: error: table .*where the policy" "$merlon" apply "$file"
+done
+ok "... --audit warns" sh -c "'$merlon' apply --audit own-marks.nft 2>&1 >/dev/null | grep -q 'own-marks.nft:4: warning: .*marks'"
+ok "... and what no rule asks for is no reason" "$merlon" apply own-unasked.nft
+ok "an edit that asks for it" fails 3 'notrack' "$merlon" nft add rule inet p c ct state untracked drop
+ok "back to the plain policy" "$merlon" apply plain.nft
 
 # A daemon that comes back to a host that has changed.
 stop_daemon TERM

@@ -128,4 +128,23 @@ ok "... without what iptables manages" not grep -q POSTROUTING live.nft.remainde
 ok "... which is beside it" grep -q MASQUERADE live.nft.remainder.v4
 ok "the live ruleset was left alone" sh -c "nsenter --net=/run/netns/$host nft list chain ip n more | grep -q 'udp dport 53'"
 ok "nothing is left in /tmp" [ -z "$(find /tmp -maxdepth 1 -name 'merlon-live-*')" ]
+# Rules of included files: theirs is the place, and the lines of the others stay right.
+mkdir -p parts
+printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\tmeta skuid 1 drop\n\t\tinclude "%s/parts/rules"\n\t\tmeta skuid 3 drop\n\t}\n\tinclude "%s/parts/chain"\n}\ninclude "./parts/tables"\nadd rule inet t in meta skuid 6 drop\n' \
+	"$dir" "$dir" >includes.nft
+printf '# one\n\nmeta skuid 2 drop\n' >parts/rules
+printf 'chain out {\n\ttype filter hook output priority 0\n\tmeta skgid 4 drop\n}\n' >parts/chain
+printf '\nadd rule inet t in meta skuid 5 drop\n' >parts/tables
+places() { # FILE PLACES
+	local got
+	got=$("$merlon" check --json "$1" 2>/dev/null | jq -r '[.refused[] | "\(.file):\(.line)"] | join(" ")')
+	[ "$got" = "$2" ] || { echo "$got"; return 1; }
+}
+ok "places of included rules" places includes.nft \
+	"includes.nft:4 $dir/parts/rules:3 includes.nft:6 ./parts/tables:2 includes.nft:11 $dir/parts/chain:3"
+printf 'include "%s/parts/*s"\n' "$dir" >>includes.nft
+printf 'flush chain inet t in\nadd rule inet t in meta skuid 7 drop\n' >parts/xs
+rm parts/rules && printf 'meta skuid 2 drop\n' >parts/rules.in && sed -i 's|parts/rules"|parts/rules.in"|; s|parts/\*s|parts/x*|; s|"./parts/t|"./parts/t|' includes.nft
+ok "... by a pattern: no place at all rather than a wrong one" places includes.nft "null:0 null:0"
+ok "--json has the size of the image" sh -c "'$merlon' import --json first.nft -o second.nft | jq -e '.ns_estimate > 0 and .memory_bytes > 0'"
 finish

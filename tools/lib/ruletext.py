@@ -15,9 +15,24 @@ FILTER_HOOKS = {'input', 'forward', 'output'}
 OTHER_BLOCKS = {'set', 'map', 'flowtable', 'counter', 'quota', 'limit', 'ct', 'secmark', 'synproxy', 'meter'}
 
 
+def read(path):
+    """A file as text, whatever its bytes are: a ruleset in UTF-16 is one that can't be loaded, not none."""
+    with open(path, 'rb') as f:
+        data = f.read()
+    encoding = 'utf-16' if data[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8'
+    return data.decode(encoding, errors='replace')
+
+
+def is_json(text):
+    """What `nft -j list ruleset` prints."""
+    return re.match(r'\ufeff?\s*\{\s*"nftables"\s*:', text) is not None
+
+
 def kind_of(text):
     """IPTABLES, NFT, or None: no ruleset. Told by the first line that is no comment."""
-    for line in text.splitlines():
+    if is_json(text):
+        return NFT
+    for line in text.removeprefix('\ufeff').splitlines():
         line = line.strip()
         if not line or line.startswith('#'):
             continue
@@ -62,10 +77,15 @@ def list_length(words, options):
 
 def count_iptables(text):
     result, section = Count(), None
+    lines, more = defaultdict(int), defaultdict(int)      # of each section
     for line in text.splitlines():
         line = re.sub(r'^\[\d+:\d+\]\s*', '', line.strip())
         if line.startswith('*'):
             section = line[1:].strip()
+            # one that comes again replaces what the first one had
+            lines[section] = more[section] = 0
+            for key in [key for key in result.chains if key[0] == section]:
+                del result.chains[key]
         elif line.startswith('COMMIT'):
             section = None
         words = words_of(line) if section and line.startswith('-') else []
@@ -74,13 +94,12 @@ def count_iptables(text):
         if words[0] in ('-A', '--append', '-I', '--insert'):
             rules = list_length(words, ('-s', '--source', '--src')) * list_length(words, ('-d', '--destination', '--dst'))
             result.chains[section, words[1]] += rules
-            result.more += rules - 1
-            if section == 'filter':
-                result.filter += 1
-            else:
-                result.other += 1
+            more[section] += rules - 1
+            lines[section] += 1
         elif words[0] in ('-D', '--delete', '-F', '--flush', '-X', '--delete-chain', '-R', '--replace', '-E'):
             result.unsure.append(words[0])
+    result.filter, result.more = lines['filter'], sum(more.values())
+    result.other = sum(lines.values()) - result.filter
     return result
 
 

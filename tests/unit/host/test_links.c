@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <linux/lwtunnel.h>
+#include <linux/nexthop.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/pkt_cls.h>
@@ -244,6 +246,74 @@ static void test_filters(void **state)
 	filter("u32", TCA_U32_ACT, 0, two, 0);
 }
 
+static struct nlmsghdr *route(void)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct rtmsg *header;
+
+	message->nlmsg_type = RTM_NEWROUTE;
+	header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+	header->rtm_family = AF_INET6;
+	return message;
+}
+
+static unsigned encap(uint16_t type)
+{
+	struct nlmsghdr *message = route();
+
+	mnl_attr_put_u32(message, RTA_TABLE, RT_TABLE_MAIN);
+	mnl_attr_put_u16(message, RTA_ENCAP_TYPE, type);
+	return merlon_route_encap(message);
+}
+
+/* Two next hops, of which the second one encapsulates; `cut`: bytes that the first one claims. */
+static unsigned encap_of_hop(uint16_t type, unsigned short cut)
+{
+	struct nlmsghdr *message = route();
+	struct nlattr *list = mnl_attr_nest_start(message, RTA_MULTIPATH);
+	struct rtnexthop *hop = mnl_nlmsg_get_payload_tail(message);
+
+	*hop = (struct rtnexthop){ .rtnh_len = cut ? cut : sizeof(*hop) };
+	message->nlmsg_len += sizeof(*hop);
+	hop++;
+	*hop = (struct rtnexthop){ .rtnh_len = sizeof(*hop) + 2 * MNL_ATTR_HDRLEN };
+	message->nlmsg_len += sizeof(*hop);
+	mnl_attr_put_u16(message, RTA_ENCAP_TYPE, type);
+	mnl_attr_nest_end(message, list);
+	return merlon_route_encap(message);
+}
+
+static void test_encap(void **state)
+{
+	static const uint16_t refused[] = { LWTUNNEL_ENCAP_MPLS, LWTUNNEL_ENCAP_ILA, LWTUNNEL_ENCAP_SEG6, LWTUNNEL_ENCAP_BPF,
+					    LWTUNNEL_ENCAP_SEG6_LOCAL, LWTUNNEL_ENCAP_RPL, LWTUNNEL_ENCAP_IOAM6, 99 };
+	struct nlmsghdr *message;
+	struct nhmsg *header;
+	unsigned short cut;
+	size_t i;
+
+	(void)state;
+	assert_int_equal(merlon_route_encap(route()), 0);
+	for (i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
+		assert_int_equal(encap(refused[i]), refused[i]);
+		assert_int_equal(encap_of_hop(refused[i], 0), refused[i]);
+	}
+	/* for the interface of a tunnel, where TC sees what is inside */
+	assert_int_equal(encap(LWTUNNEL_ENCAP_IP), 0);
+	assert_int_equal(encap(LWTUNNEL_ENCAP_IP6), 0);
+	assert_int_equal(encap(10), 0);
+	for (cut = 1; cut < sizeof(struct rtnexthop); cut++)
+		assert_int_equal(encap_of_hop(LWTUNNEL_ENCAP_SEG6, cut), 0);
+	assert_int_equal(encap_of_hop(LWTUNNEL_ENCAP_SEG6, 1000), 0);
+	message = mnl_nlmsg_put_header(buffer);
+	message->nlmsg_type = RTM_NEWNEXTHOP;
+	assert_int_equal(merlon_route_encap(message), 0);
+	header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+	header->nh_family = AF_INET6;
+	mnl_attr_put_u16(message, NHA_ENCAP_TYPE, LWTUNNEL_ENCAP_SEG6);
+	assert_int_equal(merlon_route_encap(message), LWTUNNEL_ENCAP_SEG6);
+}
+
 static bool ipvs_in(const char *text, char ret[32])
 {
 	FILE *file = fmemopen((void *)text, strlen(text), "r");
@@ -272,7 +342,7 @@ int main(void)
 		cmocka_unit_test(test_enslaved), cmocka_unit_test(test_stacked), cmocka_unit_test(test_bridge),
 		cmocka_unit_test(test_xdp), cmocka_unit_test(test_cut_short), cmocka_unit_test(test_xfrm_state),
 		cmocka_unit_test(test_xfrm_policy), cmocka_unit_test(test_ipvs),
-		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_filters), cmocka_unit_test(test_encap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

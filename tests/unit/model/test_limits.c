@@ -45,6 +45,9 @@ static void test_only_what_concerns(void **state)
 	const struct merlon_statement whole = { .kind = MERLON_S_MATCH,
 						.match = { .field = MERLON_F_TH2, .header_bytes = 4 } };
 	const struct merlon_statement reject = { .kind = MERLON_S_VERDICT, .verdict = { .verdict = MERLON_V_REJECT } };
+	const struct merlon_statement length = { .kind = MERLON_S_MATCH, .match = { .field = MERLON_F_LENGTH } };
+	const struct merlon_statement bytes = { .kind = MERLON_S_LIMIT, .limit = { .bytes = true } };
+	const struct merlon_statement packets = { .kind = MERLON_S_LIMIT };
 	struct one o;
 
 	(void)state;
@@ -53,6 +56,10 @@ static void test_only_what_concerns(void **state)
 	/* the one limit where the other is: by the kernel that runs */
 	assert_int_equal(names(one(&o, MERLON_INPUT, ct), "l4-checksum"), names(one(&o, MERLON_INPUT, reject), "reject-checksum"));
 	assert_false(names(one(&o, MERLON_INPUT, port), "l4-checksum"));
+	assert_true(names(one(&o, MERLON_INPUT, length), "fragment-length"));
+	assert_true(names(one(&o, MERLON_INPUT, bytes), "fragment-length"));
+	assert_false(names(one(&o, MERLON_INPUT, packets), "fragment-length"));
+	assert_false(names(one(&o, MERLON_OUTPUT, port), "fragment-length"));
 	assert_true(names(one(&o, MERLON_INPUT, port), "fragments"));
 	assert_true(names(one(&o, MERLON_INPUT, reject), "reject-daemon"));
 	assert_false(names(one(&o, MERLON_INPUT, ct), "reject-daemon"));

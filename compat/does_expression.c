@@ -3,9 +3,10 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nf_tables_compat.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <string.h>
 
-#include "src/host/chains.h"
+#include "compat/does.h"
 #include "src/util/cleanup.h"
 
 #define MOST_ATTRIBUTES 16
@@ -142,4 +143,27 @@ enum merlon_does merlon_expression_does(uint8_t family, const char *name, const 
 		if (!strcmp(name, plain[i].name))
 			return plain[i].does;
 	return MERLON_DOES_NOTHING;
+}
+
+uint32_t merlon_message_does(const struct nlmsghdr *message)
+{
+	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
+	struct attributes rule = { 0 };
+	const struct nlattr *element;
+	uint32_t does = 0;
+
+	mnl_attr_parse(message, sizeof(*header), on_attribute, &rule);
+	if (!rule.at[NFTA_RULE_EXPRESSIONS])
+		return 0;
+	mnl_attr_for_each_nested(element, rule.at[NFTA_RULE_EXPRESSIONS]) {
+		struct attributes e = { 0 };
+		enum merlon_does one;
+
+		mnl_attr_parse_nested(element, on_attribute, &e);
+		if (!e.at[NFTA_EXPR_NAME] || mnl_attr_validate(e.at[NFTA_EXPR_NAME], MNL_TYPE_NUL_STRING) < 0)
+			continue;
+		one = merlon_expression_does(header->nfgen_family, mnl_attr_get_str(e.at[NFTA_EXPR_NAME]), e.at[NFTA_EXPR_DATA]);
+		does |= one == MERLON_DOES_NOTHING ? 0 : 1U << one;
+	}
+	return does;
 }

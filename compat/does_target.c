@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "src/host/chains.h"
+#include "compat/does.h"
 #include "src/util/cleanup.h"
 
 static const struct {
@@ -89,4 +89,46 @@ enum merlon_does merlon_target_does(const char *name, unsigned revision, const v
 		if (!strcmp(name, harmless[i]))
 			return MERLON_DOES_NOTHING;
 	return MERLON_DOES_UNKNOWN;
+}
+
+/* Options of the target may stand anywhere in the line. */
+static bool has(const struct merlon_ipt_words *words, const char *option)
+{
+	size_t i;
+
+	for (i = 0; i < words->n; i++)
+		if (!strcmp(words->word[i], option))
+			return true;
+	return false;
+}
+
+static enum merlon_does ct_words_do(const struct merlon_ipt_words *words)
+{
+	if (has(words, "--notrack"))
+		return MERLON_DOES_UNTRACK;
+	if (has(words, "--zone") || has(words, "--zone-orig") || has(words, "--zone-reply"))
+		return MERLON_DOES_ZONE;
+	if (has(words, "--timeout"))
+		return MERLON_DOES_TIMEOUT;
+	return has(words, "--helper") ? MERLON_DOES_HELPER : MERLON_DOES_NOTHING;
+}
+
+enum merlon_does merlon_words_do(const struct merlon_ipt_words *words)
+{
+	const char *name = merlon_ipt_option(words, "-j", "--jump");
+	size_t i;
+
+	for (i = 0; i < words->n && !name; i++)
+		if (!strncmp(words->word[i], "-j", 2))
+			name = words->word[i] + 2;
+	if (!name)
+		return MERLON_DOES_NOTHING;
+	if (!strcmp(name, "CT"))
+		return ct_words_do(words);
+	if (!strcmp(name, "CONNMARK"))
+		return has(words, "--restore-mark") ? MERLON_DOES_MARK : MERLON_DOES_NOTHING;
+	for (i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcmp(name, known[i].name))
+			return known[i].does;
+	return MERLON_DOES_NOTHING;
 }
