@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * hotpath [--json] [--rounds N]: what a packet of an established connection costs at TC ingress above an empty program,
- * its verdict being remembered. Both run through BPF_PROG_TEST_RUN on the same frame, in turns; medians over rounds.
- * The programs are those of the skeleton that merlond embeds, entered where interfaces enter them.
+ * hotpath [--json] [--rounds N]: what packets cost at TC ingress.
+ *
+ *   hot_path_v4_warm_ns, hot_path_v6_warm_ns   a packet of an established connection above an empty program, its verdict
+ *                                              being remembered, always of the same one
+ *   hot_path_v4_100k_random_ns                 the same, each packet of one of 100,000 connections, chosen at random
+ *   session_create_ns                          a SYN that begins a flow above the same segment with FIN set too: the same
+ *                                              rule accepts both at the same place, no tracker follows the other one.
+ *                                              So this is tuple, lookups, the session's beginning, its entry into a
+ *                                              table that is full (another one is evicted), and the decision in it
+ *
+ * All run through BPF_PROG_TEST_RUN in turns with what is subtracted; medians over rounds. The programs are those of the
+ * skeleton that merlond embeds, entered where interfaces enter them; tables are as large as merlond makes them.
  */
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
@@ -11,16 +20,32 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/spread.skel.h"
 #include "tests/bpf/packet.h"
 #include "tests/bpf/plane.h"
 
 #define REPEAT 500000
 #define MAX_ROUNDS 101
+#define FLOWS 100000
+#define FIRST_PORT 1024
+#define NEW_FLOWS (4096U << 16)	/* more than there are packets: evicting is by CPU, an old session may still be there */
 
 struct figure {
-	const char *name;
-	double empty[MAX_ROUNDS], full[MAX_ROUNDS];
+	const char *name, *above;
+	double base[MAX_ROUNDS], full[MAX_ROUNDS];
 };
+
+/* A program on a frame. */
+struct way {
+	int prog;
+	struct frame frame;
+};
+
+static void die(const char *what)
+{
+	fprintf(stderr, "hotpath: %s\n", what);
+	exit(1);
+}
 
 static int load_empty(void)
 {
@@ -32,18 +57,16 @@ static int load_empty(void)
 	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "empty", "GPL", insns, 2, NULL);
 }
 
-static double run(int prog, int ifindex, const struct frame *f)
+static double run(const struct way *way, int ifindex)
 {
 	struct __sk_buff context = { .ifindex = ifindex, .ingress_ifindex = ifindex };
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->bytes, .ctx_in = &context,
-		    .ctx_size_in = sizeof(context), .repeat = REPEAT);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = way->frame.data, .data_size_in = way->frame.bytes,
+		    .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = REPEAT);
 	struct timespec start, end;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	if (bpf_prog_test_run_opts(prog, &opts) || (int)opts.retval != PLANE_PASS) {
-		fprintf(stderr, "hotpath: a packet did not pass\n");
-		exit(1);
-	}
+	if (bpf_prog_test_run_opts(way->prog, &opts) || (int)opts.retval != PLANE_PASS)
+		die("a packet did not pass");
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	return ((end.tv_sec - start.tv_sec) * 1e9 + (end.tv_nsec - start.tv_nsec)) / REPEAT;
 }
@@ -69,35 +92,111 @@ static void open_connection(struct plane *plane, const struct flow *flow)
 		plane_ingress(plane, plane->veth, frames[i].data, frames[i].bytes);
 }
 
-static void measure(struct plane *plane, const struct flow *flow, struct figure *figure, int rounds)
+/* Packets that go the full way are all counted in `stat`, or they were not what the figure is about. */
+static void measure(struct plane *plane, struct figure *figure, const struct way *base, const struct way *full,
+		    enum merlon_stat stat, int rounds)
 {
-	int empty = load_empty(), full = bpf_program__fd(plane->skel->progs.ingress_entry);
-	struct frame f = frame_tcp(flow, F_ACK, 6);
-	uint64_t hits;
+	uint64_t before, sent = (uint64_t)rounds * REPEAT, counted;
 
-	open_connection(plane, flow);
-	run(full, plane->veth, &f);
-	hits = plane_stat(plane, MERLON_STAT_HITS);
+	run(full, plane->veth);
+	before = plane_stat(plane, stat);
 	for (int i = 0; i < rounds; i++) {
-		figure->empty[i] = run(empty, plane->veth, &f);
-		figure->full[i] = run(full, plane->veth, &f);
+		figure->base[i] = run(base, plane->veth);
+		figure->full[i] = run(full, plane->veth);
 	}
-	if (plane_stat(plane, MERLON_STAT_HITS) != hits + (uint64_t)rounds * REPEAT) {
-		fprintf(stderr, "hotpath: packets left the short way\n");
+	counted = plane_stat(plane, stat) - before;
+	if (counted != sent) {
+		fprintf(stderr, "hotpath: %s: %ju of %ju packets went the way that is measured\n", figure->name,
+			(uintmax_t)counted, (uintmax_t)sent);
 		exit(1);
 	}
-	close(empty);
+}
+
+static void measure_warm(struct plane *plane, int empty, const struct flow *flow, struct figure *figure, int rounds)
+{
+	struct way base = { empty, frame_tcp(flow, F_ACK, 6) }, full = base;
+
+	full.prog = bpf_program__fd(plane->skel->progs.ingress_entry);
+	open_connection(plane, flow);
+	measure(plane, figure, &base, &full, MERLON_STAT_HITS, rounds);
+}
+
+static struct spread_bpf *open_spread(struct plane *plane, int empty)
+{
+	struct spread_bpf *spread = spread_bpf__open_and_load();
+	int prog[] = { bpf_program__fd(plane->skel->progs.ingress_entry), empty };
+
+	if (!spread)
+		die("cannot load the program that spreads packets over flows");
+	spread->bss->first_dport = FIRST_PORT;
+	for (uint32_t slot = 0; slot < 2; slot++)
+		if (bpf_map_update_elem(bpf_map__fd(spread->maps.next), &slot, &prog[slot], 0))
+			die("cannot enter a program");
+	return spread;
+}
+
+/* Makes the only session of the table into those of flows 0 to FLOWS - 1 (spread.bpf.c), entered in random order. */
+static void multiply(struct plane *plane)
+{
+	static uint32_t flow[FLOWS];
+	int fd = bpf_map__fd(plane->skel->maps.sessions4);
+	struct merlon_session session;
+	struct merlon_tuple4 tuple;
+
+	if (bpf_map_get_next_key(fd, NULL, &tuple) || bpf_map_lookup_elem(fd, &tuple, &session))
+		die("there is no session");
+	session.expires_ns += 3600000000000ULL;
+	srandom(1);
+	for (uint32_t i = 0; i < FLOWS; i++) {
+		uint32_t j = random() % (i + 1);
+
+		flow[i] = flow[j];
+		flow[j] = i;
+	}
+	for (uint32_t i = 0; i < FLOWS; i++) {
+		/* the server has the lower address */
+		tuple.a_port = htons(FIRST_PORT + (flow[i] >> 16));
+		tuple.b_port = htons(flow[i] & 0xffff);
+		if (bpf_map_update_elem(fd, &tuple, &session, BPF_NOEXIST))
+			die("cannot enter a session");
+	}
+}
+
+static void measure_random(struct plane *plane, struct spread_bpf *spread, const struct flow *flow, struct figure *figure,
+			   int rounds)
+{
+	struct way base = { bpf_program__fd(spread->progs.spread_empty), frame_tcp(flow, F_ACK, 6) }, full = base;
+
+	full.prog = bpf_program__fd(spread->progs.spread);
+	multiply(plane);
+	spread->data->flows = FLOWS;
+	measure(plane, figure, &base, &full, MERLON_STAT_HITS, rounds);
+}
+
+static void measure_create(struct plane *plane, struct spread_bpf *spread, const struct flow *flow, struct figure *figure,
+			   int rounds)
+{
+	static const struct plane_rule accept = { 0, -1, -1, 0, 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 };
+	struct way base = { bpf_program__fd(spread->progs.spread), frame_tcp(flow, F_SYN | F_FIN, 0) }, full = base;
+
+	full.frame = frame_tcp(flow, F_SYN, 0);
+	plane_rules(plane, &accept, 1, MERLON_DROP);
+	/* none of those that are established */
+	spread->bss->first_dport = 2 * FIRST_PORT;
+	spread->data->flows = NEW_FLOWS;
+	spread->bss->in_turn = 1;
+	measure(plane, figure, &base, &full, MERLON_STAT_NEW_SESSIONS, rounds);
 }
 
 static void print(struct figure *figure, int rounds, int json)
 {
-	double empty = median(figure->empty, rounds), full = median(figure->full, rounds);
+	double base = median(figure->base, rounds), full = median(figure->full, rounds);
 
 	if (json)
-		printf("{\"figure\": \"%s\", \"value\": %.1f, \"unit\": \"ns\"}\n", figure->name, full - empty);
+		printf("{\"figure\": \"%s\", \"value\": %.1f, \"unit\": \"ns\"}\n", figure->name, full - base);
 	else
-		printf("%-22s %6.1f ns above an empty program (%.1f - %.1f; %.1f to %.1f over %d rounds)\n", figure->name,
-		       full - empty, full, empty, figure->full[0], figure->full[rounds - 1], rounds);
+		printf("%-26s %6.1f ns above %s (%.1f - %.1f; %.1f to %.1f over %d rounds)\n", figure->name, full - base,
+		       figure->above, full, base, figure->full[0], figure->full[rounds - 1], rounds);
 }
 
 int main(int argc, char **argv)
@@ -108,8 +207,14 @@ int main(int argc, char **argv)
 		{ 0, 6, 22, MERLON_BIT(MERLON_CT_NEW), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	};
 	static const struct flow v4 = { "192.0.2.9", "192.0.2.1", 40000, 22 }, v6 = { "2001:db8::9", "2001:db8::1", 40000, 22 };
-	static struct figure figures[] = { { .name = "hot_path_v4_warm_ns" }, { .name = "hot_path_v6_warm_ns" } };
-	int json = 0, rounds = 21;
+	static struct figure figures[] = {
+		{ .name = "hot_path_v4_warm_ns", .above = "an empty program" },
+		{ .name = "hot_path_v6_warm_ns", .above = "an empty program" },
+		{ .name = "hot_path_v4_100k_random_ns", .above = "an empty program" },
+		{ .name = "session_create_ns", .above = "a packet that begins none" },
+	};
+	int json = 0, rounds = 21, empty;
+	struct spread_bpf *spread;
 	struct plane plane;
 
 	for (int i = 1; i < argc; i++) {
@@ -124,15 +229,21 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: hotpath [--json] [--rounds N]\n");
 		return 2;
 	}
-	if (plane_open(&plane, true)) {
+	if (plane_open_for(&plane, true, 1U << 18, 1U << 16)) {
 		fprintf(stderr, "hotpath: needs root\n");
 		return 77;
 	}
 	plane_rules(&plane, rules, 2, MERLON_DROP);
-	measure(&plane, &v4, &figures[0], rounds);
-	measure(&plane, &v6, &figures[1], rounds);
-	print(&figures[0], rounds, json);
-	print(&figures[1], rounds, json);
+	empty = load_empty();
+	spread = open_spread(&plane, empty);
+	measure_warm(&plane, empty, &v4, &figures[0], rounds);
+	measure_warm(&plane, empty, &v6, &figures[1], rounds);
+	measure_random(&plane, spread, &v4, &figures[2], rounds);
+	measure_create(&plane, spread, &v4, &figures[3], rounds);
+	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+		print(&figures[i], rounds, json);
+	spread_bpf__destroy(spread);
+	close(empty);
 	plane_close(&plane);
 	return 0;
 }

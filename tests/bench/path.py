@@ -4,6 +4,8 @@
 firewall, merlon, nftables or iptables, in turns, round by round. Prints each system's median above no firewall.
 
   established_forward     one flow that was answered, judged long ago; two hooks of merlon's
+  nf_conntrack_path       the same flow, nf_conntrack and one rule, `ct state established accept`: the least that being
+                          stateful costs without merlon
   new_flow_10k_rules      100,000 distinct flows in random order, one pass, over 10,000 rules, to the host itself
   new_flow_10k_forward    the same through the host
 """
@@ -59,8 +61,8 @@ def as_iptables(policy, chain='FORWARD', established=False):
     return '\n'.join(lines + ['COMMIT', ''])
 
 
-def as_nft(policy, chain='forward', established=False):
-    lines = ['table ip bench {', f'chain c {{ type filter hook {chain} priority 0; policy drop;']
+def as_nft(policy, chain='forward', established=False, default='drop'):
+    lines = ['table ip bench {', f'chain c {{ type filter hook {chain} priority 0; policy {default};']
     if established:
         lines.append('ct state established accept')
     for p in policy:
@@ -182,6 +184,7 @@ def measure(router, rounds, files):
         'merlon_new': (lambda: router.start_merlon(files['iptables']), flows, FLOWS),
         'merlon_established': (lambda: router.start_merlon(files['iptables-established']), one, 500000),
         'nft_established': (lambda: router.inside('router', 'nft', '-f', files['nft-established']), one, 500000),
+        'conntrack_established': (lambda: router.inside('router', 'nft', '-f', files['nft-conntrack']), one, 500000),
         'iptables_legacy_established':
             (lambda: router.inside('router', 'iptables-legacy-restore', files['iptables-established']), one, 500000),
         'nft_new': (lambda: router.inside('router', 'nft', '-f', files['nft']), flows, 5000),
@@ -214,6 +217,7 @@ def main():
         texts = {'iptables': as_iptables(policy), 'iptables-input': as_iptables(policy, 'INPUT'),
                  'iptables-established': as_iptables(few, established=True),
                  'nft': as_nft(policy), 'nft-input': as_nft(policy, 'input'), 'nft-established': as_nft(few, established=True),
+                 'nft-conntrack': as_nft([], established=True, default='accept'),
                  'flows': packets(policy, FLOWS, 2),
                  'one': packets(few, 1, 3)}
         proto, saddr, sport, daddr, dport = texts['one'].split()
@@ -234,6 +238,7 @@ def main():
                             ('established', 'none_established', 'established_forward')):
         for system in 'merlon', 'nft', 'iptables_legacy':
             figures[f"{name}{'' if system == 'merlon' else '_' + system}_ns"] = ns[f'{system}_{way}'] - ns[base]
+    figures['nf_conntrack_path_ns'] = ns['conntrack_established'] - ns['none_established']
     for figure, value in figures.items():
         if args.json:
             print(json.dumps({'figure': figure, 'value': round(value, 1), 'unit': 'ns'}))

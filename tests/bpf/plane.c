@@ -79,16 +79,16 @@ static bool has_mrdisc(void)
 	return !uname(&name) && sscanf(name.release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 10));
 }
 
-static void set_sizes(struct merlon_bpf *skel, bool kern_ctx)
+static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions, unsigned embryonic)
 {
 	bpf_map__set_value_size(bpf_map__inner_map(skel->maps.image), WORDS * sizeof(uint64_t));
 	bpf_map__set_max_entries(skel->maps.counters, PLANE_COUNTERS);
 	bpf_map__set_max_entries(skel->maps.limits, 16);
 	bpf_map__set_max_entries(skel->maps.paths, PLANE_COUNTERS);
-	bpf_map__set_max_entries(skel->maps.sessions4, 1024);
-	bpf_map__set_max_entries(skel->maps.sessions6, 1024);
-	bpf_map__set_max_entries(skel->maps.embryonic4, 1024);
-	bpf_map__set_max_entries(skel->maps.embryonic6, 1024);
+	bpf_map__set_max_entries(skel->maps.sessions4, sessions);
+	bpf_map__set_max_entries(skel->maps.sessions6, sessions);
+	bpf_map__set_max_entries(skel->maps.embryonic4, embryonic);
+	bpf_map__set_max_entries(skel->maps.embryonic6, embryonic);
 	skel->rodata->merlon_image_mask = WORDS - 1;
 	skel->rodata->merlon_have_kern_ctx = kern_ctx && kernel_has("bpf_rdonly_cast");
 	skel->rodata->merlon_have_mrdisc = has_mrdisc();
@@ -112,6 +112,11 @@ static void set_slots(struct plane *plane)
 
 int plane_open(struct plane *plane, bool kern_ctx)
 {
+	return plane_open_for(plane, kern_ctx, 1024, 1024);
+}
+
+int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions, unsigned embryonic)
+{
 	memset(plane, 0, sizeof(*plane));
 	libbpf_set_print(quiet);
 	if (geteuid() || unshare(CLONE_NEWNET) < 0)
@@ -120,7 +125,7 @@ int plane_open(struct plane *plane, bool kern_ctx)
 	read_cookie(plane);
 	plane->skel = merlon_bpf__open();
 	CHECK(plane->skel);
-	set_sizes(plane->skel, kern_ctx);
+	set_sizes(plane->skel, kern_ctx, sessions, embryonic);
 	CHECK(!merlon_bpf__load(plane->skel));
 	set_slots(plane);
 	return 0;

@@ -49,6 +49,8 @@ struct plane {
 
 /* Enters a new network namespace and loads everything there. 77 if this machine cannot; 0: done. */
 int plane_open(struct plane *plane, bool kern_ctx);
+/* The same with room for so many flows of a family: established ones, and those that just begin. */
+int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions, unsigned embryonic);
 void plane_close(struct plane *plane);
 /* Puts rules in force as the next generation; what no rule decides gets `policy`. */
 void plane_rules(struct plane *plane, const struct plane_rule *rule, size_t n, uint8_t policy);
