@@ -3,7 +3,7 @@
  * What a session remembers of the rules' verdict answers a packet only if all agrees that the verdict depended on. For
  * each dependency: a flow whose packets are accepted from memory, and then the packet that differs in it, to which the
  * rules say something else. tests/bpf/test_flows.c has the interface that a packet came in by, the generation, and
- * flags of segments on the short way.
+ * flags of segments on the short way; tests/bpf/test_once.c has the two hooks of the loopback device.
  * Loaded as for kernel 6.1, so that the egress program judges test runs.
  */
 #include <setjmp.h>
