@@ -15,6 +15,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <sched.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "bpf/session.h"
@@ -129,6 +130,15 @@ struct talk {
 	uint16_t port;
 };
 
+/* A connection that does not come about fails the test in time. */
+static void be_patient(int fd)
+{
+	struct timeval seconds = { .tv_sec = 5 };
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &seconds, sizeof(seconds)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &seconds, sizeof(seconds)), 0);
+}
+
 static void talk(const struct talk *t)
 {
 	struct sockaddr_storage to;
@@ -139,10 +149,12 @@ static void talk(const struct talk *t)
 	into(t->server_ns);
 	listener = bound(t->server, SOCK_STREAM, t->port);
 	assert_int_equal(listen(listener, 1), 0);
+	be_patient(listener);	/* who is accepted inherits it */
 	into(t->client_ns);
 	to = address(t->server, t->port, &bytes);
 	client = socket(to.ss_family, SOCK_STREAM, 0);
 	assert_true(client >= 0);
+	be_patient(client);
 	assert_int_equal(connect(client, (struct sockaddr *)&to, bytes), 0);
 	server = accept(listener, NULL, NULL);
 	assert_true(server >= 0);
