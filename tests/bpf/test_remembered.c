@@ -308,7 +308,7 @@ static void forwarded_from_elsewhere(void **state)
 
 static void command(const char *format, const char *address, int bits)
 {
-	char text[128];
+	char text[256];
 
 	snprintf(text, sizeof(text), format, address, bits);
 	assert_int_equal(system(text), 0);
@@ -355,6 +355,29 @@ static void addresses_change(void **state)
 	address_moves(&to[1], 128);
 }
 
+/* What leaves by a filtered interface may leave by another one with another TOS (ip rule tos): FORWARD is judged here then. */
+static void routes_by_tos(void **state)
+{
+	static const struct plane_rule rules[] = { { HOOK(INPUT), -1, -1, 0, 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 } };
+	static const struct flow flow = { "192.0.2.200", "192.0.2.77", 5000, 53 };
+	struct frame f = frame_udp(&flow, 10), low = f;
+	uint8_t yes = 1;
+
+	(void)state;
+	low.data[ETH + 1] = 0x10;
+	frame_checksum(&low);
+	RULES(rules, MERLON_DROP);
+	assert_int_equal(in(&f), PLANE_PASS);
+	command("ip addr del %s/%d dev m0", flow.daddr, 24);
+	command("ip route add %s/%d dev m1", flow.daddr, 32);
+	command("ip rule add tos 0x10 lookup 100; ip route add %s/%d dev m0p table 100", flow.daddr, 32);
+	plane_routes_changed(&plane);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(plane.skel->maps.filtered), &plane.far, &yes, 0), 0);
+	assert_int_equal(in(&low), PLANE_SHOT);
+	assert_int_equal(in(&f), PLANE_PASS);
+	assert_int_equal(in(&low), PLANE_SHOT);
+}
+
 static int group_set_up(void **state)
 {
 	(void)state;
@@ -375,7 +398,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(same_packets_are_not_asked_about), TEST(matches_that_failed), TEST(marks_are_set), TEST(limits_run_out),
 		TEST(elements_time_out), TEST(flags_on_the_long_way), TEST(states), TEST(errors_are_judged_apart),
-		TEST(hooks_that_share_a_side), TEST(forwarded_from_elsewhere), TEST(addresses_change),
+		TEST(hooks_that_share_a_side), TEST(forwarded_from_elsewhere), TEST(addresses_change), TEST(routes_by_tos),
 	};
 
 	if (geteuid())
