@@ -158,7 +158,7 @@ struct merlon_decision {
 	__u8 verdict;
 	__u8 tcp_mask;		/* TCP flags that some rule on the way looked at ... */
 	__u8 tcp_flags;		/* ... and what they were */
-	__u8 pad;
+	__u8 tos;		/* ELSEWHERE: the route's, MERLON_ROUTE_TOS */
 	__u16 checked_s;	/* ELSEWHERE: when the route was looked up, in units of 2^29 ns, modulo 65536 */
 };
 _Static_assert(sizeof(struct merlon_decision) == 32, "merlon_decision");

@@ -57,6 +57,7 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	s->context.generation = c->generation;
 	s->context.routes = c->routes;
 	s->context.tcp_flags = s->headers.tcp_flags;
+	s->context.tos = s->headers.tos;
 	if (side == MERLON_INGRESS) {
 		s->context.hook = MERLON_INPUT;
 		s->context.iif = skb->ifindex;

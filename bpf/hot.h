@@ -189,6 +189,7 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	if (!n)
 		return MERLON_COLD;
 	g.l4proto = raw[9];
+	here->tos = raw[1];
 	g.bytes = merlon_be16(raw + 2);
 	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
 	    g.bytes < MERLON_IPV4_BYTES || !merlon_has_bytes(skb, g.bytes) ||
@@ -227,6 +228,7 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	if (!n)
 		return MERLON_COLD;
 	g.l4proto = raw[6];
+	here->tos = raw[0] << 4 | raw[1] >> 4;
 	g.bytes = merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
 	if (raw[0] >> 4 != 6 || !merlon_has_bytes(skb, g.bytes) ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES) ||

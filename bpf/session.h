@@ -420,7 +420,11 @@ struct merlon_context {
 	__u8 hook;
 	__u8 ct_state;
 	__u8 tcp_flags;
+	__u8 tos;		/* or traffic class */
 };
+
+/* What rules of routing may look at (`ip rule tos`): not the two bits of ECN, which change within a flow. */
+#define MERLON_ROUTE_TOS 0xfc
 
 merlon_inline int merlon_decision_holds(const struct merlon_decision *decision, const struct merlon_context *context)
 {
@@ -441,6 +445,7 @@ merlon_inline int merlon_forward_holds(const struct merlon_decision *decision, c
 {
 	return decision->verdict == MERLON_ELSEWHERE && decision->generation == context->generation &&
 	       decision->routes == context->routes && decision->iif == context->iif &&
+	       decision->tos == (context->tos & MERLON_ROUTE_TOS) &&
 	       (__u16)(merlon_route_time(now) - decision->checked_s) <= 1;
 }
 

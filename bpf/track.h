@@ -261,6 +261,7 @@ merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merl
 	d->iif = s->context.iif;
 	d->oif = 0;
 	d->verdict = MERLON_ELSEWHERE;
+	d->tos = s->context.tos & MERLON_ROUTE_TOS;
 	d->checked_s = merlon_route_time(s->now);
 	merlon_unlock(session);
 }

@@ -140,6 +140,7 @@ void plane_close(struct plane *plane)
 struct image {
 	uint64_t *word;
 	uint32_t used;
+	uint32_t limit;		/* the word of the limit that all rules with one share */
 };
 
 static uint32_t take(struct image *image, uint32_t words)
@@ -235,6 +236,36 @@ static void add_op(struct image *image, uint32_t *n_ops, struct merlon_image_op 
 	++*n_ops;
 }
 
+uint64_t plane_until;
+
+static struct merlon_image_op equals(enum merlon_field field, uint32_t value)
+{
+	return (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, field, 0), ~0U, value, value };
+}
+
+/* The op of a rule's `direction`. */
+static struct merlon_image_op special(const struct image *image, unsigned which)
+{
+	switch (which) {
+	case PLANE_ETHER:
+		return equals(MERLON_F_ETHER_SADDR_HIGH, PLANE_ETHER_HIGH);
+	case PLANE_ROUTING:
+		return equals(MERLON_F_RT_TYPE, PLANE_ROUTING_TYPE);
+	case PLANE_TTL:
+		return equals(MERLON_F_TTL, PLANE_TTL_VALUE);
+	case PLANE_MARK:
+		return equals(MERLON_F_MARK, PLANE_MARK_VALUE);
+	case PLANE_SET_MARK:
+		return (struct merlon_image_op){ MERLON_OP(MERLON_OP_MARK, 0, 0), 0, PLANE_MARK_VALUE, 0 };
+	case PLANE_LIMIT:
+		return (struct merlon_image_op){ MERLON_OP(MERLON_OP_LIMIT, 0, 0), 0, image->limit, 0 };
+	case PLANE_UNTIL:
+		return (struct merlon_image_op){ MERLON_OP(MERLON_OP_UNTIL, 0, 0), 0, (uint32_t)plane_until, plane_until >> 32 };
+	default:
+		return equals(MERLON_F_CT_DIRECTION, which - 1);
+	}
+}
+
 static void write_rule(struct image *image, struct merlon_image_rule *to, const struct plane_rule *rule, uint32_t index)
 {
 	uint32_t n_ops = 0;
@@ -243,15 +274,8 @@ static void write_rule(struct image *image, struct merlon_image_rule *to, const 
 	if (rule->tcp_mask)
 		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_TCP_FLAGS, 0),
 								rule->tcp_mask, rule->tcp_value, rule->tcp_value });
-	if (rule->direction && rule->direction < PLANE_ETHER)
-		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_CT_DIRECTION, 0), ~0U,
-								rule->direction - 1U, rule->direction - 1U });
-	if (rule->direction == PLANE_ETHER)
-		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_ETHER_SADDR_HIGH, 0), ~0U,
-								PLANE_ETHER_HIGH, PLANE_ETHER_HIGH });
-	if (rule->direction == PLANE_ROUTING)
-		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_RANGE, MERLON_F_RT_TYPE, 0), ~0U,
-								PLANE_ROUTING_TYPE, PLANE_ROUTING_TYPE });
+	if (rule->direction)
+		add_op(image, &n_ops, special(image, rule->direction));
 	for (size_t i = 0; i < 3 && rule->counter[i]; i++)
 		add_op(image, &n_ops, (struct merlon_image_op){ MERLON_OP(MERLON_OP_COUNT, 0, 0), 0, rule->counter[i], 0 });
 	if (rule->log)
@@ -277,15 +301,28 @@ static void write_list(struct image *image, uint32_t at, const struct plane_rule
 		write_dim(image, &list->dim[dims[i]], rule, n, dims[i]);
 }
 
+static void write_limit(struct image *image, struct merlon_image *head)
+{
+	const uint64_t hour = 3600000000000ULL;
+	struct merlon_image_limit limit = { .ns = hour, .rate = 1, .max_ns = PLANE_LIMIT_PACKETS * hour };
+
+	head->limits = image->limit = take(image, sizeof(limit) / 8);
+	head->n_limits = 1;
+	memcpy(&image->word[image->limit], &limit, sizeof(limit));
+}
+
 static void write_image(uint64_t *word, unsigned generation, const struct plane_rule *rule, size_t n, uint8_t policy)
 {
-	struct image image = { word, sizeof(struct merlon_image) / 8 };
+	struct image image = { word, sizeof(struct merlon_image) / 8, 0 };
 	struct merlon_image *head = (void *)word;
 	struct plane_rule chosen[16];
 
 	head->magic = MERLON_IMAGE_MAGIC;
 	head->generation = generation;
 	head->uses_ct = 1;
+	for (size_t i = 0; i < n && !head->n_limits; i++)
+		if (rule[i].direction == PLANE_LIMIT)
+			write_limit(&image, head);
 	for (unsigned hook = 0; hook < MERLON_HOOKS; hook++) {
 		size_t m = 0;
 		uint32_t list = take(&image, sizeof(struct merlon_image_list) / 8);
@@ -381,24 +418,25 @@ void plane_forget(struct plane *plane)
 			CHECK(!bpf_map_delete_elem(bpf_map__fd(table[i]), key));
 }
 
-static int run(int prog, int iif, int ifindex, const void *frame, size_t bytes)
+static int run(struct plane *plane, int prog, int iif, int ifindex, const void *frame, size_t bytes)
 {
-	struct __sk_buff context = { .ifindex = ifindex, .ingress_ifindex = iif };
+	struct __sk_buff context = { .ifindex = ifindex, .ingress_ifindex = iif, .mark = plane->mark }, after = { 0 };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = bytes, .ctx_in = &context,
-		    .ctx_size_in = sizeof(context), .repeat = 1);
+		    .ctx_size_in = sizeof(context), .ctx_out = &after, .ctx_size_out = sizeof(after), .repeat = 1);
 
 	CHECK(!bpf_prog_test_run_opts(prog, &opts));
+	plane->ret_mark = after.mark;
 	return (int)opts.retval;
 }
 
 int plane_ingress(struct plane *plane, int ifindex, const void *frame, size_t bytes)
 {
-	return run(bpf_program__fd(plane->skel->progs.ingress), ifindex, ifindex, frame, bytes);
+	return run(plane, bpf_program__fd(plane->skel->progs.ingress), ifindex, ifindex, frame, bytes);
 }
 
 int plane_egress(struct plane *plane, int iif, int oif, const void *frame, size_t bytes)
 {
-	return run(bpf_program__fd(plane->skel->progs.egress), iif, oif, frame, bytes);
+	return run(plane, bpf_program__fd(plane->skel->progs.egress), iif, oif, frame, bytes);
 }
 
 static uint64_t sum_counter(const struct plane *plane, uint32_t index)

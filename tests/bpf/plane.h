@@ -38,6 +38,20 @@ struct plane_rule {
 /* ... or: there is a routing header of this type. */
 #define PLANE_ROUTING 4
 #define PLANE_ROUTING_TYPE 0
+/* ... or: the TTL, or hop limit, is this. */
+#define PLANE_TTL 5
+#define PLANE_TTL_VALUE 9
+/* ... or: the mark is this. */
+#define PLANE_MARK 6
+#define PLANE_MARK_VALUE 7
+/* ... or, not a match: the packet gets that mark. */
+#define PLANE_SET_MARK 7
+/* ... or: a limit of so many packets, which is not filled up again within an hour. */
+#define PLANE_LIMIT 8
+#define PLANE_LIMIT_PACKETS 3
+/* ... or: it is earlier than plane_until (CLOCK_MONOTONIC), as an element of a set that times out. */
+#define PLANE_UNTIL 9
+extern uint64_t plane_until;
 
 struct plane {
 	struct merlon_bpf *skel;
@@ -45,6 +59,8 @@ struct plane {
 	uint64_t netns_cookie;
 	int veth;		/* index of interface m0, 02:00:00:00:00:01, 192.0.2.1/24 and 2001:db8::1/64; its peer is up */
 	int far;		/* index of m1, 198.51.100.1/24, 2001:db8:1::1/64 */
+	unsigned mark;		/* of the packets that plane_ingress() and plane_egress() send */
+	unsigned ret_mark;	/* of the last one, when the program was done with it */
 };
 
 /* Enters a new network namespace and loads everything there. 77 if this machine cannot; 0: done. */

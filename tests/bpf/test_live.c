@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "bpf/tcp.h"
+#include "tests/bpf/live.h"
 #include "tests/bpf/packet.h"
 #include "tests/bpf/plane.h"
 
@@ -46,71 +47,12 @@ static const struct plane_rule rules[] = {
 	{ HOOK(INPUT), -1, -1, STATES(RELATED), 0, 0, { 6 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 };
 
-static void attach(int ifindex)
-{
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, in, .prog_fd = bpf_program__fd(plane.skel->progs.ingress_entry));
-	LIBBPF_OPTS(bpf_tc_opts, out, .prog_fd = bpf_program__fd(plane.skel->progs.egress_entry));
-
-	assert_int_equal(bpf_tc_hook_create(&hook), 0);
-	hook.attach_point = BPF_TC_INGRESS;
-	assert_int_equal(bpf_tc_attach(&hook, &in), 0);
-	hook.attach_point = BPF_TC_EGRESS;
-	assert_int_equal(bpf_tc_attach(&hook, &out), 0);
-}
-
 /* The programs attached by TCX where the kernel has it; the answer to a denied packet must not differ. */
 static int attach_tcx(int ifindex, int prog, unsigned type)
 {
 	union bpf_attr attr = { .link_create = { .prog_fd = prog, .target_ifindex = ifindex, .attach_type = type } };
 
 	return syscall(__NR_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
-}
-
-static struct sockaddr_storage address(const char *text, uint16_t port, socklen_t *bytes)
-{
-	struct sockaddr_storage to = { 0 };
-	struct sockaddr_in *v4 = (void *)&to;
-	struct sockaddr_in6 *v6 = (void *)&to;
-
-	if (strchr(text, ':')) {
-		v6->sin6_family = AF_INET6;
-		v6->sin6_port = htons(port);
-		inet_pton(AF_INET6, text, &v6->sin6_addr);
-		*bytes = sizeof(*v6);
-	} else {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons(port);
-		inet_pton(AF_INET, text, &v4->sin_addr);
-		*bytes = sizeof(*v4);
-	}
-	return to;
-}
-
-static int bound(const char *text, int type, uint16_t port)
-{
-	socklen_t bytes;
-	struct sockaddr_storage at = address(text, port, &bytes);
-	int fd = socket(at.ss_family, type, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&at, bytes), 0);
-	return fd;
-}
-
-static bool arrives(int fd)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-
-	return poll(&poll_fd, 1, 200) == 1;
-}
-
-static ssize_t send_to(int fd, const char *text, uint16_t port)
-{
-	socklen_t bytes;
-	struct sockaddr_storage to = address(text, port, &bytes);
-
-	return sendto(fd, "x", 1, 0, (struct sockaddr *)&to, bytes);
 }
 
 static int set_up(void **state)
@@ -442,8 +384,8 @@ static int group_set_up(void **state)
 	if (r)
 		return r;
 	plane_rules(&plane, rules, sizeof(rules) / sizeof(rules[0]), MERLON_DROP);
-	attach(PLANE_LO);
-	attach(plane.veth);
+	attach(&plane, PLANE_LO);
+	attach(&plane, plane.veth);
 	return 0;
 }
 

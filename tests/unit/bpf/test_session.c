@@ -344,6 +344,11 @@ static void forwarding_is_trusted_for_a_second(void **state)
 	assert_false(merlon_forward_holds(&d, &c, now + (1ULL << 44)));
 	c.routes++;
 	assert_false(merlon_forward_holds(&d, &c, now));
+	c.routes--;
+	c.tos = 3;
+	assert_true(merlon_forward_holds(&d, &c, now));
+	c.tos = 4;
+	assert_false(merlon_forward_holds(&d, &c, now));
 }
 
 static void state_travels(void **state)
