@@ -30,7 +30,10 @@ const volatile __u8 merlon_have_kern_ctx = 0;
  * kernel's version: nothing else tells.
  */
 const volatile __u8 merlon_have_mrdisc = 1;
-/* Since 6.3 a reset that rejects ends the connection for nf_conntrack (nf_ct_set_closing() in nf_send_reset()). */
+/*
+ * Since 6.3, and where that was backported (6.1.192), a reset that rejects ends the connection for nf_conntrack
+ * (nf_ct_set_closing() in nf_send_reset()).
+ */
 const volatile __u8 merlon_reset_closes = 1;
 
 struct {

@@ -55,14 +55,17 @@ void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what)
 		merlon_diag_cure(diag, "the kernel has no memory for maps of this size; lower [Sessions] Max= in merlond's configuration");
 }
 
-static bool have_kern_ctx(void)
+/* By what it has, not by its version: distributions backport. */
+static void look_at_kernel(struct merlon_bpf *skel)
 {
 	struct btf *kernel = btf__load_vmlinux_btf();
-	bool have = kernel && btf__find_by_name_kind(kernel, "bpf_cast_to_kern_ctx", BTF_KIND_FUNC) > 0 &&
-		    btf__find_by_name_kind(kernel, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
 
+	skel->rodata->merlon_have_kern_ctx = kernel && btf__find_by_name_kind(kernel, "bpf_cast_to_kern_ctx", BTF_KIND_FUNC) > 0 &&
+					     btf__find_by_name_kind(kernel, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	skel->rodata->merlon_reset_closes = kernel ? btf__find_by_name_kind(kernel, "nf_ct_set_closing", BTF_KIND_FUNC) > 0 :
+						     merlon_kernel_is(6, 3);
+	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
 	btf__free(kernel);
-	return have;
 }
 
 static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class)
@@ -75,9 +78,7 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	    bpf_map__set_max_entries(skel->maps.paths, 2 * class->paths) < 0)
 		return -EINVAL;
 	skel->rodata->merlon_image_mask = class->words - 1;
-	skel->rodata->merlon_have_kern_ctx = have_kern_ctx();
-	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
-	skel->rodata->merlon_reset_closes = merlon_kernel_is(6, 3);
+	look_at_kernel(skel);
 	return 0;
 }
 
