@@ -422,6 +422,10 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 	session->flags = sender_is_a ? 0 : MERLON_S_ORIG_IS_A;
 	/* RFC 793, "Reset Generation": only what carried no ACK is acknowledged, and that was a SYN */
 	session->state = raw[13] & MERLON_TCP_ACK ? MERLON_TCP_SYN_SENT : MERLON_TCP_ESTABLISHED;
+	/* no more is known of the numbers */
+	session->tcp.seen[0].end = session->tcp.seen[0].maxend = merlon_be32(raw + 8);
+	session->tcp.seen[0].maxwin = 1;
+	session->tcp.seen[0].flags = session->tcp.seen[1].flags = MERLON_TCP_LIBERAL;
 	session->created_ns = s->now;
 	session->expires_ns = s->now + merlon_tcp_timeout_ns(t, session, MERLON_TCP_KIND_OTHER);
 	return merlon_enter(s->headers.family, &s->tuple, session, 1);
