@@ -19,7 +19,6 @@
 #define MERLON_ICMP_BYTES 8
 #define MERLON_GRE_PPP 0x880b	/* protocol type, RFC 2637 4.1 */
 #define MERLON_EXTENSIONS 8	/* extension headers that are walked; nobody sends as many */
-#define MERLON_ROUTING_BYTES 4	/* of a routing header that all types have (RFC 8200 4.4) */
 
 #define MERLON_IP_MF 0x2000	/* RFC 791 3.1: more fragments; the low 13 bits are the offset */
 #define MERLON_IP_OFFSET 0x1fff

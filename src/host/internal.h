@@ -39,8 +39,6 @@ bool merlon_host_filters(const struct merlon_host_view *view, const char *name);
 int merlon_host_dump(int protocol, struct nlmsghdr *request, bool strict, mnl_cb_t on_message, void *context);
 /* Whether an error only says that this kernel has no such thing. */
 bool merlon_host_is_absent(int error);
-/* Major and minor version of the running kernel: 0x0602 for 6.2. */
-unsigned merlon_host_kernel(void);
 
 /* links.c: what netlink says about one interface. */
 struct merlon_link {

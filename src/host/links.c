@@ -10,6 +10,7 @@
 
 #include "src/host/internal.h"
 #include "src/util/cleanup.h"
+#include "src/util/kernel.h"
 
 #define TRIES 20
 
@@ -270,5 +271,5 @@ int merlon_host_links(struct merlon_host_view *view, const struct merlon_links *
 	bool bridge_calls = is_on("/proc/sys/net/bridge/bridge-nf-call-iptables") ||
 			    is_on("/proc/sys/net/bridge/bridge-nf-call-ip6tables");
 
-	return merlon_links_judge(view, links, bridge_calls, merlon_host_kernel());
+	return merlon_links_judge(view, links, bridge_calls, merlon_kernel_version());
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <linux/netlink.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 
 #include "src/host/internal.h"
 #include "src/util/cleanup.h"
@@ -60,14 +58,4 @@ bool merlon_host_is_absent(int error)
 	/* Not -EINVAL: a question that this kernel does not understand has not been answered. */
 	return error == -EPROTONOSUPPORT || error == -EOPNOTSUPP || error == -EAFNOSUPPORT || error == -ENOENT ||
 	       error == -ENOPROTOOPT;
-}
-
-unsigned merlon_host_kernel(void)
-{
-	struct utsname name;
-	unsigned major, minor;
-
-	if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2 || minor > 255)
-		return 0;
-	return major << 8 | minor;
 }

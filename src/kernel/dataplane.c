@@ -4,7 +4,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/version.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +13,7 @@
 
 #include "src/kernel/internal.h"
 #include "src/util/cleanup.h"
+#include "src/util/kernel.h"
 #include "src/util/lock.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -31,16 +31,6 @@ struct merlon_dataplane_options merlon_dataplane_defaults(void)
 		.events_bytes = 1U << 20,
 		.create = true,
 	};
-}
-
-bool merlon_kernel_is(unsigned major, unsigned minor)
-{
-	struct utsname name;
-	unsigned has_major = 0, has_minor = 0;
-
-	if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &has_major, &has_minor) != 2)
-		return true;
-	return KERNEL_VERSION(has_major, has_minor, 0) >= KERNEL_VERSION(major, minor, 0);
 }
 
 static int check_kernel(struct merlon_diag *diag)

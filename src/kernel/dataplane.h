@@ -88,8 +88,6 @@ int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_ans
 				    size_t n);
 /* As the nf_conntrack sysctls of the caller's namespace have them, or their defaults. */
 void merlon_trackers_read(struct merlon_trackers *ret);
-/* Whether the kernel is this version or a later one; true where it does not tell. */
-bool merlon_kernel_is(unsigned major, unsigned minor);
 int merlon_dataplane_trackers(struct merlon_dataplane *dp, const struct merlon_trackers *trackers);
 
 #define MERLON_TIMEOUT_MOST_S (365U * 86400)

@@ -14,6 +14,7 @@
 
 #include "bpf/merlon.skel.h"
 #include "src/util/cleanup.h"
+#include "src/util/kernel.h"
 
 /* libbpf and the verifier talk at length; the end of it is what explains a failure. */
 static char log_tail[16384];

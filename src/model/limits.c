@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/model/limits.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/kernel.h"
 
 /* What a ruleset has that makes a limit its concern. */
 enum {
@@ -119,16 +118,6 @@ bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset)
 	return false;
 }
 
-/* bpf_cast_to_kern_ctx() came with 6.2. */
-static bool kernel_tells(void)
-{
-	struct utsname name;
-	unsigned major, minor;
-
-	return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 2));
-}
-
 const struct merlon_unfit merlon_unfit_translates = {
 	"the ruleset rewrites addresses (NAT): merlon would judge packets before DNAT and after SNAT, and could pass what nf_tables drops",
 	"merlon is not for hosts with NAT yet; --audit judges without dropping",
@@ -148,7 +137,7 @@ const struct merlon_unfit *merlon_ruleset_unfit(const struct merlon_ruleset *rul
 json_t *merlon_limits(const struct merlon_ruleset *ruleset)
 {
 	unsigned has = concerns(ruleset);
-	bool tells = kernel_tells();
+	bool tells = merlon_kernel_is(6, 2);	/* bpf_cast_to_kern_ctx() */
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)

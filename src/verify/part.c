@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "src/kernel/dataplane.h"
+#include "src/util/kernel.h"
 #include "src/verify/run.h"
 
 #define PATIENCE_MS 5

@@ -22,8 +22,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "src/kernel/dataplane.h"
 #include "src/util/cleanup.h"
+#include "src/util/kernel.h"
 #include "src/util/netns.h"
 
 #define QUEUE 4096		/* packets that a device holds until they are read */

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "bpf/image.h"
+#include "src/util/kernel.h"
 
 #define WORDS (1U << 10)
 #define CHECK(what) \
@@ -71,14 +71,6 @@ static void read_cookie(struct plane *plane)
 	close(fd);
 }
 
-static bool has_mrdisc(void)
-{
-	struct utsname name;
-	unsigned major, minor;
-
-	return !uname(&name) && sscanf(name.release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 10));
-}
-
 static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions, unsigned embryonic)
 {
 	bpf_map__set_value_size(bpf_map__inner_map(skel->maps.image), WORDS * sizeof(uint64_t));
@@ -91,7 +83,7 @@ static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions,
 	bpf_map__set_max_entries(skel->maps.embryonic6, embryonic);
 	skel->rodata->merlon_image_mask = WORDS - 1;
 	skel->rodata->merlon_have_kern_ctx = kern_ctx && kernel_has("bpf_rdonly_cast");
-	skel->rodata->merlon_have_mrdisc = has_mrdisc();
+	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
 }
 
 static void set_slots(struct plane *plane)

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The version of the kernel that runs. What it can do is better looked up (BTF): distributions backport. */
+#ifndef MERLON_UTIL_KERNEL_H
+#define MERLON_UTIL_KERNEL_H
+
+#include <stdbool.h>
+
+/* major << 8 | minor; 0: it cannot be told. */
+unsigned merlon_kernel_version(void);
+/* Whether it is this one or newer; true where that cannot be told. */
+bool merlon_kernel_is(unsigned major, unsigned minor);
+
+#endif
