@@ -11,14 +11,6 @@
 #include "src/kernel/dataplane.h"
 
 #define PATIENCE_MS 500
-#define STATES(a) MERLON_BIT(MERLON_CT_##a)
-#define CHECK(what)                                                                                  \
-	do {                                                                                         \
-		if (!(what)) {                                                                       \
-			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, strerror(errno)); \
-			abort();                                                                     \
-		}                                                                                    \
-	} while (0)
 
 /* Counter i says what nft's DSCP value i says. */
 const char *const oracle_meaning[ORACLE_MEANINGS] = { "nothing", "new original", "established original",

@@ -19,13 +19,6 @@
 #include "src/util/kernel.h"
 
 #define WORDS (1U << 10)
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, strerror(errno)); \
-			abort(); \
-		} \
-	} while (0)
 
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
 {

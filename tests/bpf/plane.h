@@ -6,9 +6,13 @@
 #ifndef TESTS_BPF_PLANE_H
 #define TESTS_BPF_PLANE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "bpf/abi.h"
 #include "bpf/why.h"
@@ -21,6 +25,15 @@
 #define PLANE_LO 1
 #define PLANE_COUNTERS 256	/* the upper half belongs to paths */
 
+/* What a test needs to be a test at all. */
+#define CHECK(what)                                                                                  \
+	do {                                                                                         \
+		if (!(what)) {                                                                       \
+			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, strerror(errno)); \
+			abort();                                                                     \
+		}                                                                                    \
+	} while (0)
+
 /* A rule over all families; -1 and 0 stand for "any". Rules of all hooks named share their counters. */
 struct plane_rule {
 	unsigned hooks;		/* MERLON_BIT(hook); 0: all */
@@ -32,6 +45,8 @@ struct plane_rule {
 	uint8_t verdict, reject, code;
 	uint8_t direction;	/* > 0: ct direction is direction - 1; such a decision is not remembered */
 };
+#define HOOK(h) MERLON_BIT(MERLON_##h)
+#define STATES(a) MERLON_BIT(MERLON_CT_##a)
 /* In place of a direction: the sender's Ethernet address starts with these bytes. */
 #define PLANE_ETHER 3
 #define PLANE_ETHER_HIGH 0x02aabbccU

@@ -23,7 +23,6 @@
 #include "tests/bpf/packet.h"
 #include "tests/bpf/plane.h"
 
-#define STATES(a) MERLON_BIT(MERLON_CT_##a)
 #define IN (MERLON_BIT(MERLON_INPUT) | MERLON_BIT(MERLON_FORWARD))
 #define N_STATES 4
 #define VXLAN_PORT 4789

@@ -9,15 +9,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <unistd.h>
 
+#include "tests/bpf/group.h"
 #include "tests/bpf/packet.h"
-#include "tests/bpf/plane.h"
 
-#define HOOK(h) MERLON_BIT(MERLON_##h)
-#define STATES(a) MERLON_BIT(MERLON_CT_##a)
-
-static struct plane plane;
 
 /* A host that may ask anything and answers nothing; port 80 may be forwarded. */
 static const struct plane_rule client[] = {
@@ -166,21 +161,6 @@ static void udp_answers_once_asked(void **state)
 	assert_int_equal(in(&answer), PLANE_PASS);
 }
 
-static int group_set_up(void **state)
-{
-	(void)state;
-	return plane_open(&plane, false);
-}
-
-static int group_tear_down(void **state)
-{
-	(void)state;
-	plane_close(&plane);
-	return 0;
-}
-
-#define TEST(f) cmocka_unit_test_setup(f, set_up)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,7 +168,5 @@ int main(void)
 		TEST(interfaces_are_part_of_a_decision), TEST(errors_come_back), TEST(udp_answers_once_asked),
 	};
 
-	if (geteuid())
-		return 77;
-	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+	return RUN_GROUP(tests, open_plane, close_plane);
 }

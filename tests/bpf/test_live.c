@@ -23,16 +23,12 @@
 
 #include "bpf/tcp.h"
 #include "tests/bpf/live.h"
+#include "tests/bpf/group.h"
 #include "tests/bpf/packet.h"
-#include "tests/bpf/plane.h"
 
 #ifndef PLANE_KERN_CTX
 #define PLANE_KERN_CTX 1
 #endif
-#define HOOK(h) MERLON_BIT(MERLON_##h)
-#define STATES(a) MERLON_BIT(MERLON_CT_##a)
-
-static struct plane plane;
 
 /* Counters by hook and state; port 9 is closed going out, port 10 coming in. */
 static const struct plane_rule rules[] = {
@@ -389,15 +385,6 @@ static int group_set_up(void **state)
 	return 0;
 }
 
-static int group_tear_down(void **state)
-{
-	(void)state;
-	plane_close(&plane);
-	return 0;
-}
-
-#define TEST(f) cmocka_unit_test_setup(f, set_up)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -407,7 +394,5 @@ int main(void)
 		TEST(elsewhere_everything_passes),
 	};
 
-	if (geteuid())
-		return 77;
-	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+	return RUN_GROUP(tests, group_set_up, close_plane);
 }

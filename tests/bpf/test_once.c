@@ -23,8 +23,6 @@
 #include "tests/bpf/packet.h"
 #include "tests/bpf/plane.h"
 
-#define HOOK(h) MERLON_BIT(MERLON_##h)
-#define STATES(a) MERLON_BIT(MERLON_CT_##a)
 #define REFUSED_PORT 10
 
 /* The host, and another one behind a veth pair: h0 is the host's, 203.0.113.1 and 2001:db8:2::1, o0 the other's, 2. */

@@ -6,12 +6,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <unistd.h>
 
+#include "tests/bpf/group.h"
 #include "tests/bpf/packet.h"
-#include "tests/bpf/plane.h"
-
-static struct plane plane;
 
 static const struct flow v4 = { "192.0.2.9", "192.0.2.1", 1000, 53 };
 static const struct flow v6 = { "2001:db8::9", "2001:db8::1", 1000, 53 };
@@ -406,21 +403,6 @@ static void ether(void **state)
 	assert_int_equal(in(&f), PLANE_SHOT);
 }
 
-static int group_set_up(void **state)
-{
-	(void)state;
-	return plane_open(&plane, true);
-}
-
-static int group_tear_down(void **state)
-{
-	(void)state;
-	plane_close(&plane);
-	return 0;
-}
-
-#define TEST(f) cmocka_unit_test_setup(f, set_up)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,7 +412,5 @@ int main(void)
 		TEST(ether),
 	};
 
-	if (geteuid())
-		return 77;
-	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+	return RUN_GROUP(tests, open_plane_kern_ctx, close_plane);
 }

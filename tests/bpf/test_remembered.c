@@ -16,14 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bpf/group.h"
 #include "tests/bpf/packet.h"
-#include "tests/bpf/plane.h"
 
-#define HOOK(h) MERLON_BIT(MERLON_##h)
-#define STATES(a) MERLON_BIT(MERLON_CT_##a)
-#define RULES(rules, policy) plane_rules(&plane, rules, sizeof(rules) / sizeof((rules)[0]), policy)
-
-static struct plane plane;
 
 /* TCP to a port of the host, of either family. */
 static const struct flow flows[] = { { "192.0.2.9", "192.0.2.1", 40000, 22 }, { "2001:db8::9", "2001:db8::1", 40000, 22 } };
@@ -378,21 +373,6 @@ static void routes_by_tos(void **state)
 	assert_int_equal(in(&low), PLANE_SHOT);
 }
 
-static int group_set_up(void **state)
-{
-	(void)state;
-	return plane_open(&plane, false);
-}
-
-static int group_tear_down(void **state)
-{
-	(void)state;
-	plane_close(&plane);
-	return 0;
-}
-
-#define TEST(f) cmocka_unit_test_setup(f, set_up)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,7 +381,5 @@ int main(void)
 		TEST(hooks_that_share_a_side), TEST(forwarded_from_elsewhere), TEST(addresses_change), TEST(routes_by_tos),
 	};
 
-	if (geteuid())
-		return 77;
-	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
+	return RUN_GROUP(tests, open_plane, close_plane);
 }
