@@ -2,7 +2,7 @@
 /*
  * The SCTP association tracker: what nf_conntrack makes of one packet, its chunks and its verification tag (checked
  * against net/netfilter/nf_conntrack_proto_sctp.c of Linux 6.1 and 6.18; RFC 9260, sections in comments are its).
- * Pure: it works on a session in memory; parse.h reads the chunks.
+ * Pure: it works on a session in memory; transport.h reads the chunks.
  */
 #ifndef MERLON_SCTP_H
 #define MERLON_SCTP_H

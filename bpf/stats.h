@@ -80,7 +80,7 @@ merlon_inline long merlon_path_of(struct merlon_scratch *s, const struct merlon_
 	if (n <= 1)
 		return n ? w->counter[0] : 0;
 	s->path.generation = w->generation;
-	MERLON_UNROLLED
+	merlon_unroll
 	for (__u32 i = 0; i < MERLON_PATH_COUNTERS; i++)
 		s->path.counter[i] = i < n ? w->counter[i] : 0;
 	known = bpf_map_lookup_elem(&paths, &s->path);

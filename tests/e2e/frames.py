@@ -38,7 +38,7 @@ LIMITS = {
     'reject-checksum': 'a reject is answered whatever the checksum of the packet; nf_tables answers only if it is right, also of unknown protocols (rule 12)',
     'broadcast-source': 'a packet from a broadcast address is not answered, as RFC 1122 3.2.2 has it; nf_tables answers',
     'icmp-type-alone': 'an ICMP packet of one byte is dropped: type and code are matched as one (bpf/parse.h)',
-    'extension-count': 'a packet with more than eight IPv6 extension headers is dropped (bpf/parse.h)',
+    'extension-count': 'a packet with more than eight IPv6 extension headers is dropped (bpf/extensions.h)',
 }
 SCENARIOS = [lib_frames.matrix, lib_frames.tcp_flags, lib_frames.tcp_flows, lib_frames.tcp_walks, lib_frames.tcp_window,
              lib_frames.tcp_input, lib_frames.udp_flows, lib_frames.icmp_types, lib_frames.icmp_echo, lib_frames.icmp_errors,
