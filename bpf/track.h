@@ -483,8 +483,6 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		return MERLON_TRACKED_FORWARD;
 	if (embryonic && !session)
 		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
-	if (session)
-		s->direction = merlon_direction_of(session->flags, sender_is_a);
 	s->context.ct_state = MERLON_CT_INVALID;
 	if (s->carried) {
 		s->context.ct_state = s->carried >> 1 & 7;
@@ -500,9 +498,11 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		if (without > 0)
 			merlon_track_early(skb, without - 1);
 	} else if (sender_is_a >= 0) {
-		/* promoted by another CPU between the looks into the two tables */
-		if (!session)
-			session = merlon_find_in(s->headers.family, &s->tuple, s->now, embryonic = 0);
+		if (!session) {
+			/* promoted by another CPU between the looks into the two tables */
+			session = merlon_find_in(s->headers.family, &s->tuple, s->now, 0);
+			embryonic = 0;
+		}
 		if (session && merlon_track_known(s, session, embryonic)) {
 			session = merlon_lookup_either(s);
 			if (session && merlon_track_known(s, session, 0))
