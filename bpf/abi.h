@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define MERLON_ABI_VERSION 3
+#define MERLON_ABI_VERSION 4
 
 enum merlon_family {
 	MERLON_IPV4,
@@ -143,25 +143,28 @@ _Static_assert(sizeof(struct merlon_tuple4) == 16, "merlon_tuple4");
 _Static_assert(sizeof(struct merlon_tuple6) == 40, "merlon_tuple6");
 
 /*
- * A verdict that a session remembers for one direction and one side (TC ingress or egress), with all it depends on.
- * If any of them differs, the rules run again. Only ACCEPT and ELSEWHERE are remembered: what is denied is judged,
- * counted and reported packet by packet.
+ * What the rules said, and all that it depends on but the number of the routes. Sessions remember decisions by their
+ * index in the map `decisions`; those of many sessions are the same one. If anything differs, the rules run again. Only
+ * ACCEPT and ELSEWHERE are remembered: what is denied is judged, counted and reported packet by packet.
+ * The map has two halves, used by odd and even generations in turn. In a half an entry of an earlier generation is free,
+ * one of the generation in force never changes.
  */
 struct merlon_decision {
-	__u32 generation;	/* of the policy; 0: empty */
-	__u32 routes;		/* merlon_control.routes when it was taken */
+	__u32 generation;	/* of the policy; 0: empty, MERLON_DECISION_TAKEN: being written */
 	__u32 iif, oif;
 	__u32 rule;		/* index in the list of (hook, family): for reports */
 	__u32 path;		/* index into the counters map: what one more packet on this way counts */
 	__u8 hook;
 	__u8 ct_state;
 	__u8 verdict;
+	__u8 tos;		/* ELSEWHERE: the route's, MERLON_ROUTE_TOS */
 	__u8 tcp_mask;		/* TCP flags that some rule on the way looked at ... */
 	__u8 tcp_flags;		/* ... and what they were */
-	__u8 tos;		/* ELSEWHERE: the route's, MERLON_ROUTE_TOS */
-	__u16 checked_s;	/* ELSEWHERE: when the route was looked up, in units of 2^29 ns, modulo 65536 */
+	__u8 pad[6];
 };
 _Static_assert(sizeof(struct merlon_decision) == 32, "merlon_decision");
+#define MERLON_DECISION_TAKEN 0xffffffffU
+#define MERLON_DECISION_PROBES 8	/* entries where a decision may be, from the one that its hash says on */
 
 enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 
@@ -209,30 +212,36 @@ struct merlon_sctp {
 };
 _Static_assert(sizeof(struct merlon_sctp) == 16, "merlon_sctp");
 
+/*
+ * What packets read and write comes first: as few cache lines as can be. An element of the kernel's hash table is a header
+ * of 48 bytes, the tuple, and this; with 8 bytes of the allocator's it is to fit in 256 (kernel/bpf/hashtab.c, memalloc.c).
+ */
 struct merlon_session {
-	/* written by every packet, by whoever holds the lock */
 	__u64 expires_ns;
-	__u64 created_ns;
-	struct {
-		__u64 packets, bytes;
-	} stats[MERLON_DIRECTIONS];
-	__u32 lock;		/* 0: free (bpf/lock.h) */
-	/* for reports: the rule that let the first packet in */
-	__u32 admitted_generation;
-	__u32 admitted;		/* MERLON_ADMITTED() */
+	__u32 lock;		/* 0: free (bpf/lock.h); whoever holds it may write */
 	__u8 state;		/* of the connection: enum merlon_tcp_state, enum merlon_sctp_state; 0 for others */
 	__u8 flags;		/* MERLON_S_* */
 	__u16 pad;
+	/* what the policy said: indexes of the map `decisions`, 0: nothing; all of one policy and of the same routes */
+	__u32 generation;
+	__u32 routes;		/* merlon_control.routes */
+	__u32 decision[MERLON_DIRECTIONS][MERLON_SIDES];
+	__u16 checked_s[MERLON_DIRECTIONS];	/* ELSEWHERE: when the route was looked up, in units of 2^29 ns, modulo 65536 */
 	union {
 		struct merlon_tcp tcp;
 		struct merlon_sctp sctp;
 	};
-	__u32 pad2;
-	/* what the policy said */
-	struct merlon_decision decision[MERLON_DIRECTIONS][MERLON_SIDES];
+	struct {
+		__u64 packets, bytes;
+	} stats[MERLON_DIRECTIONS];
+	__u64 created_ns;
+	/* for reports: the rule that let the first packet in */
+	__u32 admitted_generation;
+	__u32 admitted;		/* MERLON_ADMITTED() */
 };
 #define MERLON_ADMITTED(hook, rule) ((__u32)(hook) << 30 | ((rule) & 0x3fffffff))
-_Static_assert(sizeof(struct merlon_session) == 64 + 64 + 128, "a cache line of state, one of the tracker, two of decisions");
+_Static_assert(sizeof(struct merlon_session) == 152, "merlon_session");
+_Static_assert(8 + 48 + sizeof(struct merlon_tuple6) + sizeof(struct merlon_session) <= 256, "an element of sessions6");
 
 /* One counter of packets and IP bytes, per CPU. */
 struct merlon_counter {

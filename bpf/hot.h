@@ -143,10 +143,12 @@ merlon_inline int merlon_hot_locked(struct merlon_context *here, struct merlon_s
 	}
 	if (*carried && *carried != merlon_carry(here->ct_state, direction))
 		return MERLON_COLD;
-	d = &session->decision[direction & 1][side];
-	if (side == MERLON_INGRESS && merlon_forward_holds(d, here, g->now))
+	d = merlon_remembered(session, here, direction, side);
+	if (!d)
+		return MERLON_COLD;
+	if (side == MERLON_INGRESS && merlon_forward_holds(d, session->checked_s[direction & 1], here, g->now))
 		return MERLON_PASS;
-	if (d->verdict != MERLON_ACCEPT || !merlon_decision_holds(d, here))
+	if (!merlon_decision_holds(d, here))
 		return MERLON_COLD;
 	*ret_path = d->path;
 	if (!*carried && merlon_hot_touch(session, g, direction))

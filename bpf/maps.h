@@ -20,6 +20,8 @@
 
 /* Words of the image - 1; set by the loader together with the value size of the map `image`. */
 const volatile __u32 merlon_image_mask = (1U << 17) - 1;
+/* Entries of a half of the map `decisions` - 1; set by the loader. */
+const volatile __u32 merlon_decisions_mask = (1U << 15) - 1;
 /*
  * The kernel has bpf_cast_to_kern_ctx() and bpf_rdonly_cast() (6.2). Set by the loader, which finds these functions in
  * the kernel's BTF; without them namespace and egress device can't be told (see ours.h).
@@ -99,6 +101,14 @@ struct {
 	__type(key, struct merlon_path);
 	__type(value, __u32);
 } paths SEC(".maps");
+
+/* Entry 0 is never used. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2U << 15);	/* set by the loader: 2 * (merlon_decisions_mask + 1) */
+	__type(key, __u32);
+	__type(value, struct merlon_decision);
+} decisions SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -206,6 +216,7 @@ enum merlon_cold_reason {
 struct merlon_scratch {
 	struct merlon_headers headers, inner;
 	struct merlon_session session;	/* one to be made */
+	struct merlon_decision decision;	/* one to be remembered */
 	struct merlon_path path;
 	struct bpf_fib_lookup fib;
 	struct merlon_fragment_key fragment;

@@ -426,9 +426,16 @@ struct merlon_context {
 /* What rules of routing may look at (`ip rule tos`): not the two bits of ECN, which change within a flow. */
 #define MERLON_ROUTE_TOS 0xfc
 
+/* Whether what a session remembers is of the policy in force, and of the routes as they are. */
+merlon_inline int merlon_session_is_current(const struct merlon_session *session, const struct merlon_context *context)
+{
+	return session->generation == context->generation && session->routes == context->routes;
+}
+
+/* `decision`: one of a current session's. */
 merlon_inline int merlon_decision_holds(const struct merlon_decision *decision, const struct merlon_context *context)
 {
-	return decision->generation == context->generation && decision->routes == context->routes &&
+	return decision->verdict == MERLON_ACCEPT && decision->generation == context->generation &&
 	       decision->iif == context->iif && decision->oif == context->oif && decision->hook == context->hook &&
 	       decision->ct_state == context->ct_state &&
 	       !((decision->tcp_flags ^ context->tcp_flags) & decision->tcp_mask);
@@ -440,13 +447,25 @@ merlon_inline __u16 merlon_route_time(__u64 now)
 	return now >> 29;
 }
 
-merlon_inline int merlon_forward_holds(const struct merlon_decision *decision, const struct merlon_context *context,
-				       __u64 now)
+/* Likewise; `checked_s`: of the same session and direction. */
+merlon_inline int merlon_forward_holds(const struct merlon_decision *decision, __u16 checked_s,
+				       const struct merlon_context *context, __u64 now)
 {
 	return decision->verdict == MERLON_ELSEWHERE && decision->generation == context->generation &&
-	       decision->routes == context->routes && decision->iif == context->iif &&
-	       decision->tos == (context->tos & MERLON_ROUTE_TOS) &&
-	       (__u16)(merlon_route_time(now) - decision->checked_s) <= 1;
+	       decision->iif == context->iif && decision->tos == (context->tos & MERLON_ROUTE_TOS) &&
+	       (__u16)(merlon_route_time(now) - checked_s) <= 1;
+}
+
+/* Takes a decision into a session; those that it has of another policy or of other routes are forgotten. */
+merlon_inline void merlon_session_remember(struct merlon_session *session, __u32 generation, __u32 routes, __u8 direction,
+					   __u8 side, __u32 decision)
+{
+	if (session->generation != generation || session->routes != routes) {
+		__builtin_memset(session->decision, 0, sizeof(session->decision));
+		session->generation = generation;
+		session->routes = routes;
+	}
+	session->decision[direction & 1][side & 1] = decision;
 }
 
 /* The answers of the data path to "what state" travel in skb->tc_index (16 bits). */

@@ -7,6 +7,7 @@
 #define MERLON_TRACK_H
 
 #include "bpf/debug.h"
+#include "bpf/decision.h"
 #include "bpf/lock.h"
 #include "bpf/maps.h"
 #include "bpf/ours.h"
@@ -253,16 +254,19 @@ enum merlon_track_result {
 /* Remembers for about a second that packets of this session are forwarded. */
 merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merlon_session *session)
 {
-	struct merlon_decision *d = &session->decision[s->direction & 1][MERLON_INGRESS];
+	__u32 id;
 
+	__builtin_memset(&s->decision, 0, sizeof(s->decision));
+	s->decision.generation = s->context.generation;
+	s->decision.iif = s->context.iif;
+	s->decision.verdict = MERLON_ELSEWHERE;
+	s->decision.tos = s->context.tos & MERLON_ROUTE_TOS;
+	id = merlon_decision_id(s);
+	if (!id)
+		return;
 	merlon_lock(session);
-	d->generation = s->context.generation;
-	d->routes = s->context.routes;
-	d->iif = s->context.iif;
-	d->oif = 0;
-	d->verdict = MERLON_ELSEWHERE;
-	d->tos = s->context.tos & MERLON_ROUTE_TOS;
-	d->checked_s = merlon_route_time(s->now);
+	merlon_session_remember(session, s->context.generation, s->context.routes, s->direction, MERLON_INGRESS, id);
+	session->checked_s[s->direction & 1] = merlon_route_time(s->now);
 	merlon_unlock(session);
 }
 
@@ -276,10 +280,10 @@ merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s,
 		return merlon_way(skb) == MERLON_WAY_EGRESS;
 	merlon_lock(session);
 	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
-	d = &session->decision[s->direction & 1][MERLON_INGRESS];
-	leaves = merlon_forward_holds(d, &s->context, s->now);
-	stays = d->verdict == MERLON_ACCEPT && d->hook == MERLON_INPUT && d->generation == s->context.generation &&
-		d->routes == s->context.routes && d->iif == s->context.iif;
+	d = merlon_remembered(session, &s->context, s->direction, MERLON_INGRESS);
+	leaves = d && merlon_forward_holds(d, session->checked_s[s->direction & 1], &s->context, s->now);
+	stays = d && d->verdict == MERLON_ACCEPT && d->hook == MERLON_INPUT && d->generation == s->context.generation &&
+		d->iif == s->context.iif;
 	merlon_unlock(session);
 	if (leaves || stays)
 		return leaves;
@@ -441,11 +445,11 @@ merlon_inline int merlon_recall(struct merlon_scratch *s)
 
 	if (!session)
 		return MERLON_TRACKED_JUDGE;
-	d = &session->decision[s->direction & 1][s->side & 1];
 	merlon_lock(session);
-	holds = d->verdict == MERLON_ACCEPT && merlon_decision_holds(d, &s->context);
-	path = d->path;
+	d = merlon_remembered(session, &s->context, s->direction, s->side);
 	merlon_unlock(session);
+	holds = d && merlon_decision_holds(d, &s->context);
+	path = d ? d->path : 0;
 	if (!holds)
 		return MERLON_TRACKED_JUDGE;
 	merlon_count_at(path, s->headers.bytes);
@@ -525,12 +529,16 @@ merlon_inline int merlon_tuple_says_all(const struct merlon_scratch *s, const st
 	return !merlon_is_wrapped(&s->headers) && (merlon_tuple_has_ports(&s->headers) || !w->bare_ports);
 }
 
-/* Fills a decision from the walk that just ended. */
-merlon_inline void merlon_decide(struct merlon_decision *d, const struct merlon_scratch *s, const struct merlon_walk *w,
-				 __u32 path)
+/* The decision of the walk that just ended: its index, 0: it cannot be remembered. */
+merlon_inline __u32 merlon_decide(struct merlon_scratch *s, const struct merlon_walk *w)
 {
+	long path = w->cacheable && merlon_tuple_says_all(s, w) ? merlon_path_of(s, w) : -1;
+	struct merlon_decision *d = &s->decision;
+
+	if (path < 0)
+		return 0;
+	__builtin_memset(d, 0, sizeof(*d));
 	d->generation = w->generation;
-	d->routes = s->context.routes;
 	d->iif = s->context.iif;
 	d->oif = s->context.oif;
 	d->rule = w->rule;
@@ -539,7 +547,8 @@ merlon_inline void merlon_decide(struct merlon_decision *d, const struct merlon_
 	d->ct_state = s->context.ct_state;
 	d->verdict = MERLON_ACCEPT;
 	d->tcp_mask = w->tcp_mask;
-	d->tcp_flags = s->context.tcp_flags;
+	d->tcp_flags = s->context.tcp_flags & w->tcp_mask;
+	return merlon_decision_id(s);
 }
 
 /* Another CPU has entered the session of this packet, too: it is one of its packets. */
@@ -567,27 +576,26 @@ merlon_inline long merlon_enter_new(struct merlon_scratch *s)
 /* An accepted packet: enters its session, or the decision into the one that there is. */
 merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon_walk *w)
 {
-	__u8 direction = s->direction & 1, side = s->side & 1;
+	__u32 id = s->starts_session || s->has_session ? merlon_decide(s, w) : 0;
 	struct merlon_session *session;
-	long path = w->cacheable && merlon_tuple_says_all(s, w) ? merlon_path_of(s, w) : -1;
 
 	if (s->starts_session) {
 		s->session.admitted_generation = w->generation;
 		s->session.admitted = MERLON_ADMITTED(s->context.hook, w->rule);
-		if (path >= 0)
-			merlon_decide(&s->session.decision[direction][side], s, w, path);
+		if (id)
+			merlon_session_remember(&s->session, w->generation, s->context.routes, s->direction, s->side, id);
 		if (!merlon_enter_new(s))
 			merlon_stat(MERLON_STAT_NEW_SESSIONS);
 		else
 			merlon_join(s);
 		return;
 	}
-	if (path < 0 || !s->has_session)
+	if (!id)
 		return;
 	session = merlon_lock_session(s);
 	if (!session)
 		return;
-	merlon_decide(&session->decision[direction][side], s, w, path);
+	merlon_session_remember(session, w->generation, s->context.routes, s->direction, s->side, id);
 	merlon_unlock(session);
 }
 

@@ -13,6 +13,7 @@
 struct merlon_why {
 	/* asked */
 	struct merlon_session session;	/* if has_session: the one of the packet's tuple; the packet is entered into it */
+	struct merlon_decision remembered[MERLON_DIRECTIONS][MERLON_SIDES];	/* what it remembers that is current; else zeroes */
 	__u32 iif, oif;		/* interface indexes, 0: none */
 	__u32 bytes;		/* length of the IP packet, if it is longer than what is there of it; else 0 */
 	__u8 hook;		/* enum merlon_hook */
@@ -122,8 +123,8 @@ merlon_noinline void merlon_why_track(struct merlon_why *why, const struct merlo
 	}
 	if (!why->has_session)
 		return;
-	d = &why->session.decision[why->packet.ct_direction & 1][why->side & 1];
-	why->cached = d->verdict == MERLON_ACCEPT && merlon_decision_holds(d, context);
+	d = &why->remembered[why->packet.ct_direction & 1][why->side & 1];
+	why->cached = merlon_decision_holds(d, context);
 	why->decision = *d;
 }
 

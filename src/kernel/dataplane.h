@@ -132,6 +132,12 @@ int merlon_dataplane_sessions(const struct merlon_dataplane *dp,
  */
 int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_family family, const void *tuple,
 			     struct merlon_session *ret);
+/*
+ * What a session remembers for a direction and a side, as far as it is of the policy in force and of the routes as they
+ * are. False: nothing; *ret is untouched.
+ */
+bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct merlon_session *session,
+				 enum merlon_direction direction, enum merlon_side side, struct merlon_decision *ret);
 /* Gives back the memory of expired sessions; returns how many, or an error. */
 int merlon_dataplane_sweep(struct merlon_dataplane *dp);
 /* Forgets all sessions. */

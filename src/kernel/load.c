@@ -69,6 +69,14 @@ static void look_at_kernel(struct merlon_bpf *skel)
 	btf__free(kernel);
 }
 
+/* A half of the map `decisions`: a policy's rules, in all that they are remembered for, at some 30 words of image each. */
+static uint32_t decisions_of(const struct merlon_class *class)
+{
+	const uint32_t least = 1U << 15;
+
+	return class->words / 16 > least ? class->words / 16 : least;
+}
+
 static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class)
 {
 	struct bpf_map *inner = bpf_map__inner_map(skel->maps.image);
@@ -76,9 +84,11 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	if (!inner || bpf_map__set_value_size(inner, class->words * sizeof(uint64_t)) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.counters, class->counters + 2 * class->paths) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.limits, class->limits) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.decisions, 2 * decisions_of(class)) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.paths, 2 * class->paths) < 0)
 		return -EINVAL;
 	skel->rodata->merlon_image_mask = class->words - 1;
+	skel->rodata->merlon_decisions_mask = decisions_of(class) - 1;
 	look_at_kernel(skel);
 	return 0;
 }

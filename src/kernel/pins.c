@@ -35,6 +35,7 @@ const char *const merlon_policy_map_name[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_LIMITS] = "limits",
 	[MERLON_MAP_PATHS] = "paths",
 	[MERLON_MAP_PATH_NEXT] = "path_next",
+	[MERLON_MAP_DECISIONS] = "decisions",
 	[MERLON_MAP_LEDGER] = "ledger",
 };
 const char *const merlon_prog_name[MERLON_PROGS] = { "ingress", "egress" };

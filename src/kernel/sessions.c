@@ -56,6 +56,20 @@ int merlon_dataplane_sessions(const struct merlon_dataplane *dp,
 	return r;
 }
 
+bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct merlon_session *session,
+				 enum merlon_direction direction, enum merlon_side side, struct merlon_decision *ret)
+{
+	uint32_t id = session->decision[direction][side];
+	struct merlon_decision decision;
+
+	if (!id || session->generation != dp->control.generation || session->routes != dp->control.routes ||
+	    bpf_map_lookup_elem(dp->policy.fd[MERLON_MAP_DECISIONS], &id, &decision) < 0 ||
+	    decision.generation != session->generation)
+		return false;
+	*ret = decision;
+	return true;
+}
+
 struct sweep_context {
 	int fd;
 	uint64_t now_ns;

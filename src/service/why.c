@@ -302,6 +302,9 @@ static void find_session(struct asking *a, struct merlon_why *why)
 
 	why->has_session = !merlon_why_tuple(&a->q, &tuple) &&
 			   !merlon_dataplane_session(a->d->dp, a->q.family, &tuple, &why->session);
+	for (int i = 0; why->has_session && i < MERLON_DIRECTIONS * MERLON_SIDES; i++)
+		merlon_dataplane_remembered(a->d->dp, &why->session, i / MERLON_SIDES, i % MERLON_SIDES,
+					    &why->remembered[i / MERLON_SIDES][i % MERLON_SIDES]);
 }
 
 /* What loopback brings back keeps its state and its mark; the session has been brought up to date. */
@@ -318,6 +321,7 @@ static int judge_again(struct asking *a, const struct merlon_why *first, json_t 
 		a->q.mark = first->mark;
 	}
 	again.session = first->session;
+	memcpy(again.remembered, first->remembered, sizeof(again.remembered));
 	again.has_session = first->has_session;
 	return judge_at(a, MERLON_INPUT, &again, ret);
 }

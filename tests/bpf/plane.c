@@ -514,6 +514,25 @@ bool plane_session(const struct plane *plane, enum merlon_family family, struct 
 	return n == 1;
 }
 
+void plane_remembered(const struct plane *plane, const struct merlon_session *session,
+		      struct merlon_decision ret[MERLON_DIRECTIONS][MERLON_SIDES])
+{
+	struct merlon_control control;
+	uint32_t zero = 0;
+
+	memset(ret, 0, MERLON_DIRECTIONS * sizeof(ret[0]));
+	CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.control), &zero, &control));
+	if (session->generation != control.generation || session->routes != control.routes)
+		return;
+	for (unsigned i = 0; i < MERLON_DIRECTIONS * MERLON_SIDES; i++) {
+		uint32_t id = session->decision[i / MERLON_SIDES][i % MERLON_SIDES];
+
+		if (id)
+			CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.decisions), &id,
+						   &ret[i / MERLON_SIDES][i % MERLON_SIDES]));
+	}
+}
+
 struct last {
 	void *to;
 	size_t bytes;

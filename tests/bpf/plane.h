@@ -105,6 +105,9 @@ void plane_counters(const struct plane *plane, uint64_t *ret, unsigned n);
 unsigned plane_entries(const struct bpf_map *map);
 /* The only session of both tables of a family; false: there is none, or several. */
 bool plane_session(const struct plane *plane, enum merlon_family family, struct merlon_session *ret);
+/* What a session remembers that is current; the rest is zeroes. */
+void plane_remembered(const struct plane *plane, const struct merlon_session *session,
+		      struct merlon_decision ret[MERLON_DIRECTIONS][MERLON_SIDES]);
 /* What is in the ring buffers; both return how many there were, and give the last. */
 unsigned plane_events(struct plane *plane, struct merlon_event *ret_last);
 unsigned plane_rejects(struct plane *plane, struct merlon_reject_event *ret_last);

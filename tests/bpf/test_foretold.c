@@ -89,6 +89,8 @@ static int foretell(const struct merlon_question *q, int out, struct merlon_why 
 	if (!merlon_why_tuple(q, &tuple))
 		why->has_session = find(plane.skel->maps.sessions4, &tuple, &why->session) ||
 				   find(plane.skel->maps.embryonic4, &tuple, &why->session);
+	if (why->has_session)
+		plane_remembered(&plane, &why->session, why->remembered);
 	context.generation = control.generation;
 	context.routes = control.routes;
 	context.hook = why->hook;

@@ -315,6 +315,7 @@ static void address_moves(const struct flow *flow, int bits)
 	static const struct plane_rule rules[] = { { HOOK(INPUT), -1, -1, 0, 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 } };
 	int family = strchr(flow->saddr, ':') ? MERLON_IPV6 : MERLON_IPV4, filtered = bpf_map__fd(plane.skel->maps.filtered);
 	struct frame f = frame_udp(flow, 10);
+	struct merlon_decision remembered[MERLON_DIRECTIONS][MERLON_SIDES];
 	struct merlon_session session;
 	uint64_t counted;
 	uint8_t yes = 1;
@@ -330,7 +331,8 @@ static void address_moves(const struct flow *flow, int bits)
 	assert_int_equal(bpf_map_update_elem(filtered, &plane.far, &yes, 0), 0);
 	assert_int_equal(in(&f), PLANE_PASS);
 	assert_true(plane_session(&plane, family, &session));
-	assert_int_equal(session.decision[MERLON_ORIGINAL][MERLON_INGRESS].verdict, MERLON_ELSEWHERE);
+	plane_remembered(&plane, &session, remembered);
+	assert_int_equal(remembered[MERLON_ORIGINAL][MERLON_INGRESS].verdict, MERLON_ELSEWHERE);
 	command("ip route del %s/%d dev m1", flow->daddr, bits);
 	command(bits == 32 ? "ip addr add %s/%d dev m0" : "ip addr add %s/%d dev m0 nodad", flow->daddr, bits == 32 ? 24 : 64);
 	/* the routes' number changes again; the generation does not */

@@ -238,7 +238,7 @@ static void sessions_are_copies(void **state)
 	why.has_session = 1;
 	why.session = (struct merlon_session){ .state = MERLON_TCP_ESTABLISHED, .flags = MERLON_S_ORIG_IS_A |
 					       MERLON_S_SEEN_REPLY | MERLON_S_ASSURED | MERLON_S_PROVED, .expires_ns = ~0ULL };
-	why.session.decision[MERLON_ORIGINAL][MERLON_INGRESS] = (struct merlon_decision){
+	why.remembered[MERLON_ORIGINAL][MERLON_INGRESS] = (struct merlon_decision){
 		.generation = merlon_dataplane_generation(dp), .iif = LOOPBACK, .hook = MERLON_INPUT,
 		.ct_state = MERLON_CT_ESTABLISHED, .verdict = MERLON_ACCEPT,
 	};

@@ -305,9 +305,8 @@ static void who_has_proved_itself(void **state)
 
 static void every_dependency_of_a_decision(void **state)
 {
-	const struct merlon_decision d = { .generation = 1, .routes = 2, .iif = 3, .oif = 4, .hook = MERLON_INPUT,
-					   .ct_state = MERLON_CT_NEW, .verdict = MERLON_ACCEPT, .tcp_mask = 0x0f,
-					   .tcp_flags = 0x32 };
+	struct merlon_decision d = { .generation = 1, .iif = 3, .oif = 4, .hook = MERLON_INPUT, .ct_state = MERLON_CT_NEW,
+				     .verdict = MERLON_ACCEPT, .tcp_mask = 0x0f, .tcp_flags = 0x32 };
 	const struct merlon_context same = { .generation = 1, .routes = 2, .iif = 3, .oif = 4, .hook = MERLON_INPUT,
 					     .ct_state = MERLON_CT_NEW, .tcp_flags = 0x12 };
 	struct merlon_context c;
@@ -319,7 +318,6 @@ static void every_dependency_of_a_decision(void **state)
 	c.member++; \
 	assert_false(merlon_decision_holds(&d, &c))
 	OTHER(generation);
-	OTHER(routes);
 	OTHER(iif);
 	OTHER(oif);
 	OTHER(hook);
@@ -328,27 +326,58 @@ static void every_dependency_of_a_decision(void **state)
 	c = same;
 	c.tcp_flags = 0xf2;
 	assert_true(merlon_decision_holds(&d, &c));
+	d.verdict = MERLON_ELSEWHERE;
+	assert_false(merlon_decision_holds(&d, &same));
+}
+
+static void what_is_remembered_is_of_one_policy_and_its_routes(void **state)
+{
+	struct merlon_context c = { .generation = 1, .routes = 2 };
+	struct merlon_session session = { 0 };
+
+	(void)state;
+	assert_false(merlon_session_is_current(&session, &c));
+	merlon_session_remember(&session, 1, 2, MERLON_ORIGINAL, MERLON_INGRESS, 7);
+	merlon_session_remember(&session, 1, 2, MERLON_REPLY, MERLON_EGRESS, 8);
+	assert_true(merlon_session_is_current(&session, &c));
+	assert_int_equal(session.decision[MERLON_ORIGINAL][MERLON_INGRESS], 7);
+	assert_int_equal(session.decision[MERLON_REPLY][MERLON_EGRESS], 8);
+	c.generation++;
+	assert_false(merlon_session_is_current(&session, &c));
+	c.generation--;
+	c.routes++;
+	assert_false(merlon_session_is_current(&session, &c));
+	merlon_session_remember(&session, 1, 3, MERLON_REPLY, MERLON_EGRESS, 9);
+	assert_true(merlon_session_is_current(&session, &c));
+	assert_int_equal(session.decision[MERLON_ORIGINAL][MERLON_INGRESS], 0);
+	assert_int_equal(session.decision[MERLON_REPLY][MERLON_EGRESS], 9);
+	merlon_session_remember(&session, 2, 3, MERLON_ORIGINAL, MERLON_EGRESS, 4);
+	assert_int_equal(session.decision[MERLON_REPLY][MERLON_EGRESS], 0);
+	assert_int_equal(session.decision[MERLON_ORIGINAL][MERLON_EGRESS], 4);
 }
 
 static void forwarding_is_trusted_for_a_second(void **state)
 {
 	uint64_t now = 77ULL << 29;
-	struct merlon_decision d = { .generation = 1, .routes = 2, .iif = 3, .verdict = MERLON_ELSEWHERE,
-				     .checked_s = merlon_route_time(now) };
-	struct merlon_context c = { .generation = 1, .routes = 2, .iif = 3 };
+	struct merlon_decision d = { .generation = 1, .iif = 3, .verdict = MERLON_ELSEWHERE };
+	struct merlon_context c = { .generation = 1, .iif = 3 };
+	uint16_t checked_s = merlon_route_time(now);
 
 	(void)state;
-	assert_true(merlon_forward_holds(&d, &c, now));
-	assert_true(merlon_forward_holds(&d, &c, now + 500000000));
-	assert_false(merlon_forward_holds(&d, &c, now + 1100000000));
-	assert_false(merlon_forward_holds(&d, &c, now + (1ULL << 44)));
-	c.routes++;
-	assert_false(merlon_forward_holds(&d, &c, now));
-	c.routes--;
+	assert_true(merlon_forward_holds(&d, checked_s, &c, now));
+	assert_true(merlon_forward_holds(&d, checked_s, &c, now + 500000000));
+	assert_false(merlon_forward_holds(&d, checked_s, &c, now + 1100000000));
+	assert_false(merlon_forward_holds(&d, checked_s, &c, now + (1ULL << 44)));
+	c.generation++;
+	assert_false(merlon_forward_holds(&d, checked_s, &c, now));
+	c.generation--;
+	c.iif++;
+	assert_false(merlon_forward_holds(&d, checked_s, &c, now));
+	c.iif--;
 	c.tos = 3;
-	assert_true(merlon_forward_holds(&d, &c, now));
+	assert_true(merlon_forward_holds(&d, checked_s, &c, now));
 	c.tos = 4;
-	assert_false(merlon_forward_holds(&d, &c, now));
+	assert_false(merlon_forward_holds(&d, checked_s, &c, now));
 }
 
 static void state_travels(void **state)
@@ -374,6 +403,7 @@ int main(void)
 		cmocka_unit_test(from_an_end_to_itself), cmocka_unit_test(picked_up_connections_are_brief),
 		cmocka_unit_test(steps), cmocka_unit_test(refused_connection), cmocka_unit_test(numbers_of_a_segment),
 		cmocka_unit_test(who_has_proved_itself), cmocka_unit_test(every_dependency_of_a_decision),
+		cmocka_unit_test(what_is_remembered_is_of_one_policy_and_its_routes),
 		cmocka_unit_test(forwarding_is_trusted_for_a_second), cmocka_unit_test(state_travels),
 	};
 
