@@ -141,6 +141,12 @@ struct merlon_tuple6 {
 };
 _Static_assert(sizeof(struct merlon_tuple4) == 16, "merlon_tuple4");
 _Static_assert(sizeof(struct merlon_tuple6) == 40, "merlon_tuple6");
+/* Both families' tuples, so that one place in memory serves for either. */
+union merlon_tuple {
+	struct merlon_tuple4 v4;
+	struct merlon_tuple6 v6;
+	__u64 word[5];
+};
 
 /*
  * What the rules said, and all that it depends on but the number of the routes. Sessions remember decisions by their
@@ -243,6 +249,27 @@ struct merlon_session {
 _Static_assert(sizeof(struct merlon_session) == 152, "merlon_session");
 _Static_assert(8 + 48 + sizeof(struct merlon_tuple6) + sizeof(struct merlon_session) <= 256, "an element of sessions6");
 
+/*
+ * Flows that have not proved themselves, of both families: a set-associative table. A tuple has a place in one set only,
+ * by its hash; a new one takes the way there that has been unused for longest. So a flood costs what it is worth: one
+ * line to look, one way to write (bpf/embryonic.h).
+ */
+#define MERLON_WAYS 8
+struct merlon_embryo {
+	union merlon_tuple tuple;
+	struct merlon_session session;
+};
+struct merlon_embryos {
+	__u32 lock;		/* of all but the sessions, which have their own */
+	__u16 tag[MERLON_WAYS];	/* family and bits of the hash of what is in a way; 0: it is empty */
+	__u32 used[MERLON_WAYS];	/* when it was last looked for: MERLON_USED() */
+	__u8 pad[12];
+	struct merlon_embryo way[MERLON_WAYS];
+};
+#define MERLON_USED(ns) ((__u32)((ns) >> 20))
+_Static_assert(sizeof(struct merlon_embryo) == 192, "merlon_embryo");
+_Static_assert(sizeof(struct merlon_embryos) == 64 + MERLON_WAYS * 192, "a set begins with a line of its own");
+
 /* One counter of packets and IP bytes, per CPU. */
 struct merlon_counter {
 	__u64 packets, bytes;
@@ -299,7 +326,8 @@ struct merlon_control {
 	/* sockets of the daemon's own answers, which are `related`; filled from [0] on */
 	__u64 reject_cookie[MERLON_ANSWERS][MERLON_REJECT_SOCKETS];
 	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
-	__u64 pad[2];
+	__u64 seed;		/* of the hash that says where embryonic flows are: random, for as long as there are any */
+	__u64 pad[1];
 };
 _Static_assert(sizeof(struct merlon_control) == 112, "merlon_control");
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */

@@ -52,6 +52,7 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	s->direction = MERLON_ORIGINAL;
 	s->has_direction = 0;
 	s->has_session = 0;
+	s->remembered = 0;
 	s->starts_session = 0;
 	s->bad_checksum = 0;
 	s->context.generation = c->generation;

@@ -157,6 +157,7 @@ merlon_inline int merlon_hot_locked(struct merlon_context *here, struct merlon_s
 	return MERLON_PASS;
 }
 
+/* Gives the session's lock back. */
 merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_context *here, struct merlon_session *session,
 				     struct merlon_glance *g, __u32 carried)
 {
@@ -164,8 +165,6 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 	int r;
 
 	here->tcp_flags = g->tcp_flags;
-	g->now = bpf_ktime_get_coarse_ns();
-	merlon_lock(session);
 	r = merlon_hot_locked(here, session, g, &carried, &path);
 	merlon_unlock(session);
 	if (r != MERLON_PASS || path == ~0U)
@@ -181,7 +180,7 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 {
 	__u8 raw[MERLON_IPV4_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
 	struct merlon_session *session;
-	struct merlon_tuple4 tuple;
+	union merlon_tuple tuple;
 	struct merlon_glance g;
 	__be16 sport, dport;
 	__be32 saddr, daddr;
@@ -203,24 +202,29 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	__builtin_memcpy(&daddr, raw + 16, 4);
 	__builtin_memcpy(&sport, raw + 20, 2);
 	__builtin_memcpy(&dport, raw + 22, 2);
-	tuple.id = 0;
-	tuple.l4proto = g.l4proto;
-	tuple.pad = 0;
-	g.sender_is_a = merlon_tuple4_set(&tuple, saddr, daddr, sport, dport);
-	session = bpf_map_lookup_elem(&sessions4, &tuple);
-	if (session)
+	tuple.v4.id = 0;
+	tuple.v4.l4proto = g.l4proto;
+	tuple.v4.pad = 0;
+	g.sender_is_a = merlon_tuple4_set(&tuple.v4, saddr, daddr, sport, dport);
+	session = bpf_map_lookup_elem(&sessions4, &tuple.v4);
+	g.now = bpf_ktime_get_coarse_ns();
+	if (session) {
+		merlon_lock(session);
 		return merlon_hot_session(skb, here, session, &g, carried);
+	}
 	if (g.l4proto != MERLON_PROTO_UDP)
 		return MERLON_COLD_NOT_ESTABLISHED;
-	session = bpf_map_lookup_elem(&embryonic4, &tuple);
-	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD_NO_SESSION;
+	session = merlon_find_embryonic(MERLON_IPV4, &tuple, g.now);
+	if (!session)
+		return MERLON_COLD_NO_SESSION;
+	return merlon_hold(session, MERLON_IPV4, &tuple, 1) ? MERLON_COLD : merlon_hot_session(skb, here, session, &g, carried);
 }
 
 merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
 {
 	__u8 raw[MERLON_IPV6_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
 	struct merlon_session *session;
-	struct merlon_tuple6 tuple;
+	union merlon_tuple tuple;
 	struct merlon_glance g;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
@@ -240,17 +244,22 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	__builtin_memcpy(daddr, raw + 24, 16);
 	__builtin_memcpy(&sport, raw + 40, 2);
 	__builtin_memcpy(&dport, raw + 42, 2);
-	tuple.id = 0;
-	tuple.l4proto = g.l4proto;
-	tuple.pad = 0;
-	g.sender_is_a = merlon_tuple6_set(&tuple, saddr, daddr, sport, dport);
-	session = bpf_map_lookup_elem(&sessions6, &tuple);
-	if (session)
+	tuple.v6.id = 0;
+	tuple.v6.l4proto = g.l4proto;
+	tuple.v6.pad = 0;
+	g.sender_is_a = merlon_tuple6_set(&tuple.v6, saddr, daddr, sport, dport);
+	session = bpf_map_lookup_elem(&sessions6, &tuple.v6);
+	g.now = bpf_ktime_get_coarse_ns();
+	if (session) {
+		merlon_lock(session);
 		return merlon_hot_session(skb, here, session, &g, carried);
+	}
 	if (g.l4proto != MERLON_PROTO_UDP)
 		return MERLON_COLD_NOT_ESTABLISHED;
-	session = bpf_map_lookup_elem(&embryonic6, &tuple);
-	return session ? merlon_hot_session(skb, here, session, &g, carried) : MERLON_COLD_NO_SESSION;
+	session = merlon_find_embryonic(MERLON_IPV6, &tuple, g.now);
+	if (!session)
+		return MERLON_COLD_NO_SESSION;
+	return merlon_hold(session, MERLON_IPV6, &tuple, 1) ? MERLON_COLD : merlon_hot_session(skb, here, session, &g, carried);
 }
 
 /* MERLON_PASS, or an enum merlon_cold_reason: the long way. */

@@ -20,6 +20,8 @@
 
 /* Words of the image - 1; set by the loader together with the value size of the map `image`. */
 const volatile __u32 merlon_image_mask = (1U << 17) - 1;
+/* Sets of the map `embryonic` - 1; set by the loader. */
+const volatile __u32 merlon_sets_mask = 2047;
 /* Entries of a half of the map `decisions` - 1; set by the loader. */
 const volatile __u32 merlon_decisions_mask = (1U << 15) - 1;
 /*
@@ -54,6 +56,7 @@ struct {
 
 /* After the two maps that it uses by name. */
 #include "bpf/classify.h"
+#include "bpf/embryonic.h"
 #include "bpf/session.h"
 
 /* Slots of `entry`. */
@@ -135,7 +138,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 262144);	/* set by the loader, as are the three below */
+	__uint(max_entries, 262144);	/* set by the loader, likewise below */
 	__type(key, struct merlon_tuple4);
 	__type(value, struct merlon_session);
 } sessions4 SEC(".maps");
@@ -148,19 +151,14 @@ struct {
 	__type(value, struct merlon_session);
 } sessions6 SEC(".maps");
 
+/* Page-aligned, so that the first line of a set is one of memory; user space reads it where it is. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct merlon_tuple4);
-	__type(value, struct merlon_session);
-} embryonic4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct merlon_tuple6);
-	__type(value, struct merlon_session);
-} embryonic6 SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2048);	/* merlon_sets_mask + 1 */
+	__type(key, __u32);
+	__type(value, struct merlon_embryos);
+} embryonic SEC(".maps");
 
 /* What became of the first fragment, for those that follow. */
 struct merlon_fragment_key {
@@ -226,6 +224,7 @@ struct merlon_scratch {
 	__u32 network;			/* offset of the network header in the skb */
 	__u32 carried;			/* skb->tc_index as it came over loopback or from ingress, 0: nothing */
 	__u32 reason;			/* enum merlon_cold_reason */
+	__u32 remembered;		/* what the session remembers for this packet: an index of `decisions` */
 	__u8 side;
 	__u8 direction;
 	__u8 has_direction;

@@ -22,12 +22,6 @@ enum merlon_tracking {
 	MERLON_TRACK_INVALID,
 };
 
-/* Both families' tuples, so that one place in memory serves for either. */
-union merlon_tuple {
-	struct merlon_tuple4 v4;
-	struct merlon_tuple6 v6;
-};
-
 /* ICMP of the family it belongs to; in the other family's packets no tracker knows it. */
 merlon_inline int merlon_is_own_icmp(const struct merlon_headers *h)
 {

@@ -17,40 +17,98 @@
 #define MERLON_AF_INET6 10
 #define MERLON_REDIRECTED_HEADER 4	/* ND option type, RFC 4861 4.6 */
 
-merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merlon_tuple *tuple, int embryonic)
+/* The set of embryonic flows that a tuple belongs to, and its tag there. */
+merlon_inline struct merlon_embryos *merlon_embryos_of(__u8 family, const union merlon_tuple *tuple, __u16 *ret_tag)
 {
-	if (family == MERLON_IPV4)
-		return embryonic ? bpf_map_lookup_elem(&embryonic4, &tuple->v4) :
-				   bpf_map_lookup_elem(&sessions4, &tuple->v4);
-	return embryonic ? bpf_map_lookup_elem(&embryonic6, &tuple->v6) : bpf_map_lookup_elem(&sessions6, &tuple->v6);
+	struct merlon_control *c = merlon_only(control);
+	__u64 hash = merlon_tuple_hash(c ? c->seed : 0, family, tuple);
+	__u32 set = hash & merlon_sets_mask;
+
+	*ret_tag = merlon_tag_of(family, hash);
+	return bpf_map_lookup_elem(&embryonic, &set);
 }
 
-merlon_inline void merlon_delete(__u8 family, const union merlon_tuple *tuple, int embryonic)
+merlon_noinline struct merlon_session *merlon_find_embryonic(__u8 family, const union merlon_tuple *tuple, __u64 now)
 {
-	if (family == MERLON_IPV4)
-		embryonic ? bpf_map_delete_elem(&embryonic4, &tuple->v4) : bpf_map_delete_elem(&sessions4, &tuple->v4);
-	else
-		embryonic ? bpf_map_delete_elem(&embryonic6, &tuple->v6) : bpf_map_delete_elem(&sessions6, &tuple->v6);
+	__u16 tag;
+	struct merlon_embryos *set = merlon_embryos_of(family, tuple, &tag);
+
+	return set ? merlon_embryos_find(set, family, tuple, tag, MERLON_USED(now)) : NULL;
+}
+
+merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merlon_tuple *tuple, __u64 now, int embryonic)
+{
+	if (embryonic)
+		return merlon_find_embryonic(family, tuple, now);
+	return family == MERLON_IPV4 ? bpf_map_lookup_elem(&sessions4, &tuple->v4) : bpf_map_lookup_elem(&sessions6, &tuple->v6);
 }
 
 /*
- * Takes a session out of its table. The caller holds its lock and knows that it is not gone yet: a second look into the
- * tables could meet what has come in its place.
+ * Locks a session that was looked up. 0; -1: meanwhile it left its table, or what was found is another one's by now, and
+ * the lock is not held.
  */
+merlon_inline int merlon_hold(struct merlon_session *session, __u8 family, const union merlon_tuple *tuple, int embryonic)
+{
+	merlon_lock(session);
+	if (!(session->flags & MERLON_S_GONE) && (!embryonic || merlon_embryo_is(session, family, tuple)))
+		return 0;
+	merlon_unlock(session);
+	return -1;
+}
+
+/* Out of the table of embryonic flows; the caller holds the session's lock. */
+merlon_noinline void merlon_clear_embryonic(__u8 family, const union merlon_tuple *tuple)
+{
+	__u16 tag;
+	struct merlon_embryos *set = merlon_embryos_of(family, tuple, &tag);
+	__u32 way;
+
+	if (!set)
+		return;
+	merlon_lock_word(&set->lock);
+	way = merlon_embryos_way(set, family, tuple, tag);
+	if (way < MERLON_WAYS)
+		set->tag[way & (MERLON_WAYS - 1)] = 0;
+	merlon_unlock_word(&set->lock);
+}
+
+/* Takes a session out of its table. The caller holds its lock (merlon_hold()). */
 merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple, struct merlon_session *session)
 {
 	session->flags |= MERLON_S_GONE;
-	merlon_delete(family, tuple, !(session->flags & MERLON_S_PROMOTED));
+	if (!(session->flags & MERLON_S_PROMOTED))
+		merlon_clear_embryonic(family, tuple);
+	else if (family == MERLON_IPV4)
+		bpf_map_delete_elem(&sessions4, &tuple->v4);
+	else
+		bpf_map_delete_elem(&sessions6, &tuple->v6);
 }
 
-merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, const struct merlon_session *session,
-				int embryonic)
+merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, const struct merlon_session *session)
 {
-	if (family == MERLON_IPV4)
-		return embryonic ? bpf_map_update_elem(&embryonic4, &tuple->v4, session, BPF_NOEXIST) :
-				   bpf_map_update_elem(&sessions4, &tuple->v4, session, BPF_NOEXIST);
-	return embryonic ? bpf_map_update_elem(&embryonic6, &tuple->v6, session, BPF_NOEXIST) :
-			   bpf_map_update_elem(&sessions6, &tuple->v6, session, BPF_NOEXIST);
+	return family == MERLON_IPV4 ? bpf_map_update_elem(&sessions4, &tuple->v4, session, BPF_NOEXIST) :
+				       bpf_map_update_elem(&sessions6, &tuple->v6, session, BPF_NOEXIST);
+}
+
+/* scratch->session into the table of embryonic flows. 0, -1: another one has just entered that tuple. */
+merlon_noinline long merlon_enter_embryonic(struct merlon_scratch *s)
+{
+	struct merlon_session *entered = NULL;
+	__u8 family = s->headers.family;
+	struct merlon_embryos *set;
+	__u16 tag;
+	int r;
+
+	set = merlon_embryos_of(family, &s->tuple, &tag);
+	if (!set)
+		return -1;
+	s->session.lock = 1;
+	merlon_lock_word(&set->lock);
+	r = merlon_embryos_enter(set, family, &s->tuple, tag, MERLON_USED(s->now), &s->session, &entered);
+	merlon_unlock_word(&set->lock);
+	if (entered)
+		merlon_unlock(entered);
+	return r;
 }
 
 /*
@@ -60,12 +118,13 @@ merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, co
 merlon_inline struct merlon_session *merlon_find_in(__u8 family, const union merlon_tuple *tuple, __u64 now,
 						    int embryonic)
 {
-	struct merlon_session *session = merlon_lookup(family, tuple, embryonic);
+	struct merlon_session *session = merlon_lookup(family, tuple, now, embryonic);
 
 	if (!session || session->expires_ns >= now)
 		return session;
-	merlon_lock(session);
-	if (session->expires_ns < now && !(session->flags & MERLON_S_GONE))
+	if (merlon_hold(session, family, tuple, embryonic))
+		return NULL;
+	if (session->expires_ns < now)
 		merlon_forget(family, tuple, session);
 	merlon_unlock(session);
 	return NULL;
@@ -81,6 +140,20 @@ merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon
 	return session ? session : merlon_find_in(family, tuple, now, 0);
 }
 
+/* The session of the scratch's tuple, with its lock; NULL: there is none. It moves at most once in its life. */
+merlon_noinline struct merlon_session *merlon_lock_session(const struct merlon_scratch *s)
+{
+	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, s->now, 0);
+
+	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 0))
+		return session;
+	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 1);
+	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 1))
+		return session;
+	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 0);
+	return session && !merlon_hold(session, s->headers.family, &s->tuple, 0) ? session : NULL;
+}
+
 /*
  * A flow that has proved itself moves to where no flood reaches it. If there is no room, it stays. The caller holds its
  * lock; the copy is free.
@@ -92,7 +165,7 @@ merlon_inline void merlon_promote(struct merlon_scratch *s, struct merlon_sessio
 	s->session = *session;
 	s->session.lock = 0;
 	s->session.flags |= MERLON_S_PROMOTED;
-	r = merlon_enter(s->headers.family, &s->tuple, &s->session, 0);
+	r = merlon_enter(s->headers.family, &s->tuple, &s->session);
 	if (r) {
 		merlon_stat(MERLON_STAT_SESSIONS_FULL);
 		return;
@@ -252,7 +325,7 @@ enum merlon_track_result {
 };
 
 /* Remembers for about a second that packets of this session are forwarded. */
-merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merlon_session *session)
+merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merlon_session *session, int embryonic)
 {
 	__u32 id;
 
@@ -262,23 +335,21 @@ merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merl
 	s->decision.verdict = MERLON_ELSEWHERE;
 	s->decision.tos = s->context.tos & MERLON_ROUTE_TOS;
 	id = merlon_decision_id(s);
-	if (!id)
+	if (!id || merlon_hold(session, s->headers.family, &s->tuple, embryonic))
 		return;
-	merlon_lock(session);
 	merlon_session_remember(session, s->context.generation, s->context.routes, s->direction, MERLON_INGRESS, id);
 	session->checked_s[s->direction & 1] = merlon_route_time(s->now);
 	merlon_unlock(session);
 }
 
-/* At ingress: whether the egress hook judges the packet. `session` may be NULL. */
-merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s, struct merlon_session *session)
+/* At ingress: whether the egress hook judges the packet. `session` may be NULL, else it is in the table that `embryonic` says. */
+merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s, struct merlon_session *session, int embryonic)
 {
 	const struct merlon_decision *d;
 	int leaves, stays;
 
-	if (!session)
+	if (!session || merlon_hold(session, s->headers.family, &s->tuple, embryonic))
 		return merlon_way(skb) == MERLON_WAY_EGRESS;
-	merlon_lock(session);
 	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
 	d = merlon_remembered(session, &s->context, s->direction, MERLON_INGRESS);
 	leaves = d && merlon_forward_holds(d, session->checked_s[s->direction & 1], &s->context, s->now);
@@ -289,7 +360,7 @@ merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s,
 		return leaves;
 	if (merlon_way(skb) != MERLON_WAY_EGRESS)
 		return 0;
-	merlon_remember_forward(s, session);
+	merlon_remember_forward(s, session, embryonic);
 	return 1;
 }
 
@@ -324,17 +395,18 @@ merlon_inline void merlon_track_new(struct merlon_scratch *s)
 	s->starts_session = s->side == MERLON_EGRESS || s->context.iif == MERLON_LOOPBACK || !merlon_is_no_sender(&s->headers);
 }
 
-/* A packet of a session: changes it. 0, or -1: the session was gone when the lock was had. */
-merlon_inline int merlon_track_known(struct merlon_scratch *s, struct merlon_session *session, int embryonic)
+/* What the session, whose lock is held, remembers for this packet. */
+merlon_inline void merlon_recollect(struct merlon_scratch *s, const struct merlon_session *session)
+{
+	s->remembered = merlon_session_is_current(session, &s->context) ? session->decision[s->direction & 1][s->side & 1] : 0;
+}
+
+/* A packet of a session: changes it, and gives its lock back. */
+merlon_inline void merlon_track_known(struct merlon_scratch *s, struct merlon_session *session)
 {
 	__u8 state;
 	int step;
 
-	merlon_lock(session);
-	if (session->flags & MERLON_S_GONE) {
-		merlon_unlock(session);
-		return -1;
-	}
 	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
 	state = merlon_state_of(session->flags, s->direction);
 	step = merlon_advance(session, &s->headers, s->direction, s->now);
@@ -342,7 +414,8 @@ merlon_inline int merlon_track_known(struct merlon_scratch *s, struct merlon_ses
 		merlon_forget(s->headers.family, &s->tuple, session);
 	} else if (step == MERLON_STEP_OK) {
 		s->has_session = 1;
-		if (embryonic && merlon_session_proved(session, s->direction))
+		merlon_recollect(s, session);
+		if (!(session->flags & MERLON_S_PROMOTED) && merlon_session_proved(session, s->direction))
 			merlon_promote(s, session);
 	}
 	merlon_unlock(session);
@@ -352,35 +425,6 @@ merlon_inline int merlon_track_known(struct merlon_scratch *s, struct merlon_ses
 		s->context.ct_state = state;
 		s->has_direction = 1;
 	}
-	return 0;
-}
-
-/* In the table of established flows, or in that of beginnings, or in the first meanwhile. */
-merlon_inline struct merlon_session *merlon_lookup_either(const struct merlon_scratch *s)
-{
-	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, 0);
-
-	if (!session)
-		session = merlon_lookup(s->headers.family, &s->tuple, 1);
-	return session ? session : merlon_lookup(s->headers.family, &s->tuple, 0);
-}
-
-/* The session of the scratch's tuple, with its lock; NULL: there is none. It moves at most once in its life. */
-merlon_noinline struct merlon_session *merlon_lock_session(const struct merlon_scratch *s)
-{
-	struct merlon_session *session;
-
-	merlon_unroll
-	for (int i = 0; i < 2; i++) {
-		session = merlon_lookup_either(s);
-		if (!session)
-			return NULL;
-		merlon_lock(session);
-		if (!(session->flags & MERLON_S_GONE))
-			return session;
-		merlon_unlock(session);
-	}
-	return NULL;
 }
 
 /* The packet is answered by a reset: its connection is over (nf_conntrack_tcp_set_closing()). */
@@ -419,8 +463,13 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 	    s->inner.ct_proto != MERLON_PROTO_TCP || merlon_read(skb, s->inner.ct_offset, raw, sizeof(raw)))
 		return 0;
 	sender_is_a = merlon_tuple_make(&s->tuple, &s->inner);
-	if (sender_is_a < 0 || merlon_lookup_either(s))
+	if (sender_is_a < 0)
 		return 0;
+	session = merlon_lock_session(s);
+	if (session) {
+		merlon_unlock(session);
+		return 0;
+	}
 	session = &s->session;
 	__builtin_memset(session, 0, sizeof(*session));
 	session->flags = sender_is_a ? 0 : MERLON_S_ORIG_IS_A;
@@ -432,27 +481,17 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 	session->tcp.seen[0].flags = session->tcp.seen[1].flags = MERLON_TCP_LIBERAL;
 	session->created_ns = s->now;
 	session->expires_ns = s->now + merlon_tcp_timeout_ns(t, session, MERLON_TCP_KIND_OTHER);
-	return merlon_enter(s->headers.family, &s->tuple, session, 1);
+	return merlon_enter_embryonic(s);
 }
 
-/* Answers from the session if it knows the verdict for such packets. */
+/* Answers as the session remembers, if that is for such packets. */
 merlon_inline int merlon_recall(struct merlon_scratch *s)
 {
-	struct merlon_session *session = merlon_lookup_either(s);
-	const struct merlon_decision *d;
-	__u32 path;
-	int holds;
+	const struct merlon_decision *d = s->remembered ? bpf_map_lookup_elem(&decisions, &s->remembered) : NULL;
 
-	if (!session)
+	if (!d || !merlon_decision_holds(d, &s->context))
 		return MERLON_TRACKED_JUDGE;
-	merlon_lock(session);
-	d = merlon_remembered(session, &s->context, s->direction, s->side);
-	merlon_unlock(session);
-	holds = d && merlon_decision_holds(d, &s->context);
-	path = d ? d->path : 0;
-	if (!holds)
-		return MERLON_TRACKED_JUDGE;
-	merlon_count_at(path, s->headers.bytes);
+	merlon_count_at(d->path, s->headers.bytes);
 	merlon_stat_hit(s->headers.bytes);
 	return MERLON_TRACKED_ACCEPT;
 }
@@ -483,7 +522,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	 */
 	if (embryonic && s->headers.ct_proto == MERLON_PROTO_UDP)
 		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
-	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session))
+	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session, embryonic))
 		return MERLON_TRACKED_FORWARD;
 	if (embryonic && !session)
 		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
@@ -493,7 +532,11 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		s->direction = s->carried & 1;
 		s->has_direction = s->context.ct_state != MERLON_CT_INVALID &&
 				   s->context.ct_state != MERLON_CT_UNTRACKED;
-		s->has_session = session && s->has_direction;
+		if (session && s->has_direction && !merlon_hold(session, s->headers.family, &s->tuple, embryonic)) {
+			s->has_session = 1;
+			merlon_recollect(s, session);
+			merlon_unlock(session);
+		}
 	} else if (how == MERLON_TRACK_NONE) {
 		s->context.ct_state = MERLON_CT_UNTRACKED;
 	} else if (how == MERLON_TRACK_INNER) {
@@ -507,12 +550,11 @@ __noinline int merlon_track(struct __sk_buff *skb)
 			session = merlon_find_in(s->headers.family, &s->tuple, s->now, 0);
 			embryonic = 0;
 		}
-		if (session && merlon_track_known(s, session, embryonic)) {
-			session = merlon_lookup_either(s);
-			if (session && merlon_track_known(s, session, 0))
-				session = NULL;
-		}
-		if (!session)
+		if (session && merlon_hold(session, s->headers.family, &s->tuple, embryonic))
+			session = merlon_lock_session(s);
+		if (session)
+			merlon_track_known(s, session);
+		else
 			merlon_track_new(s);
 	}
 	if (!s->has_session || merlon_is_wrapped(&s->headers))
@@ -565,11 +607,16 @@ merlon_inline void merlon_join(struct merlon_scratch *s)
 /* 0; else another CPU has entered a session of this tuple, which perhaps was promoted since. */
 merlon_inline long merlon_enter_new(struct merlon_scratch *s)
 {
-	long r = merlon_enter(s->headers.family, &s->tuple, &s->session, 1);
+	long r = merlon_enter_embryonic(s);
+	struct merlon_session *session;
 
-	if (r || !merlon_lookup(s->headers.family, &s->tuple, 0))
+	if (r || !merlon_lookup(s->headers.family, &s->tuple, s->now, 0))
 		return r;
-	merlon_delete(s->headers.family, &s->tuple, 1);
+	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 1);
+	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 1)) {
+		merlon_forget(s->headers.family, &s->tuple, session);
+		merlon_unlock(session);
+	}
 	return -1;
 }
 

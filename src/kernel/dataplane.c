@@ -11,6 +11,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "src/kernel/embryonic.h"
 #include "src/kernel/internal.h"
 #include "src/util/cleanup.h"
 #include "src/util/kernel.h"
@@ -231,6 +232,14 @@ static int count(void *context, const void *key, const void *value)
 	return 0;
 }
 
+static int count_embryo(void *context, enum merlon_family family, const struct merlon_embryo *embryo)
+{
+	(void)family;
+	(void)embryo;
+	++*(uint32_t *)context;
+	return 0;
+}
+
 static uint32_t max_entries(int fd)
 {
 	struct bpf_map_info info = { 0 };
@@ -254,13 +263,10 @@ int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_datap
 			count, &info.sessions);
 	merlon_map_each(dp->fd[MERLON_MAP_SESSIONS6], sizeof(struct merlon_tuple6), sizeof(struct merlon_session),
 			count, &info.sessions);
-	merlon_map_each(dp->fd[MERLON_MAP_EMBRYONIC4], sizeof(struct merlon_tuple4), sizeof(struct merlon_session),
-			count, &info.embryonic);
-	merlon_map_each(dp->fd[MERLON_MAP_EMBRYONIC6], sizeof(struct merlon_tuple6), sizeof(struct merlon_session),
-			count, &info.embryonic);
+	merlon_embryonic_each(dp->fd[MERLON_MAP_EMBRYONIC], count_embryo, &info.embryonic);
 	/* A family's table each. */
 	info.max_sessions = max_entries(dp->fd[MERLON_MAP_SESSIONS4]) + max_entries(dp->fd[MERLON_MAP_SESSIONS6]);
-	info.max_embryonic = max_entries(dp->fd[MERLON_MAP_EMBRYONIC4]) + max_entries(dp->fd[MERLON_MAP_EMBRYONIC6]);
+	info.max_embryonic = max_entries(dp->fd[MERLON_MAP_EMBRYONIC]) * MERLON_WAYS;
 	info.image_words = dp->policy.ledger.class.words;
 	info.attached = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
 	info.audit = dp->control.flags & MERLON_C_AUDIT;

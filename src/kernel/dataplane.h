@@ -126,11 +126,8 @@ struct merlon_session_view {
 /* Calls `each` for every session; expired ones too. Stops at its first non-zero answer and returns it. */
 int merlon_dataplane_sessions(const struct merlon_dataplane *dp,
 			      int (*each)(void *context, const struct merlon_session_view *view), void *context);
-/*
- * The session of a tuple (struct merlon_tuple4 or merlon_tuple6 by family), as it is now. 0; -ENOENT: there is none, or
- * it has expired.
- */
-int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_family family, const void *tuple,
+/* The session of a tuple, as it is now. 0; -ENOENT: there is none, or it has expired. */
+int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_family family, const union merlon_tuple *tuple,
 			     struct merlon_session *ret);
 /*
  * What a session remembers for a direction and a side, as far as it is of the policy in force and of the routes as they
@@ -138,7 +135,7 @@ int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_fami
  */
 bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct merlon_session *session,
 				 enum merlon_direction direction, enum merlon_side side, struct merlon_decision *ret);
-/* Gives back the memory of expired sessions; returns how many, or an error. */
+/* Gives back the memory of established flows that have expired; returns how many, or an error. */
 int merlon_dataplane_sweep(struct merlon_dataplane *dp);
 /* Forgets all sessions. */
 int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp);

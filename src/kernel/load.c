@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,12 +94,21 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	return 0;
 }
 
+/* A power of two of them, for at least so many flows. */
+static uint32_t sets_of(uint32_t max_embryonic)
+{
+	uint32_t sets = 1;
+
+	while (sets * MERLON_WAYS < max_embryonic && sets < 1U << 24)
+		sets <<= 1;
+	return sets;
+}
+
 static int size_state_maps(struct merlon_bpf *skel, const struct merlon_dataplane_options *options)
 {
 	if (bpf_map__set_max_entries(skel->maps.sessions4, options->max_sessions) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.sessions6, options->max_sessions) < 0 ||
-	    bpf_map__set_max_entries(skel->maps.embryonic4, options->max_embryonic) < 0 ||
-	    bpf_map__set_max_entries(skel->maps.embryonic6, options->max_embryonic) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.embryonic, sets_of(options->max_embryonic)) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.events, options->events_bytes) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.rejects, options->events_bytes) < 0)
 		return -EINVAL;
@@ -206,6 +216,8 @@ static int init_control(const struct merlon_bpf *skel)
 	struct merlon_trackers trackers;
 	uint32_t zero = 0;
 
+	if (getrandom(&control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
+		return -errno;
 	merlon_trackers_read(&trackers);
 	if (bpf_map_update_elem(bpf_map__fd(skel->maps.trackers), &zero, &trackers, 0) < 0)
 		return -errno;
@@ -251,6 +263,8 @@ static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const stru
 		merlon_diag_errno(diag, r, "cannot set up the maps of the data plane");
 		return r;
 	}
+	/* as it is, which may be pinned since other settings */
+	skel->rodata->merlon_sets_mask = bpf_map__max_entries(skel->maps.embryonic) - 1;
 	log_bytes = 0;
 	r = merlon_bpf__load(skel);
 	if (r < 0)

@@ -3,18 +3,17 @@
 #include <errno.h>
 #include <time.h>
 
+#include "src/kernel/embryonic.h"
 #include "src/kernel/internal.h"
+#include "src/util/clock.h"
 
 struct table {
 	enum merlon_map map;
 	enum merlon_family family;
-	bool embryonic;
 };
 static const struct table table[] = {
-	{ MERLON_MAP_SESSIONS4, MERLON_IPV4, false },
-	{ MERLON_MAP_SESSIONS6, MERLON_IPV6, false },
-	{ MERLON_MAP_EMBRYONIC4, MERLON_IPV4, true },
-	{ MERLON_MAP_EMBRYONIC6, MERLON_IPV6, true },
+	{ MERLON_MAP_SESSIONS4, MERLON_IPV4 },
+	{ MERLON_MAP_SESSIONS6, MERLON_IPV6 },
 };
 #define TABLES (sizeof(table) / sizeof(table[0]))
 
@@ -24,7 +23,7 @@ static size_t key_size(const struct table *t)
 }
 
 struct view_context {
-	const struct table *table;
+	enum merlon_family family;
 	int (*each)(void *context, const struct merlon_session_view *view);
 	void *context;
 };
@@ -32,7 +31,7 @@ struct view_context {
 static int view(void *context, const void *key, const void *value)
 {
 	const struct view_context *c = context;
-	struct merlon_session_view v = { .family = c->table->family, .embryonic = c->table->embryonic };
+	struct merlon_session_view v = { .family = c->family };
 
 	if (v.family == MERLON_IPV4)
 		v.tuple4 = *(const struct merlon_tuple4 *)key;
@@ -42,18 +41,47 @@ static int view(void *context, const void *key, const void *value)
 	return c->each(c->context, &v);
 }
 
+static int view_embryo(void *context, enum merlon_family family, const struct merlon_embryo *embryo)
+{
+	const struct view_context *c = context;
+	struct merlon_session_view v = { .family = family, .session = embryo->session, .embryonic = true };
+
+	if (family == MERLON_IPV4)
+		v.tuple4 = embryo->tuple.v4;
+	else
+		v.tuple6 = embryo->tuple.v6;
+	return c->each(c->context, &v);
+}
+
 int merlon_dataplane_sessions(const struct merlon_dataplane *dp,
 			      int (*each)(void *context, const struct merlon_session_view *view), void *context)
 {
+	struct view_context c = { .each = each, .context = context };
 	size_t i;
 	int r = 0;
 
 	for (i = 0; !r && i < TABLES; i++) {
-		struct view_context c = { &table[i], each, context };
-
+		c.family = table[i].family;
 		r = merlon_map_each(dp->fd[table[i].map], key_size(&table[i]), sizeof(struct merlon_session), view, &c);
 	}
-	return r;
+	return r ? r : merlon_embryonic_each(dp->fd[MERLON_MAP_EMBRYONIC], view_embryo, &c);
+}
+
+int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_family family, const union merlon_tuple *tuple,
+			     struct merlon_session *ret)
+{
+	struct merlon_session session;
+
+	if (bpf_map_lookup_elem(dp->fd[table[family].map], tuple, &session) < 0) {
+		if (errno != ENOENT)
+			return -errno;
+		if (!merlon_embryonic_find(dp->fd[MERLON_MAP_EMBRYONIC], dp->control.seed, family, tuple, &session))
+			return -ENOENT;
+	}
+	if (session.expires_ns < merlon_now_ns())
+		return -ENOENT;
+	*ret = session;
+	return 0;
 }
 
 bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct merlon_session *session,
@@ -95,6 +123,7 @@ static int sweep(void *context, const void *key, const void *value)
 	return 0;
 }
 
+/* The data path's clock. */
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -126,5 +155,7 @@ int merlon_dataplane_sweep(struct merlon_dataplane *dp)
 
 int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp)
 {
-	return sweep_until(dp, UINT64_MAX);
+	int swept = sweep_until(dp, UINT64_MAX), r = swept < 0 ? swept : merlon_embryonic_flush(dp->fd[MERLON_MAP_EMBRYONIC]);
+
+	return r < 0 ? r : swept;
 }

@@ -87,27 +87,3 @@ int merlon_dataplane_why(struct merlon_dataplane *dp, const struct merlon_why_fr
 	*ret_limits = TAKE_PTR(limits);
 	return 0;
 }
-
-int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_family family, const void *tuple,
-			     struct merlon_session *ret)
-{
-	static const enum merlon_map table[MERLON_FAMILIES][2] = {
-		{ MERLON_MAP_SESSIONS4, MERLON_MAP_EMBRYONIC4 },
-		{ MERLON_MAP_SESSIONS6, MERLON_MAP_EMBRYONIC6 },
-	};
-	struct merlon_session session;
-	size_t i;
-
-	for (i = 0; i < 2; i++) {
-		if (bpf_map_lookup_elem(dp->fd[table[family][i]], tuple, &session) < 0) {
-			if (errno != ENOENT)
-				return -errno;
-			continue;
-		}
-		if (session.expires_ns < merlon_now_ns())
-			continue;
-		*ret = session;
-		return 0;
-	}
-	return -ENOENT;
-}

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "bpf/image.h"
+#include "src/kernel/embryonic.h"
 #include "src/util/kernel.h"
 
 #define WORDS (1U << 10)
@@ -72,9 +73,9 @@ static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions,
 	bpf_map__set_max_entries(skel->maps.paths, PLANE_COUNTERS);
 	bpf_map__set_max_entries(skel->maps.sessions4, sessions);
 	bpf_map__set_max_entries(skel->maps.sessions6, sessions);
-	bpf_map__set_max_entries(skel->maps.embryonic4, embryonic);
-	bpf_map__set_max_entries(skel->maps.embryonic6, embryonic);
+	bpf_map__set_max_entries(skel->maps.embryonic, embryonic / MERLON_WAYS);
 	skel->rodata->merlon_image_mask = WORDS - 1;
+	skel->rodata->merlon_sets_mask = embryonic / MERLON_WAYS - 1;
 	skel->rodata->merlon_have_kern_ctx = kern_ctx && kernel_has("bpf_rdonly_cast");
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
 }
@@ -382,25 +383,15 @@ void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers)
 	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.trackers), &zero, trackers, 0));
 }
 
-static struct bpf_map *const *tables(const struct plane *plane, struct bpf_map *ret[4])
-{
-	ret[0] = plane->skel->maps.sessions4;
-	ret[1] = plane->skel->maps.embryonic4;
-	ret[2] = plane->skel->maps.sessions6;
-	ret[3] = plane->skel->maps.embryonic6;
-	return ret;
-}
-
 void plane_forget(struct plane *plane)
 {
-	struct bpf_map *table[5];
+	const struct bpf_map *table[] = { plane->skel->maps.sessions4, plane->skel->maps.sessions6, plane->skel->maps.fragments };
 	char key[64];
 
-	tables(plane, table);
-	table[4] = plane->skel->maps.fragments;
-	for (size_t i = 0; i < 5; i++)
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		while (!bpf_map_get_next_key(bpf_map__fd(table[i]), NULL, key))
 			CHECK(!bpf_map_delete_elem(bpf_map__fd(table[i]), key));
+	CHECK(!merlon_embryonic_flush(bpf_map__fd(plane->skel->maps.embryonic)));
 }
 
 static int run(struct plane *plane, int prog, int iif, int ifindex, const void *frame, size_t bytes)
@@ -497,21 +488,62 @@ unsigned plane_entries(const struct bpf_map *map)
 	return n;
 }
 
+struct embryos {
+	enum merlon_family family;
+	struct merlon_session *last;
+	unsigned n;
+};
+
+static int keep_embryo(void *context, enum merlon_family family, const struct merlon_embryo *embryo)
+{
+	struct embryos *e = context;
+
+	if (family != e->family)
+		return 0;
+	e->n++;
+	if (e->last)
+		*e->last = embryo->session;
+	return 0;
+}
+
+static unsigned embryos(const struct plane *plane, enum merlon_family family, struct merlon_session *ret_last)
+{
+	struct embryos e = { family, ret_last, 0 };
+
+	CHECK(!merlon_embryonic_each(bpf_map__fd(plane->skel->maps.embryonic), keep_embryo, &e));
+	return e.n;
+}
+
+unsigned plane_embryonic(const struct plane *plane, enum merlon_family family)
+{
+	return embryos(plane, family, NULL);
+}
+
+unsigned plane_expire_embryonic(struct plane *plane)
+{
+	const struct bpf_map *map = plane->skel->maps.embryonic;
+	static struct merlon_embryos set;
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < bpf_map__max_entries(map); i++) {
+		CHECK(!bpf_map_lookup_elem(bpf_map__fd(map), &i, &set));
+		for (unsigned way = 0; way < MERLON_WAYS; way++) {
+			set.way[way].session.expires_ns = 1;
+			n += !!set.tag[way];
+		}
+		CHECK(!bpf_map_update_elem(bpf_map__fd(map), &i, &set, 0));
+	}
+	return n;
+}
+
 bool plane_session(const struct plane *plane, enum merlon_family family, struct merlon_session *ret)
 {
-	struct bpf_map *table[4];
-	unsigned n = 0;
+	struct bpf_map *established = family == MERLON_IPV4 ? plane->skel->maps.sessions4 : plane->skel->maps.sessions6;
 	char key[64];
 
-	tables(plane, table);
-	for (size_t i = family * 2; i < family * 2 + 2U; i++) {
-		int fd = bpf_map__fd(table[i]);
-
-		n += plane_entries(table[i]);
-		if (!bpf_map_get_next_key(fd, NULL, key))
-			CHECK(!bpf_map_lookup_elem(fd, key, ret));
-	}
-	return n == 1;
+	if (!bpf_map_get_next_key(bpf_map__fd(established), NULL, key))
+		CHECK(!bpf_map_lookup_elem(bpf_map__fd(established), key, ret));
+	return plane_entries(established) + embryos(plane, family, ret) == 1;
 }
 
 void plane_remembered(const struct plane *plane, const struct merlon_session *session,

@@ -101,8 +101,11 @@ uint64_t plane_stat(const struct plane *plane, enum merlon_stat which);
 uint64_t plane_counter(const struct plane *plane, unsigned index);
 /* Packets of the counters 0 to n - 1, n at most PLANE_COUNTERS, without those on paths: quick, in one call. */
 void plane_counters(const struct plane *plane, uint64_t *ret, unsigned n);
-/* Sessions in a table. */
+/* Sessions in a table of established flows, and in that of embryonic ones. */
 unsigned plane_entries(const struct bpf_map *map);
+unsigned plane_embryonic(const struct plane *plane, enum merlon_family family);
+/* The time of all embryonic flows has come; returns how many there are. */
+unsigned plane_expire_embryonic(struct plane *plane);
 /* The only session of both tables of a family; false: there is none, or several. */
 bool plane_session(const struct plane *plane, enum merlon_family family, struct merlon_session *ret);
 /* What a session remembers that is current; the rest is zeroes. */

@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "src/kernel/embryonic.h"
+
 #define SYSCTLS "/proc/sys/net/netfilter"
 #define ROOM 8192	/* for a message of ctnetlink */
 
@@ -139,39 +141,57 @@ static struct ends ends_of(uint8_t family, const void *key, bool from_a)
 	return e;
 }
 
-static unsigned each_of(const struct bpf_map *map, uint8_t family, uint16_t port,
-			void (*each)(void *context, const struct remains *r), void *context)
+/* What is asked for, and how much was found. */
+struct search {
+	uint16_t port;
+	void (*each)(void *context, const struct remains *r);
+	void *context;
+	unsigned found;
+};
+
+static void compare(struct search *search, uint8_t family, const void *key, const struct merlon_session *session)
+{
+	struct ends e = ends_of(family, key, session->flags & MERLON_S_ORIG_IS_A);
+	struct remains r = { .family = family, .l4proto = e.l4proto, .port = search->port };
+
+	if (search->port && search->port != ntohs(e.sport) && search->port != ntohs(e.dport) && search->port != ntohs(e.id))
+		return;
+	r.state = session->state;
+	r.merlon_s = (int64_t)(session->expires_ns - now_ns()) / 1000000000;
+	r.age_ns = now_ns() - session->created_ns;
+	r.kernel_s = kernel_remains(&e);
+	search->each(search->context, &r);
+	search->found++;
+}
+
+static void each_established(const struct bpf_map *map, uint8_t family, struct search *search)
 {
 	char key[2][sizeof(struct merlon_tuple6)], *previous = NULL;
 	struct merlon_session session;
-	unsigned n = 0, found = 0;
+	unsigned n = 0;
 
 	while (!bpf_map_get_next_key(bpf_map__fd(map), previous, key[n & 1])) {
-		struct ends e = ends_of(family, key[n & 1], true);
-		struct remains r = { .family = family, .l4proto = e.l4proto, .port = port };
-
 		previous = key[n++ & 1];
-		if ((port && port != ntohs(e.sport) && port != ntohs(e.dport) && port != ntohs(e.id)) ||
-		    bpf_map_lookup_elem(bpf_map__fd(map), previous, &session))
-			continue;
-		if (!(session.flags & MERLON_S_ORIG_IS_A))
-			e = ends_of(family, previous, false);
-		r.state = session.state;
-		r.merlon_s = (int64_t)(session.expires_ns - now_ns()) / 1000000000;
-		r.age_ns = now_ns() - session.created_ns;
-		r.kernel_s = kernel_remains(&e);
-		each(context, &r);
-		found++;
+		if (!bpf_map_lookup_elem(bpf_map__fd(map), previous, &session))
+			compare(search, family, previous, &session);
 	}
-	return found;
+}
+
+static int each_embryo(void *context, enum merlon_family family, const struct merlon_embryo *embryo)
+{
+	compare(context, family, &embryo->tuple, &embryo->session);
+	return 0;
 }
 
 unsigned remains_each(const struct plane *plane, uint16_t port, void (*each)(void *context, const struct remains *r), void *context)
 {
-	return each_of(plane->skel->maps.sessions4, MERLON_IPV4, port, each, context) +
-	       each_of(plane->skel->maps.embryonic4, MERLON_IPV4, port, each, context) +
-	       each_of(plane->skel->maps.sessions6, MERLON_IPV6, port, each, context) +
-	       each_of(plane->skel->maps.embryonic6, MERLON_IPV6, port, each, context);
+	struct search search = { .port = port, .each = each, .context = context };
+
+	each_established(plane->skel->maps.sessions4, MERLON_IPV4, &search);
+	each_established(plane->skel->maps.sessions6, MERLON_IPV6, &search);
+	if (merlon_embryonic_each(bpf_map__fd(plane->skel->maps.embryonic), each_embryo, &search) < 0)
+		abort();
+	return search.found;
 }
 
 static void write_sysctl(const char *name, unsigned value)

@@ -137,6 +137,17 @@ static uint64_t ip_bytes(const struct frame *f)
 	return f->bytes - ETH;
 }
 
+/* A lock that a hypervisor's pause took away since it was last asked for: what such a round counts is not asserted. */
+static bool lock_was_broken(void)
+{
+	static uint64_t known;
+	uint64_t now = plane_stat(&plane, MERLON_STAT_LOCKS_BROKEN);
+	bool broken = now != known;
+
+	known = now;
+	return broken;
+}
+
 /* There is one session, with all packets of both, and those before. */
 static void check_counts(const struct merlon_session *before, const struct work *a, const struct work *b)
 {
@@ -144,6 +155,8 @@ static void check_counts(const struct merlon_session *before, const struct work 
 	struct merlon_session got;
 	uint64_t packets = 0, bytes = 0, got_packets = 0, got_bytes = 0;
 
+	if (lock_was_broken())
+		return;
 	assert_true(plane_session(&plane, MERLON_IPV4, &got));
 	for (int i = 0; i < 2; i++) {
 		packets += before->stats[i].packets + each[i]->repeat;
@@ -311,11 +324,16 @@ static void closed_meanwhile(void **state)
 }
 
 /* As if its time had come. */
-static void expire(struct bpf_map *map)
+static void expire(void)
 {
+	const struct bpf_map *map = plane.skel->maps.sessions4;
 	struct merlon_session session;
 	struct merlon_tuple4 key;
 
+	if (!plane_entries(map)) {
+		assert_int_equal(plane_expire_embryonic(&plane), 1);
+		return;
+	}
 	assert_false(bpf_map_get_next_key(bpf_map__fd(map), NULL, &key));
 	assert_false(bpf_map_lookup_elem(bpf_map__fd(map), &key, &session));
 	session.expires_ns = 1;
@@ -342,7 +360,7 @@ static void back_together(void **state)
 			if (i & 1)
 				establish();
 		}
-		expire(i & 1 ? plane.skel->maps.sessions4 : plane.skel->maps.embryonic4);
+		expire();
 		together(w, w);
 		check_counts(&none, w, w);
 	}

@@ -97,7 +97,7 @@ static void denied_packets_go_nowhere(void **state)
 	assert_int_equal(event.hook, MERLON_OUTPUT);
 	assert_int_equal(event.iif, 0);
 	assert_int_equal(event.oif, plane.veth);
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 }
 
 static void forward_is_another_hook(void **state)

@@ -109,12 +109,12 @@ static void tcp_lives(void **state)
 	for (size_t i = 0; i < sizeof(flows) / sizeof(flows[0]); i++) {
 		const struct flow *flow = &flows[i];
 		struct flow back = reversed(flow);
-		const struct bpf_map *embryonic = i < 2 ? plane.skel->maps.embryonic4 : plane.skel->maps.embryonic6;
+		enum merlon_family family = i < 2 ? MERLON_IPV4 : MERLON_IPV6;
 		const struct bpf_map *sessions = i < 2 ? plane.skel->maps.sessions4 : plane.skel->maps.sessions6;
 
 		plane_forget(&plane);
 		open_tcp(flow);
-		assert_int_equal(plane_entries(embryonic), 0);
+		assert_int_equal(plane_embryonic(&plane, family), 0);
 		assert_int_equal(plane_entries(sessions), 1);
 		assert_int_equal(tcp_in(flow, F_ACK | F_PSH, 100), MERLON_CT_ESTABLISHED);
 		assert_int_equal(tcp_in(&back, F_ACK, 1000), MERLON_CT_ESTABLISHED);
@@ -161,7 +161,7 @@ static void tcp_resets(void **state)
 	/* refused: the session goes with the answer */
 	assert_int_equal(tcp_in(flow, F_SYN, 0), MERLON_CT_NEW);
 	assert_int_equal(tcp_in(&back, F_RST | F_ACK, 0), MERLON_CT_ESTABLISHED);
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 	open_tcp(flow);
 	assert_int_equal(tcp_in(flow, F_RST, 0), MERLON_CT_ESTABLISHED);
 	assert_int_equal(tcp_state(flow), MERLON_TCP_CLOSE);
@@ -181,7 +181,7 @@ static void senders_that_nobody_is(void **state)
 	RULES(by_state, MERLON_DROP);
 	for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
 		assert_int_equal(udp_in(&from[i], 10), MERLON_CT_NEW);
-		assert_int_equal(plane_entries(plane.skel->maps.embryonic4) + plane_entries(plane.skel->maps.embryonic6), 0);
+		assert_int_equal(plane_embryonic(&plane, MERLON_IPV4) + plane_embryonic(&plane, MERLON_IPV6), 0);
 	}
 }
 
@@ -197,7 +197,7 @@ static void tcp_out_of_place(void **state)
 	RULES(by_state, MERLON_DROP);
 	for (size_t i = 0; i < sizeof(wrong); i++) {
 		assert_int_equal(tcp_in(flow, wrong[i], 0), MERLON_CT_INVALID);
-		assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+		assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 	}
 	/* picked up in the middle, unless that is forbidden */
 	assert_int_equal(tcp_in(flow, F_ACK, 10), MERLON_CT_NEW);
@@ -229,7 +229,7 @@ static void tcp_short_headers(void **state)
 		frame_length(&f, f.l4 + 20 - cut);
 		assert_int_equal(state_in(&f), MERLON_CT_INVALID);
 	}
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 }
 
 static void udp_lives(void **state)

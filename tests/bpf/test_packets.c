@@ -348,8 +348,8 @@ static void short_transport_headers(void **state)
 		frame_length(&g, g.l4 + bytes);
 		assert_judged(&g, bytes >= 4 ? PLANE_PASS : PLANE_SHOT);
 	}
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic6), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV6), 0);
 }
 
 static void not_judged(void **state)

@@ -49,7 +49,7 @@ static void denied_makes_no_session(void **state)
 	plane_events(&plane, &event);
 	web.dport = 80;
 	assert_int_equal(host_tcp(&web, F_SYN), PLANE_SHOT);
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 	assert_int_equal(plane_events(&plane, &event), 1);
 	assert_int_equal(event.kind, MERLON_EVENT_VERDICT);
 	assert_int_equal(event.verdict, MERLON_DROP);
@@ -68,7 +68,7 @@ static void denied_makes_no_session(void **state)
 	/* an answer that nobody asked for */
 	assert_int_equal(host_tcp(&flows[0], F_SYN | F_ACK), PLANE_SHOT);
 	assert_int_equal(host_tcp(&flows[0], F_SYN), PLANE_PASS);
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 1);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 1);
 }
 
 static void audit_lets_pass(void **state)
@@ -85,7 +85,7 @@ static void audit_lets_pass(void **state)
 	assert_int_equal(plane_events(&plane, &event), 1);
 	assert_int_equal(event.audit, 1);
 	assert_int_equal(event.verdict, MERLON_DROP);
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 }
 
 static void no_policy_passes(void **state)
@@ -97,7 +97,7 @@ static void no_policy_passes(void **state)
 	none.generation = 0;
 	plane_control(&none, 0);
 	assert_int_equal(host_tcp(&web, F_SYN), PLANE_PASS);
-	assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 0);
+	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 }
 
 static uint64_t misses(void)
