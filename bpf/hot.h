@@ -26,21 +26,38 @@ struct merlon_glance {
 	struct merlon_tcp_segment segment;
 	__u8 l4proto;
 	__u8 tcp_flags;
+	__u8 unsummed;		/* a datagram without a checksum */
 	__u8 may_sack;		/* there are options other than a timestamp */
 };
 
 #define MERLON_GLANCE 24		/* of a TCP header: four bytes of options */
 #define MERLON_ONLY_TIMESTAMP 0x0101080a	/* RFC 7323 appendix A: NOP, NOP, timestamp */
 
-/* From the network header on, as far as it is in the linear part of the skb: how much of the transport header, 0: too little. */
-merlon_inline __u32 merlon_glance(struct __sk_buff *skb, __u8 *raw, __u32 ip_bytes)
+/* Of the network header in the skb; on 6.1 it is a guess where devices have no Ethernet, good enough for lengths. */
+merlon_inline __u32 merlon_glance_offset(struct __sk_buff *skb)
 {
-	if (!bpf_skb_load_bytes_relative(skb, 0, raw, ip_bytes + MERLON_GLANCE, BPF_HDR_START_NET))
-		return MERLON_GLANCE;
-	if (!bpf_skb_load_bytes_relative(skb, 0, raw, ip_bytes + MERLON_TCP_BYTES, BPF_HDR_START_NET))
-		return MERLON_TCP_BYTES;
+	return merlon_have_kern_ctx ? merlon_network_offset(skb) : ETH_HLEN;
+}
+
+/*
+ * The headers: where they are, if the kernel says where that is and all of them is there to be read, else in `copy`.
+ * How much of the transport header: *ret_n. NULL: too little.
+ */
+merlon_inline const __u8 *merlon_glance(struct __sk_buff *skb, __u32 offset, __u32 ip_bytes, __u8 *copy, __u32 *ret_n)
+{
+	const __u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	*ret_n = MERLON_GLANCE;
+	if (merlon_have_kern_ctx && offset == ETH_HLEN && data + ETH_HLEN + ip_bytes + MERLON_GLANCE <= end)
+		return __builtin_assume_aligned(data + ETH_HLEN, 4);
+	if (!bpf_skb_load_bytes_relative(skb, 0, copy, ip_bytes + MERLON_GLANCE, BPF_HDR_START_NET))
+		return copy;
+	*ret_n = MERLON_TCP_BYTES;
+	if (!bpf_skb_load_bytes_relative(skb, 0, copy, ip_bytes + MERLON_TCP_BYTES, BPF_HDR_START_NET))
+		return copy;
 	/* a datagram may be shorter than a segment's header */
-	return bpf_skb_load_bytes_relative(skb, 0, raw, ip_bytes + MERLON_UDP_BYTES, BPF_HDR_START_NET) ? 0 : MERLON_UDP_BYTES;
+	*ret_n = MERLON_UDP_BYTES;
+	return bpf_skb_load_bytes_relative(skb, 0, copy, ip_bytes + MERLON_UDP_BYTES, BPF_HDR_START_NET) ? NULL : copy;
 }
 
 /*
@@ -54,9 +71,12 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
 	__u32 header;
 
 	g->tcp_flags = 0;
-	if (g->l4proto != MERLON_PROTO_TCP)
+	g->unsummed = 0;
+	if (g->l4proto != MERLON_PROTO_TCP) {
+		g->unsummed = !(raw[6] | raw[7]);
 		return g->l4proto == MERLON_PROTO_UDP && merlon_be16(raw + 4) >= MERLON_UDP_BYTES &&
 		       merlon_be16(raw + 4) <= l4_bytes;
+	}
 	header = raw[12] >> 4 << 2;
 	g->tcp_flags = raw[13];
 	if (n < MERLON_TCP_BYTES || (raw[13] & turning) != MERLON_TCP_ACK || header < MERLON_TCP_BYTES || header > l4_bytes)
@@ -76,12 +96,12 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
  * the long way has to look (merlon_verify()).
  */
 merlon_inline int merlon_hot_sum(struct __sk_buff *skb, const struct merlon_context *here, const struct merlon_glance *g,
-				 __u32 ip_bytes, const __u8 *l4)
+				 __u32 ip_bytes)
 {
 	struct merlon_trackers *t = merlon_only(trackers);
 	__u32 l4_bytes = g->bytes - ip_bytes, family = ip_bytes == MERLON_IPV4_BYTES ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!t || !t->checksum || here->hook == MERLON_OUTPUT || (g->l4proto == MERLON_PROTO_UDP && !(l4[6] | l4[7])))
+	if (!t || !t->checksum || here->hook == MERLON_OUTPUT || g->unsummed)
 		return 1;
 	if (here->hook == MERLON_FORWARD)
 		return merlon_came_filtered(here->iif);
@@ -178,30 +198,32 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 
 merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
 {
-	__u8 raw[MERLON_IPV4_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
+	__u32 offset = merlon_glance_offset(skb), n;
+	__u8 copy[MERLON_IPV4_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
+	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV4_BYTES, copy, &n);
 	struct merlon_session *session;
 	union merlon_tuple tuple;
 	struct merlon_glance g;
 	__be16 sport, dport;
 	__be32 saddr, daddr;
-	__u32 n;
 
-	n = merlon_glance(skb, raw, MERLON_IPV4_BYTES);
-	if (!n)
+	if (!raw)
 		return MERLON_COLD;
 	g.l4proto = raw[9];
 	here->tos = raw[1];
 	g.bytes = merlon_be16(raw + 2);
 	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
-	    g.bytes < MERLON_IPV4_BYTES || !merlon_has_bytes(skb, g.bytes) ||
+	    g.bytes < MERLON_IPV4_BYTES || g.bytes + offset > skb->len ||
 	    (here->hook == MERLON_INPUT && !merlon_checksum_ok(raw, MERLON_IPV4_BYTES)) ||
-	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, n, g.bytes - MERLON_IPV4_BYTES) ||
-	    (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV4_BYTES, raw + MERLON_IPV4_BYTES)))
+	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, n, g.bytes - MERLON_IPV4_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(&saddr, raw + 12, 4);
 	__builtin_memcpy(&daddr, raw + 16, 4);
 	__builtin_memcpy(&sport, raw + 20, 2);
 	__builtin_memcpy(&dport, raw + 22, 2);
+	/* calls end the view of the packet */
+	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV4_BYTES))
+		return MERLON_COLD;
 	tuple.v4.id = 0;
 	tuple.v4.l4proto = g.l4proto;
 	tuple.v4.pad = 0;
@@ -222,28 +244,30 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 
 merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
 {
-	__u8 raw[MERLON_IPV6_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
+	__u32 offset = merlon_glance_offset(skb), n;
+	__u8 copy[MERLON_IPV6_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
+	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV6_BYTES, copy, &n);
 	struct merlon_session *session;
 	union merlon_tuple tuple;
 	struct merlon_glance g;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
-	__u32 n;
 
-	n = merlon_glance(skb, raw, MERLON_IPV6_BYTES);
-	if (!n)
+	if (!raw)
 		return MERLON_COLD;
 	g.l4proto = raw[6];
 	here->tos = raw[0] << 4 | raw[1] >> 4;
 	g.bytes = merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
-	if (raw[0] >> 4 != 6 || !merlon_has_bytes(skb, g.bytes) ||
-	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES) ||
-	    (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV6_BYTES, raw + MERLON_IPV6_BYTES)))
+	if (raw[0] >> 4 != 6 || g.bytes + offset > skb->len ||
+	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES))
 		return MERLON_COLD;
 	__builtin_memcpy(saddr, raw + 8, 16);
 	__builtin_memcpy(daddr, raw + 24, 16);
 	__builtin_memcpy(&sport, raw + 40, 2);
 	__builtin_memcpy(&dport, raw + 42, 2);
+	/* calls end the view of the packet */
+	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV6_BYTES))
+		return MERLON_COLD;
 	tuple.v6.id = 0;
 	tuple.v6.l4proto = g.l4proto;
 	tuple.v6.pad = 0;

@@ -73,18 +73,6 @@ merlon_inline __u32 merlon_network_offset(struct __sk_buff *skb)
 	return header[0] == there[0] && header[1] == there[1] ? ETH_HLEN : 0;
 }
 
-/* Whether `bytes` from the network header on are there; on 6.1 it is not sure of it where devices have no Ethernet. */
-merlon_inline int merlon_has_bytes(struct __sk_buff *skb, __u32 bytes)
-{
-	if (merlon_have_kern_ctx) {
-		struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
-		__u64 at = kernel->data - kernel->head;
-
-		return bytes <= kernel->len + (__u32)at - kernel->network_header;
-	}
-	return bytes + ETH_HLEN <= skb->len;
-}
-
 /* Whether the packet's device has Ethernet headers (loopback has them, too, but is of another type). */
 merlon_inline int merlon_is_ethernet(struct __sk_buff *skb)
 {
