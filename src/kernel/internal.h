@@ -3,7 +3,8 @@
  * What the files of src/kernel/ share. Two directories of pins:
  *
  *   PIN_DIR/maps/     what outlives policies: control, sessions, statistics, ring buffers, the entry slots
- *   PIN_DIR/policy/   what belongs to the loaded programs' size: image, counters, limits, paths, and those programs
+ *   PIN_DIR/policy/   what belongs to the loaded programs' size: image, counters, limits, paths, decisions, and
+ *                     those programs
  *
  * A larger policy gets a directory `policy-next`, which is exchanged with `policy` in one step.
  */

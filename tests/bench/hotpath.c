@@ -247,7 +247,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: hotpath [--json] [--rounds N] [--only FIGURE]\n");
 		return 2;
 	}
-	if (plane_open_for(&plane, true, 1U << 18, 1U << 16)) {
+	if (plane_open_for(&plane, true, 1U << 18, 1U << 17)) {
 		fprintf(stderr, "hotpath: needs root\n");
 		return 77;
 	}
