@@ -190,7 +190,7 @@ merlon_inline int merlon_tracker_finds_wrong(struct __sk_buff *skb, const struct
 /*
  * Whether nf_tables gives a rejected packet no answer for its checksum: in all hooks, and of protocols that it does not
  * know the payload has to add up, too (nf_reject_verify_csum() of include/net/netfilter/nf_reject.h, nf_ip_checksum()).
- * DCCP is one of them in 6.18, and was not in 6.1.
+ * DCCP is one of them since its tracker is gone (6.17).
  */
 merlon_inline int merlon_reject_finds_wrong(struct __sk_buff *skb, const struct merlon_headers *h)
 {
@@ -202,6 +202,10 @@ merlon_inline int merlon_reject_finds_wrong(struct __sk_buff *skb, const struct 
 	switch (h->ct_proto) {
 	case MERLON_PROTO_UDP:
 		if (h->ct_bytes >= MERLON_UDP_BYTES && !h->bytes67)
+			return 0;
+		break;
+	case MERLON_PROTO_DCCP:
+		if (!merlon_reject_sums_dccp)
 			return 0;
 		break;
 	case MERLON_PROTO_GRE:
