@@ -33,7 +33,7 @@ static const struct {
 	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it", HAS_STATE },
 	{ "fragments", "fragments are not reassembled, also those of what the host itself sends: each is judged, counted and logged alone, "
 	  "with its own length; later ones follow the first, and are dropped if they overlap it; before it they are dropped where "
-	  "a rule asks for ct state", HAS_ANY },
+	  "a rule asks for ct state; that the whole has a wrong length or checksum is not seen", HAS_ANY },
 	{ "fragment-length", "nf_tables sees a fragmented datagram as one packet, merlon as one of each fragment: a length above the MTU "
 	  "never matches, a smaller one may match a fragment, and limits and counters of bytes count the headers of each",
 	  HAS_LENGTH },
