@@ -30,7 +30,7 @@
 
 static const char ruleset[] =
 	"table inet t { chain i { type filter hook input priority 0; policy drop; ct state invalid drop;"
-	" meta l4proto { udp, tcp } th dport 53 accept; meta l4proto { icmp, ipv6-icmp } accept; }\n}";
+	" meta l4proto { 6, 17 } th dport 53 accept; meta l4proto { 1, 58 } accept; }\n}";
 #define IN HOOK(INPUT)
 static const struct plane_rule rules[] = {
 	{ IN, -1, -1, STATES(INVALID), 0, 0, { 0 }, 0, MERLON_DROP, 0, 0, 0 },
