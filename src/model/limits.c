@@ -31,6 +31,8 @@ static const struct {
 	  HAS_STATE | ON_6_1 },
 	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it", HAS_STATE },
 	{ "sctp-chunks", "an SCTP packet with more than 16 chunks that change its association is invalid", HAS_STATE },
+	{ "reverse-path", "a packet that rp_filter discards behind input has begun a connection for merlon, and none for nf_conntrack: what "
+	  "the host itself sends to that forged source is established", HAS_STATE },
 	{ "fragments", "fragments are not reassembled, also those of what the host itself sends: each is judged, counted and logged alone, "
 	  "with its own length; later ones follow the first, and are dropped if they overlap it; before it they are dropped where "
 	  "a rule asks for ct state; that the whole has a wrong length or checksum is not seen", HAS_ANY },

@@ -51,8 +51,8 @@ static void test_only_what_concerns(void **state)
 	struct one o;
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		static const char *const trackers[] = { "dccp", "sctp-chunks" };
+	for (size_t i = 0; i < 3; i++) {
+		static const char *const trackers[] = { "dccp", "sctp-chunks", "reverse-path" };
 
 		assert_true(names(one(&o, MERLON_INPUT, ct), trackers[i]));
 		assert_false(names(one(&o, MERLON_INPUT, port), trackers[i]));
