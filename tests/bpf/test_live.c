@@ -395,6 +395,7 @@ static void reverse_path(void **state)
 
 	(void)state;
 	attach(&plane, plane.far);
+	assert_int_equal(system("ip neigh replace 198.51.100.9 lladdr 02:00:00:00:00:77 dev m1"), 0);
 	for (int filter = 1; filter >= 0; filter--) {
 		char command[128];
 
