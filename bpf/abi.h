@@ -356,7 +356,10 @@ struct merlon_trackers {
 	__u8 tcp_believe_resets;	/* nf_conntrack_tcp_ignore_invalid_rst: also those below what was acknowledged */
 	__u8 tcp_max_retrans;
 	__u8 checksum;			/* what has a wrong one is invalid */
-	__u8 has_sctp, has_gre, has_dccp;	/* this kernel has these trackers; without, the generic one does it */
+	__u8 has_sctp, has_gre;		/* this kernel has these trackers; without, the generic one does it */
+	__u8 has_dccp : 1;
+	__u8 tcp_reset_lasts : 1;	/* a reset that does not end the connection leaves it its time, MERLON_T_TCP_UNACK at most */
+	__u8 pad : 6;
 };
 
 /* Ring buffer records, for denied and logged packets only. Fixed size. */

@@ -2,13 +2,14 @@
 /*
  * Checksums of transport headers, where the skb says whether a card or the sender vouches for them (from 6.2 on). As
  * nf_ip_checksum(), nf_ip6_checksum() and their _partial() siblings in net/netfilter/utils.c of Linux 6.18 look at them.
- * Not SCTP's: its CRC has no instruction in BPF.
+ * SCTP's as sctp_error() of net/netfilter/nf_conntrack_proto_sctp.c does.
  */
 #ifndef MERLON_CHECKSUM_H
 #define MERLON_CHECKSUM_H
 
 #include <bpf/bpf_endian.h>
 
+#include "bpf/crc32c.h"
 #include "bpf/maps.h"
 #include "bpf/ours.h"
 
@@ -80,6 +81,45 @@ __noinline int merlon_sum(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u3
 	s->sum_failed = 0;
 	bpf_loop(bytes / MERLON_SUM_CHUNK + 1, merlon_sum_chunk, &w, 0);
 	return s->sum_failed ? -1 : (int)merlon_fold(s->sum);
+}
+
+/* As merlon_sum_chunk(). The sum's field counts as zeros. */
+static long merlon_crc_chunk(__u32 i, struct merlon_summing *w)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	__u32 at = i * MERLON_SUM_CHUNK, left = w->bytes - at;
+
+	if (!s || at >= w->bytes)
+		return 1;
+	if (left > MERLON_SUM_CHUNK)
+		left = MERLON_SUM_CHUNK;
+	if (!left)
+		return 1;
+	s->sum_failed |= !!bpf_skb_load_bytes(w->skb, s->network + w->offset + at, s->chunk, left);
+	if (!i)
+		*(__u32 *)(s->chunk + MERLON_SCTP_SUM) = 0;
+	s->sum = merlon_crc_add(s->sum, s->chunk, left, MERLON_SUM_CHUNK);
+	return 0;
+}
+
+/* 1: the checksum is wrong of an SCTP packet of `bytes` at `offset` from the network header. Only what nobody summed is looked at. */
+__noinline int merlon_crc_is_wrong(struct __sk_buff *skb, __u32 offset, __u32 bytes)
+{
+	struct merlon_summing w = { .skb = skb, .offset = offset, .bytes = bytes };
+	struct merlon_scratch *s = merlon_only(scratch);
+	__u8 found[4];
+	__u32 sum;
+
+	if (!merlon_have_kern_ctx || !s || bytes < MERLON_SCTP_BYTES || merlon_summed(skb) != MERLON_SUMMED_NONE)
+		return 0;
+	s->network = merlon_network_offset(skb);
+	if (bpf_skb_load_bytes(skb, s->network + offset + MERLON_SCTP_SUM, found, sizeof(found)))
+		return 1;
+	s->sum = MERLON_CRC_NONE;
+	s->sum_failed = 0;
+	bpf_loop(bytes / MERLON_SUM_CHUNK + 1, merlon_crc_chunk, &w, 0);
+	sum = ~s->sum;
+	return s->sum_failed || sum != (found[0] | found[1] << 8 | found[2] << 16 | (__u32)found[3] << 24);
 }
 
 /* RFC 9293 3.1, RFC 8200 8.1. Both families' headers add up to the same if length and protocol have 32 bits each. */
@@ -177,6 +217,8 @@ merlon_inline int merlon_tracker_finds_wrong(struct __sk_buff *skb, const struct
 		if (h->udp_bytes && h->udp_bytes <= covered)
 			covered = h->udp_bytes;
 		break;
+	case MERLON_PROTO_SCTP:
+		return !(h->flags & MERLON_H_GENERIC) && merlon_crc_is_wrong(skb, h->ct_offset, h->ct_bytes);
 	case MERLON_PROTO_TCP:
 	case MERLON_PROTO_ICMP:
 	case MERLON_PROTO_ICMPV6:
@@ -190,7 +232,7 @@ merlon_inline int merlon_tracker_finds_wrong(struct __sk_buff *skb, const struct
 /*
  * Whether nf_tables gives a rejected packet no answer for its checksum: in all hooks, and of protocols that it does not
  * know the payload has to add up, too (nf_reject_verify_csum() of include/net/netfilter/nf_reject.h, nf_ip_checksum()).
- * DCCP is one of them in 6.18, and was not in 6.1.
+ * DCCP is one of them since its tracker is gone (6.17).
  */
 merlon_inline int merlon_reject_finds_wrong(struct __sk_buff *skb, const struct merlon_headers *h)
 {
@@ -202,6 +244,10 @@ merlon_inline int merlon_reject_finds_wrong(struct __sk_buff *skb, const struct 
 	switch (h->ct_proto) {
 	case MERLON_PROTO_UDP:
 		if (h->ct_bytes >= MERLON_UDP_BYTES && !h->bytes67)
+			return 0;
+		break;
+	case MERLON_PROTO_DCCP:
+		if (!merlon_reject_sums_dccp)
 			return 0;
 		break;
 	case MERLON_PROTO_GRE:

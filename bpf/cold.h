@@ -211,9 +211,15 @@ __noinline int merlon_fragment_verdict(void)
 	first = bpf_map_lookup_elem(&fragments, &s->fragment);
 	if (!first || s->now - first->time_ns >= MERLON_FRAGMENT_NS)
 		return MERLON_DROP;
-	/* it would change what was judged (RFC 3128): where datagrams are put together, nothing of such a one remains */
-	if (s->headers.fragment_offset < first->bytes)
-		first->verdict = MERLON_DROP;
+	/*
+	 * It would change what was judged (RFC 3128). Where datagrams are put together, one that has nothing but what came
+	 * before is left out (IPFRAG_DUP of net/ipv4/inet_fragment.c); after any other, or an empty one, nothing remains.
+	 */
+	if (s->headers.fragment_offset < first->bytes) {
+		if (!s->headers.fragment_bytes || s->headers.fragment_offset + s->headers.fragment_bytes > first->bytes)
+			first->verdict = MERLON_DROP;
+		return MERLON_DROP;
+	}
 	return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
 }
 

@@ -39,6 +39,8 @@ const volatile __u8 merlon_have_mrdisc = 1;
  * (nf_ct_set_closing() in nf_send_reset()).
  */
 const volatile __u8 merlon_reset_closes = 1;
+/* A rejected DCCP packet gets its answer only if it adds up (6.17). Set by the loader by the kernel's version. */
+const volatile __u8 merlon_reject_sums_dccp = 1;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -46,6 +46,7 @@ enum merlon_sctp_type {
 #define MERLON_SCTP_DOUBTED 0x01	/* a HEARTBEAT had another tag than the one that is known */
 
 #define MERLON_SCTP_BYTES 12		/* of the common header, 3.1 */
+#define MERLON_SCTP_SUM 8		/* the checksum is there */
 #define MERLON_SCTP_CHUNK_BYTES 4
 #define MERLON_SCTP_INIT_BYTES 20	/* of an INIT or INIT ACK without parameters; its tag is at 4 (3.3.2) */
 #define MERLON_SCTP_REFLECTED 0x01	/* the T bit of ABORT and SHUTDOWN COMPLETE: the tag is the other end's (8.5.1) */

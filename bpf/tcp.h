@@ -452,6 +452,7 @@ merlon_inline __u64 merlon_tcp_timeout_ns(const struct merlon_trackers *t, const
 {
 	const struct merlon_tcp *tcp = &session->tcp;
 	__u64 ns, unacked = t->ns[MERLON_T_TCP_UNACK], repeated = t->ns[MERLON_T_TCP_RETRANS];
+	int doubted = kind == MERLON_TCP_KIND_RST && session->state == MERLON_TCP_ESTABLISHED;
 	__u32 state = session->state;
 
 	/* or the compiler knows better than the verifier */
@@ -459,9 +460,9 @@ merlon_inline __u64 merlon_tcp_timeout_ns(const struct merlon_trackers *t, const
 	ns = t->ns[MERLON_T_TCP + (state & 15)];
 	if (tcp->repeats >= t->tcp_max_retrans && ns > repeated)
 		ns = repeated;
-	else if (kind == MERLON_TCP_KIND_RST)
+	else if (kind == MERLON_TCP_KIND_RST && !t->tcp_reset_lasts)
 		ns = t->ns[MERLON_T_TCP + MERLON_TCP_CLOSE];
-	else if ((tcp->seen[0].flags | tcp->seen[1].flags) & MERLON_TCP_UNACKED && ns > unacked)
+	else if (((tcp->seen[0].flags | tcp->seen[1].flags) & MERLON_TCP_UNACKED || doubted) && ns > unacked)
 		ns = unacked;
 	else if (!tcp->last_window && ns > repeated)
 		ns = repeated;

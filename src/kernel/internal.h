@@ -12,6 +12,7 @@
 #define MERLON_KERNEL_INTERNAL_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bpf/why.h"
@@ -129,6 +130,12 @@ int merlon_counters_sum(const struct merlon_policy_maps *maps, uint32_t generati
 int merlon_map_each(int fd, size_t key_size, size_t value_size,
 		    int (*each)(void *context, const void *key, const void *value), void *context);
 unsigned merlon_possible_cpus(void);
+
+/*
+ * probe.c: whether a TCP reset that does not end its connection leaves it its time (in 6.12.117, not in 6.1.192 or
+ * 6.18.44); false where it cannot be found out. Asks nf_conntrack once, in a child.
+ */
+bool merlon_probe_reset_lasts(void);
 
 /* attach.c */
 bool merlon_tcx_supported(int prog_fd);

@@ -67,6 +67,7 @@ static void look_at_kernel(struct merlon_bpf *skel)
 	skel->rodata->merlon_reset_closes = kernel ? btf__find_by_name_kind(kernel, "nf_ct_set_closing", BTF_KIND_FUNC) > 0 :
 						     merlon_kernel_is(6, 3);
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
+	skel->rodata->merlon_reject_sums_dccp = merlon_kernel_is(6, 17);
 	btf__free(kernel);
 }
 

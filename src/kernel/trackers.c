@@ -9,6 +9,7 @@
 #include "bpf/sctp.h"
 #include "bpf/tcp.h"
 #include "src/kernel/dataplane.h"
+#include "src/kernel/internal.h"
 #include "src/util/cleanup.h"
 
 /* Seconds, as net/netfilter/nf_conntrack_proto_{tcp,udp,icmp,icmpv6,gre,generic}.c of Linux 6.18 has them. */
@@ -87,7 +88,8 @@ static __u8 *byte_of(struct merlon_trackers *trackers, size_t i)
 
 void merlon_trackers_read(struct merlon_trackers *ret)
 {
-	struct merlon_trackers t = { 0 };
+	/* first: it loads nf_conntrack, whose sysctls follow */
+	struct merlon_trackers t = { .tcp_reset_lasts = merlon_probe_reset_lasts() };
 	unsigned value;
 	size_t i;
 

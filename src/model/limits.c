@@ -27,13 +27,15 @@ static const struct {
 } limits[] = {
 	{ "nat", "packets are judged before DNAT and after SNAT, unlike in nf_tables: apply refuses a ruleset with NAT", HAS_NAT },
 	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT },
-	{ "l4-checksum", "checksums of TCP, UDP and ICMP are not verified before Linux 6.2 (as with nf_conntrack_checksum=0)",
+	{ "l4-checksum", "checksums of TCP, UDP, ICMP and SCTP are not verified before Linux 6.2 (as with nf_conntrack_checksum=0)",
 	  HAS_STATE | ON_6_1 },
-	{ "sctp-checksum", "the checksum of SCTP is not verified", HAS_STATE },
 	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it", HAS_STATE },
+	{ "sctp-chunks", "an SCTP packet with more than 16 chunks that change its association is invalid", HAS_STATE },
+	{ "reverse-path", "a packet that rp_filter discards behind input has begun a connection for merlon, and none for nf_conntrack: what "
+	  "the host itself sends to that forged source is established", HAS_STATE },
 	{ "fragments", "fragments are not reassembled, also those of what the host itself sends: each is judged, counted and logged alone, "
 	  "with its own length; later ones follow the first, and are dropped if they overlap it; before it they are dropped where "
-	  "a rule asks for ct state", HAS_ANY },
+	  "a rule asks for ct state; that the whole has a wrong length or checksum is not seen", HAS_ANY },
 	{ "fragment-length", "nf_tables sees a fragmented datagram as one packet, merlon as one of each fragment: a length above the MTU "
 	  "never matches, a smaller one may match a fragment, and limits and counters of bytes count the headers of each",
 	  HAS_LENGTH },

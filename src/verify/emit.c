@@ -148,14 +148,8 @@ static bool is_foreign_group(const struct merlon_intent *intent)
 
 enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 {
-	switch (intent->l4proto) {
-	case IPPROTO_SCTP:
-		return MERLON_LIMIT_SCTP_CHECKSUM;
-	case 33:
+	if (intent->l4proto == 33)
 		return MERLON_LIMIT_DCCP;
-	default:
-		break;
-	}
 	if (intent->nexthdr == 1 + IPPROTO_FRAGMENT)
 		return MERLON_LIMIT_FRAGMENTS;
 	if (intent->family == MERLON_IPV6 && intent->l4proto == IPPROTO_NONE)

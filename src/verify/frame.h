@@ -56,7 +56,6 @@ enum merlon_frame_way {
 enum merlon_frame_limit {
 	MERLON_LIMIT_NONE,
 	MERLON_LIMIT_FRAGMENTS,		/* fragments of any kind: at TC they are judged one by one, in nf_tables reassembled */
-	MERLON_LIMIT_SCTP_CHECKSUM,	/* nf_conntrack looks at it, merlon does not */
 	MERLON_LIMIT_DCCP,	/* nf_conntrack of older kernels has states of its own for it */
 	MERLON_LIMIT_AFTER_ROUTING,	/* the stack answers a forwarded packet before the egress hook sees it */
 	MERLON_LIMIT_REJECT_CHECKSUM,	/* a packet with a wrong checksum is rejected: nf_tables does not answer */

@@ -5,6 +5,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "bpf/crc32c.h"
+#include "bpf/sctp.h"
+
 #define IPPROTO_DCCP_ 33
 #define TCP_ACK 0x10
 #define BODY_BYTES 24
@@ -74,6 +77,16 @@ bool merlon_has_checksum(uint8_t l4proto, size_t n)
 	return n >= (at ? at + 2 : 6);
 }
 
+/* Least significant byte first, RFC 9260 appendix A. */
+static void seal_sctp(uint8_t *p, size_t bytes)
+{
+	uint32_t crc;
+
+	put32(p + MERLON_SCTP_SUM, 0);
+	crc = ~merlon_crc_add(MERLON_CRC_NONE, p, bytes, bytes);
+	put32(p + MERLON_SCTP_SUM, __builtin_bswap32(crc));
+}
+
 void merlon_seal_transport(uint8_t *ip, size_t at, size_t n, uint8_t l4proto)
 {
 	/* IPv4: the sum of other protocols is asked for without a pseudo header (nf_reject_ipv4.c), IPv6: with it */
@@ -81,6 +94,10 @@ void merlon_seal_transport(uint8_t *ip, size_t at, size_t n, uint8_t l4proto)
 	size_t field = checksum_at(l4proto), bytes = n - at;
 	uint16_t sum;
 
+	if (l4proto == IPPROTO_SCTP && bytes >= MERLON_SCTP_BYTES) {
+		seal_sctp(ip + at, bytes);
+		return;
+	}
 	if (!merlon_has_checksum(l4proto, bytes))
 		return;
 	if (!field)

@@ -25,7 +25,6 @@ const char *merlon_verify_limit(enum merlon_frame_limit limit)
 	static const char *const name[MERLON_FRAME_LIMITS] = {
 		[MERLON_LIMIT_NONE] = "none",
 		[MERLON_LIMIT_FRAGMENTS] = "fragments",
-		[MERLON_LIMIT_SCTP_CHECKSUM] = "sctp-checksum",
 		[MERLON_LIMIT_DCCP] = "dccp",
 		[MERLON_LIMIT_AFTER_ROUTING] = "forward-route",
 		[MERLON_LIMIT_REJECT_CHECKSUM] = "reject-checksum",

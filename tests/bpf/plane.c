@@ -78,6 +78,7 @@ static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions,
 	skel->rodata->merlon_sets_mask = embryonic / MERLON_WAYS - 1;
 	skel->rodata->merlon_have_kern_ctx = kern_ctx && kernel_has("bpf_rdonly_cast");
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
+	skel->rodata->merlon_reject_sums_dccp = merlon_kernel_is(6, 17);
 }
 
 static void set_slots(struct plane *plane)

@@ -19,6 +19,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "bpf/crc32c.h"
+#include "bpf/headers.h"
 #include "src/kernel/dataplane.h"
 #include "tests/bpf/packet.h"
 #include "tests/bpf/plane.h"
@@ -26,6 +28,7 @@
 #define IN (MERLON_BIT(MERLON_INPUT) | MERLON_BIT(MERLON_FORWARD))
 #define N_STATES 4
 #define VXLAN_PORT 4789
+#define SCTP 132
 
 static struct plane plane;
 static int near_fd, far_fd;
@@ -217,9 +220,35 @@ static struct frame some_transport(struct pick *pick, const struct flow *flow)
 	case 1:
 		pick->proto = pick->v6 ? 58 : 1;
 		return frame_icmp(flow, pick->v6 ? icmp6[any(sizeof(icmp6))] : icmp4[any(sizeof(icmp4))], 0, pick->payload);
+	case SCTP:
+		/* an INIT, whatever is in it */
+		f = frame_ip(flow, SCTP, 12 + 4 + (pick->payload < 16 ? 16 : pick->payload));
+		put16(f.data + f.l4, flow->sport);
+		put16(f.data + f.l4 + 2, flow->dport);
+		f.data[f.l4 + 12] = 1;
+		put16(f.data + f.l4 + 14, f.bytes - f.l4 - 12);
+		return f;
 	default:
 		return frame_ip(flow, pick->proto, pick->payload);
 	}
+}
+
+/* Least significant byte first, RFC 9260 appendix A. */
+static void put_crc(struct frame *f, const struct pick *pick)
+{
+	uint8_t *field = f->data + f->l4 + MERLON_SCTP_SUM;
+	size_t bytes = f->bytes - f->l4;
+	uint32_t crc;
+
+	put32(field, 0);
+	crc = ~merlon_crc_add(MERLON_CRC_NONE, f->data + f->l4, bytes, bytes);
+	put32(field, pick->sum == OTHER_PSEUDO ? crc : __builtin_bswap32(crc));
+	if (pick->sum == WRONG)
+		field[any(4)] ^= 1 << any(8);
+	if (pick->sum == MISSING)
+		put32(field, 0);
+	if (pick->sum == LOST_BYTE)
+		f->data[f->l4 + any(bytes)] ^= 1 << any(8);
 }
 
 static size_t covered_by(const struct pick *pick, const struct frame *f)
@@ -234,6 +263,8 @@ static void put_sum(struct frame *f, const struct pick *pick)
 	size_t at = frame_sum_at(pick->proto), covered = covered_by(pick, f);
 	uint8_t *field = f->data + f->l4 + at;
 
+	if (pick->proto == SCTP)
+		put_crc(f, pick);
 	if (!at)
 		return;
 	frame_sum(f, at, covered, pick->proto == 1 ? 0 : frame_pseudo(f, pick->proto));
@@ -260,20 +291,20 @@ static void put_sum(struct frame *f, const struct pick *pick)
 
 static struct pick some_pick(void)
 {
-	static const uint8_t protos[] = { 6, 6, 17, 17, 17, 1, 1, 136, 253 };
+	static const uint8_t protos[] = { 6, 6, 17, 17, 17, 1, 1, 136, 253, SCTP, SCTP };
 	static const size_t sizes[] = { 0, 1, 2, 3, 7, 100, 101, 502, 503, 504, 505, 510, 512, 1000, 1016, 1017 };
 	struct pick pick = { .proto = protos[any(sizeof(protos))], .way = any(WAYS), .sum = any(3) ? RIGHT : any(SUMS),
 			     .v6 = any(2), .payload = sizes[any(sizeof(sizes) / sizeof(sizes[0]))],
 			     .padding = one_in(3) ? any(20) : 0 };
 
-	if (pick.sum == PARTIAL && (pick.way == WAY_TUNNEL || (pick.proto != 6 && pick.proto != 17)))
+	if (pick.sum == PARTIAL && (pick.way == WAY_TUNNEL || (pick.proto != 6 && pick.proto != 17 && pick.proto != SCTP)))
 		pick.sum = RIGHT;
 	return pick;
 }
 
 static size_t partial_of(const struct pick *pick)
 {
-	return pick->sum == PARTIAL ? frame_sum_at(pick->proto) : 0;
+	return pick->sum != PARTIAL ? 0 : pick->proto == SCTP ? MERLON_SCTP_SUM : frame_sum_at(pick->proto);
 }
 
 static struct frame some_frame(struct pick *pick)
@@ -319,7 +350,8 @@ static void compare(int frames)
 
 static int length(void)
 {
-	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : 600;
+	/* nft is asked about each: emulated machines are slow */
+	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : getenv("MERLON_IN_VM") ? 200 : 600;
 }
 
 /* Both sides of an interface, or none. */

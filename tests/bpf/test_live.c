@@ -385,13 +385,41 @@ static int group_set_up(void **state)
 	return 0;
 }
 
+/* A limit, reverse-path: what rp_filter discards behind TC has begun a session, of which nf_conntrack confirms none. */
+static void reverse_path(void **state)
+{
+	static const struct flow flow = { "198.51.100.9", "192.0.2.1", 7, 5000 };
+	struct frame f = frame_udp(&flow, 1);
+	int server = bound("192.0.2.1", SOCK_DGRAM, 5000);
+	struct counts before;
+
+	(void)state;
+	attach(&plane, plane.far);
+	assert_int_equal(system("ip neigh replace 198.51.100.9 lladdr 02:00:00:00:00:77 dev m1"), 0);
+	for (int filter = 1; filter >= 0; filter--) {
+		char command[128];
+
+		snprintf(command, sizeof(command), "for i in all m0; do echo %d >/proc/sys/net/ipv4/conf/$i/rp_filter; done", filter);
+		assert_int_equal(system(command), 0);
+		plane_forget(&plane);
+		before = counts();
+		comes_in(&f);
+		assert_int_equal(arrives(server), !filter);
+		assert_counted(&before, 4, 1);
+		assert_int_equal(plane_entries(plane.skel->maps.embryonic4), 1);
+		assert_int_equal(send_to(server, "198.51.100.9", 7), 1);
+		assert_counted(&before, 2, 1);
+	}
+	close(server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(udp_over_loopback), TEST(tcp_over_loopback), TEST(packets_in_pieces), TEST(unreachable_over_loopback),
 		TEST(denied_is_silent), TEST(packet_sockets_are_not_judged), TEST(short_frames), TEST(answers_of_the_daemon_are_related),
 		TEST(tcx_drops_alike), TEST(hop_limit_ends_here), TEST(forged_errors_are_invalid),
-		TEST(elsewhere_everything_passes),
+		TEST(elsewhere_everything_passes), TEST(reverse_path),
 	};
 
 	return RUN_GROUP(tests, group_set_up, close_plane);

@@ -275,7 +275,18 @@ static void fragments4(void **state)
 	assert_int_equal(in(&later), PLANE_SHOT);
 	assert_judged(&first, PLANE_PASS);
 	assert_int_equal(in(&later), PLANE_PASS);
-	/* one that reaches into the first one ends it for all */
+	/* what has nothing but what came before is left out, an empty one ends it for all */
+	unknown = later;
+	put16(unknown.data + ETH + 6, 0x2001);
+	frame_length(&unknown, unknown.l4 + 64);
+	assert_int_equal(in(&unknown), PLANE_SHOT);
+	assert_int_equal(in(&later), PLANE_PASS);
+	frame_length(&unknown, unknown.l4);
+	assert_int_equal(in(&unknown), PLANE_SHOT);
+	assert_int_equal(in(&later), PLANE_SHOT);
+	assert_judged(&first, PLANE_PASS);
+	assert_int_equal(in(&later), PLANE_PASS);
+	/* and so does one that reaches into the first one and beyond */
 	unknown = later;
 	put16(unknown.data + ETH + 6, 0x2008);
 	frame_checksum(&unknown);

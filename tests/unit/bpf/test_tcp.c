@@ -591,6 +591,15 @@ static void timeouts(void **state)
 	assert_int_equal(enter(&session, at(B, R, 500, 0, 0)), MERLON_TCP_STEPPED);
 	assert_int_equal(session.state, MERLON_TCP_ESTABLISHED);
 	assert_int_equal(session.expires_ns, trackers.ns[MERLON_TCP_CLOSE]);
+	/* and one that is believed, where resets have no timeout of their own */
+	trackers.tcp_reset_lasts = 1;
+	assert_int_equal(enter(&session, at(B, R, 500, 0, 0)), MERLON_TCP_STEPPED);
+	assert_int_equal(session.expires_ns, trackers.ns[MERLON_T_TCP_UNACK]);
+	trackers.ns[MERLON_TCP_CLOSE] = trackers.ns[MERLON_T_TCP_RETRANS] + SECOND;
+	assert_int_equal(enter(&session, at(B, R, 1, 0, 0)), MERLON_TCP_STEPPED);
+	assert_int_equal(session.state, MERLON_TCP_CLOSE);
+	/* the one before left a gap that nobody has acknowledged */
+	assert_int_equal(session.expires_ns, trackers.ns[MERLON_T_TCP_UNACK]);
 }
 
 /* Repeating a SYN does not prolong the wait for the answer. */
@@ -615,6 +624,7 @@ static int set_up(void **state)
 	trackers.ns[MERLON_TCP_ESTABLISHED] = 1000000 * SECOND;
 	trackers.tcp_loose = 1;
 	trackers.tcp_max_retrans = 3;
+	trackers.tcp_reset_lasts = 0;
 	base = bases[0];
 	return 0;
 }
