@@ -4,8 +4,9 @@
  *  - Fragments. Where connections are tracked, nf_tables sees whole datagrams: counts, logs and answers are one for each,
  *    and what passes is cut again. Merlon judges fragments one by one.
  *  - What may be answered in one host only: nf_tables sends the answer to a socket that is bound to a device back through
- *    that device, merlon by the routes. Before Linux 6.2: nf_tables answers no packet with a wrong checksum, and takes the
- *    whole payload of protocols that it does not know to have one (nf_reject_verify_csum()).
+ *    that device, merlon by the routes; and answers what the host sent from the address of a group, to which there is a
+ *    route here (RFC 1122 3.2.2 forbids it). Before Linux 6.2: nf_tables answers no packet with a wrong checksum, and
+ *    takes the whole payload of protocols that it does not know to have one (nf_reject_verify_csum()).
  */
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -222,6 +223,11 @@ bool merlon_run_is_piece(const struct merlon_run *run, const struct merlon_frame
 	return is_fragment_of(run, f, &last);
 }
 
+static bool is_from_group(const uint8_t *ip, size_t bytes)
+{
+	return bytes >= sizeof(struct iphdr) && ip[0] >> 4 == 4 && ip[12] >> 4 == 14;
+}
+
 static int part_of(const struct merlon_run *run, const struct merlon_frame *f)
 {
 	size_t at = network_of(run, f);
@@ -235,8 +241,9 @@ static int part_of(const struct merlon_run *run, const struct merlon_frame *f)
 		return 1;
 	if (!run->rejects || f->bytes <= at)
 		return 0;
-	return (f->way == MERLON_FRAME_LOCAL && f->device != MERLON_FRAME_UNBOUND) ||
-	       (!verifies_checksums() && !partial && may_be_wrong(f->data + at, f->bytes - at));
+	if (f->way == MERLON_FRAME_LOCAL && (f->device != MERLON_FRAME_UNBOUND || is_from_group(f->data + at, f->bytes - at)))
+		return 1;
+	return !verifies_checksums() && !partial && may_be_wrong(f->data + at, f->bytes - at);
 }
 
 /* What differs in a later part must not make the earlier ones differ. The order within each stays. */

@@ -258,6 +258,9 @@ static int furnish(struct merlon_world *w, struct merlon_diag *diag)
 	r = open_devices(w, diag);
 	if (r < 0)
 		return r;
+	r = merlon_route_groups(w->route, &w->ground);
+	if (r < 0)
+		return fail(diag, r, "the route of groups");
 	r = merlon_marks_open(&w->ground, &w->marks);
 	if (r < 0)
 		return fail(diag, r, "a program at the devices");
