@@ -19,7 +19,7 @@
 #include "src/util/kernel.h"
 #include "src/verify/run.h"
 
-#define PATIENCE_MS 5
+#define PATIENCE_MS 40	/* for what a softirq still has to do */
 
 static bool is_fragment4(const uint8_t *ip, size_t bytes, bool *ret_last)
 {
@@ -118,9 +118,10 @@ static bool is_fragment_of(const struct merlon_run *run, const struct merlon_fra
 }
 
 /*
- * Fragments that the two do not even see alike: where only one family is tracked, merlon lets later fragments of the
- * other follow their first, too; and without conntrack nf_tables takes the IPv6 header of a later fragment for its
- * transport header (ipv6_find_hdr() leaves the offset at 0; seen on 6.18).
+ * Fragments that the two do not even see alike: a datagram has another length than each of its fragments, and another
+ * next header; where only one family is tracked, merlon lets later fragments of the other follow their first, too; and
+ * without conntrack nf_tables takes the IPv6 header of a later fragment for its transport header (ipv6_find_hdr() leaves
+ * the offset at 0; seen on 6.18).
  */
 static bool is_misread(const struct merlon_run *run, const struct merlon_frame *f)
 {
@@ -130,7 +131,9 @@ static bool is_misread(const struct merlon_run *run, const struct merlon_frame *
 
 	if (!is_fragment_of(run, f, &last))
 		return false;
-	return tracks[MERLON_IPV4] != tracks[MERLON_IPV6] || (f->data[at] >> 4 == 6 && !tracks[MERLON_IPV6]);
+	if (run->asks_length || tracks[MERLON_IPV4] != tracks[MERLON_IPV6])
+		return true;
+	return f->data[at] >> 4 == 6 && (run->asks_nexthdr || !tracks[MERLON_IPV6]);
 }
 
 /* Options that ip6_parse_tlv() takes or skips: padding of zeros, seven bytes at most, and what asks for no more. */
@@ -223,6 +226,14 @@ bool merlon_run_is_piece(const struct merlon_run *run, const struct merlon_frame
 	return is_fragment_of(run, f, &last);
 }
 
+bool merlon_run_goes_on(const struct merlon_run *run, const struct merlon_frame *f)
+{
+	bool last;
+
+	is_fragment_of(run, f, &last);
+	return !last;
+}
+
 static bool is_from_group(const uint8_t *ip, size_t bytes)
 {
 	return bytes >= sizeof(struct iphdr) && ip[0] >> 4 == 4 && ip[12] >> 4 == 14;
@@ -281,15 +292,13 @@ static void forget(struct merlon_run *run)
 int merlon_run_plain(struct merlon_run *run)
 {
 	size_t i;
-	bool last;
 	int r = 0;
 
 	for (i = run->n_free; i < run->n_plain && r >= 0; i++) {
 		const struct merlon_frame *f = &run->segment.frame[i];
 
 		merlon_run_send(run, f);
-		is_fragment_of(run, f, &last);
-		if (!last && i + 1 < run->n_plain)
+		if (merlon_run_goes_on(run, f) && i + 1 < run->n_plain)
 			continue;
 		r = merlon_run_compare_plain(run, PATIENCE_MS);
 		forget(run);
