@@ -10,7 +10,7 @@
 #include "src/util/cleanup.h"
 #include "src/verify/run.h"
 
-#define PATIENCE_MS 5
+#define PATIENCE_MS 20
 #define PATIENT_FRAMES 16	/* then it is not chance */
 #define REPLAYS_MOST 300	/* while frames are left out */
 #define RELOADS_MOST 60		/* where each replay loads the rules */

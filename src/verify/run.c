@@ -16,7 +16,7 @@
 #define SEGMENT 2000
 #define SEGMENT_LARGE 10000	/* where reading the counters, or loading the rules, takes as long as thousands of frames */
 #define MANY_COUNTERS 1000
-#define PATIENCE_MS 40		/* for what a softirq still has to do */
+#define PATIENCE_MS 250		/* for what a softirq still has to do on a busy machine */
 #define SETTLE_MS 20
 #define SEGMENTS_MOST 8		/* that differ: then it is enough */
 
