@@ -162,6 +162,14 @@ struct {
 	__type(value, struct merlon_embryos);
 } embryonic SEC(".maps");
 
+/* TCP sessions that packets would have begun which were answered by a reset. Both families. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct merlon_tuple6);
+	__type(value, struct merlon_session);
+} rejected SEC(".maps");
+
 /* What became of the first fragment, for those that follow. */
 struct merlon_fragment_key {
 	__be32 saddr[4], daddr[4];

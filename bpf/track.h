@@ -427,14 +427,33 @@ merlon_inline void merlon_track_known(struct merlon_scratch *s, struct merlon_se
 	}
 }
 
-/* The packet is answered by a reset: its connection is over (nf_conntrack_tcp_set_closing()). */
+/* Of a packet or of the reset that answers it, of either family. */
+merlon_inline struct merlon_tuple6 *merlon_rejected_key(struct merlon_scratch *s, const struct merlon_headers *h)
+{
+	struct merlon_tuple6 *key = &s->inner_tuple.v6;
+
+	key->id = 0;
+	key->l4proto = h->ct_proto;
+	key->pad = h->family;
+	merlon_tuple6_set(key, h->saddr, h->daddr, h->sport, h->dport);
+	return key;
+}
+
+/*
+ * The packet is answered by a reset: its connection is over (nf_conntrack_tcp_set_closing()). One that it would have begun
+ * may come to be all the same: merlon_track_rejected_reset().
+ */
 __noinline int merlon_track_reset(void)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_session *session;
 
-	if (!s || !t || !merlon_reset_closes || !s->has_session || s->headers.ct_proto != MERLON_PROTO_TCP)
+	if (!s || !t || s->headers.ct_proto != MERLON_PROTO_TCP)
+		return 0;
+	if (s->starts_session)
+		return bpf_map_update_elem(&rejected, merlon_rejected_key(s, &s->headers), &s->session, BPF_ANY);
+	if (!merlon_reset_closes || !s->has_session)
 		return 0;
 	session = merlon_lock_session(s);
 	if (!session)
@@ -449,39 +468,31 @@ __noinline int merlon_track_reset(void)
 /*
  * An ICMP error leaves that says that a reset was rejected which itself answered for the policy. It goes in the first
  * packet's direction again, with which nf_conntrack enters the connection (nf_conntrack_attach() and
- * __nf_conntrack_confirm() of net/netfilter/nf_conntrack_core.c).
+ * __nf_conntrack_confirm() of net/netfilter/nf_conntrack_core.c) as that packet left it.
  */
 __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_session *session;
-	int sender_is_a;
-	__u8 raw[MERLON_TCP_BYTES];
+	struct merlon_tuple6 *key;
 
-	if (!s || !t || merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, s->headers.bytes, s->headers.family & 1, &s->inner) ||
-	    s->inner.ct_proto != MERLON_PROTO_TCP || merlon_read(skb, s->inner.ct_offset, raw, sizeof(raw)))
-		return 0;
-	sender_is_a = merlon_tuple_make(&s->tuple, &s->inner);
-	if (sender_is_a < 0)
+	if (!s || merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, s->headers.bytes, s->headers.family & 1, &s->inner) ||
+	    s->inner.ct_proto != MERLON_PROTO_TCP || merlon_tuple_make(&s->tuple, &s->inner) < 0)
 		return 0;
 	session = merlon_lock_session(s);
 	if (session) {
 		merlon_unlock(session);
 		return 0;
 	}
-	session = &s->session;
-	__builtin_memset(session, 0, sizeof(*session));
-	session->flags = sender_is_a ? 0 : MERLON_S_ORIG_IS_A;
-	/* RFC 793, "Reset Generation": only what carried no ACK is acknowledged, and that was a SYN */
-	session->state = raw[13] & MERLON_TCP_ACK ? MERLON_TCP_SYN_SENT : MERLON_TCP_ESTABLISHED;
-	/* no more is known of the numbers */
-	session->tcp.seen[0].end = session->tcp.seen[0].maxend = merlon_be32(raw + 8);
-	session->tcp.seen[0].maxwin = 1;
-	session->tcp.seen[0].flags = session->tcp.seen[1].flags = MERLON_TCP_LIBERAL;
-	session->created_ns = s->now;
-	session->expires_ns = s->now + merlon_tcp_timeout_ns(t, session, MERLON_TCP_KIND_OTHER);
-	return merlon_enter_embryonic(s);
+	key = merlon_rejected_key(s, &s->inner);
+	session = bpf_map_lookup_elem(&rejected, key);
+	if (!session)
+		return 0;
+	if (session->expires_ns >= s->now) {
+		s->session = *session;
+		merlon_enter_embryonic(s);
+	}
+	return bpf_map_delete_elem(&rejected, key);
 }
 
 /* Answers as the session remembers, if that is for such packets. */

@@ -10,7 +10,7 @@
 #include "src/util/cleanup.h"
 #include "src/verify/run.h"
 
-#define PATIENCE_MS 5
+#define PATIENCE_MS 20
 #define PATIENT_FRAMES 16	/* then it is not chance */
 #define REPLAYS_MOST 300	/* while frames are left out */
 #define RELOADS_MOST 60		/* where each replay loads the rules */
@@ -58,14 +58,15 @@ static int play_some(struct merlon_run *run, const struct frames *frames)
 	int r = merlon_run_reset(run);
 
 	for (i = 0; i < frames->n && !r; i++) {
-		bool last = i + 1 == frames->n;
+		const struct merlon_frame *f = &run->segment.frame[frames->index[i]];
+		bool last = i + 1 == frames->n, whole = !merlon_run_goes_on(run, f);
 
-		run->ears[0].keep = run->ears[1].keep = last;
-		merlon_run_send(run, &run->segment.frame[frames->index[i]]);
+		run->ears[0].keep = run->ears[1].keep = last || !whole;
+		merlon_run_send(run, f);
 		if (last)
 			r = frames->index[i] < run->n_free ? merlon_run_compare(run, PATIENCE_MS) :
 							     merlon_run_compare_plain(run, PATIENCE_MS);
-		else if (i % 16 == 15 || i + 2 == frames->n)
+		else if (whole && (i % 16 == 15 || i + 2 == frames->n))
 			merlon_run_quiet(run);
 	}
 	run->ears[0].keep = run->ears[1].keep = false;

@@ -122,7 +122,7 @@ void merlon_say(struct merlon_packets *p, struct merlon_ends *ends, const struct
 		d.seq--;
 	next = d.seq + speech->bytes + !!(speech->flags & MERLON_SYN) + !!(speech->flags & MERLON_FIN);
 	if (speech->ahead)
-		*(merlon_random_percent(&p->random, 50) ? &d.seq : &d.ack) += speech->ahead;
+		*(!(speech->flags & MERLON_ACK) || merlon_random_percent(&p->random, 50) ? &d.seq : &d.ack) += speech->ahead;
 	if (!(speech->flags & MERLON_ACK))
 		d.ack = 0;
 	merlon_emit(p, intent, &d, speech->note);

@@ -55,7 +55,7 @@ enum merlon_frame_way {
 /* Reasons for which the two may differ, as `merlon check` names them (src/model/limits.h); such frames are compared apart. */
 enum merlon_frame_limit {
 	MERLON_LIMIT_NONE,
-	MERLON_LIMIT_FRAGMENTS,		/* fragments of any kind: at TC they are judged one by one, in nf_tables reassembled */
+	MERLON_LIMIT_FRAGMENTS,		/* fragments out of order or incomplete: at TC they are judged one by one, in nf_tables reassembled */
 	MERLON_LIMIT_DCCP,	/* nf_conntrack of older kernels has states of its own for it */
 	MERLON_LIMIT_AFTER_ROUTING,	/* the stack answers a forwarded packet before the egress hook sees it */
 	MERLON_LIMIT_REJECT_CHECKSUM,	/* a packet with a wrong checksum is rejected: nf_tables does not answer */

@@ -152,9 +152,10 @@ void merlon_odd_same_flow6(struct merlon_packets *p)
 #define PIECE_BYTES 24
 
 /* Sends piece `i` of the payload in p->inner. */
-static void send_piece(struct merlon_packets *p, const struct merlon_intent *intent, unsigned i, uint16_t id)
+static void send_piece(struct merlon_packets *p, const struct merlon_intent *intent, unsigned i, uint16_t id,
+		       enum merlon_frame_limit limit)
 {
-	struct merlon_emission e = { .note = "fragment", .limit = MERLON_LIMIT_FRAGMENTS };
+	struct merlon_emission e = { .note = "fragment", .limit = limit };
 	size_t at = merlon_intent_head(intent), more = i + 1 < PIECES;
 	uint8_t *ip = p->ip;
 
@@ -181,12 +182,17 @@ static bool datagram(struct merlon_packets *p, struct merlon_intent *ret)
 
 	if (!merlon_odd_base(p, -1, false, ret))
 		return false;
+	/* no error, which the host may answer with in one way or another; a port where more is denied */
+	if (merlon_is_icmp_protocol(ret->l4proto))
+		ret->th0 = (ret->family == MERLON_IPV4 ? 8 : 128) << 8;
+	else if (merlon_random_percent(&p->random, 50))
+		ret->th2 = 1 + merlon_odd_of(p, 65535);
 	ret->bytes = merlon_intent_head(ret) + PIECES * PIECE_BYTES;
 	merlon_intent_build(ret, &d, p->inner);
 	return true;
 }
 
-/* Complete and in order: even these differ, nf_tables judges one datagram where three packets are judged at TC. */
+/* Complete and in order: what passes is the same, though nf_tables judges one datagram where three packets are judged at TC. */
 void merlon_odd_fragments(struct merlon_packets *p)
 {
 	struct merlon_intent intent;
@@ -195,7 +201,7 @@ void merlon_odd_fragments(struct merlon_packets *p)
 	if (!datagram(p, &intent))
 		return;
 	for (unsigned i = 0; i < PIECES; i++)
-		send_piece(p, &intent, i, id);
+		send_piece(p, &intent, i, id, MERLON_LIMIT_NONE);
 }
 
 void merlon_odd_broken_fragments(struct merlon_packets *p)
@@ -208,5 +214,5 @@ void merlon_odd_broken_fragments(struct merlon_packets *p)
 	if (!datagram(p, &intent))
 		return;
 	for (unsigned i = 0; i <= PIECES && order[i] < PIECES; i++)
-		send_piece(p, &intent, order[i], id);
+		send_piece(p, &intent, order[i], id, MERLON_LIMIT_FRAGMENTS);
 }

@@ -4,8 +4,9 @@
  *  - Fragments. Where connections are tracked, nf_tables sees whole datagrams: counts, logs and answers are one for each,
  *    and what passes is cut again. Merlon judges fragments one by one.
  *  - What may be answered in one host only: nf_tables sends the answer to a socket that is bound to a device back through
- *    that device, merlon by the routes. Before Linux 6.2: nf_tables answers no packet with a wrong checksum, and takes the
- *    whole payload of protocols that it does not know to have one (nf_reject_verify_csum()).
+ *    that device, merlon by the routes; and answers what the host sent from the address of a group, to which there is a
+ *    route here (RFC 1122 3.2.2 forbids it). Before Linux 6.2: nf_tables answers no packet with a wrong checksum, and
+ *    takes the whole payload of protocols that it does not know to have one (nf_reject_verify_csum()).
  */
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -18,7 +19,7 @@
 #include "src/util/kernel.h"
 #include "src/verify/run.h"
 
-#define PATIENCE_MS 5
+#define PATIENCE_MS 250		/* for what a softirq still has to do on a busy machine */
 
 static bool is_fragment4(const uint8_t *ip, size_t bytes, bool *ret_last)
 {
@@ -117,9 +118,10 @@ static bool is_fragment_of(const struct merlon_run *run, const struct merlon_fra
 }
 
 /*
- * Fragments that the two do not even see alike: where only one family is tracked, merlon lets later fragments of the
- * other follow their first, too; and without conntrack nf_tables takes the IPv6 header of a later fragment for its
- * transport header (ipv6_find_hdr() leaves the offset at 0; seen on 6.18).
+ * Fragments that the two do not even see alike: a datagram has another length than each of its fragments, and another
+ * next header; where only one family is tracked, merlon lets later fragments of the other follow their first, too; and
+ * without conntrack nf_tables takes the IPv6 header of a later fragment for its transport header (ipv6_find_hdr() leaves
+ * the offset at 0; seen on 6.18).
  */
 static bool is_misread(const struct merlon_run *run, const struct merlon_frame *f)
 {
@@ -129,7 +131,9 @@ static bool is_misread(const struct merlon_run *run, const struct merlon_frame *
 
 	if (!is_fragment_of(run, f, &last))
 		return false;
-	return tracks[MERLON_IPV4] != tracks[MERLON_IPV6] || (f->data[at] >> 4 == 6 && !tracks[MERLON_IPV6]);
+	if (run->asks_length || tracks[MERLON_IPV4] != tracks[MERLON_IPV6])
+		return true;
+	return f->data[at] >> 4 == 6 && (run->asks_nexthdr || !tracks[MERLON_IPV6]);
 }
 
 /* Options that ip6_parse_tlv() takes or skips: padding of zeros, seven bytes at most, and what asks for no more. */
@@ -222,6 +226,19 @@ bool merlon_run_is_piece(const struct merlon_run *run, const struct merlon_frame
 	return is_fragment_of(run, f, &last);
 }
 
+bool merlon_run_goes_on(const struct merlon_run *run, const struct merlon_frame *f)
+{
+	bool last;
+
+	is_fragment_of(run, f, &last);
+	return !last;
+}
+
+static bool is_from_group(const uint8_t *ip, size_t bytes)
+{
+	return bytes >= sizeof(struct iphdr) && ip[0] >> 4 == 4 && ip[12] >> 4 == 14;
+}
+
 static int part_of(const struct merlon_run *run, const struct merlon_frame *f)
 {
 	size_t at = network_of(run, f);
@@ -235,8 +252,9 @@ static int part_of(const struct merlon_run *run, const struct merlon_frame *f)
 		return 1;
 	if (!run->rejects || f->bytes <= at)
 		return 0;
-	return (f->way == MERLON_FRAME_LOCAL && f->device != MERLON_FRAME_UNBOUND) ||
-	       (!verifies_checksums() && !partial && may_be_wrong(f->data + at, f->bytes - at));
+	if (f->way == MERLON_FRAME_LOCAL && (f->device != MERLON_FRAME_UNBOUND || is_from_group(f->data + at, f->bytes - at)))
+		return 1;
+	return !verifies_checksums() && !partial && may_be_wrong(f->data + at, f->bytes - at);
 }
 
 /* What differs in a later part must not make the earlier ones differ. The order within each stays. */
@@ -274,15 +292,13 @@ static void forget(struct merlon_run *run)
 int merlon_run_plain(struct merlon_run *run)
 {
 	size_t i;
-	bool last;
 	int r = 0;
 
 	for (i = run->n_free; i < run->n_plain && r >= 0; i++) {
 		const struct merlon_frame *f = &run->segment.frame[i];
 
 		merlon_run_send(run, f);
-		is_fragment_of(run, f, &last);
-		if (!last && i + 1 < run->n_plain)
+		if (merlon_run_goes_on(run, f) && i + 1 < run->n_plain)
 			continue;
 		r = merlon_run_compare_plain(run, PATIENCE_MS);
 		forget(run);

@@ -102,6 +102,26 @@ int merlon_route_loopback(struct mnl_socket *route)
 	return r ? r : add_own(route, AF_INET6, OWN6);
 }
 
+/* IPv4: the groups of IPv6 have their routes in the local table, which is asked first. */
+int merlon_route_groups(struct mnl_socket *route, const struct merlon_ground *ground)
+{
+	char buffer[MESSAGE_MOST];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+
+	h->nlmsg_type = RTM_NEWROUTE;
+	h->nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE;
+	m->rtm_family = AF_INET;
+	m->rtm_dst_len = 4;
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_protocol = RTPROT_STATIC;
+	m->rtm_scope = RT_SCOPE_LINK;
+	m->rtm_type = RTN_UNICAST;
+	mnl_attr_put_u32(h, RTA_DST, htonl(0xe0000000));
+	mnl_attr_put_u32(h, RTA_OIF, ground->device[ground->n_devices - 1].index);
+	return merlon_netlink_ask(route, h);
+}
+
 /*
  * One a device: routes lead over it, and only it has to be resolved. No address that a ruleset is likely to name: one
  * that is also a place of the ground would be no way for others.

@@ -16,7 +16,7 @@
 #define SEGMENT 2000
 #define SEGMENT_LARGE 10000	/* where reading the counters, or loading the rules, takes as long as thousands of frames */
 #define MANY_COUNTERS 1000
-#define PATIENCE_MS 40		/* for what a softirq still has to do */
+#define PATIENCE_MS 250		/* for what a softirq still has to do on a busy machine */
 #define SETTLE_MS 20
 #define SEGMENTS_MOST 8		/* that differ: then it is enough */
 
@@ -390,17 +390,26 @@ static int play(struct merlon_run *run, struct merlon_packets *packets)
 	return r;
 }
 
-static void look_at(struct merlon_run *run, const struct merlon_table *table, const struct merlon_statement *s)
+static bool asks(const struct merlon_statement *s, enum merlon_field field)
 {
-	bool tracks = s->kind == MERLON_S_MATCH && (s->match.field == MERLON_F_CT_STATE || s->match.field == MERLON_F_CT_DIRECTION);
-	int family;
+	bool found = s->kind == MERLON_S_MATCH && s->match.field == field;
 	size_t i;
 
 	for (i = 0; s->kind == MERLON_S_LOOKUP && i < s->lookup->n_parts; i++)
-		tracks |= s->lookup->part[i].field == MERLON_F_CT_STATE || s->lookup->part[i].field == MERLON_F_CT_DIRECTION;
+		found |= s->lookup->part[i].field == field;
+	return found;
+}
+
+static void look_at(struct merlon_run *run, const struct merlon_table *table, const struct merlon_statement *s)
+{
+	bool tracks = asks(s, MERLON_F_CT_STATE) || asks(s, MERLON_F_CT_DIRECTION);
+	int family;
+
 	for (family = 0; tracks && family < MERLON_FAMILIES; family++)
 		run->tracks[family] |= merlon_table_has_family(table, family);
 	run->stateful |= s->kind == MERLON_S_LIMIT;
+	run->asks_length |= asks(s, MERLON_F_LENGTH) || (s->kind == MERLON_S_LIMIT && s->limit.bytes);
+	run->asks_nexthdr |= asks(s, MERLON_F_NEXTHDR);
 	run->rejects |= s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT;
 }
 

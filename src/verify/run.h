@@ -37,6 +37,7 @@ struct merlon_run {
 	bool rejects;				/* some rule answers */
 	bool tracks[MERLON_FAMILIES];		/* some rule for them asks for a connection */
 	bool stateful;				/* rules keep a state of their own: a limit */
+	bool asks_length, asks_nexthdr;		/* some rule does: of a datagram they are others than of its fragments */
 	uint64_t token_ns;		/* of the limits, at the next loading */
 	bool rates_seen;			/* rates have been compared */
 };
@@ -80,6 +81,8 @@ int merlon_run_rates(struct merlon_run *run);
 int merlon_run_part(struct merlon_run *run);
 /* Whether it is a fragment: what is left of a datagram would wait in a host for the rest. */
 bool merlon_run_is_piece(const struct merlon_run *run, const struct merlon_frame *frame);
+/* Whether more of its datagram follows. */
+bool merlon_run_goes_on(const struct merlon_run *run, const struct merlon_frame *frame);
 /* Plays the second part of the segment. 0 or a negative errno with a diagnostic. */
 int merlon_run_plain(struct merlon_run *run);
 

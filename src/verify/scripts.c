@@ -8,6 +8,7 @@
 #include "src/verify/flows.h"
 
 #define AGAIN 0xffff	/* with the sequence number of the one before */
+#define AHEAD 0xfffe	/* one ahead of its right number */
 #define SCRIPT_STEPS 20
 
 struct step {
@@ -56,6 +57,8 @@ static const struct play tcp_play[] = {
 	{ "SYN of the other end", { OPEN, TALK, { B, S, AGAIN }, { A, K, 0 }, TALK, END } },
 	{ "urgent and explicit congestion",
 	  { OPEN, { A, K | U | P, 3 }, { B, K | MERLON_ECE, 0 }, { A, K | MERLON_CWR, 2 }, { B, K, 0 }, END } },
+	/* RFC 5961 3.2: it is to be answered by a challenge; the connection goes on */
+	{ "reset ahead of its number", { OPEN, TALK, { A, R, AHEAD }, { A, S, 0 }, { B, K, 0 }, { A, K, 0 }, TALK, END } },
 	{ "reset in the middle of nothing", { { A, R, 0 }, { A, R | K, 0 }, { B, R, 0 }, { A, S, 0 }, END } },
 };
 
@@ -115,9 +118,9 @@ static struct merlon_script *begin(struct merlon_packets *p)
 static bool go_on(struct merlon_packets *p, struct merlon_script *script)
 {
 	const struct step *step = &script->play->step[script->at++];
-	bool again = step->bytes == AGAIN;
-	struct merlon_speech speech = { .side = step->side, .flags = step->flags, .bytes = again ? 0 : step->bytes, .again = again,
-					.note = script->play->note };
+	bool again = step->bytes == AGAIN, ahead = step->bytes == AHEAD;
+	struct merlon_speech speech = { .side = step->side, .flags = step->flags, .bytes = again || ahead ? 0 : step->bytes, .again = again,
+					.ahead = ahead, .note = script->play->note };
 
 	merlon_say(p, &script->ends, &speech);
 	return script->play->step[script->at].flags == 0xff;

@@ -73,6 +73,16 @@ static const struct {
 	{ "netfilter/nf_conntrack_frag6_high_thresh", "1000000000", false },
 };
 
+/* No connection ends between a frame in the one host and the same in the other, however slow the machine is. */
+static const char *const lasting[] = {
+	"tcp_timeout_syn_sent", "tcp_timeout_syn_recv", "tcp_timeout_fin_wait", "tcp_timeout_close_wait",
+	"tcp_timeout_last_ack", "tcp_timeout_time_wait", "tcp_timeout_close", "tcp_timeout_unacknowledged",
+	"tcp_timeout_max_retrans", "sctp_timeout_closed", "sctp_timeout_cookie_wait", "sctp_timeout_cookie_echoed",
+	"sctp_timeout_established", "sctp_timeout_shutdown_sent", "sctp_timeout_shutdown_recd",
+	"sctp_timeout_shutdown_ack_sent", "sctp_timeout_heartbeat_sent", "udp_timeout", "udp_timeout_stream",
+	"icmp_timeout", "icmpv6_timeout", "gre_timeout", "gre_timeout_stream", "generic_timeout",
+};
+
 int merlon_world_enter(const struct merlon_world *w)
 {
 	return setns(w->netns, CLONE_NEWNET) < 0 ? -errno : 0;
@@ -107,6 +117,12 @@ static int set_sysctls(struct merlon_diag *diag)
 			merlon_diag_cure(diag, "/proc/sys/net must be writable");
 			return -EROFS;
 		}
+	}
+	for (i = 0; i < ARRAY_SIZE(lasting); i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "netfilter/nf_conntrack_%s", lasting[i]);
+		set_sysctl(path, "86400");
 	}
 	/* what merlon does not do there, and says so: see merlon(8) */
 	if (!merlon_kernel_is(6, 2))
@@ -258,6 +274,9 @@ static int furnish(struct merlon_world *w, struct merlon_diag *diag)
 	r = open_devices(w, diag);
 	if (r < 0)
 		return r;
+	r = merlon_route_groups(w->route, &w->ground);
+	if (r < 0)
+		return fail(diag, r, "the route of groups");
 	r = merlon_marks_open(&w->ground, &w->marks);
 	if (r < 0)
 		return fail(diag, r, "a program at the devices");

@@ -57,6 +57,8 @@ int merlon_marks_hear(struct merlon_marks *marks, struct merlon_ears *ears);
 
 /* route.c */
 int merlon_route_loopback(struct mnl_socket *route);
+/* Groups seem to be reached by the last device, as a default route makes it seem. */
+int merlon_route_groups(struct mnl_socket *route, const struct merlon_ground *ground);
 int merlon_route_gateway(struct mnl_socket *route, const struct merlon_ground *ground, unsigned device);
 int merlon_route_places(struct mnl_socket *route, const struct merlon_ground *ground,
 			const struct merlon_ground_address *address, size_t n, bool remove);
