@@ -99,7 +99,8 @@ static void set_slots(struct plane *plane)
 
 int plane_open(struct plane *plane, bool kern_ctx)
 {
-	return plane_open_for(plane, kern_ctx, 1024, 1024);
+	/* sets fill unevenly: as many flows as the tests have at a time must find a way each */
+	return plane_open_for(plane, kern_ctx, 1024, 16384);
 }
 
 int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions, unsigned embryonic)
