@@ -57,19 +57,15 @@ merlon_inline __u32 merlon_embryos_way(const struct merlon_embryos *set, __u8 fa
 	return MERLON_WAYS;
 }
 
-/* Its session, which is one that is used now, or NULL. */
-merlon_noinline struct merlon_session *merlon_embryos_find(struct merlon_embryos *set, __u8 family, const union merlon_tuple *tuple,
-						       __u16 tag, __u32 used)
+/* The same of one that is used now. */
+merlon_inline __u32 merlon_embryos_find(struct merlon_embryos *set, __u8 family, const union merlon_tuple *tuple, __u16 tag,
+					__u32 used)
 {
-	merlon_unroll
-	for (__u32 i = 0; i < MERLON_WAYS; i++) {
-		if (set->tag[i] != tag || !merlon_tuples_equal(family, &set->way[i].tuple, tuple))
-			continue;
-		if (set->used[i] != used)
-			set->used[i] = used;
-		return &set->way[i].session;
-	}
-	return NULL;
+	__u32 way = merlon_embryos_way(set, family, tuple, tag);
+
+	if (way < MERLON_WAYS && set->used[way & (MERLON_WAYS - 1)] != used)
+		set->used[way & (MERLON_WAYS - 1)] = used;
+	return way;
 }
 
 /* Whether a session that was found, and is locked now, is this tuple's. */
@@ -83,18 +79,18 @@ merlon_inline int merlon_embryo_is(const struct merlon_session *session, __u8 fa
 /* The way to be taken next: an empty one, else the one that was not used for longest. */
 merlon_inline __u32 merlon_embryos_oldest(const struct merlon_embryos *set, __u32 used)
 {
-	__u32 oldest = 0, most = 0;
+	__u64 most = 0;
 
+	/* way and age as one number: fewer states for the verifier than two that belong together */
 	merlon_unroll
 	for (__u32 i = 0; i < MERLON_WAYS; i++) {
-		__u32 age = set->tag[i] ? used - set->used[i] : ~0U;
+		__u64 empty = set->tag[i] - 1ULL;	/* its upper half: all ones, or zeros */
+		__u64 age = (used - set->used[i]) | empty >> 32;
 
-		if (age > most) {
-			most = age;
-			oldest = i;
-		}
+		age = age << 8 | (MERLON_WAYS - 1 - i);
+		most = age > most ? age : most;
 	}
-	return oldest;
+	return MERLON_WAYS - 1 - (most & (MERLON_WAYS - 1));
 }
 
 /*

@@ -20,6 +20,7 @@
 
 /* As much of a packet as the short way looks at. */
 struct merlon_glance {
+	union merlon_tuple tuple;
 	__u64 now;
 	__u32 bytes;
 	__u32 sender_is_a;
@@ -40,16 +41,22 @@ merlon_inline __u32 merlon_glance_offset(struct __sk_buff *skb)
 }
 
 /*
- * The headers: where they are, if the kernel says where that is and all of them is there to be read, else in `copy`.
- * How much of the transport header: *ret_n. NULL: too little.
+ * The headers: where they are, if the kernel says where that is and all of them is there to be read, else a copy in the
+ * scratch. How much of the transport header: *ret_n. NULL: too little.
  */
-merlon_inline const __u8 *merlon_glance(struct __sk_buff *skb, __u32 offset, __u32 ip_bytes, __u8 *copy, __u32 *ret_n)
+merlon_inline const __u8 *merlon_glance(struct __sk_buff *skb, __u32 offset, __u32 ip_bytes, __u32 *ret_n)
 {
 	const __u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct merlon_scratch *s;
+	__u8 *copy;
 
 	*ret_n = MERLON_GLANCE;
 	if (merlon_have_kern_ctx && offset == ETH_HLEN && data + ETH_HLEN + ip_bytes + MERLON_GLANCE <= end)
 		return __builtin_assume_aligned(data + ETH_HLEN, 4);
+	s = merlon_only(scratch);
+	if (!s)
+		return NULL;
+	copy = s->chunk;
 	if (!bpf_skb_load_bytes_relative(skb, 0, copy, ip_bytes + MERLON_GLANCE, BPF_HDR_START_NET))
 		return copy;
 	*ret_n = MERLON_TCP_BYTES;
@@ -196,13 +203,32 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 	return MERLON_PASS;
 }
 
+/* The session of the packet at hand, and what it says. */
+merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *here, struct merlon_glance *g, __u32 carried,
+				  __u8 family)
+{
+	struct merlon_session *session = merlon_lookup(family, &g->tuple, 0, 0);
+
+	g->now = bpf_ktime_get_coarse_ns();
+	if (session) {
+		merlon_lock(session);
+		return merlon_hot_session(skb, here, session, g, carried);
+	}
+	if (g->l4proto != MERLON_PROTO_UDP)
+		return MERLON_COLD_NOT_ESTABLISHED;
+	/* a function that others call, too, is given all of a tuple */
+	if (family == MERLON_IPV4)
+		g->tuple.word[2] = g->tuple.word[3] = g->tuple.word[4] = 0;
+	session = merlon_find_embryonic(family, &g->tuple, g->now);
+	if (!session)
+		return MERLON_COLD_NO_SESSION;
+	return merlon_hold(session, family, &g->tuple, 1) ? MERLON_COLD : merlon_hot_session(skb, here, session, g, carried);
+}
+
 merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
 {
 	__u32 offset = merlon_glance_offset(skb), n;
-	__u8 copy[MERLON_IPV4_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
-	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV4_BYTES, copy, &n);
-	struct merlon_session *session;
-	union merlon_tuple tuple;
+	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV4_BYTES, &n);
 	struct merlon_glance g;
 	__be16 sport, dport;
 	__be32 saddr, daddr;
@@ -224,31 +250,17 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	/* calls end the view of the packet */
 	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV4_BYTES))
 		return MERLON_COLD;
-	tuple.v4.id = 0;
-	tuple.v4.l4proto = g.l4proto;
-	tuple.v4.pad = 0;
-	g.sender_is_a = merlon_tuple4_set(&tuple.v4, saddr, daddr, sport, dport);
-	session = bpf_map_lookup_elem(&sessions4, &tuple.v4);
-	g.now = bpf_ktime_get_coarse_ns();
-	if (session) {
-		merlon_lock(session);
-		return merlon_hot_session(skb, here, session, &g, carried);
-	}
-	if (g.l4proto != MERLON_PROTO_UDP)
-		return MERLON_COLD_NOT_ESTABLISHED;
-	session = merlon_find_embryonic(MERLON_IPV4, &tuple, g.now);
-	if (!session)
-		return MERLON_COLD_NO_SESSION;
-	return merlon_hold(session, MERLON_IPV4, &tuple, 1) ? MERLON_COLD : merlon_hot_session(skb, here, session, &g, carried);
+	g.tuple.v4.id = 0;
+	g.tuple.v4.l4proto = g.l4proto;
+	g.tuple.v4.pad = 0;
+	g.sender_is_a = merlon_tuple4_set(&g.tuple.v4, saddr, daddr, sport, dport);
+	return merlon_hot_find(skb, here, &g, carried, MERLON_IPV4);
 }
 
 merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
 {
 	__u32 offset = merlon_glance_offset(skb), n;
-	__u8 copy[MERLON_IPV6_BYTES + MERLON_GLANCE] __attribute__((aligned(8)));
-	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV6_BYTES, copy, &n);
-	struct merlon_session *session;
-	union merlon_tuple tuple;
+	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV6_BYTES, &n);
 	struct merlon_glance g;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
@@ -268,22 +280,11 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	/* calls end the view of the packet */
 	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV6_BYTES))
 		return MERLON_COLD;
-	tuple.v6.id = 0;
-	tuple.v6.l4proto = g.l4proto;
-	tuple.v6.pad = 0;
-	g.sender_is_a = merlon_tuple6_set(&tuple.v6, saddr, daddr, sport, dport);
-	session = bpf_map_lookup_elem(&sessions6, &tuple.v6);
-	g.now = bpf_ktime_get_coarse_ns();
-	if (session) {
-		merlon_lock(session);
-		return merlon_hot_session(skb, here, session, &g, carried);
-	}
-	if (g.l4proto != MERLON_PROTO_UDP)
-		return MERLON_COLD_NOT_ESTABLISHED;
-	session = merlon_find_embryonic(MERLON_IPV6, &tuple, g.now);
-	if (!session)
-		return MERLON_COLD_NO_SESSION;
-	return merlon_hold(session, MERLON_IPV6, &tuple, 1) ? MERLON_COLD : merlon_hot_session(skb, here, session, &g, carried);
+	g.tuple.v6.id = 0;
+	g.tuple.v6.l4proto = g.l4proto;
+	g.tuple.v6.pad = 0;
+	g.sender_is_a = merlon_tuple6_set(&g.tuple.v6, saddr, daddr, sport, dport);
+	return merlon_hot_find(skb, here, &g, carried, MERLON_IPV6);
 }
 
 /* MERLON_PASS, or an enum merlon_cold_reason: the long way. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The lock of a session, or of a set of embryonic ones: two CPUs change it one after the other. Who holds a session's may
- * wait for a set's; who holds a set's waits for none. (bpf_spin_lock may not be held over calls of functions.) Whoever holds it is in a softirq, or has those turned off, and is done in well under a microsecond; only a
- * hypervisor can stop it for longer. After MERLON_LOCK_TRIES the lock is taken from it, which is counted: a packet
- * must not wait for another one for ever.
+ * wait for a set's; who holds a set's waits for none. (bpf_spin_lock may not be held over calls of functions.)
+ * Whoever holds it is in a softirq, or has those turned off, and is done in well under a microsecond; only a hypervisor
+ * can stop it for longer. After MERLON_LOCK_TRIES the lock is taken from it, which is counted: a packet must not wait for
+ * another one for ever.
  */
 #ifndef MERLON_LOCK_H
 #define MERLON_LOCK_H

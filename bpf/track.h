@@ -1,177 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sessions in their tables: finding, making, moving and ending them, and the ct state of a packet that did not take the
- * short way. Works on the per-CPU scratch, which holds the packet's headers.
+ * The ct state of a packet that did not take the short way, what it does to its session, and what is remembered of it.
+ * Works on the per-CPU scratch, which holds the packet's headers.
  */
 #ifndef MERLON_TRACK_H
 #define MERLON_TRACK_H
 
 #include "bpf/debug.h"
 #include "bpf/decision.h"
-#include "bpf/lock.h"
 #include "bpf/maps.h"
 #include "bpf/ours.h"
 #include "bpf/stats.h"
+#include "bpf/tables.h"
 
 #define MERLON_AF_INET 2
 #define MERLON_AF_INET6 10
 #define MERLON_REDIRECTED_HEADER 4	/* ND option type, RFC 4861 4.6 */
-
-/* The set of embryonic flows that a tuple belongs to, and its tag there. */
-merlon_inline struct merlon_embryos *merlon_embryos_of(__u8 family, const union merlon_tuple *tuple, __u16 *ret_tag)
-{
-	struct merlon_control *c = merlon_only(control);
-	__u64 hash = merlon_tuple_hash(c ? c->seed : 0, family, tuple);
-	__u32 set = hash & merlon_sets_mask;
-
-	*ret_tag = merlon_tag_of(family, hash);
-	return bpf_map_lookup_elem(&embryonic, &set);
-}
-
-merlon_noinline struct merlon_session *merlon_find_embryonic(__u8 family, const union merlon_tuple *tuple, __u64 now)
-{
-	__u16 tag;
-	struct merlon_embryos *set = merlon_embryos_of(family, tuple, &tag);
-
-	return set ? merlon_embryos_find(set, family, tuple, tag, MERLON_USED(now)) : NULL;
-}
-
-merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merlon_tuple *tuple, __u64 now, int embryonic)
-{
-	if (embryonic)
-		return merlon_find_embryonic(family, tuple, now);
-	return family == MERLON_IPV4 ? bpf_map_lookup_elem(&sessions4, &tuple->v4) : bpf_map_lookup_elem(&sessions6, &tuple->v6);
-}
-
-/*
- * Locks a session that was looked up. 0; -1: meanwhile it left its table, or what was found is another one's by now, and
- * the lock is not held.
- */
-merlon_inline int merlon_hold(struct merlon_session *session, __u8 family, const union merlon_tuple *tuple, int embryonic)
-{
-	merlon_lock(session);
-	if (!(session->flags & MERLON_S_GONE) && (!embryonic || merlon_embryo_is(session, family, tuple)))
-		return 0;
-	merlon_unlock(session);
-	return -1;
-}
-
-/* Out of the table of embryonic flows; the caller holds the session's lock. */
-merlon_noinline void merlon_clear_embryonic(__u8 family, const union merlon_tuple *tuple)
-{
-	__u16 tag;
-	struct merlon_embryos *set = merlon_embryos_of(family, tuple, &tag);
-	__u32 way;
-
-	if (!set)
-		return;
-	merlon_lock_word(&set->lock);
-	way = merlon_embryos_way(set, family, tuple, tag);
-	if (way < MERLON_WAYS)
-		set->tag[way & (MERLON_WAYS - 1)] = 0;
-	merlon_unlock_word(&set->lock);
-}
-
-/* Takes a session out of its table. The caller holds its lock (merlon_hold()). */
-merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple, struct merlon_session *session)
-{
-	session->flags |= MERLON_S_GONE;
-	if (!(session->flags & MERLON_S_PROMOTED))
-		merlon_clear_embryonic(family, tuple);
-	else if (family == MERLON_IPV4)
-		bpf_map_delete_elem(&sessions4, &tuple->v4);
-	else
-		bpf_map_delete_elem(&sessions6, &tuple->v6);
-}
-
-merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, const struct merlon_session *session)
-{
-	return family == MERLON_IPV4 ? bpf_map_update_elem(&sessions4, &tuple->v4, session, BPF_NOEXIST) :
-				       bpf_map_update_elem(&sessions6, &tuple->v6, session, BPF_NOEXIST);
-}
-
-/* scratch->session into the table of embryonic flows. 0, -1: another one has just entered that tuple. */
-merlon_noinline long merlon_enter_embryonic(struct merlon_scratch *s)
-{
-	struct merlon_session *entered = NULL;
-	__u8 family = s->headers.family;
-	struct merlon_embryos *set;
-	__u16 tag;
-	int r;
-
-	set = merlon_embryos_of(family, &s->tuple, &tag);
-	if (!set)
-		return -1;
-	s->session.lock = 1;
-	merlon_lock_word(&set->lock);
-	r = merlon_embryos_enter(set, family, &s->tuple, tag, MERLON_USED(s->now), &s->session, &entered);
-	merlon_unlock_word(&set->lock);
-	if (entered)
-		merlon_unlock(entered);
-	return r;
-}
-
-/*
- * An expired session is none, whether or not its memory was given back. Whoever sees it first takes it out: others
- * might take out what has come in its place.
- */
-merlon_inline struct merlon_session *merlon_find_in(__u8 family, const union merlon_tuple *tuple, __u64 now,
-						    int embryonic)
-{
-	struct merlon_session *session = merlon_lookup(family, tuple, now, embryonic);
-
-	if (!session || session->expires_ns >= now)
-		return session;
-	if (merlon_hold(session, family, tuple, embryonic))
-		return NULL;
-	if (session->expires_ns < now)
-		merlon_forget(family, tuple, session);
-	merlon_unlock(session);
-	return NULL;
-}
-
-merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon_tuple *tuple, __u64 now)
-{
-	struct merlon_session *session = merlon_find_in(family, tuple, now, 0);
-
-	if (!session)
-		session = merlon_find_in(family, tuple, now, 1);
-	/* it may just have been promoted: into the one table before it left the other */
-	return session ? session : merlon_find_in(family, tuple, now, 0);
-}
-
-/* The session of the scratch's tuple, with its lock; NULL: there is none. It moves at most once in its life. */
-merlon_noinline struct merlon_session *merlon_lock_session(const struct merlon_scratch *s)
-{
-	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, s->now, 0);
-
-	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 0))
-		return session;
-	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 1);
-	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 1))
-		return session;
-	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 0);
-	return session && !merlon_hold(session, s->headers.family, &s->tuple, 0) ? session : NULL;
-}
-
-/*
- * A flow that has proved itself moves to where no flood reaches it. If there is no room, it stays. The caller holds its
- * lock; the copy is free.
- */
-merlon_inline void merlon_promote(struct merlon_scratch *s, struct merlon_session *session)
-{
-	long r;
-
-	s->session = *session;
-	s->session.lock = 0;
-	s->session.flags |= MERLON_S_PROMOTED;
-	r = merlon_enter(s->headers.family, &s->tuple, &s->session);
-	if (r) {
-		merlon_stat(MERLON_STAT_SESSIONS_FULL);
-		return;
-	}
-	merlon_forget(s->headers.family, &s->tuple, session);
-}
 
 /*
  * Where an ICMP error quotes the packet that it is about. 0: nf_conntrack does not follow it. A redirect does so in an
@@ -490,7 +334,7 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 		return 0;
 	if (session->expires_ns >= s->now) {
 		s->session = *session;
-		merlon_enter_embryonic(s);
+		merlon_enter_embryonic();
 	}
 	return bpf_map_delete_elem(&rejected, key);
 }
@@ -618,7 +462,7 @@ merlon_inline void merlon_join(struct merlon_scratch *s)
 /* 0; else another CPU has entered a session of this tuple, which perhaps was promoted since. */
 merlon_inline long merlon_enter_new(struct merlon_scratch *s)
 {
-	long r = merlon_enter_embryonic(s);
+	long r = merlon_enter_embryonic();
 	struct merlon_session *session;
 
 	if (r || !merlon_lookup(s->headers.family, &s->tuple, s->now, 0))

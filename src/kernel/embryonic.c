@@ -81,7 +81,7 @@ static void lock(uint32_t *word)
 }
 
 /*
- * As bpf/track.h does it: whoever waits for a session finds it gone. This process may be preempted; then the data path
+ * As bpf/tables.h does it: whoever waits for a session finds it gone. This process may be preempted; then the data path
  * waits at most as long as for a CPU that a hypervisor took away (bpf/lock.h).
  */
 static void flush_set(struct merlon_embryos *set)
