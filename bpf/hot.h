@@ -27,6 +27,7 @@ struct merlon_glance {
 	struct merlon_tcp_segment segment;
 	__u8 l4proto;
 	__u8 tcp_flags;
+	__u8 to_host;		/* its frame is for this host alone */
 	__u8 unsummed;		/* a datagram without a checksum */
 	__u8 may_sack;		/* there are options other than a timestamp */
 };
@@ -174,7 +175,7 @@ merlon_inline int merlon_hot_locked(struct merlon_context *here, struct merlon_s
 	if (!d)
 		return MERLON_COLD;
 	if (side == MERLON_INGRESS && merlon_forward_holds(d, session->checked_s[direction & 1], here, g->now))
-		return MERLON_PASS;
+		return g->to_host ? MERLON_PASS : MERLON_COLD;	/* merlon_track_discarded() */
 	if (!merlon_decision_holds(d, here))
 		return MERLON_COLD;
 	*ret_path = d->path;
@@ -192,6 +193,7 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 	int r;
 
 	here->tcp_flags = g->tcp_flags;
+	g->to_host = skb->pkt_type == PACKET_HOST;
 	r = merlon_hot_locked(here, session, g, &carried, &path);
 	merlon_unlock(session);
 	if (r != MERLON_PASS || path == ~0U)

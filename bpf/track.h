@@ -271,6 +271,24 @@ merlon_inline void merlon_track_known(struct merlon_scratch *s, struct merlon_se
 	}
 }
 
+/*
+ * A packet that came in a frame for several hosts is not forwarded (ip_forward(), ip6_forward()), and will not be seen at
+ * egress; nf_conntrack has entered it into its connection by then, though none begins with it.
+ */
+__noinline int merlon_track_discarded(void)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_session *session = s ? merlon_lock_session(s) : NULL;
+
+	if (!session)
+		return 0;
+	if (session->expires_ns >= s->now)
+		merlon_track_known(s, session);
+	else
+		merlon_unlock(session);
+	return 0;
+}
+
 /* Of a packet or of the reset that answers it, of either family. */
 merlon_inline struct merlon_tuple6 *merlon_rejected_key(struct merlon_scratch *s, const struct merlon_headers *h)
 {
@@ -377,8 +395,11 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	 */
 	if (embryonic && s->headers.ct_proto == MERLON_PROTO_UDP)
 		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
-	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session, embryonic))
+	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session, embryonic)) {
+		if (skb->pkt_type != PACKET_HOST && sender_is_a >= 0)
+			merlon_track_discarded();
 		return MERLON_TRACKED_FORWARD;
+	}
 	if (embryonic && !session)
 		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
 	s->context.ct_state = MERLON_CT_INVALID;
