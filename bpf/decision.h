@@ -5,13 +5,13 @@
 
 #include "bpf/maps.h"
 
-/* What the session remembers for a direction and a side, NULL: nothing that counts. The caller holds its lock. */
+/* The same as an entry of the map, NULL: nothing. */
 merlon_inline const struct merlon_decision *merlon_remembered(const struct merlon_session *session,
 							      const struct merlon_context *context, __u8 direction, __u8 side)
 {
-	__u32 id = session->decision[direction & 1][side & 1];
+	__u32 id = merlon_session_remembers(session, context, direction, side);
 
-	return id && merlon_session_is_current(session, context) ? bpf_map_lookup_elem(&decisions, &id) : NULL;
+	return id ? bpf_map_lookup_elem(&decisions, &id) : NULL;
 }
 
 /* Fields that tell decisions of one generation apart, as words. */

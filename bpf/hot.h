@@ -205,12 +205,16 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 	return MERLON_PASS;
 }
 
-/* The session of the packet at hand, and what it says. */
+/* The session of the packet at hand, and what it says. Nothing reads the packet where it is any more: calls may end that. */
 merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *here, struct merlon_glance *g, __u32 carried,
 				  __u8 family)
 {
-	struct merlon_session *session = merlon_lookup(family, &g->tuple, 0, 0);
+	__u32 ip_bytes = family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES;
+	struct merlon_session *session;
 
+	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes))
+		return MERLON_COLD;
+	session = merlon_lookup(family, &g->tuple, 0, 0);
 	g->now = bpf_ktime_get_coarse_ns();
 	if (session) {
 		merlon_lock(session);
@@ -249,9 +253,6 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	__builtin_memcpy(&daddr, raw + 16, 4);
 	__builtin_memcpy(&sport, raw + 20, 2);
 	__builtin_memcpy(&dport, raw + 22, 2);
-	/* calls end the view of the packet */
-	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV4_BYTES))
-		return MERLON_COLD;
 	g.tuple.v4.id = 0;
 	g.tuple.v4.l4proto = g.l4proto;
 	g.tuple.v4.pad = 0;
@@ -279,9 +280,6 @@ merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *he
 	__builtin_memcpy(daddr, raw + 24, 16);
 	__builtin_memcpy(&sport, raw + 40, 2);
 	__builtin_memcpy(&dport, raw + 42, 2);
-	/* calls end the view of the packet */
-	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, &g, MERLON_IPV6_BYTES))
-		return MERLON_COLD;
 	g.tuple.v6.id = 0;
 	g.tuple.v6.l4proto = g.l4proto;
 	g.tuple.v6.pad = 0;

@@ -426,6 +426,13 @@ merlon_inline int merlon_session_is_current(const struct merlon_session *session
 	return session->generation == context->generation && session->routes == context->routes;
 }
 
+/* The index of what it remembers for a direction and a side, 0: nothing that counts. The caller holds its lock. */
+merlon_inline __u32 merlon_session_remembers(const struct merlon_session *session, const struct merlon_context *context,
+					     __u8 direction, __u8 side)
+{
+	return merlon_session_is_current(session, context) ? session->decision[direction & 1][side & 1] : 0;
+}
+
 /* `decision`: one of a current session's. */
 merlon_inline int merlon_decision_holds(const struct merlon_decision *decision, const struct merlon_context *context)
 {

@@ -239,12 +239,6 @@ merlon_inline void merlon_track_new(struct merlon_scratch *s)
 	s->starts_session = s->side == MERLON_EGRESS || s->context.iif == MERLON_LOOPBACK || !merlon_is_no_sender(&s->headers);
 }
 
-/* What the session, whose lock is held, remembers for this packet. */
-merlon_inline void merlon_recollect(struct merlon_scratch *s, const struct merlon_session *session)
-{
-	s->remembered = merlon_session_is_current(session, &s->context) ? session->decision[s->direction & 1][s->side & 1] : 0;
-}
-
 /* A packet of a session: changes it, and gives its lock back. */
 merlon_inline void merlon_track_known(struct merlon_scratch *s, struct merlon_session *session)
 {
@@ -258,7 +252,7 @@ merlon_inline void merlon_track_known(struct merlon_scratch *s, struct merlon_se
 		merlon_forget(s->headers.family, &s->tuple, session);
 	} else if (step == MERLON_STEP_OK) {
 		s->has_session = 1;
-		merlon_recollect(s, session);
+		s->remembered = merlon_session_remembers(session, &s->context, s->direction, s->side);
 		if (!(session->flags & MERLON_S_PROMOTED) && merlon_session_proved(session, s->direction))
 			merlon_promote(s, session);
 	}
@@ -410,7 +404,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
 				   s->context.ct_state != MERLON_CT_UNTRACKED;
 		if (session && s->has_direction && !merlon_hold(session, s->headers.family, &s->tuple, embryonic)) {
 			s->has_session = 1;
-			merlon_recollect(s, session);
+			s->remembered = merlon_session_remembers(session, &s->context, s->direction, s->side);
 			merlon_unlock(session);
 		}
 	} else if (how == MERLON_TRACK_NONE) {

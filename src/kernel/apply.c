@@ -74,7 +74,7 @@ int merlon_dataplane_in_force(const struct merlon_dataplane *dp, struct merlon_c
 	return 0;
 }
 
-static uint32_t power_of_two(uint32_t least, uint32_t n)
+uint32_t merlon_power_of_two(uint32_t least, uint32_t n)
 {
 	while (least < n)
 		least <<= 1;
@@ -100,10 +100,10 @@ static bool fits(const struct merlon_dataplane *dp, const struct merlon_policy *
 	    !overlap(policy->first_limit, policy->n_limits, now->first_limit, now->n_limits))
 		return true;
 	*ret_class = *class;
-	ret_class->words = power_of_two(class->words, policy->room);
+	ret_class->words = merlon_power_of_two(class->words, policy->room);
 	/* Twice, so that the next policy of this size fits beside it. */
-	ret_class->counters = power_of_two(class->counters, 2 * counters);
-	ret_class->limits = power_of_two(class->limits, 2 * limits);
+	ret_class->counters = merlon_power_of_two(class->counters, 2 * counters);
+	ret_class->limits = merlon_power_of_two(class->limits, 2 * limits);
 	return false;
 }
 

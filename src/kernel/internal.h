@@ -121,6 +121,8 @@ void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what);
 /* apply.c */
 int merlon_control_write(struct merlon_dataplane *dp);
 int merlon_image_adopt(struct merlon_dataplane *dp);
+/* `least`, which is a power of two, or the next one that is at least n. */
+uint32_t merlon_power_of_two(uint32_t least, uint32_t n);
 
 /* counters.c: of a generation whose counters are in these maps. */
 int merlon_counters_sum(const struct merlon_policy_maps *maps, uint32_t generation, uint32_t first, uint32_t n,

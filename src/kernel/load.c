@@ -71,7 +71,7 @@ static void look_at_kernel(struct merlon_bpf *skel)
 	btf__free(kernel);
 }
 
-/* A half of the map `decisions`: a policy's rules, in all that they are remembered for, at some 30 words of image each. */
+/* A half of the map `decisions`: they grow with the rules, and so with the image. */
 static uint32_t decisions_of(const struct merlon_class *class)
 {
 	const uint32_t least = 1U << 15;
@@ -95,14 +95,12 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	return 0;
 }
 
-/* A power of two of them, for at least so many flows. */
+/* For at least so many flows. */
 static uint32_t sets_of(uint32_t max_embryonic)
 {
-	uint32_t sets = 1;
+	const uint32_t most = 1U << 24;
 
-	while (sets * MERLON_WAYS < max_embryonic && sets < 1U << 24)
-		sets <<= 1;
-	return sets;
+	return max_embryonic / MERLON_WAYS < most ? merlon_power_of_two(1, (max_embryonic + MERLON_WAYS - 1) / MERLON_WAYS) : most;
 }
 
 static int size_state_maps(struct merlon_bpf *skel, const struct merlon_dataplane_options *options)

@@ -387,7 +387,8 @@ void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers)
 
 void plane_forget(struct plane *plane)
 {
-	const struct bpf_map *table[] = { plane->skel->maps.sessions4, plane->skel->maps.sessions6, plane->skel->maps.fragments };
+	const struct bpf_map *table[] = { plane->skel->maps.sessions4, plane->skel->maps.sessions6, plane->skel->maps.fragments,
+					  plane->skel->maps.rejected };
 	char key[64];
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
