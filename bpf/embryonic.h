@@ -76,6 +76,9 @@ merlon_inline int merlon_embryo_is(const struct merlon_session *session, __u8 fa
 	return merlon_tuples_equal(family, &embryo->tuple, tuple);
 }
 
+#define MERLON_USED_SKEW 1024	/* another CPU may have used a way a little later than this packet came */
+#define MERLON_BUSY 1
+
 /* The way to be taken next: an empty one, else the one that was not used for longest. */
 merlon_inline __u32 merlon_embryos_oldest(const struct merlon_embryos *set, __u32 used)
 {
@@ -85,7 +88,7 @@ merlon_inline __u32 merlon_embryos_oldest(const struct merlon_embryos *set, __u3
 	merlon_unroll
 	for (__u32 i = 0; i < MERLON_WAYS; i++) {
 		__u64 empty = set->tag[i] - 1ULL;	/* its upper half: all ones, or zeros */
-		__u64 age = (used - set->used[i]) | empty >> 32;
+		__u64 age = (__u32)(used + MERLON_USED_SKEW - set->used[i]) | empty >> 32;
 
 		age = age << 8 | (MERLON_WAYS - 1 - i);
 		most = age > most ? age : most;
@@ -94,8 +97,10 @@ merlon_inline __u32 merlon_embryos_oldest(const struct merlon_embryos *set, __u3
 }
 
 /*
- * Enters a session, whose lock is taken in the copy that is given. The caller has the set's lock. 0, -1: the tuple is
- * there already, or somebody works on what would have to go. The way's session is unlocked by the caller: *ret.
+ * Enters a session, whose lock is taken in the copy that is given. The caller has the set's lock. 0; -1: the tuple is
+ * there already; MERLON_BUSY: somebody works on what would have to go, or has just taken it out and not let go yet.
+ * Nobody waits for that here: who has a session's lock may wait for the set's. The way's session is unlocked by the
+ * caller: *ret.
  */
 merlon_inline int merlon_embryos_enter(struct merlon_embryos *set, __u8 family, const union merlon_tuple *tuple, __u16 tag, __u32 used,
 				   const struct merlon_session *session, struct merlon_session **ret)
@@ -103,8 +108,10 @@ merlon_inline int merlon_embryos_enter(struct merlon_embryos *set, __u8 family, 
 	__u32 way = merlon_embryos_oldest(set, used);
 	struct merlon_embryo *at = &set->way[way & (MERLON_WAYS - 1)];
 
-	if (merlon_embryos_way(set, family, tuple, tag) < MERLON_WAYS || __sync_val_compare_and_swap(&at->session.lock, 0, 1))
+	if (merlon_embryos_way(set, family, tuple, tag) < MERLON_WAYS)
 		return -1;
+	if (__sync_val_compare_and_swap(&at->session.lock, 0, 1))
+		return MERLON_BUSY;
 	at->tuple.word[0] = tuple->word[0];
 	at->tuple.word[1] = tuple->word[1];
 	at->tuple.word[2] = family == MERLON_IPV6 ? tuple->word[2] : 0;

@@ -112,8 +112,8 @@ merlon_inline long merlon_enter(__u8 family, const union merlon_tuple *tuple, co
 				       bpf_map_update_elem(&sessions6, &tuple->v6, session, BPF_NOEXIST);
 }
 
-/* scratch->session into the table of embryonic flows. 0, -1: another one has just entered that tuple. */
-__noinline int merlon_enter_embryonic(void)
+/* As merlon_embryos_enter(), of the session in the scratch. */
+__noinline int merlon_try_to_enter(void)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_session *entered = NULL;
@@ -136,6 +136,24 @@ __noinline int merlon_enter_embryonic(void)
 	if (entered)
 		merlon_unlock(entered);
 	return r;
+}
+
+#define MERLON_ENTER_TRIES 16
+
+/*
+ * scratch->session into the table of embryonic flows. 0; -1: another one has just entered that tuple. Between the tries
+ * the set is not locked, so that whoever works there can go on.
+ */
+merlon_noinline int merlon_enter_embryonic(void)
+{
+	merlon_unroll
+	for (int i = 0; i < MERLON_ENTER_TRIES; i++) {
+		int r = merlon_try_to_enter();
+
+		if (r != MERLON_BUSY)
+			return r;
+	}
+	return -1;
 }
 
 /*

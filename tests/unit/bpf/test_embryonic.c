@@ -106,11 +106,21 @@ static void nobody_takes_what_is_locked(void **state)
 		assert_int_equal(enter(n, 10 + n), 0);
 	oldest = &set.way[0].session;
 	oldest->lock = 1;
-	assert_int_equal(enter(100, 30), -1);
+	assert_int_equal(enter(100, 30), MERLON_BUSY);
 	assert_ptr_equal(find(0, 10), oldest);
 	oldest->lock = 0;
 	assert_int_equal(enter(100, 30), 0);
 	assert_null(find(0, 30));
+}
+
+/* Another CPU, whose packet came a tick later, has used one of them. */
+static void one_that_was_used_just_now_stays(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < MERLON_WAYS; n++)
+		assert_int_equal(enter(n, n == 3 ? 101 : 50), 0);
+	assert_int_equal(enter(100, 100), 0);
+	assert_non_null(find(3, 101));
 }
 
 /* The first 16 bytes of an IPv6 tuple may be those of an IPv4 one. */
@@ -174,7 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_entered_is_found), TEST(the_one_unused_for_longest_goes), TEST(an_empty_way_is_taken_first),
-		TEST(nobody_takes_what_is_locked), TEST(families_differ), TEST(tuples_spread),
+		TEST(nobody_takes_what_is_locked), TEST(one_that_was_used_just_now_stays), TEST(families_differ), TEST(tuples_spread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
