@@ -90,7 +90,8 @@ __noinline int merlon_track_inner(struct __sk_buff *skb)
 	if (!session)
 		return 1 + sender_is_a;
 	s->context.ct_state = MERLON_CT_RELATED;
-	s->direction = merlon_direction_of(session->flags, !sender_is_a);
+	/* it goes the other way than the packet inside; of a flow from an end to itself that is none: merlon_answers_itself() */
+	s->direction = merlon_direction_of(session->flags, merlon_answers_itself(&s->inner) || !sender_is_a);
 	s->has_direction = 1;
 	return 0;
 }

@@ -12,7 +12,7 @@ static merlon_odd_kind *const kinds[] = {
 	merlon_odd_icmp_errors, merlon_odd_short, merlon_odd_transport, merlon_odd_links, merlon_odd_options4, merlon_odd_fragments,
 	merlon_odd_protocols, merlon_odd_header6, merlon_odd_sources, merlon_odd_tcp_flags, merlon_odd_partial, merlon_odd_hairpin,
 	merlon_odd_same_flow6, merlon_odd_padded, merlon_odd_broken_fragments, merlon_odd_nowhere, merlon_odd_multicast_out,
-	merlon_odd_flipped,
+	merlon_odd_flipped, merlon_odd_to_itself,
 };
 
 void merlon_odd(struct merlon_packets *p)

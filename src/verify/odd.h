@@ -29,6 +29,7 @@ merlon_odd_kind merlon_odd_options4, merlon_odd_extensions6, merlon_odd_same_flo
 merlon_odd_kind merlon_odd_groups, merlon_odd_sources, merlon_odd_links, merlon_odd_hairpin, merlon_odd_nowhere, merlon_odd_super,
 	merlon_odd_partial, merlon_odd_padded;
 /* odd_protocols.c */
-merlon_odd_kind merlon_odd_icmp, merlon_odd_icmp_errors, merlon_odd_protocols, merlon_odd_tcp_flags, merlon_odd_multicast_out;
+merlon_odd_kind merlon_odd_icmp, merlon_odd_icmp_errors, merlon_odd_to_itself, merlon_odd_protocols, merlon_odd_tcp_flags,
+	merlon_odd_multicast_out;
 
 #endif

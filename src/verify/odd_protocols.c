@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ICMP of all types, errors about packets that were not sent, protocols without ports, first segments with any flags. */
+/*
+ * ICMP of all types, errors about packets that were not sent, flows from an end to itself, protocols without ports, first
+ * segments with any flags.
+ */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <netinet/in.h>
@@ -33,6 +36,24 @@ void merlon_odd_icmp(struct merlon_packets *p)
 		intent.th2 = 0;
 		merlon_emit(p, &intent, &d, "ICMP type");
 	}
+}
+
+static const uint16_t errors4[] = { 0x301, 0x303, 0x304, 0xb00, 0xc00, 0x400 }, errors6[] = { 0x100, 0x104, 0x200, 0x300, 0x401 };
+
+/* Makes `error` one of `cause`, which p->inner holds or something like it. */
+static void make_error(struct merlon_packets *p, const struct merlon_intent *cause, struct merlon_intent *error,
+		       struct merlon_details *quote)
+{
+	*quote = (struct merlon_details){ .body = p->inner };
+	*error = merlon_intent_reverse(cause);
+	error->l4proto = icmp_of(cause);
+	error->th0 = cause->family == MERLON_IPV4 ? errors4[merlon_odd_of(p, ARRAY_SIZE(errors4))] :
+						    errors6[merlon_odd_of(p, ARRAY_SIZE(errors6))];
+	error->th2 = 0;
+	error->tcp_flags = 0;
+	/* an MTU, where it is one: none that would change a route */
+	if (error->th0 == 0x304 || error->th0 == 0x200)
+		quote->sequence = MERLON_MTU;
 }
 
 /* What the error quotes in place of the packet that was sent; returns how much of p->inner. */
@@ -74,7 +95,6 @@ static size_t misquote(struct merlon_packets *p, const struct merlon_intent *cau
 /* Errors about a flow: right ones from routers and from the other end, and those whose quote is not what was sent. */
 void merlon_odd_icmp_errors(struct merlon_packets *p)
 {
-	static const uint16_t errors4[] = { 0x301, 0x303, 0x304, 0xb00, 0xc00, 0x400 }, errors6[] = { 0x100, 0x104, 0x200, 0x300, 0x401 };
 	struct merlon_intent cause, error;
 	struct merlon_details d;
 
@@ -83,17 +103,10 @@ void merlon_odd_icmp_errors(struct merlon_packets *p)
 	d = (struct merlon_details){ .seq = merlon_random_bits(&p->random), .id = ++p->next_id };
 	merlon_emit(p, &cause, &d, "to be answered by errors");
 	for (unsigned i = 0; i < 4; i++) {
-		struct merlon_details quote = { .body = p->inner };
 		size_t n = merlon_intent_build(&cause, &d, p->inner);
+		struct merlon_details quote;
 
-		error = merlon_intent_reverse(&cause);
-		error.l4proto = icmp_of(&cause);
-		error.th0 = cause.family == MERLON_IPV4 ? errors4[merlon_odd_of(p, ARRAY_SIZE(errors4))] :
-							  errors6[merlon_odd_of(p, ARRAY_SIZE(errors6))];
-		error.th2 = 0;
-		error.tcp_flags = 0;
-		if (error.th0 == 0x304 || error.th0 == 0x200)
-			quote.sequence = MERLON_MTU;
+		make_error(p, &cause, &error, &quote);
 		/* a router on the way back */
 		if (error.hook != MERLON_OUTPUT && merlon_odd_of(p, 3)) {
 			merlon_ground_plain(p, error.family, error.in, false, error.address[MERLON_SOURCE]);
@@ -105,6 +118,52 @@ void merlon_odd_icmp_errors(struct merlon_packets *p)
 			quote.n_body = merlon_intent_head(&cause) + 8;
 		merlon_emit(p, &error, &quote, i < 2 ? "error" : "error about another packet");
 	}
+}
+
+/*
+ * A flow from an end to itself, of which nf_conntrack takes all but the first packet for replies, and errors about it. It
+ * is forwarded, or goes over lo: what comes in for the host the stack does not take from the host's own address.
+ */
+void merlon_odd_to_itself(struct merlon_packets *p)
+{
+	static const uint8_t protocols[] = { IPPROTO_UDP, IPPROTO_UDP, IPPROTO_TCP, 132, 253 };
+	struct merlon_intent intent, error;
+	struct merlon_details d, quote;
+	struct merlon_ends ends;
+
+	if (!merlon_odd_base(p, -1, false, &intent))
+		return;
+	intent.l4proto = protocols[merlon_odd_of(p, ARRAY_SIZE(protocols))];
+	intent.th0 = intent.th2 = intent.l4proto == 253 ? 0 : 1 + merlon_odd_of(p, 60000);
+	if (merlon_odd_of(p, 3)) {
+		intent.hook = MERLON_FORWARD;
+		intent.in = merlon_ground_any(p);
+		intent.out = merlon_ground_any(p);
+		merlon_ground_plain(p, intent.family, intent.out, false, intent.address[MERLON_DESTINATION]);
+	} else {
+		intent.hook = MERLON_OUTPUT;
+		intent.in = MERLON_NO_DEVICE;
+		intent.out = MERLON_GROUND_LO;
+		merlon_ground_plain(p, intent.family, MERLON_GROUND_LO, true, intent.address[MERLON_DESTINATION]);
+	}
+	memcpy(intent.address[MERLON_SOURCE], intent.address[MERLON_DESTINATION], 16);
+	if (!merlon_settle(p, &intent))
+		return;
+	ends = merlon_ends(p, &intent);
+	/* it is one direction on the wire, too */
+	ends.side[1] = intent;
+	merlon_establish(p, &ends, "to itself");
+	d = merlon_ends_details(&ends, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		merlon_intent_build(&intent, &d, p->inner);
+		make_error(p, &intent, &error, &quote);
+		error.hook = intent.hook;
+		error.in = intent.in;
+		error.out = intent.out;
+		quote.n_body = merlon_intent_head(&intent) + 8;
+		merlon_emit(p, &error, &quote, "error about a flow to itself");
+	}
+	merlon_say(p, &ends, &(struct merlon_speech){ .side = 0, .flags = MERLON_ACK, .note = "to itself, again" });
 }
 
 void merlon_odd_protocols(struct merlon_packets *p)
