@@ -335,6 +335,8 @@ static void address_moves(const struct flow *flow, int bits)
 	assert_int_equal(remembered[MERLON_ORIGINAL][MERLON_INGRESS].verdict, MERLON_ELSEWHERE);
 	command("ip route del %s/%d dev m1", flow->daddr, bits);
 	command(bits == 32 ? "ip addr add %s/%d dev m0" : "ip addr add %s/%d dev m0 nodad", flow->daddr, bits == 32 ? 24 : 64);
+	/* the route of an IPv6 address is made by a worker of the kernel (addrconf_dad_work()) */
+	command("for i in $(seq 200); do ip route get %s | grep -q ^local && exit %d; sleep 0.01; done; exit 1", flow->daddr, 0);
 	/* the routes' number changes again; the generation does not */
 	plane_control(&plane, 0);
 	counted = plane_counter(&plane, 1);
