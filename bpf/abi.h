@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define MERLON_ABI_VERSION 4
+#define MERLON_ABI_VERSION 5
 
 enum merlon_family {
 	MERLON_IPV4,
@@ -178,7 +178,6 @@ enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 #define MERLON_S_ORIG_IS_A	0x01	/* the originator is end `a` of the tuple; where both ends are the same, it is `b` */
 #define MERLON_S_SEEN_REPLY	0x02
 #define MERLON_S_ASSURED	0x04	/* as IPS_ASSURED: for TCP both ends have gone on after an answer */
-#define MERLON_S_GONE		0x08	/* it is not in its table any more: whoever waited for the lock looks again */
 #define MERLON_S_PROVED		0x10	/* the originator went on after an answer: its address is not forged */
 #define MERLON_S_PROMOTED	0x20	/* it is in the table of established flows */
 
@@ -218,13 +217,15 @@ struct merlon_sctp {
 };
 _Static_assert(sizeof(struct merlon_sctp) == 16, "merlon_sctp");
 
+#define MERLON_LOCKED 1U	/* in merlon_session.owner, and a set's lock: somebody changes it now */
+
 /*
  * What packets read and write comes first: as few cache lines as can be. An element of the kernel's hash table is a header
  * of 48 bytes, the tuple, and this; with 8 bytes of the allocator's it is to fit in 256 (kernel/bpf/hashtab.c, memalloc.c).
  */
 struct merlon_session {
 	__u64 expires_ns;
-	__u32 lock;		/* 0: free (bpf/lock.h); whoever holds it may write */
+	__u32 owner;		/* whose it is, by the tuple's hash; 0: nobody's, it left its table. Or MERLON_LOCKED (bpf/lock.h) */
 	__u8 state;		/* of the connection: enum merlon_tcp_state, enum merlon_sctp_state; 0 for others */
 	__u8 flags;		/* MERLON_S_* */
 	__u16 pad;

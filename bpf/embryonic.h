@@ -3,7 +3,7 @@
  * The table of embryonic flows (struct merlon_embryos of abi.h): finding, entering, taking out. Pure: the caller has the set.
  *
  * A way may be taken for another flow at any moment, but not while its session is locked. So whoever found a session
- * locks it, and looks then whether it is still the one that was looked for: merlon_embryo_is().
+ * locks it, which fails if it is not that flow's any more.
  */
 #ifndef MERLON_EMBRYONIC_H
 #define MERLON_EMBRYONIC_H
@@ -14,7 +14,10 @@
 #define MERLON_TAG_IPV6 0x4000
 #define MERLON_TAG_HASH 0x3fff
 
-/* Where a tuple is: the set's number are the lower bits. Multiplication and xor-shift with a secret seed before each. */
+/*
+ * Says where a tuple is, the set's number being the lower bits, and whose a session is. Multiplication and xor-shift with a
+ * secret seed before each.
+ */
 merlon_inline __u64 merlon_tuple_hash(__u64 seed, __u8 family, const union merlon_tuple *tuple)
 {
 	__u64 h = seed ^ tuple->word[0];
@@ -33,6 +36,12 @@ merlon_inline __u64 merlon_tuple_hash(__u64 seed, __u8 family, const union merlo
 	h = (h ^ h >> 29) + seed;
 	h *= 0x94d049bb133111ebULL;
 	return h ^ h >> 31;
+}
+
+/* merlon_session.owner of the session of a tuple with this hash. */
+merlon_inline __u32 merlon_owner_of(__u64 hash)
+{
+	return ((__u32)(hash >> 32) | 2) & ~MERLON_LOCKED;
 }
 
 merlon_inline __u16 merlon_tag_of(__u8 family, __u64 hash)
@@ -68,14 +77,6 @@ merlon_inline __u32 merlon_embryos_find(struct merlon_embryos *set, __u8 family,
 	return way;
 }
 
-/* Whether a session that was found, and is locked now, is this tuple's. */
-merlon_inline int merlon_embryo_is(const struct merlon_session *session, __u8 family, const union merlon_tuple *tuple)
-{
-	const struct merlon_embryo *embryo = (const void *)((const char *)session - __builtin_offsetof(struct merlon_embryo, session));
-
-	return merlon_tuples_equal(family, &embryo->tuple, tuple);
-}
-
 #define MERLON_USED_SKEW 1024	/* another CPU may have used a way a little later than this packet came */
 #define MERLON_BUSY 1
 
@@ -107,10 +108,12 @@ merlon_inline int merlon_embryos_enter(struct merlon_embryos *set, __u8 family, 
 {
 	__u32 way = merlon_embryos_oldest(set, used);
 	struct merlon_embryo *at = &set->way[way & (MERLON_WAYS - 1)];
+	__u32 owner;
 
 	if (merlon_embryos_way(set, family, tuple, tag) < MERLON_WAYS)
 		return -1;
-	if (__sync_val_compare_and_swap(&at->session.lock, 0, 1))
+	owner = *(volatile __u32 *)&at->session.owner;
+	if (owner & MERLON_LOCKED || __sync_val_compare_and_swap(&at->session.owner, owner, MERLON_LOCKED) != owner)
 		return MERLON_BUSY;
 	at->tuple.word[0] = tuple->word[0];
 	at->tuple.word[1] = tuple->word[1];

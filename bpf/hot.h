@@ -21,6 +21,7 @@
 /* As much of a packet as the short way looks at. */
 struct merlon_glance {
 	union merlon_tuple tuple;
+	__u64 hash;
 	__u64 now;
 	__u32 bytes;
 	__u32 sender_is_a;
@@ -53,7 +54,7 @@ merlon_inline const __u8 *merlon_glance(struct __sk_buff *skb, __u32 offset, __u
 
 	*ret_n = MERLON_GLANCE;
 	if (merlon_have_kern_ctx && offset == ETH_HLEN && data + ETH_HLEN + ip_bytes + MERLON_GLANCE <= end)
-		return __builtin_assume_aligned(data + ETH_HLEN, 4);
+		return data + ETH_HLEN;
 	s = merlon_only(scratch);
 	if (!s)
 		return NULL;
@@ -81,21 +82,22 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
 	g->tcp_flags = 0;
 	g->unsummed = 0;
 	if (g->l4proto != MERLON_PROTO_TCP) {
-		g->unsummed = !(raw[6] | raw[7]);
-		return g->l4proto == MERLON_PROTO_UDP && merlon_be16(raw + 4) >= MERLON_UDP_BYTES &&
-		       merlon_be16(raw + 4) <= l4_bytes;
+		__u16 datagram = merlon_ntoh16(merlon_field(__be16, raw + 4));
+
+		g->unsummed = !merlon_field(__be16, raw + 6);
+		return g->l4proto == MERLON_PROTO_UDP && datagram >= MERLON_UDP_BYTES && datagram <= l4_bytes;
 	}
 	header = raw[12] >> 4 << 2;
 	g->tcp_flags = raw[13];
 	if (n < MERLON_TCP_BYTES || (raw[13] & turning) != MERLON_TCP_ACK || header < MERLON_TCP_BYTES || header > l4_bytes)
 		return 0;
 	g->may_sack = header > MERLON_TCP_BYTES && (header != MERLON_TCP_BYTES + 12 || n != MERLON_GLANCE ||
-						     merlon_be32(raw + 20) != MERLON_ONLY_TIMESTAMP);
+						     merlon_field(__be32, raw + 20) != bpf_htonl(MERLON_ONLY_TIMESTAMP));
 	segment->flags = raw[13];
-	segment->seq = merlon_be32(raw + 4);
-	segment->ack = segment->sack = merlon_be32(raw + 8);
+	segment->seq = merlon_ntoh32(merlon_field(__be32, raw + 4));
+	segment->ack = segment->sack = merlon_ntoh32(merlon_field(__be32, raw + 8));
 	segment->end = segment->seq + l4_bytes - header;
-	segment->window = merlon_be16(raw + 14);
+	segment->window = merlon_ntoh16(merlon_field(__be16, raw + 14));
 	return 1;
 }
 
@@ -159,7 +161,7 @@ merlon_inline int merlon_hot_locked(struct merlon_context *here, struct merlon_s
 	const struct merlon_decision *d;
 	__u8 direction;
 
-	if (session->expires_ns < g->now || session->flags & MERLON_S_GONE ||
+	if (session->expires_ns < g->now ||
 	    (g->l4proto == MERLON_PROTO_TCP && session->state != MERLON_TCP_ESTABLISHED))
 		return MERLON_COLD;
 	direction = merlon_direction_of(session->flags, g->sender_is_a);
@@ -214,76 +216,66 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *
 
 	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes))
 		return MERLON_COLD;
-	session = merlon_lookup(family, &g->tuple, 0, 0);
+	session = merlon_find_established(family, &g->tuple);
 	g->now = bpf_ktime_get_coarse_ns();
-	if (session) {
-		merlon_lock(session);
-		return merlon_hot_session(skb, here, session, g, carried);
-	}
+	if (session)
+		return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, here, session, g, carried);
 	if (g->l4proto != MERLON_PROTO_UDP)
 		return MERLON_COLD_NOT_ESTABLISHED;
 	/* a function that others call, too, is given all of a tuple */
 	if (family == MERLON_IPV4)
 		g->tuple.word[2] = g->tuple.word[3] = g->tuple.word[4] = 0;
-	session = merlon_find_embryonic(family, &g->tuple, g->now);
+	session = merlon_find_embryonic(family, &g->tuple, g->hash, g->now);
 	if (!session)
 		return MERLON_COLD_NO_SESSION;
-	return merlon_hold(session, family, &g->tuple, 1) ? MERLON_COLD : merlon_hot_session(skb, here, session, g, carried);
+	return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, here, session, g, carried);
 }
 
-merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
+/* `seed`: of merlon_tuple_hash(). */
+merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
 {
 	__u32 offset = merlon_glance_offset(skb), n;
 	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV4_BYTES, &n);
 	struct merlon_glance g;
-	__be16 sport, dport;
-	__be32 saddr, daddr;
 
 	if (!raw)
 		return MERLON_COLD;
 	g.l4proto = raw[9];
 	here->tos = raw[1];
-	g.bytes = merlon_be16(raw + 2);
-	if (raw[0] != 0x45 || merlon_be16(raw + 6) & (MERLON_IP_MF | MERLON_IP_OFFSET) ||
+	g.bytes = merlon_ntoh16(merlon_field(__be16, raw + 2));
+	if (raw[0] != 0x45 || merlon_field(__be16, raw + 6) & bpf_htons(MERLON_IP_MF | MERLON_IP_OFFSET) ||
 	    g.bytes < MERLON_IPV4_BYTES || g.bytes + offset > skb->len ||
 	    (here->hook == MERLON_INPUT && !merlon_checksum_ok(raw, MERLON_IPV4_BYTES)) ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, n, g.bytes - MERLON_IPV4_BYTES))
 		return MERLON_COLD;
-	__builtin_memcpy(&saddr, raw + 12, 4);
-	__builtin_memcpy(&daddr, raw + 16, 4);
-	__builtin_memcpy(&sport, raw + 20, 2);
-	__builtin_memcpy(&dport, raw + 22, 2);
-	g.tuple.v4.id = 0;
-	g.tuple.v4.l4proto = g.l4proto;
-	g.tuple.v4.pad = 0;
-	g.sender_is_a = merlon_tuple4_set(&g.tuple.v4, saddr, daddr, sport, dport);
+	g.sender_is_a = merlon_tuple4_set(&g.tuple, merlon_field(__be32, raw + 12), merlon_field(__be32, raw + 16),
+					  merlon_field(__u32, raw + 20), merlon_tuple_tail(0, g.l4proto));
+	g.hash = merlon_tuple_hash(seed, MERLON_IPV4, &g.tuple);
 	return merlon_hot_find(skb, here, &g, carried, MERLON_IPV4);
 }
 
-merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried)
+merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
 {
 	__u32 offset = merlon_glance_offset(skb), n;
 	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV6_BYTES, &n);
 	struct merlon_glance g;
 	__be32 saddr[4], daddr[4];
-	__be16 sport, dport;
 
 	if (!raw)
 		return MERLON_COLD;
 	g.l4proto = raw[6];
 	here->tos = raw[0] << 4 | raw[1] >> 4;
-	g.bytes = merlon_be16(raw + 4) + MERLON_IPV6_BYTES;
+	g.bytes = merlon_ntoh16(merlon_field(__be16, raw + 4)) + MERLON_IPV6_BYTES;
 	if (raw[0] >> 4 != 6 || g.bytes + offset > skb->len ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES))
 		return MERLON_COLD;
-	__builtin_memcpy(saddr, raw + 8, 16);
-	__builtin_memcpy(daddr, raw + 24, 16);
-	__builtin_memcpy(&sport, raw + 40, 2);
-	__builtin_memcpy(&dport, raw + 42, 2);
-	g.tuple.v6.id = 0;
-	g.tuple.v6.l4proto = g.l4proto;
-	g.tuple.v6.pad = 0;
-	g.sender_is_a = merlon_tuple6_set(&g.tuple.v6, saddr, daddr, sport, dport);
+	merlon_unroll
+	for (int i = 0; i < 4; i++) {
+		saddr[i] = merlon_field(__be32, raw + 8 + 4 * i);
+		daddr[i] = merlon_field(__be32, raw + 24 + 4 * i);
+	}
+	g.sender_is_a = merlon_tuple6_set(&g.tuple, saddr, daddr, merlon_field(__u32, raw + 40), merlon_tuple_tail(0, g.l4proto));
+	g.hash = merlon_tuple_hash(seed, MERLON_IPV6, &g.tuple);
 	return merlon_hot_find(skb, here, &g, carried, MERLON_IPV6);
 }
 
@@ -292,8 +284,8 @@ merlon_inline int merlon_hot(struct __sk_buff *skb, const struct merlon_control 
 {
 	struct merlon_context here = merlon_here(skb, c, side);
 
-	return skb->protocol == bpf_htons(ETH_P_IP) ? merlon_hot4(skb, &here, carried) :
-						      merlon_hot6(skb, &here, carried);
+	return skb->protocol == bpf_htons(ETH_P_IP) ? merlon_hot4(skb, &here, carried, c->seed) :
+						      merlon_hot6(skb, &here, carried, c->seed);
 }
 
 #endif

@@ -229,6 +229,7 @@ struct merlon_scratch {
 	struct bpf_fib_lookup fib;
 	struct merlon_fragment_key fragment;
 	union merlon_tuple tuple, inner_tuple;
+	__u64 hash;			/* of `tuple` */
 	struct merlon_context context;
 	__u64 now;
 	__u32 network;			/* offset of the network header in the skb */

@@ -16,12 +16,8 @@ merlon_inline int merlon_checksum_ok(const __u8 *header, __u32 bytes)
 {
 	__u64 sum = 0;
 
-	for (__u32 i = 0; i < bytes; i += 4) {
-		__u32 word;
-
-		__builtin_memcpy(&word, header + i, 4);
-		sum += word;
-	}
+	for (__u32 i = 0; i < bytes; i += 4)
+		sum += merlon_field(__u32, header + i);
 	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return sum == 0xffff;

@@ -34,6 +34,39 @@ merlon_inline int merlon_read(merlon_source *buffer, __u32 offset, void *to, __u
 }
 #endif
 
+/*
+ * A field as it lies there, where packets and maps have it: not on the stack, unless it begins at a multiple of its size.
+ * On machines that load such words anywhere (x86-64, arm64) the kernel lets BPF do it, too; by bytes it takes several times
+ * as long.
+ */
+#ifdef __bpf__
+#define merlon_field(type, p) (*(const type *)(p))
+#else
+#define merlon_field(type, p) \
+	({ \
+		type field_; \
+		memcpy(&field_, (p), sizeof(field_)); \
+		field_; \
+	})
+#endif
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define merlon_ntoh16(v) __builtin_bswap16(v)
+#define merlon_ntoh32(v) __builtin_bswap32(v)
+#define merlon_ntoh64(v) __builtin_bswap64(v)
+/* Two fields that follow each other, as one. */
+#define merlon_pair16(first, second) ((__u32)(first) | (__u32)(second) << 16)
+#define merlon_pair32(first, second) ((__u64)(first) | (__u64)(second) << 32)
+#define merlon_pair8(first, second) ((__u16)((first) | (second) << 8))
+#else
+#define merlon_ntoh16(v) (v)
+#define merlon_ntoh32(v) (v)
+#define merlon_ntoh64(v) (v)
+#define merlon_pair16(first, second) ((__u32)(first) << 16 | (__u32)(second))
+#define merlon_pair32(first, second) ((__u64)(first) << 32 | (__u64)(second))
+#define merlon_pair8(first, second) ((__u16)((first) << 8 | (second)))
+#endif
+
 merlon_inline __u16 merlon_be16(const __u8 *p)
 {
 	return (__u16)(p[0] << 8 | p[1]);

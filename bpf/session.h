@@ -156,49 +156,47 @@ merlon_inline int merlon_ports(const struct merlon_headers *h, __be16 *sport, __
 	return 0;
 }
 
-merlon_inline int merlon_ports_order(__be16 sport, __be16 dport)
+/* What a tuple has in its last four bytes. */
+merlon_inline __u32 merlon_tuple_tail(__be16 id, __u8 l4proto)
 {
-	return merlon_be16((const __u8 *)&sport) <= merlon_be16((const __u8 *)&dport);
+	return merlon_pair16(id, merlon_pair8(l4proto, 0));
 }
 
-/* Each returns 1 if the sender is end `a`, 0 if it is end `b`. */
-merlon_inline int merlon_tuple4_set(struct merlon_tuple4 *tuple, __be32 saddr, __be32 daddr, __be16 sport, __be16 dport)
+/*
+ * Each returns 1 if the sender is end `a`, 0 if it is end `b`. `ports`: merlon_pair16() of the sender's and the
+ * receiver's. Words at once: what reads the tuple next need not wait for several stores.
+ */
+merlon_inline int merlon_tuple4_set(union merlon_tuple *tuple, __be32 saddr, __be32 daddr, __u32 ports, __u32 tail)
 {
-	__u32 from = __builtin_bswap32(saddr), to = __builtin_bswap32(daddr);
-	int is_a;
+	__u64 from = (__u64)merlon_ntoh32(saddr) << 16 | merlon_ntoh32(ports) >> 16;
+	__u64 to = (__u64)merlon_ntoh32(daddr) << 16 | (merlon_ntoh32(ports) & 0xffff);
+	__u64 is_b = to - from;
 
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	from = saddr;
-	to = daddr;
-#endif
-	is_a = from < to || (from == to && merlon_ports_order(sport, dport));
-	tuple->a = is_a ? saddr : daddr;
-	tuple->b = is_a ? daddr : saddr;
-	tuple->a_port = is_a ? sport : dport;
-	tuple->b_port = is_a ? dport : sport;
-	return is_a;
+	/* no branch, which would be taken every other time */
+	merlon_opaque(is_b);
+	is_b >>= 63;
+	tuple->word[0] = merlon_pair32(saddr, daddr);
+	/* their halves change places, or they stay as they are */
+	tuple->word[0] = tuple->word[0] << is_b * 32 | tuple->word[0] >> is_b * 32;
+	tuple->word[1] = merlon_pair32(ports << is_b * 16 | ports >> is_b * 16, tail);
+	return !is_b;
 }
 
-merlon_inline int merlon_tuple6_set(struct merlon_tuple6 *tuple, const __be32 *saddr, const __be32 *daddr,
-				    __be16 sport, __be16 dport)
+merlon_inline int merlon_tuple6_set(union merlon_tuple *tuple, const __be32 *saddr, const __be32 *daddr, __u32 ports, __u32 tail)
 {
-	const __be32 *a = daddr, *b = saddr;
-	int is_a = merlon_ports_order(sport, dport);
+	__u64 s0 = merlon_pair32(saddr[0], saddr[1]), s1 = merlon_pair32(saddr[2], saddr[3]);
+	__u64 d0 = merlon_pair32(daddr[0], daddr[1]), d1 = merlon_pair32(daddr[2], daddr[3]);
+	int is_a = merlon_ntoh32(ports) >> 16 <= (merlon_ntoh32(ports) & 0xffff);
 
-	for (int i = 3; i >= 0; i--) {
-		__u32 from = merlon_be32((const __u8 *)&saddr[i]), to = merlon_be32((const __u8 *)&daddr[i]);
-
-		if (from != to)
-			is_a = from < to;
-	}
-	if (is_a) {
-		a = saddr;
-		b = daddr;
-	}
-	__builtin_memcpy(tuple->a, a, 16);
-	__builtin_memcpy(tuple->b, b, 16);
-	tuple->a_port = is_a ? sport : dport;
-	tuple->b_port = is_a ? dport : sport;
+	if (s1 != d1)
+		is_a = merlon_ntoh64(s1) < merlon_ntoh64(d1);
+	if (s0 != d0)
+		is_a = merlon_ntoh64(s0) < merlon_ntoh64(d0);
+	tuple->word[0] = is_a ? s0 : d0;
+	tuple->word[1] = is_a ? s1 : d1;
+	tuple->word[2] = is_a ? d0 : s0;
+	tuple->word[3] = is_a ? d1 : s1;
+	tuple->word[4] = merlon_pair32(is_a ? ports : ports << 16 | ports >> 16, tail);
 	return is_a;
 }
 
@@ -209,16 +207,10 @@ merlon_inline int merlon_tuple_make(union merlon_tuple *tuple, const struct merl
 
 	if (merlon_ports(h, &sport, &dport, &id) < 0)
 		return -1;
-	if (h->family == MERLON_IPV4) {
-		tuple->v4.id = id;
-		tuple->v4.l4proto = h->ct_proto;
-		tuple->v4.pad = 0;
-		return merlon_tuple4_set(&tuple->v4, h->saddr[0], h->daddr[0], sport, dport);
-	}
-	tuple->v6.id = id;
-	tuple->v6.l4proto = h->ct_proto;
-	tuple->v6.pad = 0;
-	return merlon_tuple6_set(&tuple->v6, h->saddr, h->daddr, sport, dport);
+	if (h->family == MERLON_IPV4)
+		return merlon_tuple4_set(tuple, h->saddr[0], h->daddr[0], merlon_pair16(sport, dport),
+					 merlon_tuple_tail(id, h->ct_proto));
+	return merlon_tuple6_set(tuple, h->saddr, h->daddr, merlon_pair16(sport, dport), merlon_tuple_tail(id, h->ct_proto));
 }
 
 merlon_inline __u8 merlon_direction_of(__u8 session_flags, int sender_is_a)

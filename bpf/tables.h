@@ -6,20 +6,27 @@
 #ifndef MERLON_TABLES_H
 #define MERLON_TABLES_H
 
+#include <linux/errno.h>
+
 #include "bpf/embryonic.h"
 #include "bpf/lock.h"
 #include "bpf/maps.h"
 #include "bpf/stats.h"
 
-/* The set of embryonic flows that a tuple belongs to, *ret_set, and its tag there. */
-merlon_inline struct merlon_embryos *merlon_embryos_of(__u8 family, const union merlon_tuple *tuple, __u32 *ret_set, __u16 *ret_tag)
+/* Which tuple it is. 0: there is none. */
+merlon_inline __u64 merlon_hash(__u8 family, const union merlon_tuple *tuple)
 {
 	struct merlon_control *c = merlon_only(control);
-	__u64 hash = merlon_tuple_hash(c ? c->seed : 0, family, tuple);
 
-	*ret_set = hash & merlon_sets_mask;
-	*ret_tag = merlon_tag_of(family, hash);
-	return bpf_map_lookup_elem(&embryonic, ret_set);
+	return c ? merlon_tuple_hash(c->seed, family, tuple) : 0;
+}
+
+/* The set of embryonic flows that a tuple belongs to. */
+merlon_inline struct merlon_embryos *merlon_embryos_of(__u64 hash)
+{
+	__u32 at = hash & merlon_sets_mask;
+
+	return bpf_map_lookup_elem(&embryonic, &at);
 }
 
 #define MERLON_NO_PLACE 0xffffffffU
@@ -28,24 +35,20 @@ merlon_inline struct merlon_embryos *merlon_embryos_of(__u8 family, const union 
  * Where an embryonic flow is, as a number of set and way; MERLON_NO_PLACE: nowhere. A global function, as others below:
  * the verifier looks at it once, not once for each call.
  */
-__noinline __u32 merlon_place_of(const union merlon_tuple *tuple, __u32 family, __u64 now)
+__noinline __u32 merlon_place_of(const union merlon_tuple *tuple, __u32 family, __u64 hash, __u64 now)
 {
-	struct merlon_embryos *set;
-	__u32 at, way;
-	__u16 tag;
+	struct merlon_embryos *set = merlon_embryos_of(hash);
+	__u32 way;
 
-	if (!tuple)
+	if (!tuple || !set)
 		return MERLON_NO_PLACE;
-	set = merlon_embryos_of(family & 1, tuple, &at, &tag);
-	if (!set)
-		return MERLON_NO_PLACE;
-	way = merlon_embryos_find(set, family & 1, tuple, tag, MERLON_USED(now));
-	return way < MERLON_WAYS ? at * MERLON_WAYS + way : MERLON_NO_PLACE;
+	way = merlon_embryos_find(set, family & 1, tuple, merlon_tag_of(family & 1, hash), MERLON_USED(now));
+	return way < MERLON_WAYS ? (hash & merlon_sets_mask) * MERLON_WAYS + way : MERLON_NO_PLACE;
 }
 
-merlon_inline struct merlon_session *merlon_find_embryonic(__u8 family, const union merlon_tuple *tuple, __u64 now)
+merlon_inline struct merlon_session *merlon_find_embryonic(__u8 family, const union merlon_tuple *tuple, __u64 hash, __u64 now)
 {
-	__u32 place = merlon_place_of(tuple, family, now), at = place / MERLON_WAYS;
+	__u32 place = merlon_place_of(tuple, family, hash, now), at = place / MERLON_WAYS;
 	struct merlon_embryos *set;
 
 	if (place == MERLON_NO_PLACE)
@@ -54,52 +57,38 @@ merlon_inline struct merlon_session *merlon_find_embryonic(__u8 family, const un
 	return set ? &set->way[place & (MERLON_WAYS - 1)].session : NULL;
 }
 
-merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merlon_tuple *tuple, __u64 now, int embryonic)
+merlon_inline struct merlon_session *merlon_find_established(__u8 family, const union merlon_tuple *tuple)
 {
-	if (embryonic)
-		return merlon_find_embryonic(family, tuple, now);
 	return family == MERLON_IPV4 ? bpf_map_lookup_elem(&sessions4, &tuple->v4) : bpf_map_lookup_elem(&sessions6, &tuple->v6);
 }
 
-/*
- * Locks a session that was looked up. 0; -1: meanwhile it left its table, or what was found is another one's by now, and
- * the lock is not held.
- */
-merlon_inline int merlon_hold(struct merlon_session *session, __u8 family, const union merlon_tuple *tuple, int embryonic)
+merlon_inline struct merlon_session *merlon_lookup(__u8 family, const union merlon_tuple *tuple, __u64 hash, __u64 now, int embryonic)
 {
-	merlon_lock(session);
-	if (!(session->flags & MERLON_S_GONE) && (!embryonic || merlon_embryo_is(session, family, tuple)))
-		return 0;
-	merlon_unlock(session);
-	return -1;
+	return embryonic ? merlon_find_embryonic(family, tuple, hash, now) : merlon_find_established(family, tuple);
 }
 
 /* Out of the table of embryonic flows; the caller holds the session's lock. */
-__noinline int merlon_clear_embryonic(const union merlon_tuple *tuple, __u32 family)
+__noinline int merlon_clear_embryonic(const union merlon_tuple *tuple, __u32 family, __u64 hash)
 {
-	struct merlon_embryos *set;
-	__u32 at, way;
-	__u16 tag;
+	struct merlon_embryos *set = merlon_embryos_of(hash);
+	__u32 way;
 
-	if (!tuple)
+	if (!tuple || !set)
 		return 0;
-	set = merlon_embryos_of(family & 1, tuple, &at, &tag);
-	if (!set)
-		return 0;
-	merlon_lock_word(&set->lock);
-	way = merlon_embryos_way(set, family & 1, tuple, tag);
+	merlon_lock_word(&set->lock, 0);
+	way = merlon_embryos_way(set, family & 1, tuple, merlon_tag_of(family & 1, hash));
 	if (way < MERLON_WAYS)
 		set->tag[way & (MERLON_WAYS - 1)] = 0;
 	merlon_unlock_word(&set->lock);
 	return 0;
 }
 
-/* Takes a session out of its table. The caller holds its lock (merlon_hold()). */
-merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple, struct merlon_session *session)
+/* Takes a session out of its table, and away from its owner. The caller holds its lock. */
+merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple, __u64 hash, struct merlon_session *session)
 {
-	session->flags |= MERLON_S_GONE;
+	session->owner = MERLON_LOCKED;
 	if (!(session->flags & MERLON_S_PROMOTED))
-		merlon_clear_embryonic(tuple, family);
+		merlon_clear_embryonic(tuple, family, hash);
 	else if (family == MERLON_IPV4)
 		bpf_map_delete_elem(&sessions4, &tuple->v4);
 	else
@@ -119,19 +108,17 @@ __noinline int merlon_try_to_enter(void)
 	struct merlon_session *entered = NULL;
 	struct merlon_embryos *set;
 	__u8 family;
-	__u16 tag;
-	__u32 at;
 	int r;
 
 	if (!s)
 		return -1;
 	family = s->headers.family & 1;
-	set = merlon_embryos_of(family, &s->tuple, &at, &tag);
+	set = merlon_embryos_of(s->hash);
 	if (!set)
 		return -1;
-	s->session.lock = 1;
-	merlon_lock_word(&set->lock);
-	r = merlon_embryos_enter(set, family, &s->tuple, tag, MERLON_USED(s->now), &s->session, &entered);
+	s->session.owner = merlon_owner_of(s->hash) | MERLON_LOCKED;
+	merlon_lock_word(&set->lock, 0);
+	r = merlon_embryos_enter(set, family, &s->tuple, merlon_tag_of(family, s->hash), MERLON_USED(s->now), &s->session, &entered);
 	merlon_unlock_word(&set->lock);
 	if (entered)
 		merlon_unlock(entered);
@@ -160,43 +147,43 @@ merlon_noinline int merlon_enter_embryonic(void)
  * An expired session is none, whether or not its memory was given back. Whoever sees it first takes it out: others
  * might take out what has come in its place.
  */
-merlon_inline struct merlon_session *merlon_find_in(__u8 family, const union merlon_tuple *tuple, __u64 now,
+merlon_inline struct merlon_session *merlon_find_in(__u8 family, const union merlon_tuple *tuple, __u64 hash, __u64 now,
 						    int embryonic)
 {
-	struct merlon_session *session = merlon_lookup(family, tuple, now, embryonic);
+	struct merlon_session *session = merlon_lookup(family, tuple, hash, now, embryonic);
 
 	if (!session || session->expires_ns >= now)
 		return session;
-	if (merlon_hold(session, family, tuple, embryonic))
+	if (merlon_lock(session, hash))
 		return NULL;
 	if (session->expires_ns < now)
-		merlon_forget(family, tuple, session);
+		merlon_forget(family, tuple, hash, session);
 	merlon_unlock(session);
 	return NULL;
 }
 
-merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon_tuple *tuple, __u64 now)
+merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon_tuple *tuple, __u64 hash, __u64 now)
 {
-	struct merlon_session *session = merlon_find_in(family, tuple, now, 0);
+	struct merlon_session *session = merlon_find_in(family, tuple, hash, now, 0);
 
 	if (!session)
-		session = merlon_find_in(family, tuple, now, 1);
+		session = merlon_find_in(family, tuple, hash, now, 1);
 	/* it may just have been promoted: into the one table before it left the other */
-	return session ? session : merlon_find_in(family, tuple, now, 0);
+	return session ? session : merlon_find_in(family, tuple, hash, now, 0);
 }
 
 /* The session of the scratch's tuple, with its lock; NULL: there is none. It moves at most once in its life. */
 merlon_noinline struct merlon_session *merlon_lock_session(const struct merlon_scratch *s)
 {
-	struct merlon_session *session = merlon_lookup(s->headers.family, &s->tuple, s->now, 0);
+	struct merlon_session *session = merlon_find_established(s->headers.family, &s->tuple);
 
-	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 0))
+	if (session && !merlon_lock(session, s->hash))
 		return session;
-	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 1);
-	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 1))
+	session = merlon_find_embryonic(s->headers.family, &s->tuple, s->hash, s->now);
+	if (session && !merlon_lock(session, s->hash))
 		return session;
-	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 0);
-	return session && !merlon_hold(session, s->headers.family, &s->tuple, 0) ? session : NULL;
+	session = merlon_find_established(s->headers.family, &s->tuple);
+	return session && !merlon_lock(session, s->hash) ? session : NULL;
 }
 
 /*
@@ -208,14 +195,15 @@ merlon_inline void merlon_promote(struct merlon_scratch *s, struct merlon_sessio
 	long r;
 
 	s->session = *session;
-	s->session.lock = 0;
+	s->session.owner = merlon_owner_of(s->hash);
 	s->session.flags |= MERLON_S_PROMOTED;
 	r = merlon_enter(s->headers.family, &s->tuple, &s->session);
 	if (r) {
-		merlon_stat(MERLON_STAT_SESSIONS_FULL);
+		if (r != -EEXIST)
+			merlon_stat(MERLON_STAT_SESSIONS_FULL);
 		return;
 	}
-	merlon_forget(s->headers.family, &s->tuple, session);
+	merlon_forget(s->headers.family, &s->tuple, s->hash, session);
 }
 
 #endif

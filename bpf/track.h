@@ -86,7 +86,7 @@ __noinline int merlon_track_inner(struct __sk_buff *skb)
 	sender_is_a = merlon_tuple_make(&s->inner_tuple, &s->inner);
 	if (sender_is_a < 0)
 		return 0;
-	session = merlon_find(family, &s->inner_tuple, s->now);
+	session = merlon_find(family, &s->inner_tuple, merlon_hash(family, &s->inner_tuple), s->now);
 	if (!session)
 		return 1 + sender_is_a;
 	s->context.ct_state = MERLON_CT_RELATED;
@@ -170,7 +170,7 @@ enum merlon_track_result {
 };
 
 /* Remembers for about a second that packets of this session are forwarded. */
-merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merlon_session *session, int embryonic)
+merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merlon_session *session)
 {
 	__u32 id;
 
@@ -180,20 +180,20 @@ merlon_inline void merlon_remember_forward(struct merlon_scratch *s, struct merl
 	s->decision.verdict = MERLON_ELSEWHERE;
 	s->decision.tos = s->context.tos & MERLON_ROUTE_TOS;
 	id = merlon_decision_id(s);
-	if (!id || merlon_hold(session, s->headers.family, &s->tuple, embryonic))
+	if (!id || merlon_lock(session, s->hash))
 		return;
 	merlon_session_remember(session, s->context.generation, s->context.routes, s->direction, MERLON_INGRESS, id);
 	session->checked_s[s->direction & 1] = merlon_route_time(s->now);
 	merlon_unlock(session);
 }
 
-/* At ingress: whether the egress hook judges the packet. `session` may be NULL, else it is in the table that `embryonic` says. */
-merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s, struct merlon_session *session, int embryonic)
+/* At ingress: whether the egress hook judges the packet. `session` may be NULL. */
+merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s, struct merlon_session *session)
 {
 	const struct merlon_decision *d;
 	int leaves, stays;
 
-	if (!session || merlon_hold(session, s->headers.family, &s->tuple, embryonic))
+	if (!session || merlon_lock(session, s->hash))
 		return merlon_way(skb) == MERLON_WAY_EGRESS;
 	s->direction = merlon_direction_of(session->flags, s->sender_is_a);
 	d = merlon_remembered(session, &s->context, s->direction, MERLON_INGRESS);
@@ -205,7 +205,7 @@ merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s,
 		return leaves;
 	if (merlon_way(skb) != MERLON_WAY_EGRESS)
 		return 0;
-	merlon_remember_forward(s, session, embryonic);
+	merlon_remember_forward(s, session);
 	return 1;
 }
 
@@ -250,7 +250,7 @@ merlon_inline void merlon_track_known(struct merlon_scratch *s, struct merlon_se
 	state = merlon_state_of(session->flags, s->direction);
 	step = merlon_advance(session, &s->headers, s->direction, s->now);
 	if (step == MERLON_STEP_REOPEN || step == MERLON_STEP_KILL) {
-		merlon_forget(s->headers.family, &s->tuple, session);
+		merlon_forget(s->headers.family, &s->tuple, s->hash, session);
 	} else if (step == MERLON_STEP_OK) {
 		s->has_session = 1;
 		s->remembered = merlon_session_remembers(session, &s->context, s->direction, s->side);
@@ -287,13 +287,11 @@ __noinline int merlon_track_discarded(void)
 /* Of a packet or of the reset that answers it, of either family. */
 merlon_inline struct merlon_tuple6 *merlon_rejected_key(struct merlon_scratch *s, const struct merlon_headers *h)
 {
-	struct merlon_tuple6 *key = &s->inner_tuple.v6;
+	union merlon_tuple *key = &s->inner_tuple;
 
-	key->id = 0;
-	key->l4proto = h->ct_proto;
-	key->pad = h->family;
-	merlon_tuple6_set(key, h->saddr, h->daddr, h->sport, h->dport);
-	return key;
+	merlon_tuple6_set(key, h->saddr, h->daddr, merlon_pair16(h->sport, h->dport), merlon_tuple_tail(0, h->ct_proto));
+	key->v6.pad = h->family;
+	return &key->v6;
 }
 
 /*
@@ -336,6 +334,7 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 	if (!s || merlon_parse_inner(skb, s->headers.ct_offset + MERLON_ICMP_BYTES, s->headers.bytes, s->headers.family & 1, &s->inner) ||
 	    s->inner.ct_proto != MERLON_PROTO_TCP || merlon_tuple_make(&s->tuple, &s->inner) < 0)
 		return 0;
+	s->hash = merlon_hash(s->headers.family, &s->tuple);
 	session = merlon_lock_session(s);
 	if (session) {
 		merlon_unlock(session);
@@ -379,8 +378,9 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		sender_is_a = merlon_tuple_make(&s->tuple, &s->headers);
 		if (sender_is_a >= 0) {
 			s->sender_is_a = sender_is_a;
+			s->hash = merlon_hash(s->headers.family, &s->tuple);
 			if (s->reason == MERLON_COLD)
-				session = merlon_find_in(s->headers.family, &s->tuple, s->now, 0);
+				session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 0);
 			embryonic = !session && s->reason != MERLON_COLD_NO_SESSION;
 		}
 	}
@@ -389,21 +389,21 @@ __noinline int merlon_track(struct __sk_buff *skb)
 	 * its route is cheaper to find. Datagrams that nobody answers are the exception, they come this way for long.
 	 */
 	if (embryonic && s->headers.ct_proto == MERLON_PROTO_UDP)
-		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
-	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session, embryonic)) {
+		session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 1);
+	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session)) {
 		if (skb->pkt_type != PACKET_HOST && sender_is_a >= 0)
 			merlon_track_discarded();
 		return MERLON_TRACKED_FORWARD;
 	}
 	if (embryonic && !session)
-		session = merlon_find_in(s->headers.family, &s->tuple, s->now, 1);
+		session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 1);
 	s->context.ct_state = MERLON_CT_INVALID;
 	if (s->carried) {
 		s->context.ct_state = s->carried >> 1 & 7;
 		s->direction = s->carried & 1;
 		s->has_direction = s->context.ct_state != MERLON_CT_INVALID &&
 				   s->context.ct_state != MERLON_CT_UNTRACKED;
-		if (session && s->has_direction && !merlon_hold(session, s->headers.family, &s->tuple, embryonic)) {
+		if (session && s->has_direction && !merlon_lock(session, s->hash)) {
 			s->has_session = 1;
 			s->remembered = merlon_session_remembers(session, &s->context, s->direction, s->side);
 			merlon_unlock(session);
@@ -416,12 +416,10 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		if (without > 0)
 			merlon_track_early(skb, without - 1);
 	} else if (sender_is_a >= 0) {
-		if (!session) {
-			/* promoted by another CPU between the looks into the two tables */
-			session = merlon_find_in(s->headers.family, &s->tuple, s->now, 0);
-			embryonic = 0;
-		}
-		if (session && merlon_hold(session, s->headers.family, &s->tuple, embryonic))
+		/* promoted by another CPU between the looks into the two tables */
+		if (!session)
+			session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 0);
+		if (session && merlon_lock(session, s->hash))
 			session = merlon_lock_session(s);
 		if (session)
 			merlon_track_known(s, session);
@@ -481,11 +479,11 @@ merlon_inline long merlon_enter_new(struct merlon_scratch *s)
 	long r = merlon_enter_embryonic();
 	struct merlon_session *session;
 
-	if (r || !merlon_lookup(s->headers.family, &s->tuple, s->now, 0))
+	if (r || !merlon_find_established(s->headers.family, &s->tuple))
 		return r;
-	session = merlon_lookup(s->headers.family, &s->tuple, s->now, 1);
-	if (session && !merlon_hold(session, s->headers.family, &s->tuple, 1)) {
-		merlon_forget(s->headers.family, &s->tuple, session);
+	session = merlon_find_embryonic(s->headers.family, &s->tuple, s->hash, s->now);
+	if (session && !merlon_lock(session, s->hash)) {
+		merlon_forget(s->headers.family, &s->tuple, s->hash, session);
 		merlon_unlock(session);
 	}
 	return -1;

@@ -22,6 +22,7 @@
 
 #include "tests/bench/spread.skel.h"
 #include "tests/bpf/packet.h"
+#include "bpf/embryonic.h"
 #include "tests/bpf/plane.h"
 
 #define REPEAT 500000
@@ -144,7 +145,7 @@ static void multiply(struct plane *plane)
 	static uint32_t flow[FLOWS];
 	int fd = bpf_map__fd(plane->skel->maps.sessions4);
 	struct merlon_session session;
-	struct merlon_tuple4 tuple;
+	union merlon_tuple tuple;
 
 	if (bpf_map_get_next_key(fd, NULL, &tuple) || bpf_map_lookup_elem(fd, &tuple, &session))
 		die("there is no session");
@@ -158,8 +159,10 @@ static void multiply(struct plane *plane)
 	}
 	for (uint32_t i = 0; i < FLOWS; i++) {
 		/* the server has the lower address */
-		tuple.a_port = htons(FIRST_PORT + (flow[i] >> 16));
-		tuple.b_port = htons(flow[i] & 0xffff);
+		tuple.v4.a_port = htons(FIRST_PORT + (flow[i] >> 16));
+		tuple.v4.b_port = htons(flow[i] & 0xffff);
+		/* the plane of the tests has no seed */
+		session.owner = merlon_owner_of(merlon_tuple_hash(0, MERLON_IPV4, &tuple));
 		if (bpf_map_update_elem(fd, &tuple, &session, BPF_NOEXIST))
 			die("cannot enter a session");
 	}
