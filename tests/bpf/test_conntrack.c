@@ -46,6 +46,7 @@ struct end {
 static struct talk {
 	struct flow flow;
 	uint8_t proto;
+	bool itself;			/* from an end to itself: all packets come from near */
 	struct end end[2];
 	uint8_t last_flags, flags_before;	/* of TCP */
 	struct frame last[2];
@@ -349,7 +350,7 @@ static void insert_options(struct frame *f)
 static struct frame some_error(const struct talk *talk, int from, const struct flow *flow)
 {
 	static const uint8_t v4[] = { 3, 4, 5, 11, 12 }, v6[] = { 1, 2, 3, 4 };
-	struct frame inner = talk->last[!from];
+	struct frame inner = talk->last[talk->itself ? from : !from];
 	uint8_t type = inner.v6 ? ONE_OF(v6) : ONE_OF(v4);
 	size_t most = inner.bytes - ETH, header = inner.l4 - ETH;
 	size_t quoted = any(4) ? (most < header + 8 ? most : header + 8) : most;
@@ -368,7 +369,7 @@ static struct frame some_packet(struct talk *talk, int from)
 	struct flow flow = from ? reversed(&talk->flow) : talk->flow;
 	struct frame f;
 
-	if (talk->has_last[!from] && one_in(12)) {
+	if (talk->has_last[talk->itself ? from : !from] && one_in(12)) {
 		if (one_in(8))
 			flow.daddr = strangers[!!strchr(flow.daddr, ':')][from];
 		return some_error(talk, from, &flow);
@@ -399,6 +400,11 @@ static void reset_talk(int i)
 	memset(talk, 0, sizeof(*talk));
 	talk->flow = (struct flow){ ends[i & 1][0], ends[i & 1][1], ++port, 80 + i };
 	talk->proto = ONE_OF(protos);
+	talk->itself = one_in(12);
+	if (talk->itself) {
+		talk->flow.saddr = talk->flow.daddr;
+		talk->flow.dport = talk->flow.sport;
+	}
 	for (int e = 0; e < 2; e++)
 		talk->end[e].next = one_in(3) ? -any(3000) : any32() * 2;
 	if (one_in(3))
@@ -463,7 +469,7 @@ static void begin_again(void)
 static void compare(int packets)
 {
 	for (int i = 0; i < packets; i++) {
-		int which = any(FLOWS), from = any(2), kernel, merlon;
+		int which = any(FLOWS), from, kernel, merlon;
 		struct talk *talk = &talks[which];
 		struct end before[2];
 		struct frame f;
@@ -472,6 +478,7 @@ static void compare(int packets)
 			begin_again();
 		if (one_in(80))
 			reset_talk(which);
+		from = talk->itself ? 0 : any(2);
 		memcpy(before, talk->end, sizeof(before));
 		f = some_packet(talk, from);
 		oracle_address(&f, from);
