@@ -20,6 +20,9 @@ struct merlon_source {
 	int family;			/* AF_INET, AF_INET6 for iptables-save; AF_UNSPEC: told by the text, else an error that asks */
 };
 
+/* The end of an iptables-save file's name that says its family, where nothing else does: ".v4", ".v6", or "". */
+const char *merlon_iptables_suffix(const char *file);
+
 /*
  * The policy namespace: a network namespace that holds nf_tables rulesets and no interfaces. Root makes it with
  * unshare(CLONE_NEWNET); others get a user namespace around it where the kernel lets them. `ret_fd` is the

@@ -210,6 +210,24 @@ static enum evidence of_header(const struct merlon_ipt_line *line)
 	return strncmp(line->text + n, "iptables", 8) == 0 ? FOUR : NOTHING;
 }
 
+const char *merlon_iptables_suffix(const char *file)
+{
+	static const char *const suffix[] = { ".v4", ".v6" };	/* as netfilter-persistent names its files */
+	size_t n = strlen(file), i;
+
+	for (i = 0; i < ARRAY_SIZE(suffix); i++)
+		if (n > 3 && !strcmp(file + n - 3, suffix[i]))
+			return suffix[i];
+	return "";
+}
+
+static enum evidence of_file(const char *file)
+{
+	const char *suffix = merlon_iptables_suffix(file);
+
+	return !*suffix ? NOTHING : suffix[2] == '4' ? FOUR : SIX;
+}
+
 int merlon_iptables_family(const struct merlon_text *text, struct merlon_diag *diag)
 {
 	struct merlon_place place = { .file = text->name };
@@ -230,6 +248,8 @@ int merlon_iptables_family(const struct merlon_text *text, struct merlon_diag *d
 	}
 	if (rules == NOTHING)
 		rules = header;
+	if (rules == NOTHING)
+		rules = of_file(text->name);
 	if (rules == FOUR)
 		return AF_INET;
 	if (rules == SIX)

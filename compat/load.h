@@ -17,7 +17,7 @@ bool merlon_is_too_long(const char *message, struct merlon_diag *diag);
 
 /* Whether it is iptables-save output rather than nft's language. */
 bool merlon_is_iptables(const struct merlon_text *text);
-/* AF_INET, AF_INET6, or -EINVAL and a diagnostic that asks for --family. */
+/* AF_INET, AF_INET6 by the rules, else by the first lines, else by the name; or -EINVAL and a diagnostic that asks for --family. */
 int merlon_iptables_family(const struct merlon_text *text, struct merlon_diag *diag);
 /* Loads the filter section into the namespace. 0 or a negative errno and a diagnostic. */
 int merlon_iptables_load(int netns, const struct merlon_text *text, int family, struct merlon_diag *diag);

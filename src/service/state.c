@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "compat/compat.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -92,7 +93,8 @@ static int save_sources(const struct merlon_daemon *d, struct merlon_enforced *e
 		const char *from = json_string_value(json_object_get(s, "copy"));
 		int r;
 
-		snprintf(path, sizeof(path), "%s/source-%u-%zu", d->settings.state_dir, enforced->policy->generation, i);
+		snprintf(path, sizeof(path), "%s/source-%u-%zu%s", d->settings.state_dir, enforced->policy->generation, i,
+			 merlon_iptables_suffix(from));
 		r = copy_source(from, path);
 		if (r < 0)
 			return cannot(diag, r, "keep a copy for restarts", path);

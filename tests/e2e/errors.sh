@@ -46,6 +46,8 @@ ok "check: no such file" fails 1 'missing\.nft.*No such file' "$merlon" check mi
 ok "check: a directory" fails 1 'directory' "$merlon" check directory
 ok "check: an unreadable file" fails 1 'Permission denied' as_nobody "$merlon" check unreadable.nft
 ok "check: a family that cannot be told is asked for" fails 1 '--family' "$merlon" check family
+ln -s family told.v4
+ok "check: ... but for a name in .v4" "$merlon" check told.v4
 ok "check: a refused rule, its place and reason" sh -c "'$merlon' check refused.v4 | grep -A1 'refused.v4:4: refused: .*recent' | grep -q recent"
 ok "check: exit status 3 then" fails 3 '' "$merlon" check refused.v4
 ok "check --json names it" sh -c "'$merlon' check --json refused.v4 | jq -e '.refused[0].line == 4 and (.refused[0].reason | length) > 0 and .exact == 1'"

@@ -331,6 +331,18 @@ ok "... is not called an edited one" status_is '.sources | length' 0
 ok "... its rules have no lines of the one before" sh -c "! '$merlon' list | grep partial.v4"
 ok "... nothing is left out" status_is '.left_out | length' 0
 
+# A file whose family only its name tells.
+printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p udp -m udp --dport 7020 -j DROP\nCOMMIT\n' >told.v6
+told() { "$merlon" list | grep -A9 '^table ip6 filter' | grep -q 'dport 7020'; }
+ok "a name in .v6 tells the family" "$merlon" apply told.v6
+ok "... so it is" told
+generation=$("$merlon" status --json | jq .generation)
+stop_daemon TERM
+rm -f "$dir"/state/ruleset-*
+start
+ok "... also after a restart" told
+ok "... the same image" status_is .generation "$generation"
+
 ok "stop" "$merlon" stop
 wait "$daemon"
 daemon=''
