@@ -97,7 +97,7 @@ class Plan:
 
 class Wire(demo.World):
     def __init__(self, kind):
-        super().__init__(kind, Plan())
+        super().__init__(kind, Plan(), '')
         self.ns = {h: f'merlon-frames-{os.getpid()}-{kind}-{h}' for h in self.ns}
         self.end, self.raw, self.listeners, self.sender = {}, {}, [], {}
         self.poll = select.epoll()

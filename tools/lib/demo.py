@@ -24,6 +24,10 @@ PREFIX = {4: 24, 6: 64}
 HOST = {4: 32, 6: 128}
 # An answer that comes while connect() still holds the socket is forgotten until the SYN is repeated, after a second.
 PATIENCE = 1.4
+WORK = 'merlon-demo-'
+KINDS = ('kernel', 'merlon')
+HOSTS = ('client', 'host', 'server')
+WITHOUT_SHOWN = 12
 
 
 class Failure(Exception):
@@ -38,25 +42,39 @@ class Refused(Failure):
 def run(*argv, check=True, **kw):
     r = subprocess.run(argv, text=True, capture_output=True, check=False, **kw)
     if check and r.returncode:
-        raise Failure(f"{' '.join(argv)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
+        raise Failure(f"cannot set up the network: {' '.join(argv)}: {(r.stderr or r.stdout).strip()}")
     return r
+
+
+def merlon_said(status, text):
+    """What a program of ours printed is a message already, with its place."""
+    raise (Refused if status == 3 else Failure)(text.strip() or f'exit status {status}')
+
+
+def namespaces(token):
+    return {kind: {host: f'{WORK}{token}-{kind}-{host}' for host in HOSTS} for kind in KINDS}
 
 
 class Plan:
     """Which probes can be made in this network, and from which host to which address."""
 
     def __init__(self, lines, most):
-        specs = [json.loads(line) for line in lines]
+        told = [json.loads(line) for line in lines]
+        self.restore = {t['file']: t['restore'] for t in told if 'restore' in t}
+        self.without = {(t['place'], t['rule']): t['without'] for t in told if 'without' in t}
+        specs = [t for t in told if 'hook' in t]
         self.near, self.far = self.interfaces(specs)
         self.owner = {}            # address -> host that has it
         self.probes, self.left = [], 0
-        seen = set()
+        seen = {}                  # a probe -> the rules that ask for it
         for spec in specs:
             for probe in self.place(spec):
                 key = tuple(probe[k] for k in ('hook', 'l4proto', 'from', 'saddr', 'daddr', 'dport'))
-                if key not in seen:
-                    seen.add(key)
+                probe['rules'] = seen.setdefault(key, set())
+                if not probe['rules']:
                     self.probes.append(probe)
+                probe['rules'].add(probe['why'])
+        placed = set().union(*seen.values())
         # every rule keeps its first probes when there are too many
         if len(self.probes) > most:
             per_rule = {}
@@ -66,6 +84,10 @@ class Plan:
             self.left += len(self.probes) - most
             self.probes = sorted(sorted(self.probes, key=lambda p: (p['rank'], p['place']))[:most],
                                  key=lambda p: p['place'])
+        kept = set().union(*(p.pop('rules') for p in self.probes))
+        for rule in sorted({(s['place'], s['rule']) for s in specs if s['rule'] != 'policy'} - kept):
+            self.without[rule] = f'there are more than {most} probes (--probes)' if rule in placed else \
+                                 'its interfaces or addresses are none that this network has'
         used = {p[end] for p in self.probes for end in ('saddr', 'daddr')}
         self.owner = {address: host for address, host in self.owner.items() if address in used}
 
@@ -114,10 +136,20 @@ class Plan:
                 self.left += 1
                 continue
             yield {'hook': spec['hook'], 'family': f, 'l4proto': spec['l4proto'], 'from': src, 'to': dst,
-                   'saddr': saddr, 'daddr': daddr, 'dport': spec['dport'], 'why': spec['rule'], 'iif': spec['iif']}
+                   'saddr': saddr, 'daddr': daddr, 'dport': spec['dport'], 'iif': spec['iif'],
+                   'why': (spec['place'], spec['rule'])}
 
     def own(self, address, host):
         return self.owner.setdefault(address, host) == host
+
+    def print_without(self):
+        """What the probes do not show is said."""
+        if self.without:
+            print(f'Without a probe, or with some only: {counted(len(self.without), "rule")}')
+        for (where, rule), why in list(self.without.items())[:WITHOUT_SHOWN]:
+            print(f'  {where}: {rule}: {why}')
+        if len(self.without) > WITHOUT_SHOWN:
+            print(f'  ... {counted(len(self.without) - WITHOUT_SHOWN, "rule")} more')
 
     def ports(self, host, l4proto):
         return sorted({p['dport'] for p in self.probes if p['to'] == host and p['l4proto'] == l4proto})
@@ -126,9 +158,9 @@ class Plan:
 class World:
     """client -- host -- server, with agents that open real sockets."""
 
-    def __init__(self, kind, plan):
+    def __init__(self, kind, plan, token):
         self.kind, self.plan = kind, plan
-        self.ns = {h: f'merlon-demo-{os.getpid()}-{kind}-{h}' for h in ('client', 'host', 'server')}
+        self.ns = namespaces(token)[kind]
         self.agent = {}
 
     def inside(self, host, *argv, **kw):
@@ -137,7 +169,7 @@ class World:
     def batch(self, host, lines):
         r = run('ip', '-n', self.ns[host], '-force', '-batch', '-', input='\n'.join(lines) + '\n', check=False)
         if r.returncode:
-            raise Failure(f'{self.ns[host]}: ip -batch: {r.stderr}')
+            raise Failure(f'cannot set up the network: ip -batch in {self.ns[host]}: {r.stderr.strip()}')
 
     def make(self):
         near, far = self.plan.near, self.plan.far
@@ -194,8 +226,11 @@ class World:
                 self.batch(host, batch)
 
     def tell(self, host, command):
-        self.agent[host].stdin.write(json.dumps(command) + '\n')
-        self.agent[host].stdin.flush()
+        try:
+            self.agent[host].stdin.write(json.dumps(command) + '\n')
+            self.agent[host].stdin.flush()
+        except BrokenPipeError:
+            raise Failure(f'the agent in {self.ns[host]} died') from None
 
     def hear(self, host):
         line = self.agent[host].stdout.readline()
@@ -214,8 +249,9 @@ class World:
 class Merlon:
     """merlond in the host's namespace, with pins and state of its own."""
 
-    def __init__(self, build, world, work):
+    def __init__(self, build, world, work, family=None):
         self.build, self.world, self.work = build, world, work
+        self.family = ['--family', family] if family else []
         self.daemon = None
         self.bpffs = f'{work}/bpf'
         self.socket = f'{work}/merlon.sock'
@@ -244,10 +280,9 @@ class Merlon:
 
     def take(self, *argv):
         """A command that reads the ruleset."""
-        r = self.cli(*argv, check=False)
+        r = self.cli(argv[0], *self.family, *argv[1:], check=False)
         if r.returncode:
-            kind = Refused if r.returncode == 3 else Failure
-            raise kind(f'merlon {argv[0]}: exit {r.returncode}\n{r.stdout}{r.stderr}')
+            merlon_said(r.returncode, f'merlon {argv[0]}:\n{r.stdout}{r.stderr}')
         return r
 
     def places(self):
@@ -307,21 +342,17 @@ def traffic(worlds, plan):
     return results
 
 
-def load_kernel(world, files):
-    """The same files, as the admin loads them today."""
+def load_kernel(world, files, restore):
+    """The same files, as the admin loads them today; `restore`: by file, the program for iptables-save text, None: nft."""
     for file in files:
-        with open(file, encoding='utf-8', errors='replace') as f:
-            text = f.read()
-        if '*filter' in text and 'COMMIT' in text:
-            tool = 'ip6tables-nft-restore' if is_v6(file, text) else 'iptables-nft-restore'
-            world.inside('host', tool, '--noflush', file)
-        else:
-            world.inside('host', 'nft', '-f', file)
+        tool = restore[file]
+        r = world.inside('host', *((tool, '--noflush', file) if tool else ('nft', '-f', file)), check=False)
+        if r.returncode:
+            raise Failure(f'nf_tables does not take {file}:\n{(r.stderr or r.stdout).strip()}')
 
 
-def is_v6(file, text):
-    rules = [line for line in text.splitlines() if line.startswith('-A')]
-    return file.endswith(('.v6', '6.rules')) or any(k in line for line in rules for k in ('ipv6-icmp', 'icmp6', '::'))
+def counted(n, what):
+    return f'{n} {what}' + ('' if n == 1 else 's')
 
 
 def table(plan, results, places):
@@ -350,53 +381,81 @@ def outcome(result):
     return result['outcome'] + (f" ({result['detail']})" if result['outcome'] in ('reject', 'error') else '')
 
 
+def probes_of(args, files):
+    r = run(f'{args.build}/tests/lib/probes', *(['--family', args.family] if args.family else []), *files, check=False)
+    if r.returncode:
+        merlon_said(1, r.stderr)
+    plan = Plan(r.stdout.splitlines(), args.probes)
+    if not plan.probes:
+        plan.print_without()
+        raise Failure('no probe can be made of these rules: they have no filter chain, or only matches that no new '
+                      'TCP, UDP or echo flow of ours can meet')
+    print(f'{counted(len(plan.probes), "probe")} from {", ".join(args.ruleset)}; {plan.left} more need other interfaces, '
+          f'addresses or room. Host: {plan.near} to the client, {plan.far} to the server.')
+    plan.print_without()
+    return plan
+
+
+def show(args, files, plan, worlds, merlon):
+    """Both hosts filter; the probes, and what merlon knows of them. Whether a verdict differs."""
+    load_kernel(worlds[0], files, plan.restore)
+    merlon.start()
+    print('$ merlon import ' + ' '.join(args.ruleset))
+    print(merlon.take('import', '-o', f'{merlon.work}/imported.nft', *files).stderr, end='')
+    print('$ merlon apply ' + ' '.join(args.ruleset))
+    print(merlon.take('apply', *files).stdout, end='')
+    results = traffic(worlds, plan)
+    differ = table(plan, results, merlon.places())
+    for command in 'status', 'sessions', 'stats':
+        print(f'\n$ merlon {command}')
+        shown = merlon.cli(command).stdout.splitlines()
+        print('\n'.join(shown[:24] + ([f'... {counted(len(shown) - 24, "line")} more'] if len(shown) > 24 else [])))
+    print(f'\n{counted(len(plan.probes), "probe")}, {counted(differ, "difference")}', end='')
+    return differ
+
+
+def demo(args, files):
+    began = time.monotonic()
+    place, worlds, merlon = tempfile.TemporaryDirectory(prefix='merlon-demo.'), [], None
+    try:
+        plan = probes_of(args, files)
+        worlds = [World(kind, plan, os.getpid()) for kind in KINDS]
+        for w in worlds:
+            w.make()
+        merlon = Merlon(args.build, worlds[1], place.name, args.family)
+        differ = show(args, files, plan, worlds, merlon)
+        print(f', {time.monotonic() - began:.1f} s')
+        return 1 if differ else 0
+    finally:
+        if merlon:
+            merlon.stop()
+        for w in worlds:
+            w.remove()
+        place.cleanup()
+
+
 def main():
     parser = argparse.ArgumentParser(prog='tools/demo', description=__doc__)
     parser.add_argument('--build', required=True, help=argparse.SUPPRESS)
     parser.add_argument('--probes', type=int, default=300, help='at most so many probes (300)')
+    parser.add_argument('--family', choices=('ip', 'ip6'), help='of iptables-save files that do not say it themselves')
     parser.add_argument('ruleset', nargs='+')
     args = parser.parse_args()
     for ending in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
         signal.signal(ending, lambda *_: sys.exit(130))
     resource.setrlimit(resource.RLIMIT_NOFILE, (16384, max(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
-    files = [os.path.abspath(f) for f in args.ruleset]
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix='merlon-demo.') as work:
-        worlds, merlon = [], None
-        try:
-            probes = run(f'{args.build}/tests/lib/probes', *files)
-            plan = Plan(probes.stdout.splitlines(), args.probes)
-            if not plan.probes:
-                raise Failure('no probe can be made of these rules: they have no filter chain, or only matches that no new '
-                              'TCP, UDP or echo flow of ours can meet')
-            print(f'{len(plan.probes)} probes from {", ".join(args.ruleset)}; {plan.left} more need other interfaces, '
-                  f'addresses or room. Host: {plan.near} to the client, {plan.far} to the server.')
-            worlds = [World('kernel', plan), World('merlon', plan)]
-            for w in worlds:
-                w.make()
-            load_kernel(worlds[0], files)
-            merlon = Merlon(args.build, worlds[1], work)
-            merlon.start()
-            print('$ merlon import ' + ' '.join(args.ruleset))
-            print(merlon.take('import', '-o', f'{work}/imported.nft', *files).stderr, end='')
-            print('$ merlon apply ' + ' '.join(args.ruleset))
-            print(merlon.take('apply', *files).stdout, end='')
-            results = traffic(worlds, plan)
-            differ = table(plan, results, merlon.places())
-            for command in 'status', 'sessions', 'stats':
-                print(f'\n$ merlon {command}')
-                shown = merlon.cli(command).stdout.splitlines()
-                print('\n'.join(shown[:24] + ([f'... {len(shown) - 24} lines more'] if len(shown) > 24 else [])))
-            print(f'\n{len(plan.probes)} probes, {differ} differences, {time.monotonic() - began:.1f} s')
-            return 1 if differ else 0
-        except Failure as e:
-            print(f'tools/demo: {e}', file=sys.stderr)
-            return e.status
-        finally:
-            if merlon:
-                merlon.stop()
-            for w in worlds:
-                w.remove()
+    try:
+        return demo(args, [os.path.abspath(f) for f in args.ruleset])
+    except Failure as e:
+        sys.stdout.flush()
+        print(e if str(e).partition('\n')[0].find(': error: ') > 0 else f'tools/demo: {e}', file=sys.stderr)
+        return e.status
+    except BrokenPipeError:     # who read the output has gone: no more is asked for
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as e:
+        print(f'tools/demo: {e}', file=sys.stderr)
+        return 1
 
 
 if __name__ == '__main__':
