@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# tools/demo: which rules its probes are of, and what it says of the others and of bad input.
+# tools/demo: which rules its probes are of, what it says of the others and of bad input, and that it leaves nothing behind,
+# however it ends.
 set -u
 top=${MERLON_TOP_SRCDIR:?} build=${MERLON_TOP_BUILDDIR:?}
 # shellcheck source=tests/lib/points.sh
@@ -70,4 +71,32 @@ check "a directory" ends 1 "^$work: error: cannot read: Is a directory" "$work"
 printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j ACCEPT\n-A INPUT -s 10.0.0.3 -j ACCEPT\nCOMMIT\n' >refused.v4
 check "a refused rule" sh -c '[ "$1" = 3 ] && grep -q "^tools/demo: merlon import:$" refused && grep -q "refused.v4:3: refused" refused' sh \
 	"$(demo refused.v4 >refused 2>&1; echo $?)"
+
+# Killed while its probes are on their way: what is there then, and after the next one.
+ours() { find /run -maxdepth 1 -name 'merlon-demo-*' -newer lookups.nft; find /run/netns -name 'merlon-demo-*'; grep merlon-demo- /proc/mounts; }
+begin() { # log: returns when merlond is there
+	python3 -B "$top/tools/lib/demo.py" --build "$build" lookups.nft >"$1" 2>&1 &
+	for _ in $(seq 200); do
+		grep -q '^generation' "$1" && return
+		sleep 0.05
+	done
+	return 1
+}
+export PYTHONUNBUFFERED=1
+begin one
+first=$!
+check "a second one beside a first: no difference" has ', 0 differences' removing lookups.nft
+wait $first
+check "... which does not disturb it" grep -q ', 0 differences' one
+begin killed
+kill -KILL $!
+wait $! 2>/dev/null
+left() { [ -n "$(ours)" ] && ! pgrep -f "merlond --foreground --socket /run/merlon-demo-" && ! pgrep -f tools/lib/peer.py; }
+check "killed: its processes go with it" left
+check "the next one says that it removes the rest" has 'removing what a demo that was killed left' ', [1-9][0-9]* difference' lookups.nft
+check "... and does" sh -c '[ -z "$1" ]' sh "$(ours)"
+begin stopped
+kill -TERM $!
+wait $!
+check "terminated: nothing is left" sh -c '[ -z "$1" ]' sh "$(ours)"
 finish

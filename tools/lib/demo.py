@@ -6,10 +6,13 @@ filtered by the kernel's nf_tables, that of the other by merlon; the same connec
 Exit status: 0 every verdict is the same; 1 one differs, or something failed; 3 merlon refuses the ruleset.
 """
 import argparse
+import fcntl
 import json
 import os
 import resource
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,9 +27,13 @@ PREFIX = {4: 24, 6: 64}
 HOST = {4: 32, 6: 128}
 # An answer that comes while connect() still holds the socket is forgotten until the SYN is repeated, after a second.
 PATIENCE = 1.4
+# Where a demo has what is its own, in a directory that it holds locked while it lives; the namespaces are named after it.
+RUN = '/run'
 WORK = 'merlon-demo-'
 KINDS = ('kernel', 'merlon')
 HOSTS = ('client', 'host', 'server')
+# Children go when the demo does, however it ends.
+WITH_US = ('setpriv', '--pdeathsig', 'KILL')
 WITHOUT_SHOWN = 12
 
 
@@ -53,6 +60,65 @@ def merlon_said(status, text):
 
 def namespaces(token):
     return {kind: {host: f'{WORK}{token}-{kind}-{host}' for host in HOSTS} for kind in KINDS}
+
+
+class Place:
+    """The demo's directory, and what earlier demos that were killed left of theirs."""
+
+    def __init__(self):
+        # demos that begin at once take turns here: a directory is never seen before it is locked
+        turn = os.open(RUN, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self.clean()
+            self.path = tempfile.mkdtemp(prefix=WORK, dir=RUN)
+            self.lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            with open(f'{self.path}/mounts', 'w', encoding='utf-8') as f:
+                f.write(os.readlink('/proc/self/ns/mnt'))
+        finally:
+            os.close(turn)
+        self.token = self.path.rpartition(WORK)[2]
+
+    @classmethod
+    def clean(cls):
+        for name in os.listdir(RUN):
+            path = f'{RUN}/{name}'
+            if not name.startswith(WORK) or not cls.is_ours(path):
+                continue
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                print(f'tools/demo: removing what a demo that was killed left: {path}', file=sys.stderr)
+                cls.remove_all(path, name.removeprefix(WORK))
+            except BlockingIOError:
+                pass    # it lives
+            finally:
+                os.close(lock)
+
+    @staticmethod
+    def is_ours(path):
+        """Root's own directory, of this mount namespace: only here its namespaces and mounts can be seen."""
+        try:
+            st = os.lstat(path)
+            with open(f'{path}/mounts', encoding='utf-8') as f:
+                return stat.S_ISDIR(st.st_mode) and st.st_uid == 0 and f.read() == os.readlink('/proc/self/ns/mnt')
+        except OSError:
+            return False
+
+    @staticmethod
+    def remove_all(path, token):
+        for by_host in namespaces(token).values():
+            for ns in by_host.values():
+                if os.path.exists(f'/run/netns/{ns}'):
+                    run('ip', 'netns', 'del', ns, check=False)
+        if os.path.ismount(f'{path}/bpf'):
+            run('umount', f'{path}/bpf', check=False)
+        shutil.rmtree(path, ignore_errors=True)
+
+    def remove(self):
+        self.remove_all(self.path, self.token)
+        os.close(self.lock)
 
 
 class Plan:
@@ -193,7 +259,7 @@ class World:
         self.neighbours()
         self.addresses()
         for host, ns in self.ns.items():
-            self.agent[host] = subprocess.Popen(['nsenter', f'--net=/run/netns/{ns}', sys.executable, f'{HERE}/peer.py'],
+            self.agent[host] = subprocess.Popen([*WITH_US, 'nsenter', f'--net=/run/netns/{ns}', sys.executable, f'{HERE}/peer.py'],
                                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for host in self.ns:
             self.tell(host, {'listen': {'tcp': self.plan.ports(host, 'tcp'), 'udp': self.plan.ports(host, 'udp')}})
@@ -272,7 +338,7 @@ class Merlon:
 
     def world_popen(self, *argv):
         log = open(f'{self.work}/merlond.log', 'w', encoding='utf-8')
-        return subprocess.Popen(['nsenter', f"--net=/run/netns/{self.world.ns['host']}", *argv], stdout=log, stderr=log)
+        return subprocess.Popen([*WITH_US, 'nsenter', f"--net=/run/netns/{self.world.ns['host']}", *argv], stdout=log, stderr=log)
 
     def cli(self, *argv, check=True):
         return run('nsenter', f"--net=/run/netns/{self.world.ns['host']}", f'{self.build}/src/merlon', argv[0],
@@ -416,13 +482,13 @@ def show(args, files, plan, worlds, merlon):
 
 def demo(args, files):
     began = time.monotonic()
-    place, worlds, merlon = tempfile.TemporaryDirectory(prefix='merlon-demo.'), [], None
+    place, worlds, merlon = Place(), [], None
     try:
         plan = probes_of(args, files)
-        worlds = [World(kind, plan, os.getpid()) for kind in KINDS]
+        worlds = [World(kind, plan, place.token) for kind in KINDS]
         for w in worlds:
             w.make()
-        merlon = Merlon(args.build, worlds[1], place.name, args.family)
+        merlon = Merlon(args.build, worlds[1], place.path, args.family)
         differ = show(args, files, plan, worlds, merlon)
         print(f', {time.monotonic() - began:.1f} s')
         return 1 if differ else 0
@@ -431,7 +497,7 @@ def demo(args, files):
             merlon.stop()
         for w in worlds:
             w.remove()
-        place.cleanup()
+        place.remove()
 
 
 def main():
