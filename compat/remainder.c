@@ -16,19 +16,6 @@ struct work {
 	const struct merlon_ruleset *ruleset;
 };
 
-static const char *family_name(uint8_t family)
-{
-	switch (family) {
-	case NFPROTO_INET: return "inet";
-	case NFPROTO_IPV4: return "ip";
-	case NFPROTO_IPV6: return "ip6";
-	case NFPROTO_ARP: return "arp";
-	case NFPROTO_BRIDGE: return "bridge";
-	case NFPROTO_NETDEV: return "netdev";
-	}
-	return NULL;
-}
-
 /* The tables that iptables-nft makes have these names and base chains in capitals (iptables/nft.c, xtables_ipv4). */
 static bool is_of_iptables(const struct merlon_table *table, const struct merlon_chain *chain)
 {
@@ -49,7 +36,7 @@ static bool is_kept_in(const struct work *work, uint32_t table)
 	bool kept = false;
 	size_t i;
 
-	if (ruleset->table[table].iptables || !family_name(ruleset->table[table].family))
+	if (ruleset->table[table].iptables || !merlon_nfproto_name(ruleset->table[table].family))
 		return false;
 	for (i = 0; i < ruleset->n_chains; i++) {
 		if (ruleset->chain[i].table != table)
@@ -67,7 +54,7 @@ static bool run(struct nft_ctx *ctx, const char *first, const char *second, cons
 {
 	char object[256], command[1024];
 
-	snprintf(object, sizeof(object), "%s %s%s%s", family_name(table->family), table->name, name ? " " : "", name ? name : "");
+	snprintf(object, sizeof(object), "%s %s%s%s", merlon_nfproto_name(table->family), table->name, name ? " " : "", name ? name : "");
 	snprintf(command, sizeof(command), "%s %s\n%s %s\n", first, object, second ? second : "", second ? object : "");
 	return !nft_run_cmd_from_buffer(ctx, command);
 }

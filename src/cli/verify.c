@@ -54,6 +54,11 @@ static void end_bar(const struct bar *bar)
 		fprintf(stderr, "\r\033[K");
 }
 
+static const char *plural(unsigned long long n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static void print_outcome(const char *who, const json_t *list)
 {
 	const json_t *one;
@@ -157,6 +162,7 @@ struct total {
 	unsigned long rulesets, packets, differences, unrepeatable;
 	double seconds;
 	json_t *limits;
+	json_t *unverified;		/* [[name, outcome]] */
 	bool stopped;
 };
 
@@ -178,9 +184,17 @@ static void add_limits(json_t *to, const json_t *from)
 	}
 }
 
-static void add(struct total *t, const char *name, const struct merlon_verify_result *result, const json_t *report)
+/* What of the ruleset the packets say nothing about, a new list. */
+static json_t *left_out(const struct merlon_loaded *loaded)
 {
-	json_t *left_out = json_object_get(report, "left_out");
+	json_t *list = merlon_report_uncompared(loaded->ruleset);
+
+	json_array_extend(list, json_object_get(loaded->report, "left_out"));
+	return list;
+}
+
+static void add(struct total *t, const char *name, const struct merlon_verify_result *result, const struct merlon_loaded *loaded)
+{
 	json_t *limits = limits_json(result);
 
 	t->rulesets++;
@@ -195,31 +209,37 @@ static void add(struct total *t, const char *name, const struct merlon_verify_re
 						  "differences", (json_int_t)result->differences,
 						  "unrepeatable", (json_int_t)result->unrepeatable,
 						  "first_difference", result->first,
-						  "left_out", left_out ? json_incref(left_out) : json_array()));
+						  "left_out", left_out(loaded)));
 	if (result->first && !t->first)
 		t->first = json_incref(result->first);
 	add_limits(t->limits, limits);
 	json_decref(limits);
 }
 
-/* What could not be compared at all. */
+/* What could not be compared at all; `report` NULL: it was not even begun. */
 static void add_failed(struct total *t, const char *name, int status, json_t *report)
 {
-	json_array_append_new(t->files, json_pack("{s:s, s:s, s:i, s:O?}", "file", name,
-						  "outcome", status == MERLON_EXIT_REFUSED ? "refused" : "failed",
+	const char *outcome = !report ? "not begun" : status == MERLON_EXIT_REFUSED ? "refused" : "failed";
+
+	json_array_append_new(t->unverified, json_pack("[s, s]", name, outcome));
+	json_array_append_new(t->files, json_pack("{s:s, s:s, s:i, s:O?}", "file", name, "outcome", outcome,
 						  "status", status, "report", report));
 }
 
 static void print_one(const struct merlon_options *options, const char *name, const struct merlon_verify_result *result,
-		      const json_t *report)
+		      const struct merlon_loaded *loaded)
 {
+	json_t *uncompared;
 	char packets[32], rate[32];
 
 	if (options->json)
 		return;
-	merlon_report_print_left_out(json_object_get(report, "left_out"), stdout);
+	uncompared = merlon_report_uncompared(loaded->ruleset);
+	merlon_report_print_uncompared(uncompared, stdout);
+	json_decref(uncompared);
+	merlon_report_print_left_out(json_object_get(loaded->report, "left_out"), stdout);
 	printf("%s: %s packets, %lu difference%s, %s packets/s\n", name, merlon_thousands(result->packets, packets),
-	       result->differences, result->differences == 1 ? "" : "s",
+	       result->differences, plural(result->differences),
 	       merlon_thousands(result->seconds > 0 ? (long long)(result->packets / result->seconds) : 0, rate));
 	if (result->first)
 		print_first(result->first);
@@ -288,8 +308,8 @@ static int verify_one(struct merlon_verify *verify, const struct merlon_options 
 	else if (status == MERLON_EXIT_REFUSED && !options->json)
 		merlon_report_print(loaded.report, stderr);
 	if (status == MERLON_EXIT_DONE || status == MERLON_EXIT_DIFFERS) {
-		print_one(options, name, &result, loaded.report);
-		add(total, name, &result, loaded.report);
+		print_one(options, name, &result, &loaded);
+		add(total, name, &result, &loaded);
 	} else {
 		add_failed(total, name ? name : "", status, loaded.report);
 	}
@@ -318,10 +338,13 @@ static int verify_all(struct merlon_verify *verify, const struct merlon_options 
 
 	if (!options->each)
 		return verify_one(verify, options, seed, total);
-	for (i = 0; i < options->n_files && !interrupted; i++) {
+	for (i = 0; i < options->n_files; i++) {
 		one.file = &options->file[i];
 		one.n_files = 1;
-		status = worse(status, verify_one(verify, &one, seed, total));
+		if (interrupted)
+			add_failed(total, options->file[i], MERLON_EXIT_FAILED, NULL);
+		else
+			status = worse(status, verify_one(verify, &one, seed, total));
 	}
 	return status;
 }
@@ -335,9 +358,24 @@ static void print_json(const struct total *t, unsigned long long seed)
 				 "packets_per_s", t->seconds > 0 ? t->packets / t->seconds : 0.0,
 				 "limits", t->limits, "files", t->files);
 
+	json_object_set_new(json, "unverified", json_integer(json_array_size(t->unverified)));
 	json_object_set_new(json, "stopped", json_boolean(t->stopped));
 	merlon_print_json(json);
 	json_decref(json);
+}
+
+static void print_unverified(const struct total *t)
+{
+	size_t n = json_array_size(t->unverified), i;
+	const json_t *one;
+
+	if (n)
+		printf("%zu of %zu file%s not verified:", n, json_array_size(t->files), plural(json_array_size(t->files)));
+	json_array_foreach(t->unverified, i, one)
+		printf("%s %s (%s)", i ? "," : "", json_string_value(json_array_get(one, 0)),
+		       json_string_value(json_array_get(one, 1)));
+	if (n)
+		putchar('\n');
 }
 
 static void print_total(const struct total *t, unsigned long long seed)
@@ -345,26 +383,31 @@ static void print_total(const struct total *t, unsigned long long seed)
 	const char *name;
 	json_t *one;
 
-	if (t->rulesets > 1)
-		printf("%lu rulesets, %lu packets, %lu differences\n", t->rulesets, t->packets, t->differences);
+	if (json_array_size(t->files) > 1)
+		printf("%lu ruleset%s, %lu packet%s, %lu difference%s\n", t->rulesets, plural(t->rulesets), t->packets,
+		       plural(t->packets), t->differences, plural(t->differences));
 	if (json_object_size(t->limits))
 		puts("packets under a limit, where the two need not agree (merlon(8), LIMITS):");
 	json_object_foreach(t->limits, name, one) {
 		const char *text = json_string_value(json_object_get(one, "text"));
 
-		printf("  %s: %lld packets, of which %lld differ\n", name,
-		       (long long)json_integer_value(json_object_get(one, "packets")),
-		       (long long)json_integer_value(json_object_get(one, "differences")));
+		long long packets = json_integer_value(json_object_get(one, "packets"));
+		long long differences = json_integer_value(json_object_get(one, "differences"));
+
+		printf("  %s: %lld packet%s, of which %lld differ%s\n", name, packets, plural(packets), differences,
+		       differences == 1 ? "s" : "");
 		if (text)
 			printf("      %s\n", text);
 	}
 	printf("seed %llu\n", seed);
+	if (json_array_size(t->files) > 1)
+		print_unverified(t);
 }
 
 static int run(const struct merlon_options *options)
 {
 	struct sigaction action = { .sa_handler = on_signal };
-	struct total total = { .files = json_array(), .limits = json_object() };
+	struct total total = { .files = json_array(), .limits = json_object(), .unverified = json_array() };
 	struct merlon_verify *verify = NULL;
 	struct merlon_diag diag = { 0 };
 	unsigned long long seed = options->seed;
@@ -383,11 +426,12 @@ static int run(const struct merlon_options *options)
 	merlon_verify_close(verify);
 	if (options->json)
 		print_json(&total, seed);
-	else if (total.rulesets)
+	else if (total.rulesets || json_array_size(total.files) > 1)
 		print_total(&total, seed);
 	json_decref(total.files);
 	json_decref(total.first);
 	json_decref(total.limits);
+	json_decref(total.unverified);
 	if (interrupted)
 		fputs("error: interrupted\n", stderr);
 	return interrupted && status == MERLON_EXIT_DONE ? MERLON_EXIT_FAILED : status;

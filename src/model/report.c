@@ -56,6 +56,34 @@ json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset)
 	return list;
 }
 
+static void add_uncompared(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, json_t *list)
+{
+	const struct merlon_table *table = &ruleset->table[chain->table];
+	const struct merlon_rule none = { 0 };
+	const char *family = merlon_nfproto_name(table->family);
+	size_t i;
+
+	for (i = 0; i < chain->n || (!chain->n && chain->kept && !i); i++) {
+		json_t *one = describe(chain, chain->n ? &chain->rule[i] : &none);
+
+		json_object_set_new(one, "table", json_sprintf("%s %s", family ? family : "?", table->name));
+		json_object_set_new(one, "reason", json_string(chain->kept ? "its chain is left to netfilter" :
+							       "no base chain leads to its chain"));
+		json_array_append_new(list, one);
+	}
+}
+
+json_t *merlon_report_uncompared(const struct merlon_ruleset *ruleset)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; list && i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].kept || !ruleset->chain[i].reached)
+			add_uncompared(ruleset, &ruleset->chain[i], list);
+	return list;
+}
+
 json_t *merlon_report(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_totals totals = merlon_ruleset_totals(ruleset);
@@ -134,6 +162,28 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 		fprintf(out, "  %s\n", reason ? reason : "(no reason)");
 		if (stays)
 			fprintf(out, "  cannot be left out: %s\n", stays);
+	}
+}
+
+static bool same_chain(const json_t *a, const json_t *b)
+{
+	return json_equal(json_object_get(a, "table"), json_object_get(b, "table")) &&
+	       json_equal(json_object_get(a, "chain"), json_object_get(b, "chain"));
+}
+
+void merlon_report_print_uncompared(const json_t *uncompared, FILE *out)
+{
+	size_t n = json_array_size(uncompared), i, next;
+
+	for (i = 0; i < n; i = next) {
+		const json_t *first = json_array_get(uncompared, i);
+		size_t rules = json_is_null(json_object_get(first, "rule")) ? 0 : 1;
+
+		for (next = i + 1; next < n && same_chain(first, json_array_get(uncompared, next)); next++)
+			rules++;
+		fprintf(out, "not compared: table %s, chain %s, %zu rule%s: %s\n", json_string_value(json_object_get(first, "table")),
+			json_string_value(json_object_get(first, "chain")), rules, rules == 1 ? "" : "s",
+			json_string_value(json_object_get(first, "reason")));
 	}
 }
 

@@ -13,6 +13,12 @@ json_t *merlon_report(const struct merlon_ruleset *ruleset);
 /* What the policy does without, a list in the form of "refused"; a new reference, NULL: no memory. */
 json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset);
 
+/*
+ * What stays out where packets are compared: all of the chains that are left to netfilter, also those without rules, and rules
+ * that nothing leads to. A list in the form of "refused" with "table", "rule" null for a chain; a new reference, NULL: no memory.
+ */
+json_t *merlon_report_uncompared(const struct merlon_ruleset *ruleset);
+
 /* [{"severity","file","line","text","cure"}], and back. */
 json_t *merlon_report_messages(const struct merlon_diag *diag);
 void merlon_report_read_messages(const json_t *messages, struct merlon_diag *diag);
@@ -23,6 +29,8 @@ void merlon_report_read_messages(const json_t *messages, struct merlon_diag *dia
  */
 char *merlon_rule_brief(const struct merlon_rule *rule);
 
+/* A line for each chain. */
+void merlon_report_print_uncompared(const json_t *uncompared, FILE *out);
 /* "FILE:LINE: left out: RULE" and the reason, of each. */
 void merlon_report_print_left_out(const json_t *left_out, FILE *out);
 /* The report for people: totals, then each refused rule with place and reason; `left_out`: rules of --allow-partial. */

@@ -95,6 +95,19 @@ void merlon_ruleset_free(struct merlon_ruleset *ruleset)
 	free(ruleset);
 }
 
+const char *merlon_nfproto_name(uint8_t nfproto)
+{
+	switch (nfproto) {
+	case NFPROTO_INET: return "inet";
+	case NFPROTO_IPV4: return "ip";
+	case NFPROTO_IPV6: return "ip6";
+	case NFPROTO_ARP: return "arp";
+	case NFPROTO_BRIDGE: return "bridge";
+	case NFPROTO_NETDEV: return "netdev";
+	}
+	return NULL;
+}
+
 bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family)
 {
 	return table->family == NFPROTO_INET || table->family == (family == MERLON_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6);

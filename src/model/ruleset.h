@@ -255,6 +255,9 @@ void merlon_rule_clear(struct merlon_rule *rule);
 size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hook hook, enum merlon_family family,
 			   uint32_t *ret_chains, size_t max);
 
+/* NFPROTO_* as nft writes it, NULL: it has no tables. */
+const char *merlon_nfproto_name(uint8_t nfproto);
+
 /* Whether packets of `family` meet the chains of this table. */
 bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family);
 

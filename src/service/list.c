@@ -105,9 +105,7 @@ static json_t *list_set(const struct merlon_set *set, uint64_t age_ms)
 static json_t *list_table(const struct merlon_ruleset *ruleset, uint32_t t, uint64_t age_ms)
 {
 	const struct merlon_table *table = &ruleset->table[t];
-	const char *family = table->family == NFPROTO_INET ? "inet" : table->family == NFPROTO_IPV4 ? "ip" :
-			     table->family == NFPROTO_IPV6 ? "ip6" : table->family == NFPROTO_ARP ? "arp" :
-			     table->family == NFPROTO_BRIDGE ? "bridge" : "netdev";
+	const char *family = merlon_nfproto_name(table->family);
 	json_t *sets = json_array(), *chains = json_array();
 	size_t i;
 

@@ -196,6 +196,35 @@ left_out() {
 		jq -e '.files[0].left_out | length == 1 and .[0].line == 3 and .[0].reason != null'
 }
 ok "which rules were left out, as JSON" left_out
+cat >nat.v4 <<'END'
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.0.0.2:8080
+-A PREROUTING -p tcp --dport 81 -j DNAT --to-destination 10.0.0.2:8081
+COMMIT
+*filter
+:INPUT DROP [0:0]
+:unused - [0:0]
+-A INPUT -p tcp --dport 22 -j ACCEPT
+-A unused -p tcp --dport 23 -j ACCEPT
+COMMIT
+END
+printf 'table arp f {\n\tchain input {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n' | cat - base.nft >arp.nft
+ok "NAT is said to be left out" exits 0 'not compared: table ip nat, chain PREROUTING, 2 rules: .*netfilter$' "$merlon" verify --packets 300 nat.v4
+ok "... and what nothing leads to" exits 0 'not compared: table ip filter, chain unused, 1 rule: no base chain' "$merlon" verify --packets 300 nat.v4
+ok "... and a chain without rules" exits 0 'not compared: table arp f, chain input, 0 rules' "$merlon" verify --packets 300 arp.nft
+uncompared() {
+	"$merlon" verify --json --packets 300 nat.v4 | jq -e '[.files[0].left_out[] | "\(.table) \(.chain) \(.line)"] | sort ==
+		["ip filter unused 10", "ip nat PREROUTING 3", "ip nat PREROUTING 4"]'
+	"$merlon" verify --json --packets 300 arp.nft | jq -e '.files[0].left_out | length == 1 and .[0].rule == null'
+}
+ok "... as JSON" uncompared
+ok "--each: what could not be verified" exits 1 '^2 of 3 files not verified: syntax.nft \(failed\), refused.v4 \(refused\)$' \
+	"$merlon" verify --each --packets 300 syntax.nft base.nft refused.v4
+ok "... is in the sum" exits 1 '^1 ruleset, [0-9,]+ packets, 0 differences$' "$merlon" verify --each --packets 300 syntax.nft base.nft refused.v4
+ok "... a refused rule alone has its status" exits 3 '^1 of 2 files not verified: refused.v4' "$merlon" verify --each --packets 300 base.nft refused.v4
+unverified() { "$merlon" verify --json --each --packets 300 syntax.nft base.nft refused.v4 | jq -e '.unverified == 2 and .rulesets == 1'; }
+ok "... as JSON" unverified
 ok "all files of a ruleset are named" exits 0 'web-db.v4 .*web-db.v6: 3' "$merlon" verify --packets 300 "$top/docs/examples/web-db.v4" "$top/docs/examples/web-db.v6"
 explained() {
 	"$merlon" verify --json --packets 3000 base.nft | jq -e '.limits | length >= 2 and all(.[]; .text | length > 20)' &&
