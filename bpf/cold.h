@@ -185,17 +185,17 @@ merlon_inline void merlon_fragment_note(struct merlon_scratch *s, __u32 verdict)
 	bpf_map_update_elem(&fragments, &s->fragment, &fragment, BPF_ANY);
 }
 
-merlon_inline int merlon_image_uses_ct(void)
+merlon_inline int merlon_image_uses_ct(__u32 family)
 {
 	const __u64 *words = merlon_image_words();
 
-	return !words || ((const __u32 *)words)[__builtin_offsetof(struct merlon_image, uses_ct) / 4];
+	return !words || ((const __u32 *)words)[__builtin_offsetof(struct merlon_image, uses_ct) / 4] >> (family & 1) & 1;
 }
 
 /*
- * A later fragment. nf_tables sees the whole datagram where connections are tracked, where it was sent, and, of IPv4,
- * where it is delivered (ip_local_deliver(); IPv6 reassembles behind the hook): there the verdict is the first one's, and one whose first fragment is unknown is dropped. Returns ACCEPT, DROP
- * or CONTINUE: the rules decide, without ports.
+ * A later fragment. nf_tables sees the whole datagram where connections of its family are tracked, where it was sent, and, of
+ * IPv4, where it is delivered (ip_local_deliver(); IPv6 reassembles behind the hook): there the verdict is the first one's,
+ * and one whose first fragment is unknown is dropped. Returns ACCEPT, DROP or CONTINUE: the rules decide, without ports.
  */
 __noinline int merlon_fragment_verdict(void)
 {
@@ -205,7 +205,7 @@ __noinline int merlon_fragment_verdict(void)
 	if (!s)
 		return MERLON_DROP;
 	if ((s->context.hook == MERLON_FORWARD || (s->context.hook == MERLON_INPUT && s->headers.family == MERLON_IPV6)) &&
-	    !merlon_image_uses_ct())
+	    !merlon_image_uses_ct(s->headers.family))
 		return MERLON_CONTINUE;
 	merlon_fragment_key(s);
 	first = bpf_map_lookup_elem(&fragments, &s->fragment);
@@ -243,7 +243,8 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	merlon_stat(MERLON_STAT_MISSES);
 	merlon_count_walk(w);
-	if (s->context.ct_state == MERLON_CT_INVALID)
+	/* a later fragment has no state, and no rule here asks for one */
+	if (s->context.ct_state == MERLON_CT_INVALID && !(s->headers.flags & MERLON_H_LATER))
 		merlon_stat(MERLON_STAT_INVALID);
 	if (s->headers.flags & MERLON_H_FIRST)
 		merlon_fragment_note(s, w->verdict);

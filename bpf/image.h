@@ -143,7 +143,7 @@ struct merlon_image {
 	__u32 words;		/* used */
 	__u32 ifaces, ifaces_mask;
 	__u32 limits, n_limits;	/* merlon_image_limit[n_limits] */
-	__u32 uses_ct;		/* some rule asks for a ct state: later fragments need their first one */
+	__u32 uses_ct;		/* 1 << family: some rule asks for a ct state or direction: later fragments need their first one */
 	__u32 bare_ports;	/* some rule looks where ports are without asking for a protocol that has them */
 	__u32 list[MERLON_HOOKS][MERLON_FAMILIES];	/* merlon_image_list, 0: no base chain, accept */
 };

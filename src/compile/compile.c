@@ -100,16 +100,24 @@ static void emit_interfaces(struct merlon_compiler *compiler)
 	}
 }
 
-static bool asks_ct(const struct merlon_flat *flat)
+/*
+ * 1 << family of what nf_tables puts together for conntrack: where any rule of a table asks it, whether packets meet the
+ * rule or not (nft_ct_get_init(), nf_ct_netns_get()).
+ */
+static uint32_t families_with_ct(const struct merlon_ruleset *ruleset)
 {
-	for (uint32_t i = 0; i < flat->n; i++)
-		if (flat->rule[i].dim[MERLON_F_CT_STATE] != MERLON_ANY)
-			return true;
-	for (uint32_t i = 0; i < flat->n_ops; i++)
-		if (flat->op[i].kind == MERLON_OP_MATCH &&
-		    (flat->op[i].field == MERLON_F_CT_STATE || flat->op[i].field == MERLON_F_CT_DIRECTION))
-			return true;
-	return false;
+	uint32_t families = 0;
+
+	for (size_t c = 0; c < ruleset->n_chains; c++) {
+		const struct merlon_chain *chain = &ruleset->chain[c];
+		const struct merlon_table *table = &ruleset->table[chain->table];
+
+		for (size_t r = 0; r < chain->n && !chain->kept; r++)
+			for (int f = 0; f < MERLON_FAMILIES && chain->rule[r].status == MERLON_EXACT &&
+			     merlon_rule_asks_ct(&chain->rule[r]); f++)
+				families |= merlon_table_has_family(table, f) ? 1U << f : 0;
+	}
+	return families;
 }
 
 /* What session tuples have of a transport header: ports of TCP and its like, type and code of ICMP. */
@@ -219,7 +227,8 @@ static int finish(struct merlon_compiler *compiler)
 
 static int compile(struct merlon_compiler *compiler)
 {
-	struct merlon_image image = { .magic = MERLON_IMAGE_MAGIC, .generation = compiler->options->generation };
+	struct merlon_image image = { .magic = MERLON_IMAGE_MAGIC, .generation = compiler->options->generation,
+				      .uses_ct = families_with_ct(compiler->ruleset) };
 	struct merlon_flat flat[MERLON_HOOKS][MERLON_FAMILIES] = { 0 };
 	int r = merlon_ifclass_build(compiler->policy, compiler->diag);
 
@@ -229,7 +238,6 @@ static int compile(struct merlon_compiler *compiler)
 		f->hook = i / MERLON_FAMILIES;
 		f->family = i % MERLON_FAMILIES;
 		r = flatten_list(compiler, f);
-		image.uses_ct |= asks_ct(f);
 		image.bare_ports |= asks_bare_ports(compiler, f);
 	}
 	if (!r) {

@@ -56,27 +56,19 @@ static const struct {
 	  "reported", HAS_FORWARD },
 };
 
-static bool is_state(enum merlon_field field)
-{
-	return field == MERLON_F_CT_STATE || field == MERLON_F_CT_DIRECTION;
-}
-
 static unsigned concerns_of_rule(const struct merlon_rule *rule)
 {
-	unsigned has = 0;
+	unsigned has = merlon_rule_asks_ct(rule) ? HAS_STATE : 0;
 
 	for (size_t i = 0; i < rule->n; i++) {
 		const struct merlon_statement *s = &rule->statement[i];
 
-		if (s->kind == MERLON_S_MATCH && is_state(s->match.field))
-			has |= HAS_STATE;
 		if (s->kind == MERLON_S_MATCH && s->match.header_bytes)
 			has |= HAS_SHORT;
 		if ((s->kind == MERLON_S_MATCH && s->match.field == MERLON_F_LENGTH) || (s->kind == MERLON_S_LIMIT && s->limit.bytes))
 			has |= HAS_LENGTH;
 		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
-			has |= is_state(s->lookup->part[p].field) ? HAS_STATE :
-			       s->lookup->part[p].field == MERLON_F_LENGTH ? HAS_LENGTH : 0;
+			has |= s->lookup->part[p].field == MERLON_F_LENGTH ? HAS_LENGTH : 0;
 		if (s->kind == MERLON_S_LOG && s->log.group >= 0)
 			has |= HAS_GROUP;
 		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)

@@ -95,6 +95,25 @@ void merlon_ruleset_free(struct merlon_ruleset *ruleset)
 	free(ruleset);
 }
 
+static bool is_ct(enum merlon_field field)
+{
+	return field == MERLON_F_CT_STATE || field == MERLON_F_CT_DIRECTION;
+}
+
+bool merlon_rule_asks_ct(const struct merlon_rule *rule)
+{
+	for (size_t i = 0; i < rule->n; i++) {
+		const struct merlon_statement *s = &rule->statement[i];
+
+		if (s->kind == MERLON_S_MATCH && is_ct(s->match.field))
+			return true;
+		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
+			if (is_ct(s->lookup->part[p].field))
+				return true;
+	}
+	return false;
+}
+
 const char *merlon_nfproto_name(uint8_t nfproto)
 {
 	switch (nfproto) {

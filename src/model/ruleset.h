@@ -258,6 +258,9 @@ size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hoo
 /* NFPROTO_* as nft writes it, NULL: it has no tables. */
 const char *merlon_nfproto_name(uint8_t nfproto);
 
+/* Whether the rule matches by ct state or direction. */
+bool merlon_rule_asks_ct(const struct merlon_rule *rule);
+
 /* Whether packets of `family` meet the chains of this table. */
 bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family);
 

@@ -307,7 +307,7 @@ static void write_image(uint64_t *word, unsigned generation, const struct plane_
 
 	head->magic = MERLON_IMAGE_MAGIC;
 	head->generation = generation;
-	head->uses_ct = 1;
+	head->uses_ct = (1U << MERLON_FAMILIES) - 1;
 	for (size_t i = 0; i < n && !head->n_limits; i++)
 		if (rule[i].direction == PLANE_LIMIT)
 			write_limit(&image, head);

@@ -49,7 +49,7 @@ class Refused(Failure):
 def run(*argv, check=True, **kw):
     r = subprocess.run(argv, text=True, capture_output=True, check=False, **kw)
     if check and r.returncode:
-        raise Failure(f"cannot set up the network: {' '.join(argv)}: {(r.stderr or r.stdout).strip()}")
+        raise Failure(f"{' '.join(argv)} failed: {(r.stderr or r.stdout).strip()}")
     return r
 
 
@@ -235,7 +235,7 @@ class World:
     def batch(self, host, lines):
         r = run('ip', '-n', self.ns[host], '-force', '-batch', '-', input='\n'.join(lines) + '\n', check=False)
         if r.returncode:
-            raise Failure(f'cannot set up the network: ip -batch in {self.ns[host]}: {r.stderr.strip()}')
+            raise Failure(f'ip -batch in {self.ns[host]} failed: {r.stderr.strip()}')
 
     def make(self):
         near, far = self.plan.near, self.plan.far

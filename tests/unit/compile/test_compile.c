@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/unit/compile/maker.h"
+
+static uint32_t uses_ct(struct merlon_ruleset *ruleset, uint8_t family)
+{
+	struct merlon_policy *policy;
+	uint32_t families;
+
+	ruleset->table[0].family = family;
+	policy = compile(ruleset);
+	families = ((const struct merlon_image *)policy->image)->uses_ct;
+	merlon_policy_free(policy);
+	return families;
+}
 
 static void image_is_a_power_of_two(void **state)
 {
@@ -24,9 +37,12 @@ static void image_is_a_power_of_two(void **state)
 	merlon_policy_free(policy);
 	make_match(make_rule(ruleset, 0), MERLON_F_CT_STATE, MERLON_CT_NEW, MERLON_CT_NEW);
 	make_verdict(&ruleset->chain[0].rule[0], MERLON_V_DROP);
-	policy = compile(ruleset);
-	assert_int_equal(((const struct merlon_image *)policy->image)->uses_ct, 1);
-	merlon_policy_free(policy);
+	assert_int_equal(uses_ct(ruleset, NFPROTO_INET), 1U << MERLON_IPV4 | 1U << MERLON_IPV6);
+	assert_int_equal(uses_ct(ruleset, NFPROTO_IPV4), 1U << MERLON_IPV4);
+	assert_int_equal(uses_ct(ruleset, NFPROTO_IPV6), 1U << MERLON_IPV6);
+	/* also where no packet comes to the rule */
+	ruleset->chain[0].base = ruleset->chain[0].reached = false;
+	assert_int_equal(uses_ct(ruleset, NFPROTO_INET), 1U << MERLON_IPV4 | 1U << MERLON_IPV6);
 	merlon_ruleset_free(ruleset);
 }
 
