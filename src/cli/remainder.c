@@ -169,8 +169,8 @@ static int close_sections(struct remainder *r)
 			continue;
 		if (fclose(r->file[i]))
 			error = -errno;
-		fprintf(stderr, "%s.remainder.v%d: %u rules that stay with netfilter; load it with `%s`\n", r->options->out,
-			i ? 6 : 4, r->rules[i], i ? "ip6tables-restore" : "iptables-restore");
+		fprintf(stderr, "%s.remainder.v%d: %u rule%s that stay%s with netfilter; load it with `%s`\n", r->options->out,
+			i ? 6 : 4, r->rules[i], r->rules[i] == 1 ? "" : "s", r->rules[i] == 1 ? "s" : "", i ? "ip6tables-restore" : "iptables-restore");
 	}
 	return error;
 }

@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bpf/sctp.h"
 #include "bpf/tcp.h"
 #include "src/kernel/dataplane.h"
 #include "src/kernel/internal.h"
 #include "src/util/cleanup.h"
+#include "src/util/kernel.h"
 
 /* Seconds, as net/netfilter/nf_conntrack_proto_{tcp,udp,icmp,icmpv6,gre,generic}.c of Linux 6.18 has them. */
 static const struct {
@@ -75,12 +75,6 @@ static unsigned read_sysctl(const char *name, unsigned otherwise)
 	return f && fscanf(f, "%u", &value) == 1 ? value : otherwise;
 }
 
-/* A tracker that the kernel was built without has no sysctls; while nf_conntrack is not loaded none has. */
-static bool has_tracker(const char *sysctl)
-{
-	return read_sysctl(sysctl, 0) || access(SYSCTLS "nf_conntrack_generic_timeout", F_OK) < 0;
-}
-
 static __u8 *byte_of(struct merlon_trackers *trackers, size_t i)
 {
 	return (__u8 *)trackers + number[i].offset;
@@ -99,9 +93,9 @@ void merlon_trackers_read(struct merlon_trackers *ret)
 		value = read_sysctl(number[i].sysctl, number[i].otherwise);
 		*byte_of(&t, i) = value < number[i].most ? value : number[i].most;
 	}
-	t.has_sctp = has_tracker("sctp_timeout_established");
-	t.has_gre = has_tracker("gre_timeout");
-	t.has_dccp = has_tracker("dccp_timeout_open");
+	t.has_sctp = merlon_kernel_tracks("sctp_timeout_established");
+	t.has_gre = merlon_kernel_tracks("gre_timeout");
+	t.has_dccp = merlon_kernel_tracks("dccp_timeout_open");
 	*ret = t;
 }
 

@@ -10,50 +10,60 @@
 enum {
 	HAS_STATE = 1,		/* asks for ct state or direction */
 	HAS_REJECT = 2,
-	HAS_OUTPUT = 4,
-	HAS_FORWARD = 8,
+	HAS_OUTPUT = 4,		/* may deny there */
+	HAS_FORWARD = 8,	/* may deny there */
 	HAS_ANY = 16,
 	HAS_NAT = 32,
 	HAS_KEPT = 64,		/* rules in chains that are left to netfilter */
 	HAS_SHORT = 128,	/* matches of x_tables that drop */
-	ON_6_1 = 256,		/* with the others: only where the kernel does not tell who vouches for a checksum */
+	HAS_FORGED = 256,	/* asks for ct state, and lets packets of IPv4 in */
 	HAS_GROUP = 512,	/* logs for programs that listen to a group: ulogd */
 	HAS_LENGTH = 1024,	/* asks for a packet's length, or limits bytes */
+	HAS_WHOLE = 2048,	/* a hook where nf_tables sees datagrams, not fragments */
+};
+
+/* What the host must have, too. */
+enum {
+	ON_ANY = 1,
+	ON_6_1 = 2,		/* a kernel that does not tell who vouches for a checksum */
+	ON_DCCP = 4,		/* a tracker for it in nf_conntrack */
+	ON_RP_FILTER = 8,
 };
 
 static const struct {
 	const char *name, *text;
 	unsigned concerns;	/* any of these */
+	unsigned host;
 } limits[] = {
-	{ "nat", "packets are judged before DNAT and after SNAT, unlike in nf_tables: apply refuses a ruleset with NAT", HAS_NAT },
-	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT },
-	{ "l4-checksum", "checksums of TCP, UDP, ICMP and SCTP are not verified before Linux 6.2 (as with nf_conntrack_checksum=0)",
-	  HAS_STATE | ON_6_1 },
-	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it", HAS_STATE },
-	{ "sctp-chunks", "an SCTP packet with more than 16 chunks that change its association is invalid", HAS_STATE },
-	{ "reverse-path", "a packet that rp_filter discards behind input has begun a connection for merlon, and none for nf_conntrack: what "
-	  "the host itself sends to that forged source is established", HAS_STATE },
-	{ "fragments", "fragments are not reassembled, also those of what the host itself sends: each is judged, counted and logged alone, "
-	  "with its own length; later ones follow the first, and are dropped if they overlap it; before it they are dropped where "
-	  "a rule asks for ct state; that the whole has a wrong length or checksum is not seen", HAS_ANY },
-	{ "fragment-length", "nf_tables sees a fragmented datagram as one packet, merlon as one of each fragment: a length above the MTU "
-	  "never matches, a smaller one may match a fragment, and limits and counters of bytes count the headers of each",
-	  HAS_LENGTH },
-	{ "short-headers", "iptables drops a packet whose transport header is cut off where multiport, icmp, icmp6 or rt look for it, and "
-	  "so does merlon; the nft text that import writes has no word for that: there it goes on to the next rule", HAS_SHORT },
-	{ "log-group", "what a rule logs to an nfnetlink_log group (log group, NFLOG) goes to merlond's journal as every log does: no program "
-	  "that listens to the group, such as ulogd, hears of it", HAS_GROUP },
-	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT },
-	{ "reject-checksum", "before Linux 6.2 a packet with a wrong checksum is answered, too", HAS_REJECT | ON_6_1 },
-	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT },
+	{ "nat", "packets are judged before DNAT and after SNAT: apply refuses a ruleset with NAT", HAS_NAT, ON_ANY },
+	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT,
+	  ON_ANY },
+	{ "l4-checksum", "before Linux 6.2 checksums of TCP, UDP, ICMP and SCTP are not verified (as with nf_conntrack_checksum=0)",
+	  HAS_STATE, ON_6_1 },
+	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it",
+	  HAS_STATE, ON_DCCP },
+	{ "sctp-chunks", "an SCTP packet with more than 16 chunks that change its association is invalid", HAS_STATE, ON_ANY },
+	{ "reverse-path", "what rp_filter discards behind input has begun a connection: what the host sends to a forged source is "
+	  "established", HAS_FORGED, ON_RP_FILTER },
+	{ "fragments", "a fragmented datagram is judged, logged and counted by its first fragment; later ones follow it, and are dropped "
+	  "ahead of it or over it; a wrong length or checksum of the whole is not seen", HAS_WHOLE, ON_ANY },
+	{ "fragment-length", "the length of a fragmented datagram, also for limits of bytes, is that of its first fragment", HAS_LENGTH,
+	  ON_ANY },
+	{ "short-headers", "merlon drops what iptables drops for a cut off transport header (multiport, icmp, icmp6, rt); the nft text of "
+	  "import has no word for that", HAS_SHORT, ON_ANY },
+	{ "log-group", "what a rule logs to a group (log group, NFLOG) goes to merlond's journal: no program that listens to the group, "
+	  "such as ulogd, hears of it", HAS_GROUP, ON_ANY },
+	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT, ON_ANY },
+	{ "reject-checksum", "before Linux 6.2 a packet with a wrong checksum is answered, too", HAS_REJECT, ON_6_1 },
+	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT, ON_ANY },
 	{ "output-copies", "what the host sends to all or to a group has come back to its own programs before output judges it: "
-	  "input judges that copy", HAS_OUTPUT },
+	  "input judges that copy", HAS_OUTPUT, ON_ANY },
 	{ "stack-checks", "what the kernel discards or rewrites ahead of its hooks (impossible addresses, IP options, wrong lengths) is "
-	  "judged, counted, logged and answered as it came", HAS_ANY },
+	  "judged, counted, logged and answered as it came", HAS_ANY, ON_ANY },
 	{ "parser", "ICMP of one byte and IPv6 with more than eight extension headers are dropped as malformed, whatever the rules say",
-	  HAS_ANY },
+	  HAS_ANY, ON_ANY },
 	{ "forward-route", "a packet is routed before forward judges it: the next hop's address may be asked for, a dead one "
-	  "reported", HAS_FORWARD },
+	  "reported", HAS_FORWARD, ON_ANY },
 };
 
 static unsigned concerns_of_rule(const struct merlon_rule *rule)
@@ -77,6 +87,36 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 	return has;
 }
 
+/* Whether packets may end in a base chain otherwise than accepted; what it leads to is not looked at. */
+static bool may_deny(const struct merlon_chain *chain)
+{
+	bool may = chain->drop;
+
+	for (size_t r = 0; r < chain->n && !may; r++)
+		for (size_t i = 0; i < chain->rule[r].n && !may; i++) {
+			const struct merlon_statement *s = &chain->rule[r].statement[i];
+
+			may = s->kind == MERLON_S_VERDICT && s->verdict.verdict != MERLON_V_ACCEPT &&
+			      s->verdict.verdict != MERLON_V_CONTINUE && s->verdict.verdict != MERLON_V_RETURN;
+			may |= s->kind == MERLON_S_LOOKUP && s->lookup->map;
+		}
+	return may;
+}
+
+static unsigned concerns_of_base(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain)
+{
+	bool of_ipv4 = merlon_table_has_family(&ruleset->table[chain->table], MERLON_IPV4);
+
+	switch (chain->hook) {
+	case MERLON_OUTPUT:
+		return HAS_WHOLE | (may_deny(chain) ? HAS_OUTPUT : 0);
+	case MERLON_FORWARD:
+		return may_deny(chain) ? HAS_FORWARD : 0;
+	default:
+		return of_ipv4 ? HAS_WHOLE | HAS_FORGED : 0;
+	}
+}
+
 static unsigned concerns(const struct merlon_ruleset *ruleset)
 {
 	unsigned has = 0;
@@ -86,16 +126,20 @@ static unsigned concerns(const struct merlon_ruleset *ruleset)
 
 		if (chain->kept && chain->n)
 			has |= chain->nat ? HAS_NAT : HAS_KEPT;
+		for (size_t r = 0; r < chain->n && !chain->kept; r++)
+			has |= merlon_rule_asks_ct(&chain->rule[r]) ? HAS_WHOLE : 0;
 		if (!chain->reached)
 			continue;
 		has |= HAS_ANY;
-		if (chain->base && chain->hook == MERLON_OUTPUT)
-			has |= HAS_OUTPUT;
-		if (chain->base && chain->hook == MERLON_FORWARD)
-			has |= HAS_FORWARD;
+		if (chain->base)
+			has |= concerns_of_base(ruleset, chain);
 		for (size_t r = 0; r < chain->n; r++)
 			has |= concerns_of_rule(&chain->rule[r]);
 	}
+	if (!(has & HAS_STATE))
+		has &= ~HAS_FORGED;
+	if (!(has & HAS_WHOLE))
+		has &= ~HAS_LENGTH;
 	return has;
 }
 
@@ -128,14 +172,19 @@ const struct merlon_unfit *merlon_ruleset_unfit(const struct merlon_ruleset *rul
 	return merlon_ruleset_filters(ruleset) ? NULL : &merlon_unfit_empty;
 }
 
+static unsigned host_has(void)
+{
+	return ON_ANY | (merlon_kernel_is(6, 2) ? 0 : ON_6_1) |	/* bpf_cast_to_kern_ctx() */
+	       (merlon_kernel_tracks("dccp_timeout_open") ? ON_DCCP : 0) | (merlon_kernel_filters_sources() ? ON_RP_FILTER : 0);
+}
+
 json_t *merlon_limits(const struct merlon_ruleset *ruleset)
 {
-	unsigned has = concerns(ruleset);
-	bool tells = merlon_kernel_is(6, 2);	/* bpf_cast_to_kern_ctx() */
+	unsigned has = concerns(ruleset), host = host_has();
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
-		if (limits[i].concerns & has && !(limits[i].concerns & ON_6_1 && tells))
+		if (limits[i].concerns & has && limits[i].host & host)
 			json_array_append_new(list, json_pack("{s:s, s:s}", "limit", limits[i].name, "text", limits[i].text));
 	return list;
 }
@@ -154,7 +203,7 @@ void merlon_limits_print(const json_t *list, FILE *out)
 	size_t i;
 
 	if (json_array_size(list))
-		fputs("not yet as nf_tables does it:\n", out);
+		fputs("not yet as nf_tables does it (merlon(8), LIMITS):\n", out);
 	json_array_foreach(list, i, one)
 		fprintf(out, "  %-16s %s\n", json_string_value(json_object_get(one, "limit")),
 			json_string_value(json_object_get(one, "text")));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Where the data plane, as it is now, does not do what nf_tables does with the same ruleset: named, so that nobody has to
- * find out by himself. Only what concerns the ruleset is listed.
+ * find out by himself. Only what concerns the ruleset, and may be met on this host, is listed.
  */
 #ifndef MERLON_MODEL_LIMITS_H
 #define MERLON_MODEL_LIMITS_H

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/util/kernel.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <sys/utsname.h>
+#include <unistd.h>
+
+#include "src/util/cleanup.h"
 
 unsigned merlon_kernel_version(void)
 {
@@ -19,4 +23,28 @@ bool merlon_kernel_is(unsigned major, unsigned minor)
 	unsigned version = merlon_kernel_version();
 
 	return !version || version >= (major << 8 | minor);
+}
+
+bool merlon_kernel_tracks(const char *sysctl)
+{
+	char path[128];
+
+	/* a tracker that the kernel was built without has no sysctls; while nf_conntrack is not loaded none has */
+	snprintf(path, sizeof(path), "/proc/sys/net/netfilter/nf_conntrack_%s", sysctl);
+	return access(path, F_OK) == 0 || access("/proc/sys/net/netfilter/nf_conntrack_generic_timeout", F_OK) < 0;
+}
+
+bool merlon_kernel_filters_sources(void)
+{
+	glob_t found = { 0 };
+	bool on = glob("/proc/sys/net/ipv4/conf/*/rp_filter", 0, NULL, &found) != 0;
+
+	for (size_t i = 0; i < found.gl_pathc && !on; i++) {
+		_cleanup_fclose_ FILE *f = fopen(found.gl_pathv[i], "re");
+		int value;
+
+		on = !f || fscanf(f, "%d", &value) != 1 || value;
+	}
+	globfree(&found);
+	return on;
 }

@@ -10,4 +10,12 @@ unsigned merlon_kernel_version(void);
 /* Whether it is this one or newer; true where that cannot be told. */
 bool merlon_kernel_is(unsigned major, unsigned minor);
 
+/*
+ * Whether nf_conntrack has the tracker that sysctl nf_conntrack_`sysctl` belongs to; true where that cannot be told, as while
+ * nf_conntrack is not loaded.
+ */
+bool merlon_kernel_tracks(const char *sysctl);
+/* Whether rp_filter is on for any interface of this namespace, or for those to come; true where that cannot be told. */
+bool merlon_kernel_filters_sources(void);
+
 #endif
