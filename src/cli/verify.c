@@ -380,12 +380,13 @@ static void print_unverified(const struct total *t)
 
 static void print_total(const struct total *t, unsigned long long seed)
 {
+	char sent[32];
 	const char *name;
 	json_t *one;
 
 	if (json_array_size(t->files) > 1)
-		printf("%lu ruleset%s, %lu packet%s, %lu difference%s\n", t->rulesets, plural(t->rulesets), t->packets,
-		       plural(t->packets), t->differences, plural(t->differences));
+		printf("%lu ruleset%s, %s packet%s, %lu difference%s\n", t->rulesets, plural(t->rulesets),
+		       merlon_thousands(t->packets, sent), plural(t->packets), t->differences, plural(t->differences));
 	if (json_object_size(t->limits))
 		puts("packets under a limit, where the two need not agree (merlon(8), LIMITS):");
 	json_object_foreach(t->limits, name, one) {

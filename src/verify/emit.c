@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/util/kernel.h"
 #include "src/verify/packets.h"
 
 #define ETHER_BYTES 14
@@ -148,7 +149,7 @@ static bool is_foreign_group(const struct merlon_intent *intent)
 
 enum merlon_frame_limit merlon_intent_limit(const struct merlon_intent *intent)
 {
-	if (intent->l4proto == 33)
+	if (intent->l4proto == IPPROTO_DCCP && merlon_kernel_tracks("dccp_timeout_open"))
 		return MERLON_LIMIT_DCCP;
 	if (intent->nexthdr == 1 + IPPROTO_FRAGMENT)
 		return MERLON_LIMIT_FRAGMENTS;
