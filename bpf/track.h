@@ -432,12 +432,14 @@ __noinline int merlon_track(struct __sk_buff *skb)
 }
 
 /*
- * Rules may look at the first bytes of a transport header that are no ports; the tuple does not have those, and a
- * session's next packet may differ in them.
+ * Rules may look at the first bytes of a transport header that are no ports, or at ports of a protocol that this kernel has
+ * no tracker for; the tuple does not have those, and a session's next packet may differ in them.
  */
 merlon_inline int merlon_tuple_says_all(const struct merlon_scratch *s, const struct merlon_walk *w)
 {
-	return !merlon_is_wrapped(&s->headers) && (merlon_tuple_has_ports(&s->headers) || !w->bare_ports);
+	const struct merlon_headers *h = &s->headers;
+
+	return !merlon_is_wrapped(h) && (merlon_tuple_has_ports(h) || (!w->bare_ports && !merlon_has_ports(h->ct_proto)));
 }
 
 /* The decision of the walk that just ended: its index, 0: it cannot be remembered. */

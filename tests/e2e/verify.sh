@@ -59,6 +59,8 @@ for ruleset in "$top"/tests/e2e/rulesets/*.nft; do
 done
 # with that seed, a SYN in a frame for several hosts
 start "a connection that discarded packets change: the same" exits 0 ' 0 differences' "$merlon" verify --family ip --seed 20261127 "$top/tests/e2e/rulesets/blobs.v4"
+# with that one, packets of DCCP between the same hosts with other ports than those that were let in
+start "ports that no tuple has: the same" exits 0 ' 0 differences' "$merlon" verify --seed 1 "$top/tests/e2e/rulesets/protocols.nft"
 start "web-db, both families: the same" exits 0 ' 0 differences' "$merlon" verify --seed 1 "$top/docs/examples/web-db.v4" "$top/docs/examples/web-db.v6"
 json() {
 	"$merlon" verify --json --each --packets 1000 --seed 7 "$top/tests/e2e/rulesets/chains.nft" "$top/tests/e2e/rulesets/sets.nft" |
