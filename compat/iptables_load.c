@@ -336,20 +336,25 @@ static int collect(const struct merlon_text *text, struct all_lines *all)
 }
 
 static int place_chain(struct merlon_ruleset *ruleset, struct merlon_chain *chain, struct chain_lines *lines,
-		       const char *file)
+		       const struct merlon_share *share, const char *file)
 {
-	size_t i;
+	const struct merlon_table *table = &ruleset->table[chain->table];
+	bool certain = merlon_share_count(share, table, chain) == lines->n;
+	size_t i, next = 0;
 
-	/* also when the counts differ it is known which file it was */
-	for (i = 0; i < chain->n; i++)
-		chain->rule[i].place.file = file;
-	if (chain->n != lines->n)
-		return 0;
 	for (i = 0; i < chain->n; i++) {
 		struct merlon_rule *rule = &chain->rule[i];
+		struct line *line;
 
-		rule->place.line = lines->line[i].number;
-		if (lines->line[i].refused && !chain->kept) {
+		if (!merlon_share_has(share, table, rule))
+			continue;
+		/* also when the counts differ it is known which file it was */
+		rule->place.file = file;
+		if (!certain)
+			continue;
+		line = &lines->line[next++];
+		rule->place.line = line->number;
+		if (line->refused && !chain->kept) {
 			merlon_build_refuse(rule, "match or target `set` (ipset): not supported yet");
 			free(rule->text);
 			rule->text = NULL;
@@ -357,9 +362,8 @@ static int place_chain(struct merlon_ruleset *ruleset, struct merlon_chain *chai
 			rule->comment = NULL;
 		}
 		if (!rule->text)
-			rule->text = TAKE_PTR(lines->line[i].text);
+			rule->text = TAKE_PTR(line->text);
 	}
-	(void)ruleset;
 	return 0;
 }
 
@@ -405,35 +409,45 @@ static int table_index(struct merlon_ruleset *ruleset, uint8_t family, const cha
 	return 0;
 }
 
-static int place_lines(struct merlon_ruleset *ruleset, uint8_t nfproto, struct chain_lines *lines, const char *file,
-		       bool uncertain)
+struct placing {
+	uint8_t nfproto;
+	const char *file;
+	const struct merlon_share *share;
+	bool uncertain;
+};
+
+static int place_lines(struct merlon_ruleset *ruleset, const struct placing *p, struct chain_lines *lines)
 {
 	bool keep = merlon_ipt_is_kept(lines->section);
 	uint32_t table;
 	size_t i;
-	int r = table_index(ruleset, nfproto, lines->section, keep, &table);
+	int r = table_index(ruleset, p->nfproto, lines->section, keep, &table);
 
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	ruleset->table[table].iptables = true;
 	if (keep)
-		return keep_chain(ruleset, table, lines, file);
-	for (i = 0; i < ruleset->n_chains && !uncertain; i++)
+		return keep_chain(ruleset, table, lines, p->file);
+	for (i = 0; i < ruleset->n_chains && !p->uncertain; i++)
 		if (ruleset->chain[i].table == table && strcmp(ruleset->chain[i].name, lines->chain) == 0)
-			return place_chain(ruleset, &ruleset->chain[i], lines, file);
+			return place_chain(ruleset, &ruleset->chain[i], lines, p->share, p->file);
 	return 0;
 }
 
-int merlon_iptables_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, int family)
+int merlon_iptables_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, int family,
+			   const struct merlon_share *share)
 {
-	uint8_t nfproto = family == AF_INET6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
-	const char *file = merlon_build_file(ruleset, text->name);
+	struct placing placing = {
+		.nfproto = family == AF_INET6 ? NFPROTO_IPV6 : NFPROTO_IPV4, .share = share,
+		.file = merlon_build_file(ruleset, text->name),
+	};
 	struct all_lines all = { 0 };
 	size_t i;
-	int r = file ? collect(text, &all) : -ENOMEM;
+	int r = placing.file ? collect(text, &all) : -ENOMEM;
 
+	placing.uncertain = all.uncertain;
 	for (i = 0; i < all.n && r == 0; i++)
-		r = place_lines(ruleset, nfproto, &all.chain[i], file, all.uncertain);
+		r = place_lines(ruleset, &placing, &all.chain[i]);
 	free_lines(&all);
 	return r;
 }

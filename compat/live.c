@@ -72,6 +72,7 @@ static int rename_table(struct merlon_ruleset *ruleset)
 static int load_legacy(const struct legacy *kind, const struct merlon_text *text, struct merlon_ruleset **ret,
 		       struct merlon_diag *diag)
 {
+	const struct merlon_share all = { NULL, 0 };
 	_cleanup_close_ int policyns = -1;
 	int r = merlon_policyns_new(&policyns, diag);
 
@@ -80,7 +81,7 @@ static int load_legacy(const struct legacy *kind, const struct merlon_text *text
 	if (r == 0)
 		r = merlon_read_namespace(policyns, ret, NULL, diag);
 	if (r == 0)
-		r = merlon_iptables_places(*ret, text, kind->family);
+		r = merlon_iptables_places(*ret, text, kind->family, &all);
 	return r == 0 ? rename_table(*ret) : r;
 }
 

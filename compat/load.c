@@ -104,6 +104,13 @@ struct loaded {
 	int family;
 };
 
+/* Several sources, one after the other. */
+struct loading {
+	struct loaded *loaded;		/* [n] */
+	size_t n;
+	struct merlon_origins origins;	/* of a single one it would say nothing */
+};
+
 static int load_one(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
 {
 	int r = read_text(source->file, &loaded->text, diag);
@@ -164,18 +171,31 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
 	return r;
 }
 
-static int settle_places(int policyns, struct merlon_ruleset *ruleset, const struct loaded *loaded, size_t n)
+/* What is new since the last source is this one's. */
+static int note_origins(int policyns, struct loading *l, struct merlon_diag *diag)
 {
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
+	int r = merlon_read_namespace(policyns, &ruleset, NULL, diag);
+
+	struct merlon_loss loss;
+
+	return r ? r : merlon_origins_add(&l->origins, ruleset, &loss);
+}
+
+static int settle_places(int policyns, struct merlon_ruleset *ruleset, const struct loading *l)
+{
+	struct merlon_share share = { l->n > 1 ? &l->origins : NULL, 0 };
 	bool nft = false;
-	size_t i;
 	int r = 0;
 
-	for (i = 0; i < n && r == 0; i++) {
-		nft |= !loaded[i].iptables;
-		if (loaded[i].iptables)
-			r = merlon_iptables_places(ruleset, &loaded[i].text, loaded[i].family);
-		else if (n == 1)
-			r = merlon_nft_places(ruleset, &loaded[i].text);
+	for (; share.source < l->n && r == 0; share.source++) {
+		const struct loaded *loaded = &l->loaded[share.source];
+
+		nft |= !loaded->iptables;
+		if (loaded->iptables)
+			r = merlon_iptables_places(ruleset, &loaded->text, loaded->family, &share);
+		else
+			r = merlon_nft_places(ruleset, &loaded->text, &share);
 	}
 	if (r == 0 && nft)
 		merlon_nft_texts(policyns, ruleset);
@@ -186,22 +206,25 @@ static int load(int policyns, const struct merlon_source *sources, size_t n_sour
 		struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
 {
 	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
-	struct loaded *loaded = calloc(n_sources + 1, sizeof(*loaded));
+	struct loading l = { .loaded = calloc(n_sources + 1, sizeof(*l.loaded)), .n = n_sources };
 	size_t i;
-	int r = loaded ? 0 : -ENOMEM;
+	int r = l.loaded ? 0 : -ENOMEM;
 
 	for (i = 0; i < n_sources && r == 0; i++) {
-		r = load_one(policyns, &sources[i], &loaded[i], diag);
+		r = load_one(policyns, &sources[i], &l.loaded[i], diag);
 		if (r == 0)
-			r = only_one(loaded, i, diag);
+			r = only_one(l.loaded, i, diag);
+		if (r == 0 && i + 1 < n_sources)
+			r = note_origins(policyns, &l, diag);
 	}
 	if (r == 0)
 		r = merlon_read_namespace(policyns, &ruleset, ret_snapshot, diag);
 	if (r == 0)
-		r = settle_places(policyns, ruleset, loaded, n_sources);
-	for (i = 0; loaded && i < n_sources; i++)
-		free(loaded[i].text.text);
-	free(loaded);
+		r = settle_places(policyns, ruleset, &l);
+	for (i = 0; l.loaded && i < n_sources; i++)
+		free(l.loaded[i].text.text);
+	free(l.loaded);
+	merlon_origins_clear(&l.origins);
 	if (r == 0)
 		*ret_ruleset = TAKE_PTR(ruleset);
 	return r;

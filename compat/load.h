@@ -4,6 +4,7 @@
 #define MERLON_LOAD_H
 
 #include "compat/compat.h"
+#include "compat/origins.h"
 
 /* A source's text, with a NUL behind it that `size` does not count. */
 struct merlon_text {
@@ -22,10 +23,11 @@ int merlon_iptables_family(const struct merlon_text *text, struct merlon_diag *d
 /* Loads the filter section into the namespace. 0 or a negative errno and a diagnostic. */
 int merlon_iptables_load(int netns, const struct merlon_text *text, int family, struct merlon_diag *diag);
 /*
- * Gives the rules of the family's filter table their places and the refused ones their text, and adds the rules of the
- * other sections as kept chains. 0 or -ENOMEM.
+ * Gives the rules of the family's filter table that came with this source their places and the refused ones their text,
+ * and adds the rules of the other sections as kept chains. 0 or -ENOMEM.
  */
-int merlon_iptables_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, int family);
+int merlon_iptables_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, int family,
+			   const struct merlon_share *share);
 
 /* Reads nf_tables of a namespace; `ret_snapshot` NULL: it is not asked for. */
 struct merlon_snapshot;
@@ -37,8 +39,8 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
  * as with nft -f) unless `from_text`. 0 or a negative errno and nft's own messages.
  */
 int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, struct merlon_diag *diag);
-/* Gives rules the lines of an nft source, where it is certain which they are. 0 or -ENOMEM. */
-int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text);
+/* Gives the rules that came with an nft source its lines, where it is certain which they are. 0 or -ENOMEM. */
+int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share);
 /*
  * Gives rules that have no text what `nft list ruleset` says about them. `netns` negative: the caller's namespace.
  * Best effort: a rule may stay without.

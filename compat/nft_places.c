@@ -434,30 +434,45 @@ static void scan_top(struct scan *s)
 	}
 }
 
-static void assign(struct merlon_ruleset *ruleset, const struct scan *s)
+/* The lines of a chain, where they are certain: as many as it has rules of this source. */
+static const struct chain_lines *certain_lines(const struct scan *s, const struct merlon_table *table,
+					       const struct merlon_chain *chain, size_t rules)
 {
-	size_t i, j, k;
+	size_t i;
+
+	for (i = 0; i < s->n && !s->uncertain; i++) {
+		const struct chain_lines *lines = &s->chain[i];
+
+		if (lines->family == table->family && !strcmp(lines->table, table->name) &&
+		    !strcmp(lines->chain, chain->name))
+			return lines->uncertain || lines->n != rules ? NULL : lines;
+	}
+	return NULL;
+}
+
+static void assign(struct merlon_ruleset *ruleset, const struct scan *s, const struct merlon_share *share)
+{
+	size_t i, j, next;
 
 	for (i = 0; i < ruleset->n_chains; i++) {
 		struct merlon_chain *chain = &ruleset->chain[i];
 		const struct merlon_table *table = &ruleset->table[chain->table];
+		const struct chain_lines *lines = certain_lines(s, table, chain, merlon_share_count(share, table, chain));
 
-		for (j = 0; j < chain->n; j++)
-			if (!s->includes && !chain->rule[j].place.file)
-				chain->rule[j].place.file = s->file;
-		for (k = 0; k < s->n && !s->uncertain; k++) {
-			const struct chain_lines *lines = &s->chain[k];
+		for (j = next = 0; j < chain->n; j++) {
+			struct merlon_rule *rule = &chain->rule[j];
 
-			if (lines->family != table->family || strcmp(lines->table, table->name) != 0 ||
-			    strcmp(lines->chain, chain->name) != 0 || lines->uncertain || lines->n != chain->n)
+			if (!merlon_share_has(share, table, rule))
 				continue;
-			for (j = 0; j < chain->n; j++)
-				chain->rule[j].place = lines->place[j];
+			if (lines)
+				rule->place = lines->place[next++];
+			else if (!s->includes && !rule->place.file)
+				rule->place.file = s->file;
 		}
 	}
 }
 
-int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text)
+int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share)
 {
 	const char *file = merlon_build_file(ruleset, text->name);
 	struct scan s = { .p = text->text, .end = text->text + text->size, .line = 1, .file = file,
@@ -467,7 +482,7 @@ int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *
 	if (s.r == 0)
 		scan_top(&s);
 	if (s.r == 0)
-		assign(ruleset, &s);
+		assign(ruleset, &s, share);
 	for (i = 0; i < s.n; i++)
 		free(s.chain[i].place);
 	free(s.chain);

@@ -146,5 +146,21 @@ printf 'include "%s/parts/*s"\n' "$dir" >>includes.nft
 printf 'flush chain inet t in\nadd rule inet t in meta skuid 7 drop\n' >parts/xs
 rm parts/rules && printf 'meta skuid 2 drop\n' >parts/rules.in && sed -i 's|parts/rules"|parts/rules.in"|; s|parts/\*s|parts/x*|; s|"./parts/t|"./parts/t|' includes.nft
 ok "... by a pattern: no place at all rather than a wrong one" places includes.nft "null:0 null:0"
+# Several files make one ruleset; each of its rules keeps its own place.
+printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\tmeta skuid 1 drop\n\t}\n}\n' >one.nft
+printf '\nadd rule inet t in meta skuid 2 drop\ninsert rule inet t in meta skuid 3 drop\n' >two.nft
+printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -m recent --name x --rcheck -j DROP\nCOMMIT\n' >three.v4
+printf 'add rule ip filter INPUT meta skuid 5 drop\n' >four.nft
+printf 'table inet t {\n\tinclude "%s/parts/x*"\n}\n' "$dir" >five.nft
+printf 'chain x {\n meta skuid 6 drop\n}\n' >parts/xs
+places_of() { # PLACES FILE...: of the rules, in their order
+	local got
+	got=$("$merlon" check --json "${@:2}" 2>/dev/null | jq -r '[.refused[] | "\(.file):\(.line)"] | join(" ")')
+	[ "$got" = "$1" ] || { echo "$got"; return 1; }
+}
+ok "places of rules of two nft files" places_of "two.nft:3 one.nft:4 two.nft:2" one.nft two.nft
+ok "... and of iptables, also in its chains" places_of "three.v4:3 four.nft:1 one.nft:4" three.v4 four.nft one.nft
+ok "... in whatever order" places_of "one.nft:4 three.v4:3 four.nft:1" one.nft three.v4 four.nft
+ok "... what is not certain of one file is so of that one only" places_of "one.nft:4 null:0" one.nft five.nft
 ok "--json has the size of the image" sh -c "'$merlon' import --json first.nft -o second.nft | jq -e '.ns_estimate > 0 and .memory_bytes > 0'"
 finish
