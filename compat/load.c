@@ -171,15 +171,50 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
 	return r;
 }
 
+static void count(char *text, size_t size, size_t n, const char *one, const char *many)
+{
+	size_t used = strlen(text);
+
+	if (n)
+		snprintf(text + used, size - used, "%s%zu %s", used ? ", " : "", n, n == 1 ? one : many);
+}
+
+/* Several files are one policy: what one of them takes away from another would silently be in none. */
+static int refuse_loss(const struct loading *l, struct merlon_ruleset *ruleset, const struct merlon_loss *loss,
+		       struct merlon_diag *diag)
+{
+	const struct loaded *by = &l->loaded[l->origins.sources - 1];
+	const char *from = l->loaded[loss->from].text.name;
+	struct merlon_removal removal = { .place.file = by->text.name, .text = "this file" };
+	char lost[128] = "";
+
+	count(lost, sizeof(lost), loss->rules, "rule", "rules");
+	count(lost, sizeof(lost), loss->policies, "policy drop", "policies drop");
+	if (!by->iptables)
+		merlon_nft_removal(ruleset, &by->text, &removal);
+	merlon_diag_add(diag, MERLON_ERROR, removal.place, "%s takes away what %s%s: %s", removal.text, from,
+			loss->more ? " and others have" : " has", lost);
+	merlon_diag_cure(diag, "files that are given together make one policy of all their rules: %s before %s",
+			 by->iptables ? "iptables-save rules replace their table as a whole, so give this file" :
+			 "take that statement out, or give this file", from);
+	return -EINVAL;
+}
+
 /* What is new since the last source is this one's. */
-static int note_origins(int policyns, struct loading *l, struct merlon_diag *diag)
+static int note_origins(struct loading *l, struct merlon_ruleset *ruleset, struct merlon_diag *diag)
+{
+	struct merlon_loss loss;
+	int r = merlon_origins_add(&l->origins, ruleset, &loss);
+
+	return r == 0 && loss.from != MERLON_NOTHING_LOST ? refuse_loss(l, ruleset, &loss, diag) : r;
+}
+
+static int read_and_note(int policyns, struct loading *l, struct merlon_diag *diag)
 {
 	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
 	int r = merlon_read_namespace(policyns, &ruleset, NULL, diag);
 
-	struct merlon_loss loss;
-
-	return r ? r : merlon_origins_add(&l->origins, ruleset, &loss);
+	return r ? r : note_origins(l, ruleset, diag);
 }
 
 static int settle_places(int policyns, struct merlon_ruleset *ruleset, const struct loading *l)
@@ -206,6 +241,7 @@ static int load(int policyns, const struct merlon_source *sources, size_t n_sour
 		struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
 {
 	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
+	struct merlon_snapshot snapshot = { 0 };
 	struct loading l = { .loaded = calloc(n_sources + 1, sizeof(*l.loaded)), .n = n_sources };
 	size_t i;
 	int r = l.loaded ? 0 : -ENOMEM;
@@ -215,18 +251,25 @@ static int load(int policyns, const struct merlon_source *sources, size_t n_sour
 		if (r == 0)
 			r = only_one(l.loaded, i, diag);
 		if (r == 0 && i + 1 < n_sources)
-			r = note_origins(policyns, &l, diag);
+			r = read_and_note(policyns, &l, diag);
 	}
 	if (r == 0)
-		r = merlon_read_namespace(policyns, &ruleset, ret_snapshot, diag);
+		r = merlon_read_namespace(policyns, &ruleset, ret_snapshot ? &snapshot : NULL, diag);
+	if (r == 0 && n_sources > 1)
+		r = note_origins(&l, ruleset, diag);
 	if (r == 0)
 		r = settle_places(policyns, ruleset, &l);
 	for (i = 0; l.loaded && i < n_sources; i++)
 		free(l.loaded[i].text.text);
 	free(l.loaded);
 	merlon_origins_clear(&l.origins);
-	if (r == 0)
+	if (r == 0) {
 		*ret_ruleset = TAKE_PTR(ruleset);
+		if (ret_snapshot)
+			*ret_snapshot = snapshot;
+	} else {
+		merlon_snapshot_clear(&snapshot);
+	}
 	return r;
 }
 

@@ -41,6 +41,14 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
 int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, struct merlon_diag *diag);
 /* Gives the rules that came with an nft source its lines, where it is certain which they are. 0 or -ENOMEM. */
 int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share);
+/* A statement that takes something away: "flush ruleset", "delete table ip filter". */
+struct merlon_removal {
+	struct merlon_place place;	/* file: a string of the ruleset */
+	char text[256];
+	bool all;
+};
+/* Which statement of an nft source took away what was there before; false: it is not certain. */
+bool merlon_nft_removal(struct merlon_ruleset *ruleset, const struct merlon_text *text, struct merlon_removal *ret);
 /*
  * Gives rules that have no text what `nft list ruleset` says about them. `netns` negative: the caller's namespace.
  * Best effort: a rule may stay without.

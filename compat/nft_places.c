@@ -47,6 +47,8 @@ struct scan {
 	struct chain_lines *chain;
 	size_t n;
 	bool includes, uncertain;	/* of the whole file */
+	unsigned removals;	/* statements that take something away */
+	struct merlon_removal removal;	/* the one that all would go by, else the first one */
 	int r;
 };
 
@@ -405,6 +407,27 @@ static void scan_block(struct scan *s, const struct statement *st)
 	}
 }
 
+static bool removes(const struct statement *st)
+{
+	return is_word(st, 0, "flush") || is_word(st, 0, "delete") || is_word(st, 0, "destroy") || is_word(st, 0, "replace");
+}
+
+static void note_removal(struct scan *s, const struct statement *st)
+{
+	bool all = is_word(st, 0, "flush") && is_word(st, 1, "ruleset");
+	struct merlon_removal removal = { .place = st->at };
+	size_t i;
+
+	s->removals++;
+	if (s->removal.all || (s->removals > 1 && !all))
+		return;
+	removal.all = all;
+	for (i = 0; i < st->n && i < 4; i++)
+		snprintf(removal.text + strlen(removal.text), sizeof(removal.text) - strlen(removal.text), "%s%s", i ? " " : "",
+			 st->word[i]);
+	s->removal = removal;
+}
+
 static void scan_top(struct scan *s)
 {
 	struct statement st;
@@ -413,6 +436,8 @@ static void scan_top(struct scan *s)
 	while (s->r == 0 && !s->uncertain && next_statement(s, &st, false)) {
 		bool any = false;
 
+		if (removes(&st))
+			note_removal(s, &st);
 		for (i = 0; i < s->n; i++)
 			any |= s->chain[i].n > 0;
 		if (st.stop == '}') {
@@ -427,8 +452,7 @@ static void scan_top(struct scan *s)
 		} else if (is_word(&st, 0, "flush") && is_word(&st, 1, "ruleset") && st.n == 2) {
 			for (i = 0; i < s->n; i++)
 				s->chain[i].n = 0;
-		} else if (any && (is_word(&st, 0, "flush") || is_word(&st, 0, "delete") || is_word(&st, 0, "destroy") ||
-				   is_word(&st, 0, "replace") || is_word(&st, 0, "rename"))) {
+		} else if (any && (removes(&st) || is_word(&st, 0, "rename"))) {
 			s->uncertain = true;
 		}
 	}
@@ -472,22 +496,46 @@ static void assign(struct merlon_ruleset *ruleset, const struct scan *s, const s
 	}
 }
 
-int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share)
+static struct scan scan(struct merlon_ruleset *ruleset, const struct merlon_text *text)
 {
 	const char *file = merlon_build_file(ruleset, text->name);
 	struct scan s = { .p = text->text, .end = text->text + text->size, .line = 1, .file = file,
 			  .ruleset = ruleset, .r = file ? 0 : -ENOMEM };
-	size_t i;
 
 	if (s.r == 0)
 		scan_top(&s);
+	return s;
+}
+
+static void clear(struct scan *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		free(s->chain[i].place);
+	free(s->chain);
+	for (i = 0; i < s->n_texts; i++)
+		free(s->text[i]);
+	free(s->text);
+}
+
+int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share)
+{
+	struct scan s = scan(ruleset, text);
+
 	if (s.r == 0)
 		assign(ruleset, &s, share);
-	for (i = 0; i < s.n; i++)
-		free(s.chain[i].place);
-	free(s.chain);
-	for (i = 0; i < s.n_texts; i++)
-		free(s.text[i]);
-	free(s.text);
+	clear(&s);
 	return s.r;
+}
+
+bool merlon_nft_removal(struct merlon_ruleset *ruleset, const struct merlon_text *text, struct merlon_removal *ret)
+{
+	struct scan s = scan(ruleset, text);
+	bool certain = s.r == 0 && !s.uncertain && (s.removal.all || s.removals == 1);
+
+	if (certain)
+		*ret = s.removal;
+	clear(&s);
+	return certain;
 }

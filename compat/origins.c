@@ -37,8 +37,7 @@ static void note(struct merlon_origins *origins, struct merlon_origin it, struct
 		new[(*n)++] = it;
 		return;
 	}
-	/* a policy of accept in place of drop is as good as a rule that is gone */
-	known->seen = !known->drop || it.drop;
+	known->seen = true;
 }
 
 static void note_all(struct merlon_origins *origins, const struct merlon_ruleset *rs, struct merlon_origin *new, size_t *n)
@@ -49,13 +48,11 @@ static void note_all(struct merlon_origins *origins, const struct merlon_ruleset
 		const struct merlon_chain *chain = &rs->chain[i];
 		struct merlon_origin it = { .table = rs->table[chain->table].handle, .source = origins->sources, .seen = true };
 
-		if (chain->base) {
-			it.handle = chain->handle;
-			it.drop = chain->drop;
+		/* a policy of drop is as good as a rule */
+		it.handle = chain->handle;
+		if (chain->base && chain->drop)
 			note(origins, it, new, n);
-		}
 		it.is_rule = true;
-		it.drop = false;
 		for (j = 0; j < chain->n; j++) {
 			it.handle = chain->rule[j].handle;
 			note(origins, it, new, n);
@@ -63,35 +60,22 @@ static void note_all(struct merlon_origins *origins, const struct merlon_ruleset
 	}
 }
 
-static bool has_chain(const struct merlon_ruleset *rs, uint64_t table, uint64_t handle)
+static void count_loss(const struct merlon_origins *origins, struct merlon_loss *loss)
 {
 	size_t i;
 
-	for (i = 0; i < rs->n_chains; i++)
-		if (rs->table[rs->chain[i].table].handle == table && rs->chain[i].handle == handle)
-			return true;
-	return false;
-}
-
-static void count_loss(const struct merlon_origins *origins, const struct merlon_ruleset *rs, struct merlon_loss *loss)
-{
-	size_t i;
-
-	loss->from = UINT32_MAX;
-	for (i = 0; i < origins->n; i++)
-		if (!origins->known[i].seen && origins->known[i].source < loss->from)
-			loss->from = origins->known[i].source;
+	*loss = (struct merlon_loss){ .from = MERLON_NOTHING_LOST };
 	for (i = 0; i < origins->n; i++) {
 		const struct merlon_origin *it = &origins->known[i];
 
-		if (it->seen || it->source != loss->from)
+		if (it->seen)
 			continue;
-		if (it->is_rule)
-			loss->rules++;
-		else if (has_chain(rs, it->table, it->handle))
-			loss->policies++;
-		else
-			loss->chains++;
+		if (loss->from != MERLON_NOTHING_LOST)
+			loss->more |= it->source != loss->from;
+		if (it->source < loss->from)
+			loss->from = it->source;
+		loss->rules += it->is_rule;
+		loss->policies += !it->is_rule;
 	}
 }
 
@@ -107,8 +91,7 @@ int merlon_origins_add(struct merlon_origins *origins, const struct merlon_rules
 	for (i = 0; i < origins->n; i++)
 		grown[i].seen = false;
 	note_all(origins, ruleset, grown + origins->n, &n);
-	*ret_loss = (struct merlon_loss){ 0 };
-	count_loss(origins, ruleset, ret_loss);
+	count_loss(origins, ret_loss);
 	origins->n += n;
 	qsort(grown, origins->n, sizeof(*grown), by_handle);
 	origins->sources++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which of several sources a rule or base chain came with: they are loaded one after the other, and after each of them
+ * Which of several sources a rule or a policy of drop came with: they are loaded one after the other, and after each of them
  * what is new in the namespace is its own.
  */
 #ifndef MERLON_ORIGINS_H
@@ -11,7 +11,7 @@
 struct merlon_origin {
 	uint64_t table, handle;		/* handles; of a table they are numbered across its rules and chains */
 	uint32_t source;
-	bool is_rule, drop;		/* else a base chain, and its policy */
+	bool is_rule;			/* else a base chain with the policy drop */
 	bool seen;
 };
 
@@ -21,15 +21,18 @@ struct merlon_origins {
 	uint32_t sources;		/* as many as have been added; what is not known is of the next one */
 };
 
+#define MERLON_NOTHING_LOST UINT32_MAX
+
 /* What a source took away from those before it. */
 struct merlon_loss {
-	uint32_t from;			/* the first source that lost something; the counts are of that one alone */
-	size_t rules, chains, policies;	/* policies: they were drop and now are accept */
+	uint32_t from;			/* the first source that lost something */
+	bool more;			/* not the only one */
+	size_t rules, policies;		/* policies: of drop */
 };
 
 /* After a source was loaded: what it brought, and what is gone since. 0 or -ENOMEM. */
 int merlon_origins_add(struct merlon_origins *origins, const struct merlon_ruleset *ruleset, struct merlon_loss *ret_loss);
-/* The source of a rule or chain by its handle. */
+/* The source of a rule by its handle. */
 uint32_t merlon_origins_find(const struct merlon_origins *origins, const struct merlon_table *table, uint64_t handle);
 void merlon_origins_clear(struct merlon_origins *origins);
 

@@ -64,6 +64,24 @@ ok "check: apply refuses tables of other families" says 'apply refuses this rule
 ok "check --json says so" sh -c "'$merlon' check --json empty.nft | jq -e '.apply_refuses | test(\"nothing\")' && '$merlon' check --json good.nft | jq -e '.apply_refuses == null'"
 printf 'table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 log group 3\n\t}\n}\n' >group.nft
 ok "check: who does not hear of logs to a group" says 'log-group .*ulogd' group.nft
+# Several files are one policy: none of them takes away what another has.
+printf 'flush ruleset\ntable inet u {\n\tchain in {\n\t\ttype filter hook input priority 1;\n\t\tudp dport 4001 drop\n\t}\n}\n' >flush.nft
+printf '# own\ntable inet t\ndelete table inet t\ninclude "./flush.nft"\n' >delete.nft
+printf 'table inet u\ndelete table inet u\ntable inet u { chain in { type filter hook input priority 1; udp dport 4001 drop; }\n}\n' >own.nft
+printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\nCOMMIT\n' >first.v4
+printf 'table ip filter {\n\tchain x {\n\t\ttcp dport 22 drop\n\t}\n}\nadd rule ip filter INPUT jump x\n' >second.nft
+printf 'table ip filter { chain INPUT { type filter hook input priority 0; policy drop; tcp dport 23 drop; }\n}\n' >base.nft
+printf 'chain ip filter INPUT { policy accept; }\n' >policy.nft
+ok "check: flush ruleset in a later file, with file, line and cure" fails 1 'flush\.nft:1: error: flush ruleset takes away what good\.nft has: 1 rule' "$merlon" check good.nft flush.nft
+ok "... the cure" fails 1 'take that statement out, or give this file before good\.nft' "$merlon" check good.nft flush.nft
+ok "... which helps" "$merlon" check flush.nft good.nft
+ok "... and an iptables file before it" fails 1 'flush\.nft:1: error: flush ruleset takes away what first\.v4 has' "$merlon" check first.v4 flush.nft
+ok "... in an included file, its place" fails 1 '\./flush\.nft:1: error: flush ruleset takes away what good\.nft has' "$merlon" check good.nft delete.nft
+ok "... not where only its own is taken away" "$merlon" check good.nft own.nft
+ok "iptables rules that replace what an nft file has" fails 1 'first\.v4: error: this file takes away what base\.nft and others have: 3 rules, 1 policy drop' "$merlon" check base.nft second.nft first.v4
+ok "... in the order that the cure asks for" "$merlon" check first.v4 second.nft
+ok "a later policy that accepts" fails 1 'policy\.nft: error: this file takes away what first\.v4 has: 1 policy drop' "$merlon" check first.v4 policy.nft
+ok "verify and import refuse, too" sh -c "! '$merlon' verify good.nft flush.nft 2>/dev/null && ! '$merlon' import good.nft flush.nft >/dev/null 2>&1"
 ok "import: exit status 3, the rule is a comment" sh -c "'$merlon' import refused.v4 -o out.nft 2>/dev/null; [ \$? = 3 ] && grep -q '^[[:space:]]*#.*recent' out.nft"
 ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
 
@@ -111,6 +129,7 @@ ok "apply: no such file, as check says it" kept 1 '^missing\.nft: error: cannot 
 ok "apply --json: no such file" sh -c "'$merlon' apply --json missing.nft 2>/dev/null | jq -e '.messages[0].file == \"missing.nft\" and .refused == []'"
 ok "apply: a directory" kept 1 'directory' directory
 ok "apply: one bad file of two" kept 1 'syntax\.v4:4' good.nft syntax.v4
+ok "apply: a file that takes away another's rules" kept 1 'flush\.nft:1: error: flush ruleset takes away' good.nft flush.nft
 ok "apply: refused rule" kept 3 'refused\.v4:4: refused' refused.v4
 ok "apply: it says that nothing changed" kept 3 'generation 1 stays in force' refused.v4
 ok "apply --allow-partial: not where more could pass" kept 3 'more traffic could pass' --allow-partial refused.v4
