@@ -217,7 +217,7 @@ static int read_and_note(int policyns, struct loading *l, struct merlon_diag *di
 	return r ? r : note_origins(l, ruleset, diag);
 }
 
-static int settle_places(int policyns, struct merlon_ruleset *ruleset, const struct loading *l)
+static int settle_places(int policyns, struct merlon_ruleset *ruleset, const struct loading *l, struct merlon_diag *diag)
 {
 	struct merlon_share share = { l->n > 1 ? &l->origins : NULL, 0 };
 	bool nft = false;
@@ -230,7 +230,7 @@ static int settle_places(int policyns, struct merlon_ruleset *ruleset, const str
 		if (loaded->iptables)
 			r = merlon_iptables_places(ruleset, &loaded->text, loaded->family, &share);
 		else
-			r = merlon_nft_places(ruleset, &loaded->text, &share);
+			r = merlon_nft_places(ruleset, &loaded->text, &share, diag);
 	}
 	if (r == 0 && nft)
 		merlon_nft_texts(policyns, ruleset);
@@ -258,7 +258,7 @@ static int load(int policyns, const struct merlon_source *sources, size_t n_sour
 	if (r == 0 && n_sources > 1)
 		r = note_origins(&l, ruleset, diag);
 	if (r == 0)
-		r = settle_places(policyns, ruleset, &l);
+		r = settle_places(policyns, ruleset, &l, diag);
 	for (i = 0; l.loaded && i < n_sources; i++)
 		free(l.loaded[i].text.text);
 	free(l.loaded);

@@ -39,8 +39,12 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
  * as with nft -f) unless `from_text`. 0 or a negative errno and nft's own messages.
  */
 int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, struct merlon_diag *diag);
-/* Gives the rules that came with an nft source its lines, where it is certain which they are. 0 or -ENOMEM. */
-int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share);
+/*
+ * Gives the rules that came with an nft source its lines, where it is certain which they are, and adds those that it has as
+ * comments of `merlon import`. 0, -ENOMEM, or -EINVAL with a diagnostic: one of these is of no chain.
+ */
+int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share,
+		      struct merlon_diag *diag);
 /* A statement that takes something away: "flush ruleset", "delete table ip filter". */
 struct merlon_removal {
 	struct merlon_place place;	/* file: a string of the ruleset */

@@ -578,6 +578,8 @@ static int rehandle_left_out(const struct merlon_snapshot *snapshot, const struc
 	for (i = 0; i < chain->n_left_out; i++) {
 		struct merlon_rule *rule = &chain->left_out[i].rule;
 
+		if (rule->commented)
+			continue;
 		for (at = 0; at < snapshot->n_handles; at++)
 			if (snapshot->handle[at].was == rule->handle && snapshot->handle[at].chain == hash)
 				break;

@@ -25,9 +25,9 @@ static json_t *string_or_null(const char *text)
 
 static json_t *describe(const struct merlon_chain *chain, const struct merlon_rule *rule)
 {
-	return json_pack("{s:o, s:i, s:I, s:s, s:o, s:o}", "file", string_or_null(rule->place.file),
+	return json_pack("{s:o, s:i, s:I, s:s, s:o, s:o, s:b}", "file", string_or_null(rule->place.file),
 			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle, "chain", chain->name,
-			 "rule", string_or_null(rule->text), "reason", string_or_null(rule->reason));
+			 "rule", string_or_null(rule->text), "reason", string_or_null(rule->reason), "comment", rule->commented);
 }
 
 static int add_refused(const struct merlon_ruleset *ruleset, json_t *list)
@@ -141,6 +141,7 @@ void merlon_report_read_messages(const json_t *messages, struct merlon_diag *dia
 
 static void print_rules(const json_t *list, const char *what, FILE *out)
 {
+	bool refused = !strcmp(what, "refused");
 	const json_t *rule;
 	size_t i;
 
@@ -162,6 +163,8 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 		fprintf(out, "  %s\n", reason ? reason : "(no reason)");
 		if (stays)
 			fprintf(out, "  cannot be left out: %s\n", stays);
+		if (refused && json_is_true(json_object_get(rule, "comment")))
+			fputs("  `merlon import` wrote this comment in its place: to do without the rule, delete the line\n", out);
 	}
 }
 

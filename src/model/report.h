@@ -7,7 +7,10 @@
 
 #include "src/model/ruleset.h"
 
-/* {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason"}],"limits"}; a new reference, NULL: no memory. */
+/*
+ * {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason","comment"}],"limits"}; "comment": only that
+ * is there. A new reference, NULL: no memory.
+ */
 json_t *merlon_report(const struct merlon_ruleset *ruleset);
 
 /* What the policy does without, a list in the form of "refused"; a new reference, NULL: no memory. */

@@ -194,6 +194,19 @@ int merlon_chain_leave_out(struct merlon_chain *chain, bool (*choose)(void *cont
 	return r;
 }
 
+int merlon_chain_note_left_out(struct merlon_chain *chain, struct merlon_rule rule, size_t at)
+{
+	size_t i = chain->n_left_out;
+
+	if (!new_left_out(chain))
+		return -ENOMEM;
+	at = at < chain->n ? at : chain->n;
+	for (; i && chain->left_out[i - 1].at > at; i--)
+		chain->left_out[i] = chain->left_out[i - 1];
+	chain->left_out[i] = (struct merlon_left_out){ rule, at };
+	return 0;
+}
+
 struct merlon_totals merlon_ruleset_totals(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_totals totals = { 0 };

@@ -177,6 +177,7 @@ struct merlon_rule {
 	char *text;			/* the rule in nft's language; for refused ones the best description there is */
 	enum merlon_rule_status status;
 	char *reason;			/* REFUSED: why */
+	bool commented;			/* REFUSED: the file has a comment of `merlon import` in its place, nf_tables has nothing */
 	uint32_t does;			/* 1 << enum merlon_does (src/model/does.h): to packets, where netfilter runs it */
 };
 
@@ -270,6 +271,9 @@ bool merlon_table_has_family(const struct merlon_table *table, enum merlon_famil
  */
 int merlon_chain_leave_out(struct merlon_chain *chain, bool (*choose)(void *context, const struct merlon_rule *rule),
 			   void *context);
+
+/* Puts a rule that is in no namespace, now the chain's, among those that are left out, before the rule `at`. 0 or -ENOMEM. */
+int merlon_chain_note_left_out(struct merlon_chain *chain, struct merlon_rule rule, size_t at);
 
 struct merlon_totals {
 	unsigned rules, exact, kept, refused, left_out;	/* rules: all of the others together */

@@ -205,6 +205,28 @@ static int describe_as(struct merlon_ruleset *next, struct merlon_rule *rule, co
 	return !rule->text != !before->text || (before->place.file && !rule->place.file) ? -ENOMEM : 0;
 }
 
+/* Those that the file had as comments are in no namespace. */
+static int carry_comments(struct merlon_ruleset *next, const struct merlon_chain *was, struct merlon_chain *chain)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < was->n_left_out && r == 0; i++) {
+		const struct merlon_rule *before = &was->left_out[i].rule;
+		struct merlon_rule rule = { .status = MERLON_REFUSED, .commented = true, .place.line = before->place.line };
+
+		if (!before->commented)
+			continue;
+		rule.text = before->text ? strdup(before->text) : NULL;
+		rule.reason = before->reason ? strdup(before->reason) : NULL;
+		rule.place.file = before->place.file ? merlon_build_file(next, before->place.file) : NULL;
+		r = merlon_chain_note_left_out(chain, rule, was->left_out[i].at);
+		if (r < 0)
+			merlon_rule_clear(&rule);
+	}
+	return r;
+}
+
 int merlon_carry_left_out(const struct merlon_ruleset *before, struct merlon_ruleset *next)
 {
 	size_t i, j;
@@ -222,6 +244,8 @@ int merlon_carry_left_out(const struct merlon_ruleset *before, struct merlon_rul
 
 			r = describe_as(next, rule, find_left_out(was, rule->handle));
 		}
+		if (r == 0)
+			r = carry_comments(next, was, chain);
 	}
 	return r;
 }

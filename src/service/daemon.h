@@ -113,7 +113,7 @@ void merlon_state_save_counts(const struct merlon_daemon *d, const struct merlon
 struct merlon_counter *merlon_state_load_counts(const struct merlon_daemon *d, const struct merlon_policy *policy);
 /*
  * *ret_places: of an edited policy, [{"family","table","chain","rules":[[handle,file,line],...],
- * "left_out":[{"at","rule","file","line"},...]}]; a new reference or NULL.
+ * "left_out":[{"at","rule","file","line","comment","reason"},...]}]; a new reference or NULL.
  */
 int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_places,
 		      struct merlon_diag *diag);

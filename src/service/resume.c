@@ -107,11 +107,44 @@ struct left_out {
 static bool was_left_out(void *context, const struct merlon_rule *rule)
 {
 	struct left_out *l = context;
-	const json_t *item = json_array_get(l->list, l->next);
-	bool is = item && (size_t)json_integer_value(json_object_get(item, "at")) == l->at++;
+	const json_t *item;
+	bool is;
+
+	while (json_is_true(json_object_get(json_array_get(l->list, l->next), "comment")))
+		l->next++;
+	item = json_array_get(l->list, l->next);
+	is = item && (size_t)json_integer_value(json_object_get(item, "at")) == l->at++;
 
 	l->next += is;
 	return is && rule->status == MERLON_REFUSED;
+}
+
+/* Those that the file had as comments are in no namespace. */
+static int note_comments(struct merlon_ruleset *ruleset, struct merlon_chain *chain, const json_t *list)
+{
+	const json_t *item;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(list, i, item) {
+		const char *text = json_string_value(json_object_get(item, "rule"));
+		const char *file = json_string_value(json_object_get(item, "file"));
+		const char *reason = json_string_value(json_object_get(item, "reason"));
+		struct merlon_rule rule = { .status = MERLON_REFUSED, .commented = true };
+
+		if (!json_is_true(json_object_get(item, "comment")))
+			continue;
+		rule.text = text ? strdup(text) : NULL;
+		rule.reason = reason ? strdup(reason) : NULL;
+		rule.place.file = file ? merlon_build_file(ruleset, file) : NULL;
+		rule.place.line = json_integer_value(json_object_get(item, "line"));
+		r = merlon_chain_note_left_out(chain, rule, json_integer_value(json_object_get(item, "at")));
+		if (r < 0) {
+			merlon_rule_clear(&rule);
+			break;
+		}
+	}
+	return r;
 }
 
 /* Now as then; what is understood by now is enforced. */
@@ -127,7 +160,8 @@ static int leave_out(struct merlon_ruleset *ruleset, struct merlon_chain *chain,
 		const char *file, *text;
 
 		while ((item = json_array_get(list, j++)) &&
-		       (size_t)json_integer_value(json_object_get(item, "at")) < chain->left_out[i].at + i)
+		       (json_is_true(json_object_get(item, "comment")) ||
+			(size_t)json_integer_value(json_object_get(item, "at")) < chain->left_out[i].at + i))
 			;
 		file = json_string_value(json_object_get(item, "file"));
 		text = json_string_value(json_object_get(item, "rule"));
@@ -141,7 +175,7 @@ static int leave_out(struct merlon_ruleset *ruleset, struct merlon_chain *chain,
 		}
 		r = (text && !rule->text) || (file && !rule->place.file) ? -ENOMEM : 0;
 	}
-	return r;
+	return r ? r : note_comments(ruleset, chain, list);
 }
 
 /* Loads what the policy namespace held when it was saved. */

@@ -127,13 +127,16 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
 static json_t *chain_left_out(const struct merlon_chain *chain)
 {
 	json_t *list = json_array();
-	size_t i;
+	size_t i, there = 0;
 
 	for (i = 0; i < chain->n_left_out; i++) {
 		const struct merlon_rule *rule = &chain->left_out[i].rule;
 
-		json_array_append_new(list, json_pack("{s:I, s:s*, s:s*, s:i}", "at", (json_int_t)(chain->left_out[i].at + i),
-						      "rule", rule->text, "file", rule->place.file, "line", (int)rule->place.line));
+		json_array_append_new(list, json_pack("{s:I, s:s*, s:s*, s:i, s:b, s:s*}", "at",
+						      (json_int_t)(chain->left_out[i].at + there), "rule", rule->text,
+						      "file", rule->place.file, "line", (int)rule->place.line,
+						      "comment", rule->commented, "reason", rule->commented ? rule->reason : NULL));
+		there += !rule->commented;
 	}
 	return list;
 }

@@ -84,12 +84,19 @@ static int leave_out(struct merlon_nft_batch *b, const struct merlon_ruleset *rs
 		return r ? r : drop_chain(b, table, chain);
 	}
 	for (i = 0; i < chain->n && !r && !chain->kept; i++)
-		if (chain->rule[i].status == MERLON_REFUSED)
+		if (chain->rule[i].status == MERLON_REFUSED && !chain->rule[i].commented)
 			r = drop_rule(b, table, chain, chain->rule[i].handle);
 	return r;
 }
 
-static int leave_out_all(struct mnl_socket *netfilter, const struct merlon_ruleset *rs)
+static bool is_refused(void *context, const struct merlon_rule *rule)
+{
+	(void)context;
+	return rule->status == MERLON_REFUSED;
+}
+
+/* What merlon does not enforce, out of nf_tables and out of what was read of it. */
+static int leave_out_all(struct mnl_socket *netfilter, struct merlon_ruleset *rs)
 {
 	_cleanup_(merlon_nft_clear) struct merlon_nft_batch b;
 	int r = merlon_nft_begin(&b, netfilter);
@@ -97,7 +104,10 @@ static int leave_out_all(struct mnl_socket *netfilter, const struct merlon_rules
 
 	for (i = 0; i < rs->n_chains && !r; i++)
 		r = leave_out(&b, rs, &rs->chain[i]);
-	return r ? r : merlon_nft_commit(&b);
+	r = r ? r : merlon_nft_commit(&b);
+	for (i = 0; i < rs->n_chains && !r; i++)
+		r = merlon_chain_leave_out(&rs->chain[i], is_refused, NULL);
+	return r;
 }
 
 static const struct merlon_chain *find_chain(const struct merlon_ruleset *in, const struct merlon_ruleset *rs,

@@ -83,6 +83,35 @@ ok "... in the order that the cure asks for" "$merlon" check first.v4 second.nft
 ok "a later policy that accepts" fails 1 'policy\.nft: error: this file takes away what first\.v4 has: 1 policy drop' "$merlon" check first.v4 policy.nft
 ok "verify and import refuse, too" sh -c "! '$merlon' verify good.nft flush.nft 2>/dev/null && ! '$merlon' import good.nft flush.nft >/dev/null 2>&1"
 ok "import: exit status 3, the rule is a comment" sh -c "'$merlon' import refused.v4 -o out.nft 2>/dev/null; [ \$? = 3 ] && grep -q '^[[:space:]]*#.*recent' out.nft"
+# What import wrote as comments is refused still: it says nothing less than the rule did.
+"$merlon" import partial.v4 -o partial.nft 2>/dev/null
+sed 's/^\t\t# refused.*/&\n&/' out.nft >twice.nft
+printf 'table ip filter {\n\tchain INPUT {\n\t\ttcp dport 22 accept\n\t\tinclude "./some/*"\n\t}\n}\n' >around.nft
+printf 'include "./out.n*"\n' >pattern.nft
+mkdir some && grep '# refused' out.nft >some/rules
+grep -v '# refused' out.nft >without.nft
+sed 's/# refused (.*/# refused (see ticket 12)/' out.nft >own-words.nft
+{ grep '# refused' out.nft; cat without.nft; } >nowhere.nft
+refused_at() { # PLACES FILE...
+	local got
+	got=$("$merlon" check --json "${@:2}" 2>/dev/null | jq -r '[.refused[] | "\(.file):\(.line)"] | join(" ")')
+	[ "$got" = "$1" ] || { echo "$got"; return 1; }
+}
+ok "check: a refused rule's comment is refused, with its place and the way out" sh -c "'$merlon' check out.nft | grep -A2 'out.nft:5: refused: -A INPUT .*-j DROP' | grep -q 'delete the line'"
+ok "... with exit status 3" fails 3 '' "$merlon" check out.nft
+ok "... counted, and told apart" sh -c "'$merlon' check --json out.nft | jq -e '.rules == 2 and .exact == 1 and (.refused | length) == 1 and .refused[0].comment and (.refused[0].reason | test(\"recent\"))'"
+ok "... also beside other files" refused_at out.nft:5 good.nft out.nft
+ok "... each of them, in their order" refused_at "twice.nft:5 twice.nft:6" twice.nft
+ok "... with --allow-partial, where more could pass" fails 3 '' "$merlon" check --allow-partial out.nft
+ok "... but not one that accepts" sh -c "'$merlon' check --allow-partial --json partial.nft | jq -e '.refused == [] and .left_out[0].line == 4'"
+ok "... without its line it is no rule" "$merlon" check without.nft
+ok "... and other comments are none" "$merlon" check own-words.nft
+ok "verify: refused" fails 3 'out\.nft:5: refused' "$merlon" verify out.nft
+ok "why: refused" fails 3 'out\.nft:5: refused' "$merlon" why --file out.nft tcp 10.0.0.1:1 10.0.0.2:2 iif lo
+ok "import: refused, and written again" sh -c "'$merlon' import out.nft -o again.nft 2>/dev/null; [ \$? = 3 ] && diff out.nft again.nft"
+ok "in files included by a pattern" refused_at ./out.nft:5 pattern.nft
+ok "... amid a chain" refused_at ./some/rules:1 around.nft
+ok "outside of all chains it is an error" fails 1 'nowhere\.nft:1: error: a rule that .merlon import. refused' "$merlon" check nowhere.nft
 ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
 
 # A daemon that cannot start.
@@ -155,6 +184,17 @@ garbage() {
 ok "garbage on the socket" garbage
 ok "apply --allow-partial where less passes" sh -c "'$merlon' apply --allow-partial partial.v4 | grep -q 'partial.v4:3: left out'"
 ok "generation 2" status_is .generation 2
+ok "apply: a refused rule's comment" fails 3 'out\.nft:5: refused' "$merlon" apply out.nft
+ok "... stays refused with --allow-partial" fails 3 'more traffic could pass' "$merlon" apply --allow-partial out.nft
+ok "... one that accepts is left out" sh -c "'$merlon' apply --allow-partial partial.nft | grep -q 'partial.nft:4: left out'"
+left_out() { status_is '.left_out | map("\(.file | sub(".*/"; "")):\(.line):\(.comment):\(.reason)") | join(" ")' 'partial.nft:4:true:match `recent`: not supported yet'; }
+ok "... which status names" left_out
+ok "... after an edit, too" sh -c "'$merlon' nft add rule ip filter INPUT ip saddr 10.0.0.9 counter accept" 
+ok "... and still names" left_out
+stop_daemon TERM
+start_daemon
+ok "... after a restart, too" left_out
+ok "... where list shows it" sh -c "'$merlon' list | grep -q '# left out.*recent'"
 
 # Pins that are not ours to take.
 stop_daemon TERM

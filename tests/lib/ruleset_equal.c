@@ -113,6 +113,12 @@ const char *rule_difference(const struct merlon_rule *a, const struct merlon_rul
 		snprintf(text, sizeof(text), "status: %s | %s (%s)", a->text, b->text, b->reason ? b->reason : "");
 		return text;
 	}
+	if (a->status == MERLON_REFUSED && (strcmp(a->reason, b->reason) || (a->text && strcmp(a->text, b->text ? b->text : "")))) {
+		snprintf(text, sizeof(text), "refused: %s: %s | %s: %s", a->reason, a->text, b->reason, b->text);
+		return text;
+	}
+	if (a->status == MERLON_REFUSED)
+		return NULL;
 	for (i = 0; i < a->n && i < b->n; i++)
 		if (!same_statement(&a->statement[i], &b->statement[i])) {
 			snprintf(text, sizeof(text), "statement %zu: %s | %s", i, a->text, b->text);
@@ -131,11 +137,11 @@ static const char *chain_difference(const struct merlon_chain *a, const struct m
 
 	if (a->base != b->base || (a->base && (a->hook != b->hook || a->priority != b->priority || a->drop != b->drop)))
 		return "the base chains differ";
-	/* refused rules are printed as comments */
+	/* refused rules are printed as comments, which are read again */
 	while (i < a->n || j < b->n) {
 		const char *difference;
 
-		if (i < a->n && a->rule[i].status != MERLON_EXACT) {
+		if (i < a->n && a->rule[i].status == MERLON_KEPT) {
 			i++;
 			continue;
 		}
