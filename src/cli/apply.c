@@ -72,12 +72,12 @@ static json_t *request_of(const struct merlon_options *options)
 			 "audit", options->audit, "allow_partial", options->allow_partial);
 }
 
-void merlon_print_messages(const json_t *report)
+void merlon_print_messages(const json_t *report, FILE *out)
 {
 	struct merlon_diag diag = { 0 };
 
 	merlon_report_read_messages(json_object_get(report, "messages"), &diag);
-	merlon_diag_print(&diag, stderr);
+	merlon_diag_print(&diag, out);
 	merlon_diag_clear(&diag);
 }
 
@@ -113,7 +113,7 @@ static int run(const struct merlon_options *options)
 	r = merlon_call(options, "Apply", text, &call);
 	if (r)
 		return r;
-	merlon_print_messages(call.answer);
+	merlon_print_messages(call.answer, stderr);
 	if (options->json)
 		merlon_print_json(call.answer);
 	else

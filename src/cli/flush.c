@@ -8,7 +8,7 @@ static int run(const struct merlon_options *options)
 
 	if (r)
 		return r;
-	merlon_print_messages(call.answer);
+	merlon_print_messages(call.answer, stderr);
 	if (options->json)
 		merlon_print_json(call.answer);
 	else if (call.status == MERLON_EXIT_DONE)

@@ -206,7 +206,7 @@ static int ask(const struct merlon_options *options, json_t *request)
 		return r;
 	/* what nft says when it fails belongs there */
 	copy_out(call.file, call.status == MERLON_EXIT_DONE ? stdout : stderr);
-	merlon_print_messages(call.answer);
+	merlon_print_messages(call.answer, stderr);
 	if (call.status == MERLON_EXIT_REFUSED) {
 		merlon_report_print(call.answer, stderr);
 		fprintf(stderr, "nothing was changed: generation %lld stays in force\n",

@@ -76,6 +76,7 @@ static void print(const json_t *s)
 	printf("events      %s lost\n", merlon_thousands(number(s, "events_lost"), a));
 	printf("pins        %s\n", json_string_value(json_object_get(s, "pin_dir")));
 	merlon_limits_print(json_object_get(s, "limits"), stdout);
+	merlon_print_messages(s, stdout);
 }
 
 static int run(const struct merlon_options *options)

@@ -49,6 +49,7 @@ struct merlon_daemon {
 	int listener;
 	int state_lock;
 	bool own_socket;			/* made here, to be unlinked here */
+	bool unfiltered;			/* a policy is in force on no interface, and the journal was told */
 	uint64_t started_us;			/* CLOCK_MONOTONIC */
 };
 
@@ -133,6 +134,8 @@ void merlon_links_sync(struct merlon_daemon *d);
 int merlon_links_addresses(struct merlon_daemon *d);
 /* Attaches to the chosen interfaces before there is something to enforce; an error if one of them cannot be filtered. */
 int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag);
+/* A warning if the policy in force judges nothing, since no interface is chosen. */
+void merlon_links_warn(const struct merlon_daemon *d, struct merlon_diag *diag);
 const char *merlon_links_name(const struct merlon_daemon *d, unsigned index);
 
 /* bus.c */

@@ -82,6 +82,31 @@ int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
 	return r;
 }
 
+void merlon_links_warn(const struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	unsigned attached;
+
+	if (!merlon_dataplane_generation(d->dp) || merlon_dataplane_attached(d->dp, &attached, 1))
+		return;
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+			"nothing is filtered: no interface of this network namespace matches \"%s\"", d->settings.interfaces);
+	merlon_diag_cure(diag, "start merlond with --interfaces, or Interfaces= in its configuration, that names one; "
+			 "an interface that matches is filtered from when it appears");
+}
+
+/* The journal hears of it once, until that has changed. */
+static void tell_unfiltered(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct merlon_diag warning = { 0 };
+	bool before = d->unfiltered;
+
+	merlon_links_warn(d, &warning);
+	d->unfiltered = warning.n;
+	if (!before)
+		merlon_diag_take(diag, &warning);
+	merlon_diag_clear(&warning);
+}
+
 /* Without a policy there is nothing to judge by: interfaces are left alone. */
 static void attach_all(struct merlon_daemon *d, struct merlon_diag *diag)
 {
@@ -117,6 +142,7 @@ void merlon_links_sync(struct merlon_daemon *d)
 	/* A renewal comes back here. Without it, an interface that the rules do not know is still better than none. */
 	if (r != -ENOSPC || merlon_enforce_renew(d, &diag) < 0)
 		attach_all(d, &diag);
+	tell_unfiltered(d, &diag);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);
 }

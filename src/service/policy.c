@@ -189,8 +189,10 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 	if (r)
 		return r;
 	r = merlon_enforce(d, next, NULL, false, diag);
-	if (!r)
+	if (!r) {
 		merlon_space_hold(d, snapshot, NULL, diag);
+		merlon_links_warn(d, diag);
+	}
 	return r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 }
 

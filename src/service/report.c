@@ -70,6 +70,18 @@ static void add_policy(const struct merlon_daemon *d, json_t *status)
 	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
 }
 
+/* What is not as one would think it is. */
+static json_t *messages(const struct merlon_daemon *d)
+{
+	struct merlon_diag diag = { 0 };
+	json_t *list;
+
+	merlon_links_warn(d, &diag);
+	list = merlon_report_messages(&diag);
+	merlon_diag_clear(&diag);
+	return list;
+}
+
 static json_t *trackers(const struct merlon_daemon *d)
 {
 	json_t *list = json_object();
@@ -113,6 +125,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 		json_object_set(status, "netns_messages", d->space.differs);
 	json_object_set_new(status, "trackers", trackers(d));
 	json_object_set_new(status, "edited", json_boolean(d->enforced.edited));
+	json_object_set_new(status, "messages", messages(d));
 	return status;
 }
 

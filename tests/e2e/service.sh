@@ -157,6 +157,17 @@ ok "... the open connection goes on" asks answer
 ok "back to the small policy" "$merlon" apply policy.nft
 ok "... the open connection goes on" asks answer
 stop_daemon TERM
+start_daemon --interfaces 'nosuch*' || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+warned='nothing is filtered: no interface of this network namespace matches "nosuch\*"'
+ok "no interface matches: apply warns" fails 0 "$warned" "$merlon" apply policy.nft
+ok "... status warns" sh -c "'$merlon' status | grep '$warned'"
+ok "... its JSON" sh -c "'$merlon' status --json | jq -e '.interfaces == [] and (.messages[0].text | test(\"nothing is filtered\"))'"
+ok "... the journal or log" grep -q "$warned" "$dir/log"
+in_host ip link add nosuch0 type veth peer name nosuch1
+ok "... until one appears" has_interface nosuch0 1
+ok "... which is all right then" status_is '.messages | length' 0
+in_host ip link del nosuch0
+stop_daemon TERM
 start_daemon --interfaces 'up*' || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "only the interfaces that were chosen" status_is '.interfaces | join(" ")' up0
 
