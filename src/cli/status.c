@@ -70,6 +70,7 @@ static void print(const json_t *s)
 	       json_string_value(json_object_get(s, "interfaces_chosen")));
 	printf("sessions    %s of %s established", merlon_thousands(number(s, "sessions"), a),
 	       merlon_thousands(number(s, "max_sessions"), b));
+	printf(" (%s for each of IPv4 and IPv6)", merlon_thousands(number(s, "max_sessions_each"), a));
 	printf(", %s of %s embryonic\n", merlon_thousands(number(s, "embryonic"), a),
 	       merlon_thousands(number(s, "max_embryonic"), b));
 	printf("memory      %s in maps\n", merlon_bytes(number(s, "memory_bytes"), a));

@@ -23,8 +23,8 @@ struct merlon_dataplane;
 
 struct merlon_dataplane_options {
 	const char *pin_dir;		/* on a bpffs, made if missing; default /sys/fs/bpf/merlon */
-	uint32_t max_sessions;		/* established flows */
-	uint32_t max_embryonic;
+	uint32_t max_sessions;		/* established flows of each address family */
+	uint32_t max_embryonic;		/* of both together; there is room for merlon_embryonic_room() */
 	uint32_t events_bytes;		/* of the ring buffer; a power of two */
 	bool create;			/* false: only find what is pinned, -ENOENT otherwise */
 };
@@ -32,8 +32,11 @@ struct merlon_dataplane_options {
 /* Sensible values for all of the above. */
 struct merlon_dataplane_options merlon_dataplane_defaults(void);
 
+/* What becomes of max_embryonic: sets are a power of two. */
+uint32_t merlon_embryonic_room(uint32_t max_embryonic);
+
 /*
- * Finds the pinned data plane or makes it. Error and diagnostic with the cure: no bpffs, no privileges, kernel too old
+ * Finds the pinned data plane, with the sizes that it was made with, or makes it. Error and diagnostic with the cure: no bpffs, no privileges, kernel too old
  * (floor: 6.1), pins of another version. -ENOENT: nothing there and !create.
  */
 int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct merlon_dataplane **ret,
@@ -172,7 +175,7 @@ struct merlon_dataplane_info {
 	bool tcx;			/* else clsact */
 	uint64_t memory_bytes;		/* of all maps, as the kernel accounts them */
 	uint32_t sessions, embryonic;	/* entries now */
-	uint32_t max_sessions, max_embryonic;
+	uint32_t max_sessions, max_embryonic;	/* of both address families; of sessions each has half */
 	uint32_t image_words;		/* room of the loaded programs */
 	unsigned attached;	/* interfaces */
 	bool audit;

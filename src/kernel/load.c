@@ -103,6 +103,11 @@ static uint32_t sets_of(uint32_t max_embryonic)
 	return max_embryonic / MERLON_WAYS < most ? merlon_power_of_two(1, (max_embryonic + MERLON_WAYS - 1) / MERLON_WAYS) : most;
 }
 
+uint32_t merlon_embryonic_room(uint32_t max_embryonic)
+{
+	return sets_of(max_embryonic) * MERLON_WAYS;
+}
+
 static int size_state_maps(struct merlon_bpf *skel, const struct merlon_dataplane_options *options)
 {
 	if (bpf_map__set_max_entries(skel->maps.sessions4, options->max_sessions) < 0 ||

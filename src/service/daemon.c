@@ -112,6 +112,19 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 	return r;
 }
 
+/* A data plane that was found keeps the sizes that it was made with. */
+static void tell_sizes(const struct merlon_daemon *d)
+{
+	struct merlon_dataplane_info info;
+	struct merlon_diag diag = { 0 };
+
+	if (merlon_dataplane_info(d->dp, &info) < 0)
+		return;
+	merlon_sizes_warn(d, &info, &diag);
+	merlon_journal_diag(&diag);
+	merlon_diag_clear(&diag);
+}
+
 /* The socket comes first: a second daemon must not touch the data plane of the first. */
 static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 {
@@ -123,6 +136,7 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	    (r = merlon_journal_open(d, diag)) < 0 || (r = open_dataplane(d, diag)) < 0 ||
 	    (r = merlon_links_open(d, diag)) < 0 || (r = merlon_space_open(d, diag)) < 0)
 		return r;
+	tell_sizes(d);
 	merlon_policy_resume(d);
 	merlon_dataplane_routes_changed(d->dp);
 	if (merlon_dataplane_generation(d->dp))

@@ -146,6 +146,8 @@ void merlon_bus_close(struct merlon_daemon *d);
 /* What the counters of the policy in force, which must be known, counted in all; the caller's. */
 struct merlon_counter *merlon_counts(struct merlon_daemon *d);
 json_t *merlon_status(struct merlon_daemon *d);
+/* A warning for each size of the configuration that the data plane, which was there already, does not have. */
+void merlon_sizes_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag);
 json_t *merlon_stats(struct merlon_daemon *d);
 /* A file (memfd) with the list of sessions, or an error. */
 int merlon_sessions(struct merlon_daemon *d);

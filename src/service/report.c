@@ -70,13 +70,32 @@ static void add_policy(const struct merlon_daemon *d, json_t *status)
 	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
 }
 
+static void warn_size(const struct merlon_daemon *d, const char *key, uint32_t is, uint32_t configured, struct merlon_diag *diag)
+{
+	if (is == configured)
+		return;
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = d->settings.config },
+			"%s=%u is not in force: the data plane was made with %u, and keeps that", key, configured, is);
+	merlon_diag_cure(diag, "it is made anew after `merlon stop`: until merlond has started and the ruleset is applied again "
+			 "nothing is filtered, and connections are forgotten");
+}
+
+void merlon_sizes_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag)
+{
+	warn_size(d, "[Sessions] Max", info->max_sessions / MERLON_FAMILIES, d->settings.max_sessions, diag);
+	/* as it was written, where it comes to the same */
+	if (merlon_embryonic_room(d->settings.max_embryonic) != info->max_embryonic)
+		warn_size(d, "[Sessions] MaxEmbryonic", info->max_embryonic, d->settings.max_embryonic, diag);
+}
+
 /* What is not as one would think it is. */
-static json_t *messages(const struct merlon_daemon *d)
+static json_t *messages(const struct merlon_daemon *d, const struct merlon_dataplane_info *info)
 {
 	struct merlon_diag diag = { 0 };
 	json_t *list;
 
 	merlon_links_warn(d, &diag);
+	merlon_sizes_warn(d, info, &diag);
 	list = merlon_report_messages(&diag);
 	merlon_diag_clear(&diag);
 	return list;
@@ -102,7 +121,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 
 	if (merlon_dataplane_info(d->dp, &info) < 0 || merlon_dataplane_stats(d->dp, &stats) < 0)
 		return NULL;
-	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:s}",
+	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:{s:i, s:i}, s:I, s:I, s:I, s:s}",
 			   "pid", (int)getpid(),
 			   "uptime_s", (json_int_t)((merlon_now_ns() / 1000 - d->started_us) / 1000000),
 			   "generation", (json_int_t)merlon_dataplane_generation(d->dp),
@@ -112,7 +131,10 @@ json_t *merlon_status(struct merlon_daemon *d)
 			   "interfaces_chosen", d->settings.interfaces,
 			   "sources", source_names(d),
 			   "sessions", (int)info.sessions, "max_sessions", (int)info.max_sessions,
+			   "max_sessions_each", (int)(info.max_sessions / MERLON_FAMILIES),
 			   "embryonic", (int)info.embryonic, "max_embryonic", (int)info.max_embryonic,
+			   "configured", "max_sessions_each", (int)d->settings.max_sessions,
+			   "max_embryonic", (int)d->settings.max_embryonic,
 			   "memory_bytes", (json_int_t)info.memory_bytes,
 			   "image_room_bytes", (json_int_t)info.image_words * 8,
 			   "events_lost", (json_int_t)stats.count[MERLON_STAT_EVENTS_LOST],
@@ -125,7 +147,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 		json_object_set(status, "netns_messages", d->space.differs);
 	json_object_set_new(status, "trackers", trackers(d));
 	json_object_set_new(status, "edited", json_boolean(d->enforced.edited));
-	json_object_set_new(status, "messages", messages(d));
+	json_object_set_new(status, "messages", messages(d, &info));
 	return status;
 }
 

@@ -171,6 +171,20 @@ stop_daemon TERM
 start_daemon --interfaces 'up*' || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "only the interfaces that were chosen" status_is '.interfaces | join(" ")' up0
 
+# Tables keep the sizes that they were made with.
+printf '[Sessions]\nMax=1000\nMaxEmbryonic=1000\n' >sizes.conf
+printf '[Sessions]\nMaxEmbryonic=131070\n' >same.conf
+in_force() { status_is '"\(.max_sessions_each) \(.max_sessions) \(.max_embryonic) \(.configured.max_sessions_each) \(.configured.max_embryonic)"' "$1"; }
+stop_daemon TERM
+start_daemon --config sizes.conf
+ok "other sizes at a restart: in force are those before" in_force "262144 524288 131072 1000 1000"
+ok "... the log says so, and the cure" sh -c "grep -A1 'Max=1000 is not in force: the data plane was made with 262144' '$dir/log' | grep -q 'merlon stop'"
+ok "... status, too" sh -c "'$merlon' status | grep -q 'MaxEmbryonic=1000 is not in force: the data plane was made with 131072'"
+ok "... which shows the families" sh -c "'$merlon' status | grep -q '262,144 for each of IPv4 and IPv6'"
+stop_daemon TERM
+start_daemon --config same.conf
+ok "... sizes that come to the same are in force" status_is '.messages | length' 0
+
 ok "no event was lost" status_is .events_lost 0
 ok "stop" "$merlon" stop
 wait "$daemon"
@@ -179,6 +193,12 @@ ok "... nothing is filtered" not sh -c "nsenter --net=/run/netns/$client timeout
 ok "... no pins are left" [ -z "$(find "$dir/bpf" -mindepth 1 ! -name '*.debug')" ]
 ok "... no socket either" [ ! -e "$MERLON_SOCKET" ]
 ok "... no state either" [ -z "$(find "$dir/state" -type f)" ]
+start_daemon --config sizes.conf
+ok "... other sizes are in force from now on" in_force "1000 2000 1024 1000 1000"
+ok "... and nothing is to be warned of" status_is '.messages | length' 0
+"$merlon" stop
+wait "$daemon"
+daemon=''
 ok "... the programs are off the interfaces" [ -z "$(in_host bpftool net show dev up0 2>/dev/null | grep -E 'tcx|clsact')$(in_host tc qdisc show | grep clsact)" ]
 close_client
 finish
