@@ -87,6 +87,8 @@ int merlon_spool_stdin(char path[PATH_MAX]);
 void merlon_print_messages(const json_t *report, FILE *out);
 
 /* print.c */
+/* A command that has nothing else to say: the messages on stderr, with --json also {"messages"} on stdout. Clears them; exit status 1. */
+int merlon_fail(const struct merlon_options *options, struct merlon_diag *diag);
 void merlon_print_json(const json_t *json);
 /* "1.5 MiB", "2 d 3 h", "12,345"; into `ret`, which is returned. */
 char *merlon_bytes(double bytes, char ret[32]);

@@ -13,21 +13,23 @@
 /* Compiling a large ruleset takes its time; a daemon that is stuck longer than this is broken. */
 #define TIMEOUT_US (600 * 1000000ULL)
 
-static int cannot_connect(const char *path, int error)
+static int cannot_connect(const char *path, int error, struct merlon_diag *diag)
 {
-	if (error == ENOENT || error == ECONNREFUSED)
-		fprintf(stderr, "error: merlond is not running (nobody listens on %s)\n"
-			"  start it as root with `merlond --socket %s`; or is it elsewhere: --socket, $MERLON_SOCKET?\n", path, path);
-	else if (error == EACCES || error == EPERM)
-		fprintf(stderr, "error: you may not talk to merlond on %s\n"
-			"  run this as root; where there is a group merlon when merlond starts, its members may read\n",
-			path);
-	else
-		fprintf(stderr, "error: cannot connect to %s: %s\n", path, strerror(error));
-	return MERLON_EXIT_FAILED;
+	struct merlon_place nowhere = { 0 };
+
+	if (error == ENOENT || error == ECONNREFUSED) {
+		merlon_diag_add(diag, MERLON_ERROR, nowhere, "merlond is not running (nobody listens on %s)", path);
+		merlon_diag_cure(diag, "start it as root with `merlond --socket %s`; or is it elsewhere: --socket, $MERLON_SOCKET?", path);
+	} else if (error == EACCES || error == EPERM) {
+		merlon_diag_add(diag, MERLON_ERROR, nowhere, "you may not talk to merlond on %s", path);
+		merlon_diag_cure(diag, "run this as root; where there is a group merlon when merlond starts, its members may read");
+	} else {
+		merlon_diag_add(diag, MERLON_ERROR, nowhere, "cannot connect to %s: %s", path, strerror(error));
+	}
+	return -error;
 }
 
-static int connect_to(const char *path, sd_bus **ret)
+static int connect_to(const char *path, sd_bus **ret, struct merlon_diag *diag)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -35,18 +37,18 @@ static int connect_to(const char *path, sd_bus **ret)
 	int r;
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		return cannot_connect(path, ENAMETOOLONG);
+		return cannot_connect(path, ENAMETOOLONG, diag);
 	strcpy(address.sun_path, path);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return cannot_connect(path, errno);
+		return cannot_connect(path, errno, diag);
 	if ((r = sd_bus_new(&bus)) < 0 || (r = sd_bus_set_fd(bus, fd, fd)) < 0) {
 		sd_bus_unref(bus);
-		return cannot_connect(path, -r);
+		return cannot_connect(path, -r, diag);
 	}
 	TAKE_FD(fd);
 	if ((r = sd_bus_negotiate_fds(bus, 1)) < 0 || (r = sd_bus_start(bus)) < 0) {
 		sd_bus_unref(bus);
-		return cannot_connect(path, -r);
+		return cannot_connect(path, -r, diag);
 	}
 	*ret = bus;
 	return 0;
@@ -89,7 +91,19 @@ static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 	return ret->answer ? 0 : -EBADMSG;
 }
 
-static int call(sd_bus *bus, const char *method, const char *argument, struct merlon_call *ret)
+/* The daemon's errors have their cure on a second line. */
+static void explain(const sd_bus_error *error, int r, struct merlon_diag *diag)
+{
+	const char *text = error->message ? error->message : strerror(-r), *cure = strstr(text, "\n  ");
+
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%.*s", (int)(cure ? cure - text : (long)strlen(text)), text);
+	if (cure)
+		merlon_diag_cure(diag, "%s", cure + 3);
+	else if (sd_bus_error_has_name(error, MERLON_BUS_DENIED))
+		merlon_diag_cure(diag, "run this as root");
+}
+
+static int call(sd_bus *bus, const char *method, const char *argument, struct merlon_call *ret, struct merlon_diag *diag)
 {
 	sd_bus_message *message = NULL, *reply = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -103,26 +117,24 @@ static int call(sd_bus *bus, const char *method, const char *argument, struct me
 	if (r >= 0)
 		r = read_answer(reply, ret);
 	if (r < 0)
-		fprintf(stderr, "error: %s\n", error.message ? error.message : strerror(-r));
-	if (sd_bus_error_has_name(&error, MERLON_BUS_DENIED))
-		fputs("  run this as root\n", stderr);
+		explain(&error, r, diag);
 	sd_bus_error_free(&error);
 	sd_bus_message_unref(message);
 	sd_bus_message_unref(reply);
-	return r < 0 ? MERLON_EXIT_FAILED : 0;
+	return r < 0 ? r : 0;
 }
 
 int merlon_call(const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret)
 {
+	struct merlon_diag diag = { 0 };
 	sd_bus *bus = NULL;
-	int r = connect_to(options->socket, &bus);
+	int r = connect_to(options->socket, &bus, &diag);
 
-	if (r)
-		return r;
 	*ret = (struct merlon_call){ .file = -1 };
-	r = call(bus, method, argument, ret);
+	if (r == 0)
+		r = call(bus, method, argument, ret, &diag);
 	sd_bus_flush_close_unref(bus);
-	return r;
+	return r < 0 ? merlon_fail(options, &diag) : 0;
 }
 
 int merlon_show(const struct merlon_options *options, const char *method, const char *argument,

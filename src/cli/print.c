@@ -3,6 +3,23 @@
 #include <string.h>
 
 #include "src/cli/cli.h"
+#include "src/model/report.h"
+
+int merlon_fail(const struct merlon_options *options, struct merlon_diag *diag)
+{
+	json_t *report;
+
+	if (!diag->n)
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "out of memory");
+	merlon_diag_print(diag, stderr);
+	if (options->json) {
+		report = json_pack("{s:o}", "messages", merlon_report_messages(diag));
+		merlon_print_json(report);
+		json_decref(report);
+	}
+	merlon_diag_clear(diag);
+	return MERLON_EXIT_FAILED;
+}
 
 void merlon_print_json(const json_t *json)
 {

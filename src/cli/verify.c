@@ -158,6 +158,7 @@ static json_t *limits_json(const struct merlon_verify_result *result)
 
 struct total {
 	json_t *files;			/* with --each */
+	json_t *messages;
 	json_t *first;
 	unsigned long rulesets, packets, differences, unrepeatable;
 	double seconds;
@@ -224,6 +225,7 @@ static void add_failed(struct total *t, const char *name, int status, json_t *re
 	json_array_append_new(t->unverified, json_pack("[s, s]", name, outcome));
 	json_array_append_new(t->files, json_pack("{s:s, s:s, s:i, s:O?}", "file", name, "outcome", outcome,
 						  "status", status, "report", report));
+	json_array_extend(t->messages, json_object_get(report, "messages"));
 }
 
 static void print_one(const struct merlon_options *options, const char *name, const struct merlon_verify_result *result,
@@ -261,9 +263,20 @@ static char *name_of(const struct merlon_options *options)
 
 struct comparison {
 	const struct merlon_options *options;
+	json_t *messages;
 	const char *name;
 	unsigned long long seed;
 };
+
+static void say(json_t *messages, struct merlon_diag *diag)
+{
+	json_t *more = merlon_report_messages(diag);
+
+	merlon_diag_print(diag, stderr);
+	json_array_extend(messages, more);
+	json_decref(more);
+	merlon_diag_clear(diag);
+}
 
 /* An exit status; the reason is on stderr when it failed. */
 static int compare(struct merlon_verify *verify, const struct comparison *c, const struct merlon_loaded *loaded,
@@ -285,10 +298,9 @@ static int compare(struct merlon_verify *verify, const struct comparison *c, con
 	request.context = &bar;
 	r = merlon_verify_run(verify, &request, ret, &diag);
 	end_bar(&bar);
-	merlon_diag_print(&diag, stderr);
 	if (r < 0 && !diag.n)
-		fprintf(stderr, "error: %s\n", strerror(-r));
-	merlon_diag_clear(&diag);
+		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s", strerror(-r));
+	say(c->messages, &diag);
 	if (r < 0)
 		return MERLON_EXIT_FAILED;
 	return ret->differences || ret->unrepeatable ? MERLON_EXIT_DIFFERS : MERLON_EXIT_DONE;
@@ -298,7 +310,7 @@ static int verify_one(struct merlon_verify *verify, const struct merlon_options 
 		      struct total *total)
 {
 	_cleanup_free_ char *name = name_of(options);
-	const struct comparison comparison = { options, name, seed };
+	const struct comparison comparison = { options, total->messages, name, seed };
 	struct merlon_verify_result result = { 0 };
 	struct merlon_loaded loaded;
 	int status = merlon_load_local(options, false, &loaded);
@@ -360,6 +372,7 @@ static void print_json(const struct total *t, unsigned long long seed)
 
 	json_object_set_new(json, "unverified", json_integer(json_array_size(t->unverified)));
 	json_object_set_new(json, "stopped", json_boolean(t->stopped));
+	json_object_set(json, "messages", t->messages);
 	merlon_print_json(json);
 	json_decref(json);
 }
@@ -408,7 +421,7 @@ static void print_total(const struct total *t, unsigned long long seed)
 static int run(const struct merlon_options *options)
 {
 	struct sigaction action = { .sa_handler = on_signal };
-	struct total total = { .files = json_array(), .limits = json_object(), .unverified = json_array() };
+	struct total total = { .files = json_array(), .messages = json_array(), .limits = json_object(), .unverified = json_array() };
 	struct merlon_verify *verify = NULL;
 	struct merlon_diag diag = { 0 };
 	unsigned long long seed = options->seed;
@@ -422,14 +435,14 @@ static int run(const struct merlon_options *options)
 	sigaction(SIGHUP, &action, NULL);
 	if (merlon_verify_open(&verify, &diag) >= 0)
 		status = verify_all(verify, options, seed, &total);
-	merlon_diag_print(&diag, stderr);
-	merlon_diag_clear(&diag);
+	say(total.messages, &diag);
 	merlon_verify_close(verify);
 	if (options->json)
 		print_json(&total, seed);
 	else if (total.rulesets || json_array_size(total.files) > 1)
 		print_total(&total, seed);
 	json_decref(total.files);
+	json_decref(total.messages);
 	json_decref(total.first);
 	json_decref(total.limits);
 	json_decref(total.unverified);

@@ -112,22 +112,23 @@ static void print(const json_t *answer)
 
 static int ask_daemon(const struct merlon_options *options)
 {
-	json_t *words = json_array();
 	_cleanup_free_ char *text = NULL;
+	struct merlon_diag diag = { 0 };
+	json_t *words = json_array();
 
 	for (int i = 0; i < options->n_files; i++)
 		json_array_append_new(words, json_string(options->file[i]));
 	text = json_dumps(words, JSON_COMPACT);
 	json_decref(words);
 	if (!text) {
-		fputs("error: the words are no UTF-8\n", stderr);
-		return MERLON_EXIT_USAGE;
+		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the words are no UTF-8");
+		return merlon_fail(options, &diag), MERLON_EXIT_USAGE;
 	}
 	return merlon_show(options, "Why", text, print);
 }
 
 /* Without a host there are no routes to ask: the interfaces say which way the packet goes. */
-static int hook_of(const struct merlon_question *q, enum merlon_hook *ret)
+static int hook_of(const struct merlon_question *q, enum merlon_hook *ret, struct merlon_diag *diag)
 {
 	int hook = q->hook;
 
@@ -136,9 +137,8 @@ static int hook_of(const struct merlon_question *q, enum merlon_hook *ret)
 	else if (hook == MERLON_QUESTION_ANY && *q->oif)
 		hook = MERLON_OUTPUT;
 	if (hook == MERLON_QUESTION_ANY) {
-		fputs("error: a ruleset in a file knows no routes: where is the packet?\n"
-		      "  say iif X (it comes in), oif X (it is sent), both (it is forwarded), or hook input|forward|output\n",
-		      stderr);
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "a ruleset in a file knows no routes: where is the packet?");
+		merlon_diag_cure(diag, "say iif X (it comes in), oif X (it is sent), both (it is forwarded), or hook input|forward|output");
 		return -EINVAL;
 	}
 	*ret = hook;
@@ -155,10 +155,8 @@ static int answer_by_file(const struct merlon_options *options, const struct mer
 
 	merlon_why_ask(q, hook, &why);
 	answer = merlon_why_native(&explain, q, &why) < 0 ? NULL : merlon_explain(&explain, &why);
-	if (!answer) {
-		fputs("error: out of memory\n", stderr);
-		return MERLON_EXIT_FAILED;
-	}
+	if (!answer)
+		return merlon_fail(options, &(struct merlon_diag){ 0 });
 	judged = json_pack("[o]", json_deep_copy(answer));
 	json_object_set_new(answer, "judged_at", judged);
 	notes = json_array();
@@ -176,18 +174,21 @@ static int answer_by_file(const struct merlon_options *options, const struct mer
 static int ask_file(const struct merlon_options *options, struct merlon_question *q)
 {
 	struct merlon_options load = *options;
+	struct merlon_diag diag = { 0 };
 	struct merlon_loaded loaded;
 	enum merlon_hook hook;
 	int status;
 
-	if (hook_of(q, &hook) < 0)
-		return MERLON_EXIT_USAGE;
+	if (hook_of(q, &hook, &diag) < 0)
+		return merlon_fail(options, &diag), MERLON_EXIT_USAGE;
 	merlon_question_assume(q, false);
 	load.file = (char *[]){ (char *)options->with };
 	load.n_files = 1;
 	status = merlon_load_local(&load, true, &loaded);
 	if (status == MERLON_EXIT_DONE)
 		status = answer_by_file(options, q, hook, &loaded);
+	else if (options->json)
+		merlon_print_json(loaded.report);
 	else if (status == MERLON_EXIT_REFUSED)
 		merlon_report_print(loaded.report, stderr);
 	merlon_loaded_clear(&loaded);
@@ -200,10 +201,10 @@ static int run(const struct merlon_options *options)
 	struct merlon_question q;
 	int r = merlon_question_read((const char *const *)options->file, options->n_files, &q, &diag);
 
+	if (r < 0)
+		return merlon_fail(options, &diag), MERLON_EXIT_USAGE;
 	merlon_diag_print(&diag, stderr);
 	merlon_diag_clear(&diag);
-	if (r < 0)
-		return MERLON_EXIT_USAGE;
 	return options->with ? ask_file(options, &q) : ask_daemon(options);
 }
 

@@ -228,7 +228,8 @@ void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, s
 	struct merlon_dataplane_info info;
 
 	json_object_set_new(report, "generation", json_integer(merlon_dataplane_generation(d->dp)));
-	if (d->enforced.policy && !merlon_dataplane_info(d->dp, &info)) {
+	/* what stays in force is not what was asked about */
+	if (status == MERLON_EXIT_DONE && d->enforced.policy && !merlon_dataplane_info(d->dp, &info)) {
 		json_object_set_new(report, "ns_estimate", json_integer(d->enforced.policy->ns_estimate));
 		json_object_set_new(report, "memory_bytes", json_integer(d->enforced.policy->words * 8LL));
 		json_object_set_new(report, "flat_rules", json_integer(d->enforced.policy->n_flat));

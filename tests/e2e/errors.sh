@@ -114,6 +114,26 @@ ok "... amid a chain" refused_at ./some/rules:1 around.nft
 ok "outside of all chains it is an error" fails 1 'nowhere\.nft:1: error: a rule that .merlon import. refused' "$merlon" check nowhere.nft
 ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
 
+# With --json every failure has its messages on standard output, as {"severity","file","line","text","cure"}.
+tells() { # STATUS PATTERN COMMAND...
+	local status=$1 pattern=$2 out got
+	out=$("$merlon" "${@:3}" 2>/dev/null)
+	got=$?
+	[ "$got" = "$status" ] || { echo "exit status $got, not $status: $out"; return 1; }
+	jq -e --arg p "$pattern" '[.messages[] | select(.severity == "error") | "\(.file):\(.line): \(.text) \(.cure)" | select(test($p))] | length > 0' <<<"$out" ||
+		{ echo "\"$pattern\" is not in: $out"; return 1; }
+}
+for c in status stats sessions list flush stop "apply good.nft" "why tcp 10.0.0.1:1 10.0.0.2:2"; do
+	# shellcheck disable=SC2086
+	ok "--json: ${c%% *} without a daemon" tells 1 'merlond is not running.*start it as root' $c --json
+done
+for c in check import verify; do ok "--json: $c, syntax" tells 1 'syntax\.nft:4: syntax error' "$c" --json syntax.nft; done
+ok "--json: why, syntax of a file" tells 1 'syntax\.nft:4: syntax error' why --json --file syntax.nft tcp 10.0.0.1:1 10.0.0.2:2 iif lo
+ok "--json: why, a refused rule of a file" sh -c "'$merlon' why --json --file refused.v4 tcp 10.0.0.1:1 10.0.0.2:2 iif lo | jq -e '.refused[0].line == 4'"
+ok "--json: why, wrong words" tells 2 'destination of the packet is missing' why --json tcp 10.0.0.1:1
+ok "--json: why, no interface" tells 2 'knows no routes.*say iif' why --json --file good.nft tcp 10.0.0.1:1 10.0.0.2:2
+ok "--json: verify without root" sh -c "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all '$merlon' verify --json good.nft 2>/dev/null | jq -e '.messages | length > 0'"
+
 # A daemon that cannot start.
 make_network
 daemon_fails() { # status, pattern, command...
@@ -156,6 +176,10 @@ ok "apply: iptables syntax error" kept 1 'syntax\.v4:4' syntax.v4
 ok "apply: no such file" kept 1 'No such file' missing.nft
 ok "apply: no such file, as check says it" kept 1 '^missing\.nft: error: cannot read: No such file' missing.nft
 ok "apply --json: no such file" sh -c "'$merlon' apply --json missing.nft 2>/dev/null | jq -e '.messages[0].file == \"missing.nft\" and .refused == []'"
+ok "apply --json: what failed, and nothing of the policy in force but its generation" sh -c "'$merlon' apply --json syntax.nft 2>/dev/null | jq -e '.generation == 1 and (has(\"memory_bytes\") or has(\"interfaces\") | not) and .messages[0].line == 4'"
+ok "apply --json: what is refused" sh -c "'$merlon' apply --json refused.v4 | jq -e '.refused[0].line == 4 and (has(\"memory_bytes\") | not)'"
+ok "apply --json: NAT" tells 3 'rewrites addresses' apply --json nat.nft
+ok "why --json: no such interface" tells 1 'no interface nosuch.*--file' why --json tcp 10.0.0.1:1 10.0.0.2:2 iif nosuch
 ok "apply: a directory" kept 1 'directory' directory
 ok "apply: one bad file of two" kept 1 'syntax\.v4:4' good.nft syntax.v4
 ok "apply: a file that takes away another's rules" kept 1 'flush\.nft:1: error: flush ruleset takes away' good.nft flush.nft
