@@ -6,12 +6,26 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <systemd/sd-bus.h>
+#include <unistd.h>
 
 #include "src/cli/cli.h"
+#include "src/kernel/dataplane.h"
 #include "src/util/cleanup.h"
 
 /* Compiling a large ruleset takes its time; a daemon that is stuck longer than this is broken. */
 #define TIMEOUT_US (600 * 1000000ULL)
+
+/* Nobody answers, but what was in force need not be gone with the daemon. */
+static void tell_pins(struct merlon_diag *diag)
+{
+	const char *pins = merlon_dataplane_defaults().pin_dir;
+
+	if (access(pins, F_OK) < 0)
+		return;
+	merlon_diag_add(diag, MERLON_NOTE, (struct merlon_place){ 0 },
+			"the data plane is still pinned below %s: a policy that was in force goes on filtering without merlond", pins);
+	merlon_diag_cure(diag, "to see or change it start merlond again; to end it `merlon stop` after that");
+}
 
 static int cannot_connect(const char *path, int error, struct merlon_diag *diag)
 {
@@ -20,6 +34,7 @@ static int cannot_connect(const char *path, int error, struct merlon_diag *diag)
 	if (error == ENOENT || error == ECONNREFUSED) {
 		merlon_diag_add(diag, MERLON_ERROR, nowhere, "merlond is not running (nobody listens on %s)", path);
 		merlon_diag_cure(diag, "start it as root with `merlond --socket %s`; or is it elsewhere: --socket, $MERLON_SOCKET?", path);
+		tell_pins(diag);
 	} else if (error == EACCES || error == EPERM) {
 		merlon_diag_add(diag, MERLON_ERROR, nowhere, "you may not talk to merlond on %s", path);
 		merlon_diag_cure(diag, "run this as root; where there is a group merlon when merlond starts, its members may read");

@@ -133,6 +133,16 @@ ok "--json: why, a refused rule of a file" sh -c "'$merlon' why --json --file re
 ok "--json: why, wrong words" tells 2 'destination of the packet is missing' why --json tcp 10.0.0.1:1
 ok "--json: why, no interface" tells 2 'knows no routes.*say iif' why --json --file good.nft tcp 10.0.0.1:1 10.0.0.2:2
 ok "--json: verify without root" sh -c "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all '$merlon' verify --json good.nft 2>/dev/null | jq -e '.messages | length > 0'"
+# Pins that are there without a daemon.
+pins() { # whether a message names them
+	mount -t bpf -o mode=0700 bpf /sys/fs/bpf && mkdir -p /sys/fs/bpf/merlon
+	"$merlon" stop 2>&1 | grep -A1 'still pinned below /sys/fs/bpf/merlon: .* goes on filtering' | grep -q 'start merlond again'
+	local r=$?
+	umount /sys/fs/bpf
+	return $r
+}
+ok "no daemon, but pins: that they filter, and the way out" pins
+ok "... no pins: nothing is said" not sh -c "'$merlon' stop 2>&1 | grep -q pinned"
 
 # A daemon that cannot start.
 make_network
