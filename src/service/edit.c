@@ -50,10 +50,21 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 	return !r ? MERLON_EXIT_DONE : r == -EINVAL && !next->policy ? MERLON_EXIT_REFUSED : MERLON_EXIT_FAILED;
 }
 
+/* Applied, such a ruleset would be refused; an edit may well begin by it. */
+static void warn_of_nothing(const struct merlon_daemon *d, bool filtered, struct merlon_diag *diag)
+{
+	if (!filtered || merlon_ruleset_filters(d->enforced.ruleset))
+		return;
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+			"nothing is enforced any more: the policy has no filter chain at input, forward or output, everything passes");
+	merlon_diag_cure(diag, "`merlon apply FILE` enforces a ruleset again");
+}
+
 /* What the namespace holds becomes the policy. An enum merlon_exit. */
 static int take_over(struct merlon_daemon *d, json_t **report, struct merlon_diag *diag)
 {
 	struct merlon_enforced next = { .audit = d->enforced.audit, .partial = d->enforced.partial, .edited = true };
+	bool filtered = d->enforced.ruleset && merlon_ruleset_filters(d->enforced.ruleset);
 	struct merlon_snapshot snapshot = { 0 };
 	uint32_t generation;
 	int r = is_known(d, diag);
@@ -68,8 +79,10 @@ static int take_over(struct merlon_daemon *d, json_t **report, struct merlon_dia
 		d->space.generation = generation;
 		r = settle_and_enforce(d, &next, &snapshot, report, diag);
 	}
-	if (r == MERLON_EXIT_DONE)
+	if (r == MERLON_EXIT_DONE) {
 		merlon_space_keep(d, &snapshot);
+		warn_of_nothing(d, filtered, diag);
+	}
 	merlon_snapshot_clear(&snapshot);
 	merlon_enforced_clear(&next);
 	return r;
@@ -109,6 +122,8 @@ void merlon_policy_follow(struct merlon_daemon *d)
 		merlon_journal_note(3, "the policy namespace was changed into what cannot be enforced: it differs from generation %u, "
 				    "which stays in force", merlon_dataplane_generation(d->dp));
 		merlon_space_differs(d, &diag);
+	} else {
+		merlon_journal_diag(&diag);
 	}
 	merlon_policy_report(d, status, report, &diag);
 	json_decref(report);

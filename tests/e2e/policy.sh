@@ -264,7 +264,9 @@ start
 ok "... also after a restart" status_is .mode idle
 ok "a policy from nothing" nft_merlon -f policy.nft
 ok "... is enforced" not connects 7003
-ok "... and flushed by nft" nft_merlon flush ruleset
+ok "... and flushed by nft, which says what that means" fails 0 'nothing is enforced any more: .* everything passes' nft_merlon flush ruleset
+ok "... once" not sh -c "'$merlon' nft add table inet t 2>&1 | grep enforced"
+nft_merlon flush ruleset
 ok "... everything passes" eventually sh -c "nsenter --net=/run/netns/$client timeout 2 bash -c 'exec 3<>/dev/tcp/10.77.0.1/7003' 2>&1 | grep -q refused"
 ok "audit stays audit" "$merlon" apply --audit policy.nft
 nft_merlon add element inet t banned '{ 10.77.0.2 }'
