@@ -1,33 +1,38 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+
 #include "src/cli/cli.h"
 
 static void print(const json_t *s)
 {
 	static const struct {
-		const char *key, *label;
+		const char *key, *label, *audit;	/* audit: where what is denied passes */
 	} line[] = {
-		{ "packets", "packets judged" },
-		{ "accepted", "accepted" },
-		{ "drops", "dropped" },
-		{ "rejects", "rejected" },
-		{ "malformed", "malformed, dropped" },
-		{ "failed", "failed, dropped" },
-		{ "invalid", "with ct state invalid" },
-		{ "unjudged", "not judged, passed" },
-		{ "session_hits", "answered by sessions" },
-		{ "session_misses", "decided by the rules" },
-		{ "new_sessions", "new sessions" },
-		{ "sessions_full", "sessions not kept" },
-		{ "events", "events reported" },
-		{ "events_lost", "events lost" },
-		{ "rejects_lost", "rejects unanswered" },
+		{ "packets", "packets judged", NULL },
+		{ "accepted", "accepted", NULL },
+		{ "drops", "dropped", "would be dropped" },
+		{ "rejects", "rejected", "would be rejected" },
+		{ "malformed", "malformed, dropped", "malformed, passed" },
+		{ "failed", "failed, dropped", "failed, passed" },
+		{ "invalid", "with ct state invalid", NULL },
+		{ "unjudged", "not judged, passed", NULL },
+		{ "session_hits", "answered by sessions", NULL },
+		{ "session_misses", "decided by the rules", NULL },
+		{ "new_sessions", "new sessions", NULL },
+		{ "sessions_full", "sessions not kept", NULL },
+		{ "events", "events reported", NULL },
+		{ "events_lost", "events lost", NULL },
+		{ "rejects_lost", "rejects unanswered", NULL },
 	};
 	const json_t *counters = json_object_get(s, "counters"), *c;
+	bool audit = json_is_true(json_object_get(s, "audit"));
 	char text[32];
 	size_t i;
 
+	if (audit)
+		puts("audit: what is denied passes; counts of before the audit are among these");
 	for (i = 0; i < sizeof(line) / sizeof(line[0]); i++)
-		printf("%-22s %15s\n", line[i].label, merlon_thousands(json_integer_value(json_object_get(s, line[i].key)), text));
+		printf("%-22s %15s\n", audit && line[i].audit ? line[i].audit : line[i].label, merlon_thousands(json_integer_value(json_object_get(s, line[i].key)), text));
 	printf("%-22s %15s\n", "bytes judged", merlon_bytes(json_integer_value(json_object_get(s, "bytes")), text));
 	printf("%-22s %13.1f %%\n", "session hit rate", 100 * json_real_value(json_object_get(s, "hit_rate")));
 	if (!json_array_size(counters))

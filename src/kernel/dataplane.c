@@ -249,6 +249,11 @@ static uint32_t max_entries(int fd)
 	return bpf_obj_get_info_by_fd(fd, &info, &size) < 0 ? 0 : info.max_entries;
 }
 
+bool merlon_dataplane_audits(const struct merlon_dataplane *dp)
+{
+	return dp->control.flags & MERLON_C_AUDIT;
+}
+
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)
 {
 	struct merlon_dataplane_info info = { .tcx = dp->tcx };
@@ -270,7 +275,7 @@ int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_datap
 	info.max_embryonic = max_entries(dp->fd[MERLON_MAP_EMBRYONIC]) * MERLON_WAYS;
 	info.image_words = dp->policy.ledger.class.words;
 	info.attached = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
-	info.audit = dp->control.flags & MERLON_C_AUDIT;
+	info.audit = merlon_dataplane_audits(dp);
 	*ret = info;
 	return 0;
 }

@@ -71,6 +71,7 @@ int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_
 			       struct merlon_handover *handover, struct merlon_diag *diag);
 /* Whether the policy in force denies, or only says what it would deny. */
 int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit);
+bool merlon_dataplane_audits(const struct merlon_dataplane *dp);
 /* The image in force, writable (for merlon_policy_bind()), NULL: none. */
 uint64_t *merlon_dataplane_image(struct merlon_dataplane *dp);
 uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp);

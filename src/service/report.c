@@ -283,6 +283,7 @@ json_t *merlon_stats(struct merlon_daemon *d)
 	asked = stats.count[MERLON_STAT_HITS] + stats.count[MERLON_STAT_MISSES];
 	json_object_set_new(json, "hit_rate", json_real(asked ? (double)stats.count[MERLON_STAT_HITS] / asked : 0));
 	json_object_set_new(json, "generation", json_integer(merlon_dataplane_generation(d->dp)));
+	json_object_set_new(json, "audit", json_boolean(merlon_dataplane_audits(d->dp)));
 	json_object_set_new(json, "counters", rule_counters(d));
 	return json;
 }

@@ -99,6 +99,8 @@ audited() { # refused by the host itself: nobody listens
 	in_client timeout 2 bash -c 'exec 3<>/dev/tcp/10.77.0.1/7003' 2>&1 | grep -q refused
 }
 ok "... the host itself answers on a denied port" audited
+ok "... stats call that what would be dropped" sh -c "'$merlon' stats | grep -q '^would be dropped ' && ! '$merlon' stats | grep -q '^dropped '"
+ok "... and in JSON" sh -c "'$merlon' stats --json | jq -e .audit"
 ok "... and reports what it would drop" event '.MERLON_MODE == "audit" and .MERLON_DPORT == "7003"'
 ok "enforced again" "$merlon" apply policy.nft
 generation=$("$merlon" status --json | jq .generation)
