@@ -345,15 +345,28 @@ static void give_to_group(const char *path)
 		chmod(path, 0660);
 }
 
-static int make_parent(const char *path)
+/* NULL: it is the root, the current one, or there is no memory. The caller's. */
+static char *parent_of(const char *path)
 {
-	_cleanup_free_ char *dir = strdup(path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
+	const char *slash = strrchr(path, '/');
 
-	if (!slash || slash == dir)
-		return 0;
-	*slash = 0;
-	return mkdir(dir, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	return slash && slash != path ? strndup(path, slash - path) : NULL;
+}
+
+static void make_parent(struct merlon_daemon *d)
+{
+	_cleanup_free_ char *dir = parent_of(d->settings.socket);
+
+	d->own_socket_dir = dir && mkdir(dir, 0755) == 0;
+}
+
+static void remove_socket(struct merlon_daemon *d)
+{
+	_cleanup_free_ char *dir = parent_of(d->settings.socket);
+
+	unlink(d->settings.socket);
+	if (dir)
+		merlon_daemon_remove_dir(dir, d->own_socket_dir);
 }
 
 static int listen_on(struct merlon_daemon *d, struct merlon_diag *diag)
@@ -369,7 +382,7 @@ static int listen_on(struct merlon_daemon *d, struct merlon_diag *diag)
 		return -ENAMETOOLONG;
 	}
 	strcpy(address.sun_path, path);
-	make_parent(path);
+	make_parent(d);
 	r = clear_stale(&address, diag);
 	if (r < 0)
 		return r;
@@ -405,7 +418,7 @@ void merlon_bus_close(struct merlon_daemon *d)
 		client_free(d->clients);
 	}
 	if (d->own_socket)
-		unlink(d->settings.socket);
+		remove_socket(d);
 	merlon_closep(&d->listener);
 	d->listener = -1;
 }

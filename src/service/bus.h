@@ -18,7 +18,8 @@
 #ifndef MERLON_SERVICE_BUS_H
 #define MERLON_SERVICE_BUS_H
 
-#define MERLON_BUS_SOCKET "/run/merlon/merlon.sock"
+#define MERLON_RUN_DIR "/run/merlon"
+#define MERLON_BUS_SOCKET MERLON_RUN_DIR "/merlon.sock"
 #define MERLON_BUS_PATH "/org/merlon/Control1"
 #define MERLON_BUS_INTERFACE "org.merlon.Control1"
 #define MERLON_BUS_DENIED "org.merlon.Error.Denied"

@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "src/service/bus.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
@@ -150,6 +151,12 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	return 0;
 }
 
+void merlon_daemon_remove_dir(const char *dir, bool own)
+{
+	if (own || !strcmp(dir, MERLON_RUN_DIR))
+		rmdir(dir);
+}
+
 static void stop(struct merlon_daemon *d)
 {
 	sd_notify(0, "STOPPING=1");
@@ -160,7 +167,7 @@ static void stop(struct merlon_daemon *d)
 	merlon_journal_close(d);
 	merlon_dataplane_close(d->dp);
 	merlon_enforced_clear(&d->enforced);
-	merlon_closep(&d->state_lock);
+	merlon_state_close(d);
 	sd_event_unref(d->event);
 }
 

@@ -49,6 +49,7 @@ struct merlon_daemon {
 	int listener;
 	int state_lock;
 	bool own_socket;			/* made here, to be unlinked here */
+	bool own_socket_dir, own_state_dir;	/* made here, to be removed here unless something is in them */
 	bool unfiltered;			/* a policy is in force on no interface, and the journal was told */
 	uint64_t started_us;			/* CLOCK_MONOTONIC */
 };
@@ -120,6 +121,8 @@ int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct
 		      struct merlon_diag *diag);
 /* Where the snapshot of an edited policy is kept. */
 void merlon_state_snapshot_path(const struct merlon_daemon *d, uint32_t generation, char ret[PATH_MAX]);
+/* Removes the directory if it was made here and nothing is kept there. */
+void merlon_state_close(struct merlon_daemon *d);
 /* The directory is one daemon's: what is kept there goes by generation alone. -EBUSY with a diagnostic. */
 int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag);
 /* Removes what belongs to other generations; 0: to all. */
@@ -165,6 +168,8 @@ void merlon_journal_note(int priority, const char *format, ...) __attribute__((f
 
 /* daemon.c */
 int merlon_daemon_run(struct merlon_settings *settings);
+/* Takes away a directory that this daemon, or in the usual place one before it, has made; not if something is in it. */
+void merlon_daemon_remove_dir(const char *dir, bool own);
 void merlon_daemon_status(struct merlon_daemon *d);
 
 #endif

@@ -24,7 +24,7 @@ static const char usage[] =
 	"  --pin-dir PATH       where the data plane is pinned, on a BPF file system (default /sys/fs/bpf/merlon)\n"
 	"  --interfaces GLOBS   interfaces to filter: a comma list of patterns, `!` leaves out (default *)\n"
 	"  --config FILE        configuration file\n"
-	"  --state-dir DIR      where the policy in force is kept for a restart (default /run/merlon)\n"
+	"  --state-dir DIR      where the policy in force is kept for a restart (default " MERLON_RUN_DIR ")\n"
 	"  --policy-netns PATH  where the policy namespace is mounted; none: nowhere (default /run/netns/merlon, for the default pins)\n"
 	"  --events FILE        also write every report there, a JSON object a line with the journal's fields, without its limits\n"
 	"  --help, --version\n";
@@ -205,7 +205,7 @@ int merlon_settings_read(struct merlon_settings *ret, int argc, char **argv, str
 	int r;
 
 	if ((r = set_string(&s.socket, MERLON_BUS_SOCKET)) < 0 || (r = set_string(&s.pin_dir, defaults.pin_dir)) < 0 ||
-	    (r = set_string(&s.state_dir, "/run/merlon")) < 0 ||
+	    (r = set_string(&s.state_dir, MERLON_RUN_DIR)) < 0 ||
 	    (r = set_interfaces(&s, "*", (struct merlon_place){ 0 }, diag)) < 0 ||
 	    (r = read_all(&s, argc, argv, diag))) {
 		merlon_settings_clear(&s);

@@ -113,7 +113,8 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	const char *dir = d->settings.state_dir;
 
 	/* What else is wrong with it is said when something is to be kept there. */
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+	d->own_state_dir = mkdir(dir, 0755) == 0;
+	if (!d->own_state_dir && errno != EEXIST)
 		return 0;
 	d->state_lock = merlon_lock_dir(dir);
 	if (d->state_lock != -EBUSY)
@@ -121,6 +122,15 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "another merlond keeps its policy in %s", dir);
 	merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
 	return -EBUSY;
+}
+
+void merlon_state_close(struct merlon_daemon *d)
+{
+	/* with the lock of the directory held, for nobody to have taken it over in between */
+	if (d->state_lock >= 0)
+		merlon_daemon_remove_dir(d->settings.state_dir, d->own_state_dir);
+	merlon_closep(&d->state_lock);
+	d->state_lock = -1;
 }
 
 /* By where they stand in the chain as nf_tables has it. */

@@ -203,4 +203,26 @@ wait "$daemon"
 daemon=''
 ok "... the programs are off the interfaces" [ -z "$(in_host bpftool net show dev up0 2>/dev/null | grep -E 'tcx|clsact')$(in_host tc qdisc show | grep clsact)" ]
 close_client
+
+# A directory that the daemon made goes with it, unless it keeps a policy there.
+made() { in_host timeout 10 "$merlond" --foreground --socket "$dir/made/socket" --state-dir "$dir/made" --pin-dir "$dir/bpf/made"; }
+begin() { made & until [ -S "$dir/made/socket" ] && "$merlon" status --socket "$dir/made/socket" >/dev/null 2>&1; do sleep 0.1; done; }
+end() { ip netns pids "$host" | xargs kill -TERM; wait; }
+begin
+ok "the daemon's own directory is there" [ -d "$dir/made" ]
+"$merlon" apply --socket "$dir/made/socket" policy.nft >/dev/null
+end
+ok "... and stays with what it keeps of the policy" [ -n "$(find "$dir/made" -name 'policy-*')" ]
+begin
+"$merlon" stop --socket "$dir/made/socket"
+wait
+ok "... found, it stays" [ -d "$dir/made" ]
+rmdir "$dir/made"
+begin
+end
+ok "... made, it goes" [ ! -e "$dir/made" ]
+mkdir "$dir/made"
+begin
+end
+ok "... that of another stays" [ -d "$dir/made" ]
 finish
