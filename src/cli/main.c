@@ -156,6 +156,12 @@ static int take(struct merlon_options *options, int option)
 	return -1;
 }
 
+static int wrong_option(const struct merlon_command *command)
+{
+	fprintf(stderr, "  `merlon %s --help` lists its options\n", command->name);
+	return MERLON_EXIT_USAGE + 1;
+}
+
 /* 0: run it; otherwise the exit status + 1. */
 static int read_options(const struct merlon_command *command, int argc, char **argv, struct merlon_options *options)
 {
@@ -175,10 +181,10 @@ static int read_options(const struct merlon_command *command, int argc, char **a
 			if (option != '?')
 				fprintf(stderr, "error: `merlon %s` has no such option as %s\n", command->name,
 					name_of(option));
-			return MERLON_EXIT_USAGE + 1;
+			return wrong_option(command);
 		}
 		if (take(options, option) < 0)
-			return MERLON_EXIT_USAGE + 1;
+			return wrong_option(command);
 	}
 	options->file = argv + optind;
 	options->n_files = argc - optind;
@@ -218,8 +224,12 @@ static int check_files(const struct merlon_command *command, const struct merlon
 static int run(const struct merlon_command *command, int argc, char **argv)
 {
 	struct merlon_options options = { .socket = getenv("MERLON_SOCKET"), .family = AF_UNSPEC };
+	char name[32];
 	int r;
 
+	/* getopt(3) begins its messages by it */
+	snprintf(name, sizeof(name), "merlon %s", command->name);
+	argv[0] = name;
 	if (!options.socket || !*options.socket)
 		options.socket = MERLON_BUS_SOCKET;
 	r = read_options(command, argc, argv, &options);

@@ -234,8 +234,10 @@ static int run(const struct merlon_options *given)
 			fputs(usage, stdout);
 			goto out;
 		}
-		if (option == '?' || take(&command, &options, option) < 0)
+		if (option == '?' || take(&command, &options, option) < 0) {
+			fputs("  `merlon nft --help` lists its options\n", stderr);
 			r = MERLON_EXIT_USAGE;
+		}
 	}
 	if (!r)
 		r = make_request(&command, options.file - 1 + optind, options.n_files + 1 - optind, &request);

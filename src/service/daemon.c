@@ -66,8 +66,10 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 
 void merlon_daemon_status(struct merlon_daemon *d)
 {
-	sd_notifyf(0, "STATUS=generation %u, %u rules, %s", merlon_dataplane_generation(d->dp),
-		   d->enforced.policy ? d->enforced.policy->n_flat : 0, d->enforced.audit ? "audit" : "enforcing");
+	uint32_t rules = d->enforced.policy ? d->enforced.policy->n_flat : 0;
+
+	sd_notifyf(0, "STATUS=generation %u, %u rule%s, %s", merlon_dataplane_generation(d->dp), rules, rules == 1 ? "" : "s",
+		   d->enforced.audit ? "audit" : "enforcing");
 }
 
 static int add_signals(struct merlon_daemon *d)

@@ -232,7 +232,7 @@ void merlon_journal_note(int priority, const char *format, ...)
 	if (have_journal())
 		sd_journal_print(priority, "%s", text);
 	else
-		fprintf(stderr, "%s\n", text);
+		fprintf(stderr, "merlond: %s\n", text);
 }
 
 void merlon_journal_diag(const struct merlon_diag *diag)

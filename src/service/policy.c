@@ -225,6 +225,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 
 void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, struct merlon_diag *diag)
 {
+	long long rules = json_integer_value(json_object_get(report, "rules"));
 	struct merlon_dataplane_info info;
 
 	json_object_set_new(report, "generation", json_integer(merlon_dataplane_generation(d->dp)));
@@ -237,8 +238,8 @@ void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, s
 	}
 	json_object_set_new(report, "messages", merlon_report_messages(diag));
 	if (status == MERLON_EXIT_DONE)
-		merlon_journal_note(5, "generation %u is in force: %lld rules", merlon_dataplane_generation(d->dp),
-				    (long long)json_integer_value(json_object_get(report, "rules")));
+		merlon_journal_note(5, "generation %u is in force: %lld rule%s", merlon_dataplane_generation(d->dp), rules,
+				    rules == 1 ? "" : "s");
 	else
 		merlon_journal_note(4, "a new policy was not applied; generation %u stays in force",
 				    merlon_dataplane_generation(d->dp));

@@ -158,20 +158,28 @@ static int take_option(struct merlon_settings *s, int option, struct merlon_diag
 	}
 }
 
+static int wrong(const char *argument, struct merlon_diag *diag)
+{
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "\"%s\" is no option, or lacks its value", argument);
+	merlon_diag_cure(diag, "`merlond --help` lists the options");
+	return -EINVAL;
+}
+
 static int read_arguments(struct merlon_settings *s, int argc, char **argv, struct merlon_diag *diag)
 {
 	int option, r;
 
 	optind = 1;
+	opterr = 0;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == '?')
+			return wrong(argv[optind - 1], diag);
 		r = take_option(s, option, diag);
 		if (r)
 			return r;
 	}
-	if (optind < argc) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "unexpected argument \"%s\"", argv[optind]);
-		return -EINVAL;
-	}
+	if (optind < argc)
+		return wrong(argv[optind], diag);
 	return 0;
 }
 

@@ -31,7 +31,10 @@ ok "no daemon: says so and how to start it" fails 1 'merlond is not running' "$m
 ok "apply without a daemon" fails 1 'merlond is not running' "$merlon" apply good.nft
 ok "unknown command" fails 2 'no command "frobnicate"' "$merlon" frobnicate good.nft
 ok "no command" fails 2 'usage: merlon' "$merlon"
-ok "unknown option" fails 2 'option' "$merlon" check --frobnicate good.nft
+ok "unknown option, by the command's name" fails 2 "^merlon check: unrecognized option '--frobnicate'" "$merlon" check --frobnicate good.nft
+ok "... and where they are listed" fails 2 'merlon check --help. lists its options' "$merlon" check --frobnicate good.nft
+ok "... also of another command" fails 2 'merlon status --help. lists' "$merlon" status --family ip
+ok "... and of nft" fails 2 'merlon nft --help. lists' "$merlon" nft --frobnicate list ruleset
 ok "an option of another command" fails 2 'no such option' "$merlon" status --family ip
 ok "an option of another command is named, not its value" fails 2 'such option as --socket$' "$merlon" verify --socket /x good.nft
 ok "a number that is too large" fails 2 'too large' "$merlon" verify --packets 99999999999999999999 good.nft
@@ -154,7 +157,8 @@ daemon_fails() { # status, pattern, command...
 ok "merlond: no bpffs" daemon_fails 1 'mount -t bpf' "$merlond" --pin-dir "$dir/nowhere"
 ok "merlond: no privileges" daemon_fails 1 'run as root, or give CAP_BPF' setpriv --bounding-set=-all --inh-caps=-all "$merlond" --pin-dir "$dir/bpf/merlon"
 ok "merlond: kernel too old" daemon_fails 1 'Linux 6.1 or newer' setarch --uname-2.6 "$merlond" --pin-dir "$dir/bpf/merlon"
-ok "merlond: unknown option" daemon_fails 2 'frobnicate' "$merlond" --frobnicate
+ok "merlond: unknown option" daemon_fails 2 '"--frobnicate" is no option' "$merlond" --frobnicate
+ok "... and where they are listed" daemon_fails 2 'merlond --help. lists' "$merlond" --frobnicate
 ok "merlond: bad interface pattern" daemon_fails 2 'no list of interface patterns' "$merlond" --interfaces 'eth0,,'
 printf '[Sessions]\nMax=lots\n' >bad.conf
 printf '[Sessions]\nMaximum=1000\n[Network]\nInterfaces=up*\n' >odd.conf
