@@ -81,6 +81,16 @@ void merlon_print_messages(const json_t *report, FILE *out)
 	merlon_diag_clear(&diag);
 }
 
+void merlon_print_unchanged(const json_t *report)
+{
+	long long generation = json_integer_value(json_object_get(report, "generation"));
+
+	if (generation)
+		fprintf(stderr, "nothing was changed: generation %lld stays in force\n", generation);
+	else
+		fputs("nothing was changed: no policy is in force\n", stderr);
+}
+
 static void print_outcome(const struct merlon_options *options, const struct merlon_call *call)
 {
 	long long generation = json_integer_value(json_object_get(call->answer, "generation"));
@@ -94,10 +104,7 @@ static void print_outcome(const struct merlon_options *options, const struct mer
 	}
 	if (call->status == MERLON_EXIT_REFUSED)
 		merlon_report_print(call->answer, stderr);
-	if (generation)
-		fprintf(stderr, "nothing was changed: generation %lld stays in force\n", generation);
-	else
-		fputs("nothing was changed: no policy is in force\n", stderr);
+	merlon_print_unchanged(call->answer);
 }
 
 static int run(const struct merlon_options *options)

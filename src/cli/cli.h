@@ -83,6 +83,8 @@ int merlon_show(const struct merlon_options *options, const char *method, const 
 
 /* apply.c: standard input as a path that the daemon can read as long as this process lives. 0 or a negative errno. */
 int merlon_spool_stdin(char path[PATH_MAX]);
+/* What stays in force after a report of something that was refused, on stderr. */
+void merlon_print_unchanged(const json_t *report);
 /* The messages of a report. */
 void merlon_print_messages(const json_t *report, FILE *out);
 

@@ -209,8 +209,7 @@ static int ask(const struct merlon_options *options, json_t *request)
 	merlon_print_messages(call.answer, stderr);
 	if (call.status == MERLON_EXIT_REFUSED) {
 		merlon_report_print(call.answer, stderr);
-		fprintf(stderr, "nothing was changed: generation %lld stays in force\n",
-			(long long)json_integer_value(json_object_get(call.answer, "generation")));
+		merlon_print_unchanged(call.answer);
 	}
 	left_out = json_array_size(json_object_get(call.answer, "left_out"));
 	if (call.status == MERLON_EXIT_DONE && left_out)

@@ -240,9 +240,11 @@ void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, s
 	if (status == MERLON_EXIT_DONE)
 		merlon_journal_note(5, "generation %u is in force: %lld rule%s", merlon_dataplane_generation(d->dp), rules,
 				    rules == 1 ? "" : "s");
-	else
+	else if (merlon_dataplane_generation(d->dp))
 		merlon_journal_note(4, "a new policy was not applied; generation %u stays in force",
 				    merlon_dataplane_generation(d->dp));
+	else
+		merlon_journal_note(4, "a new policy was not applied; none is in force");
 	merlon_daemon_status(d);
 }
 

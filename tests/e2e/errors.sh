@@ -178,6 +178,9 @@ ok "merlond: not root, pins" not_root 'run as root' "$merlond" --socket "$dir/op
 : >log
 start_daemon --config odd.conf || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "the warning is there" grep -q 'odd\.conf:2: warning: unknown key Maximum' log
+ok "nft without a policy, refused" fails 3 'nothing was changed: no policy is in force' "$merlon" nft 'table inet t { chain in { type filter hook input priority 0; quota over 10 mbytes drop; }; }'
+"$merlon" apply syntax.nft 2>/dev/null
+ok "apply without a policy, failed: the log does not say that one is in force" grep -q 'not applied; none is in force' log
 ok "apply" "$merlon" apply good.nft
 kept() { # status, pattern, arguments of apply...
 	local status=$1 pattern=$2
