@@ -85,12 +85,17 @@ static int run(void *context)
 {
 	const struct running *running = context;
 	const struct merlon_nft_command *command = running->command;
+	struct merlon_diag diag = { 0 };
 	struct nft_ctx *ctx;
 	int r;
 
 	if (command->cwd && chdir(command->cwd) < 0) {
 		fprintf(stderr, "Error: cannot change to %s: %s\n", command->cwd, strerror(errno));
 		return 1;
+	}
+	if (command->file && (r = merlon_nft_refusals(command->file, &diag)) != 0) {
+		merlon_diag_print(&diag, stderr);
+		return r < 0 ? FAILED : MERLON_NFT_REFUSED;
 	}
 	alarm(LONGEST_S);
 	ctx = merlon_nft_context(running->netns);

@@ -26,8 +26,10 @@ bool merlon_nft_only_lists(const struct merlon_nft_command *command);
 
 /*
  * Runs it on the namespace, in a child; *ret_output is what it printed, on both streams, and the caller's. Names of
- * interfaces are looked up in the namespace of the caller. 0, 1: nft said no, or a negative errno.
+ * interfaces are looked up in the namespace of the caller. 0, 1: nft said no, MERLON_NFT_REFUSED: it was not asked, since its file
+ * has rules that `merlon import` refused, or a negative errno.
  */
+#define MERLON_NFT_REFUSED 2
 int merlon_nft_run(int netns, const struct merlon_nft_command *command, char **ret_output);
 
 #endif

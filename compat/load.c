@@ -30,7 +30,7 @@ int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag)
 }
 
 /* All of a file or, for NULL, of the standard input. */
-static int read_file(const char *file, struct merlon_text *text, struct merlon_diag *diag)
+int merlon_text_read(const char *file, struct merlon_text *text, struct merlon_diag *diag)
 {
 	_cleanup_fclose_ FILE *f = file ? fopen(file, "re") : fdopen(dup(STDIN_FILENO), "r");
 	_cleanup_free_ char *data = NULL;
@@ -70,7 +70,7 @@ static int read_file(const char *file, struct merlon_text *text, struct merlon_d
 static int read_input(struct merlon_text *text, struct merlon_diag *diag)
 {
 	static struct merlon_text input;
-	int r = input.text ? 0 : read_file(NULL, text, diag);
+	int r = input.text ? 0 : merlon_text_read(NULL, text, diag);
 
 	if (r < 0)
 		return r;
@@ -86,7 +86,7 @@ static int read_text(const char *file, struct merlon_text *text, struct merlon_d
 	bool input = strcmp(file, "-") == 0;
 
 	text->name = input ? "<stdin>" : file;
-	return input ? read_input(text, diag) : read_file(file, text, diag);
+	return input ? read_input(text, diag) : merlon_text_read(file, text, diag);
 }
 
 bool merlon_is_too_long(const char *message, struct merlon_diag *diag)

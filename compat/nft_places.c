@@ -5,10 +5,13 @@
  * line has no file either.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "compat/build.h"
 #include "compat/nft_scan.h"
+#include "src/util/cleanup.h"
 
 /* The lines of a chain, where they are certain: as many as it has rules of this source. */
 static const struct merlon_nft_lines *certain_lines(const struct merlon_nft_scan *s, const struct merlon_table *table,
@@ -125,4 +128,31 @@ bool merlon_nft_removal(struct merlon_ruleset *ruleset, const struct merlon_text
 		*ret = s.removal;
 	merlon_nft_scan_clear(&s);
 	return certain;
+}
+
+int merlon_nft_refusals(const char *file, struct merlon_diag *diag)
+{
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *files = merlon_ruleset_new();
+	struct merlon_text text = { .name = file };
+	struct merlon_diag unread = { 0 };
+	struct merlon_nft_scan s = { 0 };
+	struct stat st;
+	size_t i;
+	int r;
+
+	/* of what cannot be read nft itself will tell, and what can be read but once is for it */
+	if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) || merlon_text_read(file, &text, &unread) < 0) {
+		merlon_diag_clear(&unread);
+		return 0;
+	}
+	r = files ? merlon_nft_scan(files, &text, &s) : -ENOMEM;
+	for (i = 0; i < s.n_refused; i++) {
+		merlon_diag_add(diag, MERLON_ERROR, s.refused[i].place, "a rule that `merlon import` refused stands here as a comment: "
+				"%s (%s)", s.refused[i].rule, s.refused[i].reason);
+		merlon_diag_cure(diag, "to do without the rule, delete the line");
+	}
+	r = r ? r : (int)s.n_refused;
+	merlon_nft_scan_clear(&s);
+	free(text.text);
+	return r;
 }

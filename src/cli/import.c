@@ -52,6 +52,8 @@ static int run(const struct merlon_options *given)
 		merlon_print_json(loaded.report);
 	else if (loaded.ruleset)
 		merlon_report_print(loaded.report, stderr);
+	if (status == MERLON_EXIT_REFUSED && !options->json)
+		fputs("note: refused rules are comments in this text, and stay refused there: to do without one, delete its line\n", stderr);
 	merlon_loaded_clear(&loaded);
 	return status;
 }

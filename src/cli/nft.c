@@ -208,7 +208,8 @@ static int ask(const struct merlon_options *options, json_t *request)
 	copy_out(call.file, call.status == MERLON_EXIT_DONE ? stdout : stderr);
 	merlon_print_messages(call.answer, stderr);
 	if (call.status == MERLON_EXIT_REFUSED) {
-		merlon_report_print(call.answer, stderr);
+		if (json_integer_value(json_object_get(call.answer, "rules")))
+			merlon_report_print(call.answer, stderr);
 		merlon_print_unchanged(call.answer);
 	}
 	left_out = json_array_size(json_object_get(call.answer, "left_out"));

@@ -255,7 +255,7 @@ static int change(struct merlon_daemon *d, const struct merlon_nft_command *comm
 	if (is_known(d, diag) || remember(d, &before, diag) < 0)
 		return MERLON_EXIT_FAILED;
 	r = merlon_nft_run(d->space.fd, command, ret_output);
-	status = r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+	status = r == MERLON_NFT_REFUSED ? MERLON_EXIT_REFUSED : r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	if (r < 0)
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "libnftables could not be run on the policy namespace: %s",
 				strerror(-r));

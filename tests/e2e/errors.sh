@@ -86,6 +86,7 @@ ok "... in the order that the cure asks for" "$merlon" check first.v4 second.nft
 ok "a later policy that accepts" fails 1 'policy\.nft: error: this file takes away what first\.v4 has: 1 policy drop' "$merlon" check first.v4 policy.nft
 ok "verify and import refuse, too" sh -c "! '$merlon' verify good.nft flush.nft 2>/dev/null && ! '$merlon' import good.nft flush.nft >/dev/null 2>&1"
 ok "import: exit status 3, the rule is a comment" sh -c "'$merlon' import refused.v4 -o out.nft 2>/dev/null; [ \$? = 3 ] && grep -q '^[[:space:]]*#.*recent' out.nft"
+ok "... and the way to do without it is told" fails 3 'note: refused rules are comments in this text.* delete its line' "$merlon" import refused.v4
 # What import wrote as comments is refused still: it says nothing less than the rule did.
 "$merlon" import partial.v4 -o partial.nft 2>/dev/null
 sed 's/^\t\t# refused.*/&\n&/' out.nft >twice.nft
@@ -225,6 +226,13 @@ garbage() {
 ok "garbage on the socket" garbage
 ok "apply --allow-partial where less passes" sh -c "'$merlon' apply --allow-partial partial.v4 | grep -q 'partial.v4:3: left out'"
 ok "generation 2" status_is .generation 2
+for o in -f "-c -f"; do
+	# shellcheck disable=SC2086
+	ok "nft $o: a refused rule's comment" fails 3 'out\.nft:5: error: a rule that .merlon import. refused .*recent.*' "$merlon" nft $o out.nft
+done
+ok "... with the way out, and without a report of nothing" sh -c "'$merlon' nft -f out.nft 2>&1 | grep -q 'delete the line' && ! '$merlon' nft -f out.nft 2>&1 | grep '0 rules'"
+ok "... in an included file" fails 3 '\./out\.nft:5: error' "$merlon" nft -f pattern.nft
+ok "... nothing is changed" status_is .generation 2
 ok "apply: a refused rule's comment" fails 3 'out\.nft:5: refused' "$merlon" apply out.nft
 ok "... stays refused with --allow-partial" fails 3 'more traffic could pass' "$merlon" apply --allow-partial out.nft
 ok "... one that accepts is left out" sh -c "'$merlon' apply --allow-partial partial.nft | grep -q 'partial.nft:4: left out'"
