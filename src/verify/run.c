@@ -18,6 +18,11 @@
 #define MANY_COUNTERS 1000
 #define PATIENCE_MS 250		/* for what a softirq still has to do on a busy machine */
 #define SETTLE_MS 20
+/*
+ * A fence is behind what is under way in a softirq, but ahead of what that will send over the loopback device: an answer,
+ * or an answer to the answer. Usually all of it is done at once, on a busy machine later.
+ */
+#define HOPS 8
 #define SEGMENTS_MOST 8		/* that differ: then it is enough */
 
 const char *merlon_verify_limit(enum merlon_frame_limit limit)
@@ -261,17 +266,12 @@ static int make_room(struct merlon_run *run, uint32_t n)
 	return 0;
 }
 
-int merlon_run_counters(struct merlon_run *run)
+static int read_counters(struct merlon_run *run)
 {
 	const struct merlon_policy *policy = run->v->plane.policy;
 	uint32_t i;
 	int r;
 
-	if (!policy->n_counters)
-		return 1;
-	r = make_room(run, policy->n_counters);
-	if (r < 0)
-		return r;
 	r = merlon_oracle_counters(&run->v->world[MERLON_WHO_KERNEL], policy, run->now[MERLON_WHO_KERNEL], run->diag);
 	if (r < 0)
 		return r;
@@ -283,6 +283,18 @@ int merlon_run_counters(struct merlon_run *run)
 		    run->now[0][i].bytes - run->base[0][i].bytes != run->now[1][i].bytes - run->base[1][i].bytes)
 			return 0;
 	return 1;
+}
+
+int merlon_run_counters(struct merlon_run *run)
+{
+	uint32_t n = run->v->plane.policy->n_counters;
+	int r = n ? make_room(run, n) : 0;
+
+	if (r < 0 || !n)
+		return r < 0 ? r : 1;
+	for (unsigned i = 0; i < HOPS; i++)
+		merlon_fence(&run->fence);
+	return read_counters(run);
 }
 
 void merlon_run_rebase(struct merlon_run *run)
