@@ -166,6 +166,14 @@ void merlon_odd_to_itself(struct merlon_packets *p)
 	merlon_say(p, &ends, &(struct merlon_speech){ .side = 0, .flags = MERLON_ACK, .note = "to itself, again" });
 }
 
+/* One that rules name, or beside it. */
+static uint16_t named_port(struct merlon_packets *p, enum merlon_field field)
+{
+	const struct merlon_pool *pool = &p->pool[field][MERLON_IPV4];
+
+	return pool->n ? (uint16_t)pool->v[merlon_odd_of(p, pool->n)] : merlon_odd_of(p, 65536);
+}
+
 void merlon_odd_protocols(struct merlon_packets *p)
 {
 	static const uint8_t protocols[] = { 2, 33, 41, 47, 50, 51, 103, 115, 132, 136, 253, 254 };
@@ -184,6 +192,14 @@ void merlon_odd_protocols(struct merlon_packets *p)
 	merlon_emit(p, &intent, NULL, "protocol");
 	merlon_emit(p, &back, NULL, "protocol, back");
 	merlon_emit(p, &intent, NULL, "protocol, again");
+	/* where the kernel has no tracker for it, it is the same connection */
+	for (unsigned i = 0; i < 3; i++) {
+		struct merlon_intent other = merlon_odd_of(p, 3) ? intent : back;
+		uint16_t *port = merlon_odd_of(p, 2) ? &other.th2 : &other.th0;
+
+		*port = named_port(p, port == &other.th2 ? MERLON_F_TH2 : MERLON_F_TH0);
+		merlon_emit(p, &other, NULL, "protocol, with other ports");
+	}
 	for (unsigned i = 0; i < 2; i++) {
 		static const uint8_t sizes[] = { 0, 1, 3, 4, 7, 8 };
 		size_t at = merlon_intent_head(&intent), n = sizes[merlon_odd_of(p, ARRAY_SIZE(sizes))];
