@@ -239,7 +239,7 @@ ok "... not those of others" count_is '@late' "$((before + 1))"
 
 ok "... nor are they listed any more" not sh -c "'$merlon' list | grep -F 10.77.0.7"
 ok "... the others with what is left of their time" sh -c "'$merlon' list | grep -E '10.77.0.6 timeout 3600s expires 35[0-9][0-9]s'"
-nft_merlon add element inet t late '{ 10.77.0.8 timeout 1s }'
+nft_merlon add element inet t late '{ 10.77.0.8 timeout 4s }'
 listed() { "$merlon" list | grep -qF 10.77.0.8; }
 ok "an element that is added with a time is listed" listed
 unlisted() { ! listed; }
