@@ -173,19 +173,23 @@ static void play_established(struct merlon_packets *p, const struct merlon_inten
 		merlon_emit(p, intent, &d, note);
 }
 
-/* An ICMP error that quotes the flow's packet. */
+/* An ICMP error that quotes the flow's first packet; if it goes the same way as that, the answer to it. */
 static void play_related(struct merlon_packets *p, const struct merlon_intent *intent, const char *note)
 {
-	struct merlon_intent cause = merlon_intent_reverse(intent), known = p->cause;
+	struct merlon_intent cause = merlon_intent_reverse(intent), known = p->cause, opener;
+	bool about_answer = intent->direction == MERLON_ORIGINAL;
 	struct merlon_details d = { .seq = merlon_random_bits(&p->random) };
 	uint8_t quoted[MERLON_MTU];
 	size_t n;
 
 	if (known.family != cause.family || !known.l4proto ||
-	    memcmp(known.address[MERLON_SOURCE], cause.address[MERLON_SOURCE], sizeof(known.address[MERLON_SOURCE])))
-		known = merlon_opener(p, cause.hook, cause.family);
+	    memcmp(known.address[MERLON_SOURCE], cause.address[MERLON_SOURCE], sizeof(known.address[MERLON_SOURCE]))) {
+		known = merlon_opener(p, about_answer ? intent->hook : cause.hook, cause.family);
+		if (about_answer)
+			known = merlon_intent_reverse(&known);
+	}
 	cause.state = MERLON_CT_NEW;
-	cause.direction = MERLON_ORIGINAL;
+	cause.direction = about_answer ? MERLON_REPLY : MERLON_ORIGINAL;
 	cause.ttl = 63;
 	cause.tos = cause.bytes = cause.nexthdr = 0;
 	cause.l4proto = known.l4proto;
@@ -193,6 +197,12 @@ static void play_related(struct merlon_packets *p, const struct merlon_intent *i
 	cause.th2 = known.th2;
 	cause.tcp_flags = MERLON_SYN;
 	d.id = ++p->next_id;
+	if (about_answer) {
+		opener = merlon_intent_reverse(&cause);
+		merlon_emit(p, &opener, &d, "its flow begins");
+		cause.tcp_flags = MERLON_SYN | MERLON_ACK;
+		d = (struct merlon_details){ .seq = merlon_random_bits(&p->random), .ack = d.seq + 1, .id = d.id };
+	}
 	merlon_emit(p, &cause, &d, "to be answered by an error");
 	n = merlon_intent_build(&cause, &d, quoted);
 	if (merlon_random_percent(&p->random, 50) && n > merlon_intent_head(&cause) + 8)

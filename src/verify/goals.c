@@ -363,12 +363,13 @@ static bool find_flow(struct merlon_packets *p, const struct merlon_needs *needs
 		return false;
 	if (related && established)
 		related = merlon_random_percent(&p->random, 30);
-	reply = related || merlon_random_percent(&p->random, 50);
+	/* an error may also be about an answer, and goes its flow's way then */
+	reply = merlon_random_percent(&p->random, related ? 70 : 50);
 	o = &p->openers[reply ? reverse[needs->hook] : needs->hook][needs->family];
 	if (!o->n)
 		return false;
 	*ret = o->v[merlon_random_below(&p->random, o->n)];
-	p->cause = *ret;
+	p->cause = reply ? *ret : merlon_intent_reverse(ret);
 	if (reply)
 		*ret = merlon_intent_reverse(ret);
 	ret->state = related ? MERLON_CT_RELATED : MERLON_CT_ESTABLISHED;
