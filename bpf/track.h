@@ -147,7 +147,10 @@ __noinline int merlon_way(struct __sk_buff *skb)
 		fib->ipv4_dst = s->headers.daddr[0];
 	} else {
 		fib->family = MERLON_AF_INET6;
-		fib->flowinfo = bpf_htonl((__u32)s->headers.tos << 20);
+		/* routes may be chosen by the flow label, too */
+		if (bpf_skb_load_bytes(skb, s->network, &fib->flowinfo, sizeof(fib->flowinfo)))
+			return MERLON_WAY_INPUT;
+		fib->flowinfo &= bpf_htonl(0x0fffffff);
 		__builtin_memcpy(fib->ipv6_src, s->headers.saddr, 16);
 		__builtin_memcpy(fib->ipv6_dst, s->headers.daddr, 16);
 	}
