@@ -172,6 +172,8 @@ _Static_assert(sizeof(struct merlon_decision) == 32, "merlon_decision");
 #define MERLON_DECISION_TAKEN 0xffffffffU
 #define MERLON_DECISION_PROBES 8	/* entries where a decision may be, from the one that its hash says on */
 
+#define MERLON_WALK_LOGS 16	/* rules that one packet can have logged */
+
 enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 
 /* Session flags. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/model/limits.h"
 
+#include <linux/netfilter.h>
 #include <string.h>
 
 #include "src/util/cleanup.h"
@@ -20,6 +21,10 @@ enum {
 	HAS_GROUP = 512,	/* logs for programs that listen to a group: ulogd */
 	HAS_LENGTH = 1024,	/* asks for a packet's length, or limits bytes */
 	HAS_WHOLE = 2048,	/* a hook where nf_tables sees datagrams, not fragments */
+	HAS_PORTS = 4096,	/* asks for ports and the like where nf_tables sees IPv4 fragments */
+	HAS_ORDER = 8192,	/* base chains of one hook and priority in several tables */
+	HAS_LOGS = 16384,	/* more rules that log than one packet can have logged */
+	HAS_INPUT = 32768,	/* may deny there */
 };
 
 /* What the host must have, too. */
@@ -47,6 +52,15 @@ static const struct {
 	  "established", HAS_FORGED, ON_RP_FILTER },
 	{ "fragments", "a fragmented datagram is judged, logged and counted by its first fragment; later ones follow it, and are dropped "
 	  "ahead of it or over it; a wrong length or checksum of the whole is not seen", HAS_WHOLE, ON_ANY },
+	{ "later-ports", "later fragments of IPv4 have no ports, flags or types in forward; nf_tables takes their first bytes for them",
+	  HAS_PORTS, ON_ANY },
+	{ "forward-cut", "a packet that this host itself cuts, to forward it into a smaller MTU, is judged in pieces, as fragments",
+	  HAS_FORWARD, ON_ANY },
+	{ "no-route", "what has no route, or is for another host where this one does not forward, is judged as input, and may be "
+	  "answered", HAS_INPUT, ON_ANY },
+	{ "chain-order", "base chains of one hook and priority in several tables are taken in the order of the tables, the last one "
+	  "first: nf_tables goes by when each was added", HAS_ORDER, ON_ANY },
+	{ "many-logs", "of more than 16 rules that log one packet the others are not logged", HAS_LOGS, ON_ANY },
 	{ "fragment-length", "the length of a fragmented datagram, also for limits of bytes, is that of its first fragment", HAS_LENGTH,
 	  ON_ANY },
 	{ "short-headers", "merlon drops what iptables drops for a cut off transport header (multiport, icmp, icmp6, rt); the nft text of "
@@ -66,6 +80,12 @@ static const struct {
 	  "reported", HAS_FORWARD, ON_ANY },
 };
 
+static bool is_transport(enum merlon_field field)
+{
+	return field == MERLON_F_TH0 || field == MERLON_F_TH2 || field == MERLON_F_TCP_FLAGS || field == MERLON_F_ICMP_TYPE ||
+	       field == MERLON_F_ICMP_CODE;
+}
+
 static unsigned concerns_of_rule(const struct merlon_rule *rule)
 {
 	unsigned has = merlon_rule_asks_ct(rule) ? HAS_STATE : 0;
@@ -78,9 +98,12 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 		if ((s->kind == MERLON_S_MATCH && s->match.field == MERLON_F_LENGTH) || (s->kind == MERLON_S_LIMIT && s->limit.bytes))
 			has |= HAS_LENGTH;
 		for (size_t p = 0; s->kind == MERLON_S_LOOKUP && p < s->lookup->n_parts; p++)
-			has |= s->lookup->part[p].field == MERLON_F_LENGTH ? HAS_LENGTH : 0;
-		if (s->kind == MERLON_S_LOG && s->log.group >= 0)
-			has |= HAS_GROUP;
+			has |= s->lookup->part[p].field == MERLON_F_LENGTH ? HAS_LENGTH :
+			       is_transport(s->lookup->part[p].field) ? HAS_PORTS : 0;
+		if (s->kind == MERLON_S_LOG)
+			has |= s->log.group >= 0 ? HAS_GROUP | HAS_LOGS : HAS_LOGS;
+		if (s->kind == MERLON_S_MATCH && is_transport(s->match.field))
+			has |= HAS_PORTS;
 		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)
 			has |= HAS_REJECT;
 	}
@@ -113,13 +136,35 @@ static unsigned concerns_of_base(const struct merlon_ruleset *ruleset, const str
 	case MERLON_FORWARD:
 		return may_deny(chain) ? HAS_FORWARD : 0;
 	default:
-		return of_ipv4 ? HAS_WHOLE | HAS_FORGED : 0;
+		return (of_ipv4 ? HAS_WHOLE | HAS_FORGED : 0) | (may_deny(chain) ? HAS_INPUT : 0);
 	}
+}
+
+static bool share_families(const struct merlon_table *a, const struct merlon_table *b)
+{
+	return a->family == b->family || a->family == NFPROTO_INET || b->family == NFPROTO_INET;
+}
+
+static bool has_ambiguous_order(const struct merlon_ruleset *ruleset)
+{
+	for (size_t i = 0; i < ruleset->n_chains; i++) {
+		const struct merlon_chain *a = &ruleset->chain[i];
+
+		for (size_t j = 0; a->base && !a->kept && j < i; j++) {
+			const struct merlon_chain *b = &ruleset->chain[j];
+
+			if (b->base && !b->kept && a->hook == b->hook && a->priority == b->priority && a->table != b->table &&
+			    share_families(&ruleset->table[a->table], &ruleset->table[b->table]))
+				return true;
+		}
+	}
+	return false;
 }
 
 static unsigned concerns(const struct merlon_ruleset *ruleset)
 {
-	unsigned has = 0;
+	unsigned has = has_ambiguous_order(ruleset) ? HAS_ORDER : 0;
+	size_t logs = 0;
 
 	for (size_t c = 0; c < ruleset->n_chains; c++) {
 		const struct merlon_chain *chain = &ruleset->chain[c];
@@ -133,9 +178,18 @@ static unsigned concerns(const struct merlon_ruleset *ruleset)
 		has |= HAS_ANY;
 		if (chain->base)
 			has |= concerns_of_base(ruleset, chain);
-		for (size_t r = 0; r < chain->n; r++)
-			has |= concerns_of_rule(&chain->rule[r]);
+		for (size_t r = 0; r < chain->n; r++) {
+			unsigned of_rule = concerns_of_rule(&chain->rule[r]);
+
+			has |= of_rule;
+			logs += !!(of_rule & HAS_LOGS);
+		}
 	}
+	if (logs <= MERLON_WALK_LOGS)
+		has &= ~HAS_LOGS;
+	/* there alone nf_tables sees fragments, where no rule asks for state */
+	if (!(has & HAS_FORWARD) || has & HAS_STATE)
+		has &= ~HAS_PORTS;
 	if (!(has & HAS_STATE))
 		has &= ~HAS_FORGED;
 	if (!(has & HAS_WHOLE))

@@ -32,6 +32,11 @@ static bool is_fragment4(const uint8_t *ip, size_t bytes, bool *ret_last)
 	return word & (IP_MF | IP_OFFMASK);
 }
 
+static bool is_later4(const uint8_t *ip)
+{
+	return (ip[6] << 8 | ip[7]) & IP_OFFMASK;
+}
+
 static bool is_fragment6(const uint8_t *ip, size_t bytes, bool *ret_last)
 {
 	size_t at = sizeof(struct ip6_hdr);
@@ -120,8 +125,9 @@ static bool is_fragment_of(const struct merlon_run *run, const struct merlon_fra
 /*
  * Fragments that the two do not even see alike: a datagram has another length than each of its fragments, and another
  * next header; where only one family is tracked, merlon lets later fragments of the other follow their first, too; and
- * without conntrack nf_tables takes the IPv6 header of a later fragment for its transport header (ipv6_find_hdr() leaves
- * the offset at 0; seen on 6.18).
+ * without conntrack nf_tables takes for the transport header of a later fragment its IPv6 header (ipv6_find_hdr() leaves
+ * the offset at 0), or of IPv4 its first bytes (nft_payload_fast_eval() of net/netfilter/nf_tables_core.c does not ask
+ * for an offset, as nft_payload_eval() does); seen on 6.18.
  */
 static bool is_misread(const struct merlon_run *run, const struct merlon_frame *f)
 {
@@ -131,6 +137,8 @@ static bool is_misread(const struct merlon_run *run, const struct merlon_frame *
 
 	if (!is_fragment_of(run, f, &last))
 		return false;
+	if (f->data[at] >> 4 == 4 && run->asks_transport && !tracks[MERLON_IPV4] && is_later4(f->data + at))
+		return true;
 	if (run->asks_length || tracks[MERLON_IPV4] != tracks[MERLON_IPV6])
 		return true;
 	return f->data[at] >> 4 == 6 && (run->asks_nexthdr || !tracks[MERLON_IPV6]);

@@ -422,6 +422,8 @@ static void look_at(struct merlon_run *run, const struct merlon_table *table, co
 	run->stateful |= s->kind == MERLON_S_LIMIT;
 	run->asks_length |= asks(s, MERLON_F_LENGTH) || (s->kind == MERLON_S_LIMIT && s->limit.bytes);
 	run->asks_nexthdr |= asks(s, MERLON_F_NEXTHDR);
+	run->asks_transport |= asks(s, MERLON_F_TH0) || asks(s, MERLON_F_TH2) || asks(s, MERLON_F_TCP_FLAGS) ||
+			       asks(s, MERLON_F_ICMP_TYPE) || asks(s, MERLON_F_ICMP_CODE);
 	run->rejects |= s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT;
 }
 

@@ -38,6 +38,7 @@ struct merlon_run {
 	bool tracks[MERLON_FAMILIES];		/* some rule for them asks for a connection */
 	bool stateful;				/* rules keep a state of their own: a limit */
 	bool asks_length, asks_nexthdr;		/* some rule does: of a datagram they are others than of its fragments */
+	bool asks_transport;			/* ports, flags, types: nf_tables reads them out of what a later fragment carries */
 	uint64_t token_ns;		/* of the limits, at the next loading */
 	bool rates_seen;			/* rates have been compared */
 };
