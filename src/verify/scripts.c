@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Connections by script, several at a time, and flows in all variations of what a remembered decision depends on. */
 #include <errno.h>
+#include <linux/if_packet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 
@@ -213,6 +214,21 @@ static void vary_flags(struct merlon_packets *p, struct merlon_ends *ends, struc
 	merlon_say(p, ends, speech);
 }
 
+/* In a frame for several hosts: it is not forwarded, but nf_conntrack has seen it. */
+static void say_to_several(struct merlon_packets *p, struct merlon_ends *ends, struct merlon_speech *speech)
+{
+	struct merlon_intent *intent = &ends->side[speech->side];
+
+	if (intent->hook != MERLON_OUTPUT && intent->in != MERLON_GROUND_LO && !p->devices.device[intent->in].tun)
+		intent->pkttype = merlon_random_percent(&p->random, 50) ? PACKET_BROADCAST : PACKET_MULTICAST;
+	speech->note = "flow in a frame for several hosts";
+	if (merlon_random_percent(&p->random, 50))
+		vary_flags(p, ends, speech);
+	else
+		merlon_say(p, ends, speech);
+	intent->pkttype = PACKET_HOST;
+}
+
 void merlon_vary(struct merlon_packets *p)
 {
 	struct merlon_intent opener;
@@ -229,6 +245,10 @@ void merlon_vary(struct merlon_packets *p)
 		unsigned kind = merlon_random_below(&p->random, 10);
 		struct merlon_speech speech = { .side = side, .flags = MERLON_ACK, .note = "flow again" };
 
+		if (kind == 2) {
+			say_to_several(p, &ends, &speech);
+			continue;
+		}
 		if (kind >= 3 && kind < 6) {
 			elsewhere(p, &ends, &speech);
 			continue;
