@@ -360,14 +360,47 @@ static bool uses_set(const struct merlon_rule *rule, const char *name)
 	return false;
 }
 
-/* A map of verdicts that no enforced rule looks in may lead to chains that are not printed: then it does not load. */
+/* Whether the declaration of a map has an element that leads to this chain. */
+static bool map_leads_to(const char *declaration, const char *chain)
+{
+	static const char *const word[] = { " : jump ", " : goto " };
+	size_t n = strlen(chain), i;
+
+	for (i = 0; i < ARRAY_SIZE(word); i++) {
+		const char *p = declaration;
+
+		while ((p = strstr(p, word[i]))) {
+			p += strlen(word[i]);
+			if (strncmp(p, chain, n) == 0 && strchr(", }", p[n]))
+				return true;
+		}
+	}
+	return false;
+}
+
+bool merlon_build_leads_to_kept(const struct merlon_ruleset *ruleset, uint32_t table, const char *declaration)
+{
+	size_t i;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].table == table && ruleset->chain[i].kept &&
+		    map_leads_to(declaration, ruleset->chain[i].name))
+			return true;
+	return false;
+}
+
+/*
+ * A map of verdicts that no enforced rule looks in may lead to chains that are left to netfilter: then it is, too, and would not
+ * load without them.
+ */
 static void drop_unused_maps(struct merlon_ruleset *ruleset)
 {
 	size_t i, j, k;
 
 	for (i = 0; i < ruleset->n_sets; i++) {
 		struct merlon_set *set = &ruleset->set[i];
-		bool used = !set->declaration || strncmp(set->declaration, "map ", 4) != 0;
+		bool used = !set->declaration || strncmp(set->declaration, "map ", 4) != 0 ||
+			    !merlon_build_leads_to_kept(ruleset, set->table, set->declaration);
 
 		for (j = 0; j < ruleset->n_chains && !used; j++)
 			for (k = 0; ruleset->chain[j].table == set->table && !ruleset->chain[j].kept &&

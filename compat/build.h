@@ -26,6 +26,9 @@ void merlon_build_refuse(struct merlon_rule *rule, const char *format, ...) __at
  */
 int merlon_build_settle(struct merlon_ruleset *ruleset);
 
+/* Whether a declaration of a map leads to chains of its table that are kept. */
+bool merlon_build_leads_to_kept(const struct merlon_ruleset *ruleset, uint32_t table, const char *declaration);
+
 /* Moves everything of `from`, which is empty afterwards, behind what is in `to`. 0 or -ENOMEM. */
 int merlon_build_join(struct merlon_ruleset *to, struct merlon_ruleset *from);
 

@@ -14,6 +14,7 @@
 #include "src/util/cleanup.h"
 
 #define TYPE_BITS 6		/* of each type in that of a concatenation (nftables include/datatype.h) */
+#define COMMENT_MAX 127		/* nftables include/datatype.h */
 #define PARTS_MAX 5		/* as many fit into 32 bits */
 
 /* Types of set keys: nft's own numbers (nftables include/datatype.h, enum datatypes). */
@@ -133,6 +134,12 @@ static void print_verdict(FILE *out, const struct merlon_element *e)
 	fprintf(out, " : %s%s", word[v], v == MERLON_V_JUMP || v == MERLON_V_GOTO ? e->chain : "");
 }
 
+static void print_comment(FILE *out, const char *word, const char *comment)
+{
+	fputs(word, out);
+	merlon_print_string(out, comment, COMMENT_MAX);
+}
+
 /* `ret`: where what it printed is in the text. */
 static int print_element(FILE *out, const struct merlon_named_set *set, const struct merlon_element *e,
 			 const struct key_type *const *type, struct merlon_set_element *ret)
@@ -155,6 +162,8 @@ static int print_element(FILE *out, const struct merlon_named_set *set, const st
 	if (e->expires_ms != e->timeout_ms)
 		merlon_print_time(out, " expires", e->expires_ms);
 	ret->behind = ftell(out);
+	if (e->comment)
+		print_comment(out, " comment ", e->comment);
 	if (set->map)
 		print_verdict(out, e);
 	ret->end = ftell(out);
@@ -180,8 +189,19 @@ static void print_head(FILE *out, const struct merlon_named_set *set, const stru
 			before = ",";
 		}
 	fputs("; ", out);
+	if (set->size)
+		fprintf(out, "size %u; ", set->size);
 	if (set->timeout_ms) {
 		merlon_print_time(out, "timeout", set->timeout_ms);
+		fputs("; ", out);
+	}
+	if (set->gc_ms) {
+		merlon_print_time(out, "gc-interval", set->gc_ms);
+		fputs("; ", out);
+	}
+	fputs(set->merge ? "auto-merge; " : "", out);
+	if (set->comment) {
+		print_comment(out, "comment ", set->comment);
 		fputs("; ", out);
 	}
 }
@@ -257,6 +277,8 @@ static void visit(const void *node, VISIT order, void *context)
 			return;
 		}
 		walk->r = declare(set, to);
+		if (walk->r == 0 && set->flags & NFT_SET_OBJECT && !(to->reason = strdup("map of named objects, which merlon does not have")))
+			walk->r = -ENOMEM;
 		set->declared = to->declaration;
 	}
 }

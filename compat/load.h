@@ -65,6 +65,8 @@ bool merlon_nft_removal(struct merlon_ruleset *ruleset, const struct merlon_text
  * Best effort: a rule may stay without.
  */
 void merlon_nft_texts(int netns, struct merlon_ruleset *ruleset);
+/* nft_sets.c: the same of named sets that have no declaration; where it cannot be, they get the reason. merlon_nft_texts() does it. */
+void merlon_nft_sets(int netns, struct merlon_ruleset *ruleset);
 
 /* nft.c: a context of libnftables that works on another namespace, -1: on the caller's; NULL: it can't. For children only. */
 struct nft_ctx;

@@ -257,6 +257,7 @@ void merlon_nft_texts(int netns, struct merlon_ruleset *ruleset)
 	size_t size, i, j;
 	char *line, *rest;
 
+	merlon_nft_sets(netns, ruleset);
 	for (i = 0; i < ruleset->n_chains; i++)
 		for (j = 0; j < ruleset->chain[i].n; j++)
 			missing |= !ruleset->chain[i].rule[j].text;

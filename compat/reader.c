@@ -69,6 +69,23 @@ static int generation(struct mnl_socket *netlink, uint32_t *ret)
 				   parse_generation, ret);
 }
 
+/* nft and iptables-nft keep comments there. */
+int merlon_udata_string(const void *data, uint32_t len, uint8_t type, char **ret)
+{
+	const uint8_t *p = data;
+	uint32_t at = 0;
+
+	*ret = NULL;
+	while (p && at + 2 <= len && at + 2 + p[at + 1] <= len) {
+		if (p[at] == type) {
+			*ret = strndup((const char *)p + at + 2, p[at + 1]);
+			return *ret ? 0 : -ENOMEM;
+		}
+		at += 2 + p[at + 1];
+	}
+	return 0;
+}
+
 /* The chains of a dormant table are on no hook. */
 static bool is_dormant(struct nftnl_table *t)
 {
@@ -82,14 +99,18 @@ static int parse_table(const struct nlmsghdr *message, void *context)
 	struct nftnl_table *t = nftnl_table_alloc();
 	struct merlon_table *table = NULL;
 	bool *dormant = NULL;
+	const void *data;
+	uint32_t len = 0;
 
 	if (t && nftnl_table_nlmsg_parse(message, t) == 0)
 		table = merlon_build_table(reader->ruleset, nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY),
 					   nftnl_table_get_str(t, NFTNL_TABLE_NAME));
-	if (table)
+	if (table) {
 		table->handle = nftnl_table_get_u64(t, NFTNL_TABLE_HANDLE);
-	if (table)
+		data = nftnl_table_get_data(t, NFTNL_TABLE_USERDATA, &len);
+		merlon_udata_string(data, len, NFTNL_UDATA_TABLE_COMMENT, &table->comment);
 		dormant = reallocarray(reader->dormant, reader->ruleset->n_tables, sizeof(*dormant));
+	}
 	if (dormant) {
 		reader->dormant = dormant;
 		dormant[reader->ruleset->n_tables - 1] = is_dormant(t);
@@ -145,7 +166,8 @@ static int parse_chain(const struct nlmsghdr *message, void *context)
 	struct merlon_reader *reader = context;
 	struct nftnl_chain *c = nftnl_chain_alloc();
 	struct merlon_chain *chain;
-	uint32_t table;
+	uint32_t table, len = 0;
+	const void *data;
 	int r = MNL_CB_ERROR;
 
 	errno = ENOMEM;
@@ -161,6 +183,9 @@ static int parse_chain(const struct nlmsghdr *message, void *context)
 	if (!chain)
 		goto out;
 	chain->handle = nftnl_chain_get_u64(c, NFTNL_CHAIN_HANDLE);
+	data = nftnl_chain_get_data(c, NFTNL_CHAIN_USERDATA, &len);
+	if (merlon_udata_string(data, len, NFTNL_UDATA_CHAIN_COMMENT, &chain->comment) < 0)
+		goto out;
 	if (nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM))
 		place_base(reader, chain, c);
 	r = MNL_CB_OK;
@@ -168,23 +193,6 @@ out:
 	if (c)
 		nftnl_chain_free(c);
 	return r;
-}
-
-/* User data: type, length, value (libnftnl/udata.h); nft and iptables-nft keep comments there. */
-static int read_comment(struct merlon_rule *rule, const struct nftnl_rule *from)
-{
-	uint32_t len = 0, at = 0;
-	const uint8_t *data = nftnl_rule_get_data(from, NFTNL_RULE_USERDATA, &len);
-
-	while (data && at + 2 <= len && at + 2 + data[at + 1] <= len) {
-		if (data[at] == NFTNL_UDATA_RULE_COMMENT && !rule->comment) {
-			rule->comment = strndup((const char *)data + at + 2, data[at + 1]);
-			if (!rule->comment)
-				return -ENOMEM;
-		}
-		at += 2 + data[at + 1];
-	}
-	return 0;
 }
 
 static struct merlon_chain *chain_of(struct merlon_reader *reader, const struct nftnl_rule *rule)
@@ -215,6 +223,8 @@ static int read_rule(struct merlon_reader *reader, const struct nlmsghdr *messag
 	struct nftnl_expr_iter *iter;
 	struct nftnl_expr *e;
 	struct merlon_eval eval = { .rule = rule, .family = -1, .proto = -1 };
+	const void *comment;
+	uint32_t len = 0;
 	int r;
 
 	/* a rule of a chain that was not there a moment ago: read again */
@@ -227,7 +237,8 @@ static int read_rule(struct merlon_reader *reader, const struct nlmsghdr *messag
 		eval.family = MERLON_IPV4;
 	if (eval.nfproto == NFPROTO_IPV6)
 		eval.family = MERLON_IPV6;
-	r = read_comment(rule, from);
+	comment = nftnl_rule_get_data(from, NFTNL_RULE_USERDATA, &len);
+	r = merlon_udata_string(comment, len, NFTNL_UDATA_RULE_COMMENT, &rule->comment);
 	iter = nftnl_expr_iter_create(from);
 	if (!iter)
 		return -ENOMEM;

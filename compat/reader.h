@@ -20,6 +20,7 @@ struct merlon_element {
 	uint64_t expires_ms;	/* what was left of it when it was read, see merlon_lookup_element */
 	int verdict;		/* verdict maps: the kernel's number */
 	char *chain;		/* verdict maps: where it jumps or goes to, or NULL */
+	char *comment;		/* or NULL */
 };
 
 struct merlon_named_set {
@@ -29,6 +30,10 @@ struct merlon_named_set {
 	uint32_t key_type;	/* nft's number of the type, for printing; concatenations have six bits a part */
 	uint32_t key_len;	/* bytes; the parts of a concatenation are padded to four each */
 	uint64_t timeout_ms;	/* of elements that have none of their own, 0: they stay */
+	uint32_t size;		/* most elements, 0: not said */
+	uint32_t gc_ms;		/* interval of the garbage collection, 0: not said */
+	bool merge;		/* nft's auto-merge */
+	char *comment;		/* or NULL */
 	bool map;		/* of verdicts */
 	bool timed;		/* some element expires */
 	bool declared;		/* by merlon_sets_declare(): it can be said in nft's language, with its times */
@@ -54,6 +59,12 @@ struct merlon_reader {
  */
 int merlon_read_along(struct mnl_socket *netlink, mnl_cb_t each_rule, void *context, struct merlon_ruleset **ret_ruleset,
 		      struct merlon_diag *diag);
+
+/*
+ * The string of type `type` in user data of nft: type, length, value (libnftnl/udata.h). *ret is NULL where there is none, else
+ * the caller's. 0 or -ENOMEM.
+ */
+int merlon_udata_string(const void *data, uint32_t len, uint8_t type, char **ret);
 
 /* Reads all sets and their elements. 0 or a negative errno (-EINTR: changed meanwhile). */
 int merlon_sets_read(struct merlon_reader *reader);

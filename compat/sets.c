@@ -2,6 +2,7 @@
 #include "compat/reader.h"
 
 #include <errno.h>
+#include <libnftnl/udata.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <search.h>
@@ -32,8 +33,11 @@ static void free_set(void *p)
 	free(set->table);
 	free(set->name);
 	free(set->refused);
-	while (set->n)
+	free(set->comment);
+	while (set->n) {
 		free(set->element[--set->n].chain);
+		free(set->element[set->n].comment);
+	}
 	free(set->element);
 	free(set->key);
 	free(set);
@@ -75,6 +79,26 @@ static void judge(struct merlon_named_set *set, const struct nftnl_set *s)
 		refuse(set, "set with stateful elements");
 }
 
+/* What nft only remembers, for its listings. 0 or -ENOMEM. */
+static int read_remarks(struct merlon_named_set *set, const struct nftnl_set *s)
+{
+	_cleanup_free_ char *merge = NULL;
+	uint32_t len = 0;
+	const void *data = nftnl_set_get_data(s, NFTNL_SET_USERDATA, &len);
+
+	if (merlon_udata_string(data, len, NFTNL_UDATA_SET_COMMENT, &set->comment) < 0)
+		return -ENOMEM;
+	if (merlon_udata_string(data, len, NFTNL_UDATA_SET_MERGE_ELEMENTS, &merge) < 0)
+		return -ENOMEM;
+	/* a number of the host's order, 0 or 1 */
+	set->merge = merge && (merge[0] || __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+	if (nftnl_set_is_set(s, NFTNL_SET_DESC_SIZE))
+		set->size = nftnl_set_get_u32(s, NFTNL_SET_DESC_SIZE);
+	if (nftnl_set_is_set(s, NFTNL_SET_GC_INTERVAL))
+		set->gc_ms = nftnl_set_get_u32(s, NFTNL_SET_GC_INTERVAL);
+	return 0;
+}
+
 static int add_set(const struct nlmsghdr *message, void *context)
 {
 	struct merlon_reader *reader = context;
@@ -92,7 +116,7 @@ static int add_set(const struct nlmsghdr *message, void *context)
 		if (nftnl_set_is_set(s, NFTNL_SET_TIMEOUT))
 			set->timeout_ms = nftnl_set_get_u64(s, NFTNL_SET_TIMEOUT);
 		judge(set, s);
-		if (set->table && set->name)
+		if (read_remarks(set, s) == 0 && set->table && set->name)
 			slot = tsearch(set, &reader->sets, compare_sets);
 	}
 	if (s)
@@ -101,6 +125,7 @@ static int add_set(const struct nlmsghdr *message, void *context)
 		free(set->table);
 		free(set->name);
 		free(set->refused);
+		free(set->comment);
 		free(set);
 	}
 	if (!slot)
@@ -174,6 +199,8 @@ static int add_element(struct nftnl_set_elem *e, void *context)
 			 nftnl_set_elem_get_u32(e, NFTNL_SET_ELEM_FLAGS) : 0;
 	const char *chain = nftnl_set_elem_get_str(e, NFTNL_SET_ELEM_CHAIN);
 	struct merlon_element *to;
+	const void *data;
+	uint32_t len = 0;
 
 	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPR) || nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPRESSIONS) ||
 	    nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_OBJREF))
@@ -190,6 +217,9 @@ static int add_element(struct nftnl_set_elem *e, void *context)
 	if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_VERDICT))
 		to->verdict = (int)nftnl_set_elem_get_u32(e, NFTNL_SET_ELEM_VERDICT);
 	if (chain && !(to->chain = strdup(chain)))
+		return -1;
+	data = nftnl_set_elem_get(e, NFTNL_SET_ELEM_USERDATA, &len);
+	if (merlon_udata_string(data, len, NFTNL_UDATA_SET_ELEM_COMMENT, &to->comment) < 0)
 		return -1;
 	if (!read_key(set, e, to))
 		refuse(set, "set with keys of this form");
@@ -241,8 +271,10 @@ static void close_intervals(struct merlon_named_set *set)
 		const struct merlon_element *next = &set->element[i + 1];
 		uint8_t *last = set->key + ((size_t)set->element[i].number * 2 + 1) * set->key_len;
 
-		if (set->element[i].end)
+		if (set->element[i].end) {
+			free(set->element[i].comment);
 			continue;
+		}
 		if (!set->element[i].any && i + 1 < set->n && !next->any) {
 			memcpy(last, merlon_set_first(set, next), set->key_len);
 			decrement(last, set->key_len);

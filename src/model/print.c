@@ -332,6 +332,16 @@ static void print_rule(const struct merlon_ruleset *ruleset, const struct merlon
 	fputc('\n', out);
 }
 
+/* nft's comment of a table or chain. */
+static void print_remark(FILE *out, const char *indent, const char *comment)
+{
+	if (!comment)
+		return;
+	fprintf(out, "%scomment ", indent);
+	merlon_print_string(out, comment, COMMENT_MAX);
+	fputc('\n', out);
+}
+
 static void print_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, FILE *out)
 {
 	static const char *const hook[] = { "input", "forward", "output" };
@@ -340,6 +350,7 @@ static void print_chain(const struct merlon_ruleset *ruleset, const struct merlo
 	fputs("\tchain ", out);
 	print_chain_name(out, ruleset, chain);
 	fputs(" {\n", out);
+	print_remark(out, "\t\t", chain->comment);
 	if (chain->base)
 		fprintf(out, "\t\ttype filter hook %s priority %d; policy %s;\n", hook[chain->hook], chain->priority,
 			chain->drop ? "drop" : "accept");
@@ -354,27 +365,47 @@ static void print_chain(const struct merlon_ruleset *ruleset, const struct merlo
 
 static void print_set(const struct merlon_set *set, FILE *out)
 {
+	if (!set->declaration && !set->reason)
+		return;
 	fputc('\t', out);
-	merlon_set_print(set, 0, out);
+	if (set->declaration)
+		merlon_set_print(set, 0, out);
+	else
+		fprintf(out, "# left out (%s): %s", set->reason, set->name);
 	fputc('\n', out);
+}
+
+bool merlon_table_is_written(const struct merlon_ruleset *ruleset, uint32_t t)
+{
+	bool chains = false, sets = false;
+	size_t i;
+
+	for (i = 0; i < ruleset->n_chains; i++) {
+		if (ruleset->chain[i].table != t)
+			continue;
+		if (!ruleset->chain[i].kept)
+			return true;
+		chains = true;
+	}
+	for (i = 0; i < ruleset->n_sets; i++)
+		sets |= ruleset->set[i].table == t;
+	return !chains && sets;
 }
 
 static void print_table(const struct merlon_ruleset *ruleset, uint32_t t, FILE *out)
 {
 	const struct merlon_table *table = &ruleset->table[t];
 	const char *family = table->family == NFPROTO_INET ? "inet" : table->family == NFPROTO_IPV4 ? "ip" : "ip6";
-	bool any = false;
 	size_t i;
 
 	if (!merlon_table_has_family(table, MERLON_IPV4) && !merlon_table_has_family(table, MERLON_IPV6))
 		return;
-	for (i = 0; i < ruleset->n_chains; i++)
-		any |= ruleset->chain[i].table == t && !ruleset->chain[i].kept;
-	if (!any)
+	if (!merlon_table_is_written(ruleset, t))
 		return;
 	fprintf(out, "table %s %s {\n", family, table->name);
+	print_remark(out, "\t", table->comment);
 	for (i = 0; i < ruleset->n_sets; i++)
-		if (ruleset->set[i].table == t && ruleset->set[i].declaration)
+		if (ruleset->set[i].table == t)
 			print_set(&ruleset->set[i], out);
 	for (i = 0; i < ruleset->n_chains; i++)
 		if (ruleset->chain[i].table == t && !ruleset->chain[i].kept)

@@ -84,6 +84,24 @@ json_t *merlon_report_uncompared(const struct merlon_ruleset *ruleset)
 	return list;
 }
 
+/* Named sets and maps that the text of the policy does not have. */
+static json_t *missing_sets(const struct merlon_ruleset *ruleset)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; list && i < ruleset->n_sets; i++) {
+		const struct merlon_set *set = &ruleset->set[i];
+		const char *family = merlon_nfproto_name(ruleset->table[set->table].family);
+
+		if (!set->declaration && set->reason)
+			json_array_append_new(list, json_pack("{s:o, s:o, s:o}",
+				"table", json_sprintf("%s %s", family ? family : "?", ruleset->table[set->table].name),
+				"set", string_or_null(set->name), "reason", string_or_null(set->reason)));
+	}
+	return list;
+}
+
 json_t *merlon_report(const struct merlon_ruleset *ruleset)
 {
 	struct merlon_totals totals = merlon_ruleset_totals(ruleset);
@@ -93,8 +111,8 @@ json_t *merlon_report(const struct merlon_ruleset *ruleset)
 		json_decref(refused);
 		return NULL;
 	}
-	return json_pack("{s:i, s:i, s:i, s:o, s:o}", "rules", (int)totals.rules, "exact", (int)totals.exact,
-			 "kept", (int)totals.kept, "refused", refused, "limits", merlon_limits(ruleset));
+	return json_pack("{s:i, s:i, s:i, s:o, s:o, s:o}", "rules", (int)totals.rules, "exact", (int)totals.exact,
+			 "kept", (int)totals.kept, "refused", refused, "limits", merlon_limits(ruleset), "missing_sets", missing_sets(ruleset));
 }
 
 static const char *const severity_name[] = { "error", "warning", "note" };
@@ -195,6 +213,16 @@ void merlon_report_print_left_out(const json_t *left_out, FILE *out)
 	print_rules(left_out, "left out", out);
 }
 
+static void print_missing_sets(const json_t *list, FILE *out)
+{
+	const json_t *set;
+	size_t i;
+
+	json_array_foreach(list, i, set)
+		fprintf(out, "left out: set or map `%s` of table %s: %s\n", json_string_value(json_object_get(set, "set")),
+			json_string_value(json_object_get(set, "table")), json_string_value(json_object_get(set, "reason")));
+}
+
 void merlon_report_print(const json_t *report, FILE *out)
 {
 	size_t left_out = json_array_size(json_object_get(report, "left_out"));
@@ -202,6 +230,7 @@ void merlon_report_print(const json_t *report, FILE *out)
 
 	print_rules(json_object_get(report, "refused"), "refused", out);
 	merlon_report_print_left_out(json_object_get(report, "left_out"), out);
+	print_missing_sets(json_object_get(report, "missing_sets"), out);
 	fprintf(out, "%lld rule%s: %lld enforced exactly, %lld kept by netfilter, %zu refused",
 		rules, rules == 1 ? "" : "s",
 		(long long)json_integer_value(json_object_get(report, "exact")),

@@ -8,8 +8,8 @@
 #include "src/model/ruleset.h"
 
 /*
- * {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason","comment"}],"limits"}; "comment": only that
- * is there. A new reference, NULL: no memory.
+ * {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason","comment"}],"limits",
+ * "missing_sets":[{"table","set","reason"}]}; "comment": only that is there. A new reference, NULL: no memory.
  */
 json_t *merlon_report(const struct merlon_ruleset *ruleset);
 

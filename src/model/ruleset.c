@@ -70,8 +70,10 @@ void merlon_ruleset_free(struct merlon_ruleset *ruleset)
 
 	if (!ruleset)
 		return;
-	for (i = 0; i < ruleset->n_tables; i++)
+	for (i = 0; i < ruleset->n_tables; i++) {
 		free(ruleset->table[i].name);
+		free(ruleset->table[i].comment);
+	}
 	for (i = 0; i < ruleset->n_chains; i++) {
 		for (j = 0; j < ruleset->chain[i].n; j++)
 			merlon_rule_clear(&ruleset->chain[i].rule[j]);
@@ -80,10 +82,12 @@ void merlon_ruleset_free(struct merlon_ruleset *ruleset)
 		free(ruleset->chain[i].left_out);
 		free(ruleset->chain[i].rule);
 		free(ruleset->chain[i].name);
+		free(ruleset->chain[i].comment);
 	}
 	for (i = 0; i < ruleset->n_sets; i++) {
 		free(ruleset->set[i].name);
 		free(ruleset->set[i].declaration);
+		free(ruleset->set[i].reason);
 		free(ruleset->set[i].element);
 	}
 	for (i = 0; i < ruleset->n_files; i++)

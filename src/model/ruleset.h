@@ -189,6 +189,7 @@ struct merlon_left_out {
 
 struct merlon_chain {
 	char *name;
+	char *comment;			/* NULL: none */
 	uint32_t table;			/* index in merlon_ruleset.table */
 	uint64_t handle;
 	bool base;
@@ -210,6 +211,7 @@ struct merlon_table {
 	char *name;
 	uint64_t handle;		/* of nf_tables: a table that is made anew has another one, its rules may have the same */
 	bool iptables;			/* managed by iptables-nft */
+	char *comment;			/* NULL: none */
 };
 
 /* A named set; its elements are in the matches that use it, this is for printing and for counting. */
@@ -217,6 +219,7 @@ struct merlon_set {
 	uint32_t table;
 	char *name;
 	char *declaration;		/* the set in nft's language, "set NAME { type ... }"; NULL: it has no such form */
+	char *reason;			/* why it is in no text, nor with what stays with netfilter; or NULL */
 	/* of a set with elements that expire: where in the declaration each is, and how long it lives; else NULL */
 	struct merlon_set_element {
 		size_t begin, time, behind, end;	/* of its text; what is left of its time stands in [time, behind) */
@@ -287,6 +290,8 @@ unsigned merlon_field_bits(enum merlon_field field, enum merlon_family family);
  * The ruleset, or one rule, in nft's language. What is printed loads again and means the same; refused rules, also left
  * out ones, become comments with their reason, kept chains are left out. merlon_rule_print() writes one line without a newline.
  */
+/* Whether the text has this table: not one that stays with netfilter, all of its chains being kept, nor an empty one. */
+bool merlon_table_is_written(const struct merlon_ruleset *ruleset, uint32_t table);
 void merlon_ruleset_print(const struct merlon_ruleset *ruleset, FILE *out);
 void merlon_rule_print(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain,
 		       const struct merlon_rule *rule, FILE *out);

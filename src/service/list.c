@@ -112,6 +112,8 @@ static json_t *list_table(const struct merlon_ruleset *ruleset, uint32_t t, uint
 	for (i = 0; i < ruleset->n_sets; i++)
 		if (ruleset->set[i].table == t && ruleset->set[i].declaration)
 			json_array_append_new(sets, list_set(&ruleset->set[i], age_ms));
+		else if (ruleset->set[i].table == t && ruleset->set[i].reason)
+			json_array_append_new(sets, json_sprintf("# left out (%s): %s", ruleset->set[i].reason, ruleset->set[i].name));
 	for (i = 0; i < ruleset->n_chains; i++)
 		if (ruleset->chain[i].table == t)
 			json_array_append_new(chains, list_chain(ruleset, &ruleset->chain[i]));

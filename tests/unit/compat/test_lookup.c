@@ -311,7 +311,9 @@ static void declarations(void **state)
 		" chain p { type nat hook postrouting priority 100; ip saddr vmap @kept; }\n"
 		" chain i { type filter hook input priority 0; ip saddr . iifname . meta mark vmap @used; }\n}\n";
 	static const char *const expected[] = {
-		"unused", NULL, "kept", NULL, "odd", NULL,
+		"kept", NULL,
+		"unused", "map unused { type ipv4_addr : verdict; elements = { 10.0.0.1 : jump a }; }",
+		"odd", "set odd { typeof ip id; elements = { 5 }; }",
 		"used", "map used { type ipv4_addr . ifname . mark : verdict; flags interval,timeout; timeout 3600s; "
 			"elements = { 10.0.0.0/8 . \"eth*\" . 0x1-0x5 timeout 7200s : jump a, * : drop }; }",
 		"macs", "set macs { type ether_addr . inet_proto; flags interval; "
