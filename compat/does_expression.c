@@ -145,6 +145,26 @@ enum merlon_does merlon_expression_does(uint8_t family, const char *name, const 
 	return MERLON_DOES_NOTHING;
 }
 
+/* A verdict that is given, or looked up and may be anything. */
+static bool stops(const char *name, const struct nlattr *data)
+{
+	struct attributes a = { 0 }, value = { 0 }, verdict = { 0 };
+	bool lookup = !strcmp(name, "lookup");
+
+	if (!data || (!lookup && strcmp(name, "immediate")))
+		return false;
+	mnl_attr_parse_nested(data, on_attribute, &a);
+	if (lookup)
+		return a.at[NFTA_LOOKUP_DREG] && number(&a, NFTA_LOOKUP_DREG, ~0U) == NFT_REG_VERDICT;
+	if (!a.at[NFTA_IMMEDIATE_DATA])
+		return false;
+	mnl_attr_parse_nested(a.at[NFTA_IMMEDIATE_DATA], on_attribute, &value);
+	if (!value.at[NFTA_DATA_VERDICT])
+		return false;
+	mnl_attr_parse_nested(value.at[NFTA_DATA_VERDICT], on_attribute, &verdict);
+	return number(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP;
+}
+
 uint32_t merlon_message_does(const struct nlmsghdr *message)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
@@ -164,6 +184,7 @@ uint32_t merlon_message_does(const struct nlmsghdr *message)
 			continue;
 		one = merlon_expression_does(header->nfgen_family, mnl_attr_get_str(e.at[NFTA_EXPR_NAME]), e.at[NFTA_EXPR_DATA]);
 		does |= one == MERLON_DOES_NOTHING ? 0 : 1U << one;
+		does |= stops(mnl_attr_get_str(e.at[NFTA_EXPR_NAME]), e.at[NFTA_EXPR_DATA]) ? 1U << MERLON_DOES_STOP : 0;
 	}
 	return does;
 }

@@ -174,6 +174,7 @@ struct chain_lines {
 		enum merlon_does does;
 	} *line;
 	size_t n, room;
+	bool drop;		/* its policy */
 };
 
 struct all_lines {
@@ -302,9 +303,30 @@ static void begin_section(struct all_lines *all, const char *section)
 
 		for (j = 0; j < lines->n && !strcmp(lines->section, section); j++)
 			free(lines->line[j].text);
-		if (!strcmp(lines->section, section))
+		if (!strcmp(lines->section, section)) {
 			lines->n = 0;
+			lines->drop = false;
+		}
 	}
+}
+
+/* ":CHAIN POLICY [COUNTERS]" of what stays with netfilter: a policy stops packets without any rule. */
+static int add_policy(struct all_lines *all, const struct merlon_ipt_line *line)
+{
+	struct chain_lines *lines;
+	struct merlon_ipt_words words;
+	int r = merlon_ipt_split(line, &words);
+
+	if (r < 0)
+		return r;
+	if (words.n > 1 && strcmp(words.word[1], "DROP") == 0) {
+		lines = lines_of(all, line->section, words.word[0] + 1);
+		r = lines ? 0 : -ENOMEM;
+		if (lines)
+			lines->drop = true;
+	}
+	free(words.buffer);
+	return r;
 }
 
 static int collect(const struct merlon_text *text, struct all_lines *all)
@@ -319,6 +341,8 @@ static int collect(const struct merlon_text *text, struct all_lines *all)
 
 		if (line.size && line.text[0] == '*')
 			begin_section(all, line.section);
+		if (line.size && line.text[0] == ':' && merlon_ipt_is_kept(line.section))
+			r = add_policy(all, &line);
 		if (!line.section[0] || !line.size || strchr("#:*", line.text[0]))
 			continue;
 		r = merlon_ipt_split(&line, &words);
@@ -376,6 +400,7 @@ static int keep_chain(struct merlon_ruleset *ruleset, uint32_t table, struct cha
 		return -ENOMEM;
 	chain->kept = chain->beside = true;
 	chain->nat = strcmp(lines->section, "nat") == 0;
+	chain->drop = lines->drop;
 	for (i = 0; i < lines->n; i++) {
 		struct merlon_rule *rule = merlon_build_rule(chain);
 

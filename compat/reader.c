@@ -141,7 +141,7 @@ static void place_base(struct merlon_reader *reader, struct merlon_chain *chain,
 
 	chain->base = true;
 	chain->priority = nftnl_chain_get_s32(c, NFTNL_CHAIN_PRIO);
-	chain->drop = nftnl_chain_is_set(c, NFTNL_CHAIN_POLICY) &&
+	chain->drop = !reader->dormant[chain->table] && nftnl_chain_is_set(c, NFTNL_CHAIN_POLICY) &&
 		      nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY) == NF_DROP;
 	chain->nat = type && strcmp(type, "nat") == 0;
 	chain->kept = !type || strcmp(type, "filter") != 0 || reader->dormant[chain->table] ||

@@ -84,7 +84,7 @@ static int judge_kept(const struct merlon_options *options, struct merlon_loaded
 	static const char why[] = "rules that it leaves to netfilter change what its filter rules ask for";
 	struct merlon_host host;
 
-	if (merlon_host_check_policy(loaded->ruleset, &host) < 0)
+	if (merlon_host_check_policy(loaded->ruleset, options->live, &host) < 0)
 		return -ENOMEM;
 	if (merlon_host_refuses(&host))
 		json_object_set_new(loaded->report, "apply_refuses", json_string(why));

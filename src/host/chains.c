@@ -131,7 +131,7 @@ static int read_ipv6(struct merlon_chains *chains)
 	return merlon_chains_of_xtables(chains, true);
 }
 
-static int look(struct merlon_host_view *view, const char *what, int (*read_all)(struct merlon_chains *))
+static int look(struct merlon_host_view *view, const char *what, int (*read_all)(struct merlon_chains *), bool *live)
 {
 	struct merlon_chains chains = { 0 };
 	int tries, r = -EINTR;
@@ -142,6 +142,8 @@ static int look(struct merlon_host_view *view, const char *what, int (*read_all)
 	}
 	if (r == 0)
 		r = merlon_chains_reach(&chains);
+	if (r == 0 && view->options->policy)
+		merlon_own_mark_live(view->options->policy, &chains, live);
 	if (r == 0)
 		r = merlon_chains_judge(view, &chains);
 	else if (merlon_host_is_absent(r))
@@ -154,9 +156,13 @@ static int look(struct merlon_host_view *view, const char *what, int (*read_all)
 
 int merlon_host_netfilter(struct merlon_host_view *view)
 {
-	int r = look(view, "the rules of nf_tables", merlon_chains_of_nftables);
+	const struct merlon_ruleset *policy = view->options->policy;
+	_cleanup_free_ bool *live = calloc(policy ? policy->n_chains + 1 : 1, sizeof(*live));
+	int r = live ? look(view, "the rules of nf_tables", merlon_chains_of_nftables, live) : -ENOMEM;
 
 	if (r == 0)
-		r = look(view, "the rules of iptables-legacy", read_ipv4);
-	return r == 0 ? look(view, "the rules of ip6tables-legacy", read_ipv6) : r;
+		r = look(view, "the rules of iptables-legacy", read_ipv4, live);
+	if (r == 0)
+		r = look(view, "the rules of ip6tables-legacy", read_ipv6, live);
+	return r == 0 ? merlon_host_unloaded(view, live) : r;
 }

@@ -42,6 +42,8 @@ void merlon_chain_does(struct merlon_host_chain *chain, enum merlon_does does, u
 int merlon_chains_jump(struct merlon_chains *chains, size_t from, size_t to);
 /* Marks what base chains lead to. 0 or -ENOMEM. */
 int merlon_chains_reach(struct merlon_chains *chains);
+/* own.c: marks in `live` which chains of the policy are among these, reached, and stop packets there. */
+void merlon_own_mark_live(const struct merlon_ruleset *policy, const struct merlon_chains *chains, bool *live);
 void merlon_chains_clear(struct merlon_chains *chains);
 
 /* nftables.c, xtables.c: add the chains of the caller's namespace. 0 or a negative errno, -EINTR: changed meanwhile. */

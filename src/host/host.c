@@ -146,7 +146,7 @@ int merlon_host_check(const struct merlon_host_options *options, struct merlon_h
 	return r;
 }
 
-int merlon_host_check_policy(const struct merlon_ruleset *policy, struct merlon_host *ret)
+int merlon_host_check_policy(const struct merlon_ruleset *policy, bool live, struct merlon_host *ret)
 {
 	const struct merlon_host_options options = { .policy = policy };
 	struct merlon_host_view view = { .host = ret, .options = &options, .asks = asks_of(policy) };
@@ -154,6 +154,8 @@ int merlon_host_check_policy(const struct merlon_ruleset *policy, struct merlon_
 
 	*ret = (struct merlon_host){ 0 };
 	r = merlon_host_own(&view);
+	if (r == 0 && !live)
+		r = merlon_host_unloaded(&view, NULL);
 	if (r < 0)
 		merlon_host_clear(ret);
 	return r;

@@ -41,8 +41,8 @@ struct merlon_host_options {
 
 /* 0 or -ENOMEM; *ret is the caller's to clear, also when empty. What could not be looked at is a finding, too. */
 int merlon_host_check(const struct merlon_host_options *options, struct merlon_host *ret);
-/* The same of what the policy itself leaves to netfilter, without a look at the host. It is part of merlon_host_check(). */
-int merlon_host_check_policy(const struct merlon_ruleset *policy, struct merlon_host *ret);
+/* The same of what the policy itself leaves to netfilter, without a look at the host. It is part of merlon_host_check(). `live`: it is what netfilter has. */
+int merlon_host_check_policy(const struct merlon_ruleset *policy, bool live, struct merlon_host *ret);
 void merlon_host_clear(struct merlon_host *host);
 
 bool merlon_host_refuses(const struct merlon_host *host);

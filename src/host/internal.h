@@ -94,5 +94,7 @@ int merlon_host_netfilter(struct merlon_host_view *view);
 
 /* own.c: the kept chains of the policy itself. */
 int merlon_host_own(struct merlon_host_view *view);
+/* ... of those the ones that stop packets, and that nobody loads. `live`, by the policy's chains: this host has it; NULL: not known. */
+int merlon_host_unloaded(struct merlon_host_view *view, const bool *live);
 
 #endif

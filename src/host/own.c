@@ -4,6 +4,7 @@
  * does not matter whether this host runs them: without them merlon misses what they would set, with them what they do.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "src/host/chains.h"
 
@@ -42,4 +43,62 @@ int merlon_host_own(struct merlon_host_view *view)
 		r = merlon_chains_judge(view, &chains);
 	merlon_chains_clear(&chains);
 	return r;
+}
+
+/* Whether the chain drops or rejects anything; *ret_rule: index of the first rule that does, `n`: the policy does. */
+static bool stops(const struct merlon_chain *chain, size_t *ret_rule)
+{
+	size_t i;
+
+	for (i = 0; i < chain->n && !(chain->rule[i].does & 1U << MERLON_DOES_STOP); i++)
+		;
+	*ret_rule = i;
+	return i < chain->n || chain->drop;
+}
+
+void merlon_own_mark_live(const struct merlon_ruleset *policy, const struct merlon_chains *chains, bool *live)
+{
+	size_t i, j;
+
+	for (i = 0; i < policy->n_chains; i++) {
+		const struct merlon_table *table = &policy->table[policy->chain[i].table];
+
+		for (j = 0; j < chains->n && policy->chain[i].beside && !live[i]; j++) {
+			const struct merlon_host_chain *of_host = &chains->chain[j];
+
+			live[i] = of_host->reached && of_host->does & 1U << MERLON_DOES_STOP && of_host->family == table->family &&
+				  !strcmp(of_host->table, table->name) && !strcmp(of_host->name, policy->chain[i].name);
+		}
+	}
+}
+
+int merlon_host_unloaded(struct merlon_host_view *view, const bool *live)
+{
+#define ALONE "it can drop or reject, and merlon does not load it: merlon enforces filter chains of input, forward and output only. "
+	struct merlon_finding finding = {
+		.what = "not-loaded", .rule = "kept chains", .severity = MERLON_HOST_WARN,
+		.why = live ? ALONE "Netfilter of this host does not have it either: nothing enforces it" :
+		       ALONE "It is enforced only where netfilter has it",
+		.cure = "load it with `nft -f` or `iptables-restore`: `merlon import FILE -o OUT` writes what stays with netfilter beside OUT",
+	};
+	const struct merlon_ruleset *policy = view->options->policy;
+	const struct merlon_chain *first = NULL;
+	const char *family;
+	char others[32] = "";
+	unsigned n = 0;
+	size_t i, rule;
+
+	for (i = 0; policy && i < policy->n_chains; i++)
+		if (policy->chain[i].beside && !(live && live[i]) && stops(&policy->chain[i], &rule) && !n++)
+			first = &policy->chain[i];
+	if (!n)
+		return 0;
+	if (n > 1)
+		snprintf(others, sizeof(others), ", and %u more chain%s", n - 1, n > 2 ? "s" : "");
+	stops(first, &rule);
+	if (rule < first->n)
+		finding.place = first->rule[rule].place;
+	family = merlon_nfproto_name(policy->table[first->table].family);
+	return merlon_finding_add(view, &finding, "table %s %s, chain %s%s%s", family ? family : "?", policy->table[first->table].name,
+				  first->name, rule < first->n ? "" : ", policy drop", others);
 }

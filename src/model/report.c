@@ -239,6 +239,8 @@ void merlon_report_print(const json_t *report, FILE *out)
 	if (left_out)
 		fprintf(out, ", %zu left out", left_out);
 	fputc('\n', out);
+	if (json_integer_value(json_object_get(report, "kept")))
+		fputs("merlon does not load what is kept: netfilter enforces it where it has it\n", out);
 }
 
 static size_t digits(const char *text)

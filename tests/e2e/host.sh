@@ -263,6 +263,33 @@ silent() { # FILE
 	"$merlon" check --json "$1" >report && jq -e '.messages == []' report >/dev/null || { jq -c .messages report; return 1; }
 	clean : "$1"
 }
+# not_loaded WHERE FILE: said of a chain that stops packets and that this host does not have, by check, check --host
+not_loaded() {
+	local where=$1 file=$2
+	"$merlon" check "$file" >report 2>errors || { cat errors; return 1; }
+	grep -q "warning: table $where.*It is enforced only where netfilter has it" errors || { cat errors; return 1; }
+	grep -qE '^merlon does not load what is kept|, 0 kept' report || { cat report; return 1; }
+	finds not-loaded warn "^table $where$" : "$file" && grep -q 'nothing enforces it' report
+}
+# loaded FILE SETUP: the host has it
+loaded() {
+	on_host "$2" "$1" || { cat errors; return 1; }
+	jq -e 'all(.host[]; .what != "not-loaded")' report >/dev/null || { jq -c .host report; return 1; }
+}
+chain 'inet pre' 'prerouting priority 0; policy drop' 'tcp dport 22 accept' | cat - plain.nft >stop-pre.nft
+{ printf 'table netdev n {\n\tchain c {\n\t\ttype filter hook ingress device "lo" priority 0; policy accept;\n\t\tudp dport 9 drop\n\t}\n}\n'; cat plain.nft; } >stop-netdev.nft
+printf '*mangle\n:PREROUTING ACCEPT [0:0]\n:FORWARD DROP [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -j DROP\nCOMMIT\n' >stop.v4
+printf '*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s 10.0.0.1 -j DROP\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -j DROP\nCOMMIT\n' >stop-raw.v4
+sed 's/policy drop/policy accept/' stop-pre.nft >pass-pre.nft
+ok "a policy of drop that nobody loads" not_loaded 'inet pre, chain c, policy drop' stop-pre.nft
+ok "... a rule" not_loaded 'netdev n, chain c' stop-netdev.nft
+ok "... a policy of iptables" not_loaded 'ip mangle, chain FORWARD, policy drop' stop.v4
+ok "... a rule of iptables" not_loaded 'ip raw, chain PREROUTING' stop-raw.v4
+ok "... not where the host has it" loaded stop-pre.nft 'nft -f stop-pre.nft'
+ok "... of netdev" loaded stop-netdev.nft 'nft -f stop-netdev.nft'
+ok "... of iptables-nft" loaded stop-raw.v4 'iptables-nft-restore <stop-raw.v4'
+ok "... of iptables-legacy" loaded stop-raw.v4 'iptables-legacy-restore <stop-raw.v4'
+ok "... one that accepts is no warning" silent pass-pre.nft
 ok "the file's own marks" own marks 4 own-marks.nft
 ok "... of a chain for routing" own marks 4 own-route.nft
 ok "... behind a jump" own marks 3 own-jump.nft
@@ -306,6 +333,8 @@ in_host ip rule add fwmark 1 lookup 100
 ok "a warning is a message of the report" sh -c "'$merlon' apply plain.nft 2>&1 >/dev/null | grep -q 'warning: ip rule .*fwmark'"
 in_host ip rule del fwmark 1 lookup 100
 
+ok "apply: says what nothing enforces" sh -c "'$merlon' apply stop-pre.nft 2>&1 | grep -q 'warning: table inet pre, chain c, policy drop: .*nothing enforces it'"
+ok "... and that kept is not loaded" sh -c "'$merlon' apply stop-pre.nft 2>/dev/null | grep -q 'merlon does not load what is kept'"
 for file in own-marks.nft own-route.nft own-notrack.nft own-marks.v4 own-notrack.v4; do
 	ok "$file: apply refuses the file's own kept rules" fails 3 "$file:[348]: error: table .*where the policy" "$merlon" apply "$file"
 done
