@@ -6,8 +6,10 @@
 #include <libnftnl/gen.h>
 #include <libnftnl/table.h>
 #include <libnftnl/udata.h>
+#include <netinet/in.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter_ipv4.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,6 +135,31 @@ static bool find_table(const struct merlon_ruleset *rs, uint8_t family, const ch
 	return false;
 }
 
+/*
+ * What iptables-nft made for its tables mangle, raw and security is theirs, as in iptables-save files: chains of these names at the
+ * priorities of linux/netfilter_ipv4.h (iptables/nft.c, xtables_ipv4).
+ */
+static bool is_of_xtables(const struct merlon_table *table, const struct merlon_chain *chain, uint32_t hook)
+{
+	static const char *const name[] = {
+		[NF_INET_PRE_ROUTING] = "PREROUTING", [NF_INET_LOCAL_IN] = "INPUT", [NF_INET_FORWARD] = "FORWARD",
+		[NF_INET_LOCAL_OUT] = "OUTPUT", [NF_INET_POST_ROUTING] = "POSTROUTING",
+	};
+	static const struct {
+		const char *table;
+		int priority;
+	} kept[] = { { "mangle", NF_IP_PRI_MANGLE }, { "raw", NF_IP_PRI_RAW }, { "security", NF_IP_PRI_SECURITY } };
+	size_t i;
+
+	if ((table->family != NFPROTO_IPV4 && table->family != NFPROTO_IPV6) || hook >= ARRAY_SIZE(name) ||
+	    strcmp(chain->name, name[hook]) != 0)
+		return false;
+	for (i = 0; i < ARRAY_SIZE(kept); i++)
+		if (strcmp(table->name, kept[i].table) == 0 && chain->priority == kept[i].priority)
+			return true;
+	return false;
+}
+
 /* Filter chains of input, forward and output are enforced, all other base chains are left to netfilter. */
 static void place_base(struct merlon_reader *reader, struct merlon_chain *chain, struct nftnl_chain *c)
 {
@@ -159,6 +186,7 @@ static void place_base(struct merlon_reader *reader, struct merlon_chain *chain,
 	default:
 		chain->kept = true;
 	}
+	chain->kept |= is_of_xtables(&reader->ruleset->table[chain->table], chain, nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM));
 }
 
 static int parse_chain(const struct nlmsghdr *message, void *context)

@@ -156,6 +156,44 @@ ok "... an element can be added" sh -c 'echo "add element inet t f2b { 10.0.0.11
 ok "... what it does not have is a comment" grep -q '# left out (map of named objects.*): ob' first.nft
 ok "... and in the report" sh -c 'grep -q "left out: set or map .ob. of table inet t: map of named" report && grep -q "left out: set or map .tf. of table inet t: the rules" report'
 ok "... also the one for programs" sh -c "'$merlon' check --json sets.nft | jq -e '[.missing_sets[].set] | sort == [\"ob\", \"tf\"]'"
+# The other tables of iptables are left to netfilter, as a file of iptables-save, live, or as nft text: counted once.
+cat >mangle.v4 <<'END'
+*mangle
+:PREROUTING ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:SUB - [0:0]
+-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-A FORWARD -s 10.0.0.5/32 -j DROP
+-A FORWARD -s 10.0.0.6/32 -j SUB
+-A SUB -j MARK --set-xmark 0x5/0xffffffff
+COMMIT
+*raw
+:OUTPUT ACCEPT [0:0]
+-A OUTPUT -s 10.0.0.7/32 -j DROP
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -s 10.0.0.1/32 -j DROP
+COMMIT
+END
+sed 's|10.0.0.\([0-9]\)/32|fd00::\1/128|' mangle.v4 >mangle.v6
+printf 'table ip mangle {\n\tchain FORWARD {\n\t\ttype filter hook forward priority mangle;\n\t\tip saddr 10.0.0.5 drop\n\t\ttcp flags syn tcp option maxseg size set rt mtu\n\t}\n}\n' >mangle.nft
+adds_up() { # RULES EXACT KEPT ARGUMENT...: of import
+	"$merlon" import --json "${@:4}" -o kept.nft 2>errors | jq -e "[.rules, .exact, .kept, (.refused | length)] == [$1, $2, $3, 0]" || { cat errors; return 1; }
+}
+live() { # FAMILY FILE COMMAND...: with these rules in force
+	local family=$1 file=$2
+	shift 2
+	export -f adds_up
+	MERLON=$merlon unshare -n bash -c 'merlon=$MERLON; "$0"-nft-restore <"$1" || exit; shift; "$@"' "$family" "$file" "$@"
+}
+ok "mangle and raw of iptables-save" adds_up 6 1 5 mangle.v4
+ok "... live" live iptables mangle.v4 adds_up 6 1 5 --live
+ok "... each in the policy or in what stays" sh -c '[ "$(grep -c "10.0.0.\|TCPMSS\|MARK" kept.nft.remainder.v4)" = 5 ] && ! grep -q mangle kept.nft && grep -q 10.0.0.1 kept.nft'
+ok "... of IPv6" live ip6tables mangle.v6 adds_up 6 1 5 --live
+ok "... as nft text" adds_up 2 0 2 mangle.nft
+ok "... and what drops there is told to be netfilter's" sh -c "'$merlon' check mangle.nft 2>&1 | grep -q 'mangle.nft:4: warning: table ip mangle, chain FORWARD: .*does not load'"
+ok "... a chain of one's own at that priority is enforced" sh -c "sed 's/FORWARD/mine/; /maxseg/d' mangle.nft >mine.nft && '$merlon' check --json mine.nft | jq -e '.exact == 1'"
 in_host nft -f mixed.nft
 in_host iptables-nft-restore --noflush mixed.v4
 ok "the live ruleset" in_host "$merlon" import --live -o live.nft
