@@ -111,12 +111,10 @@ struct loading {
 	struct merlon_origins origins;	/* of a single one it would say nothing */
 };
 
-static int load_one(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
+static int load_text(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
 {
-	int r = read_text(source->file, &loaded->text, diag);
+	int r;
 
-	if (r < 0)
-		return r;
 	loaded->iptables = source->format == MERLON_FORMAT_IPTABLES ||
 			   (source->format == MERLON_FORMAT_AUTO && merlon_is_iptables(&loaded->text));
 	if (!loaded->iptables)
@@ -129,6 +127,25 @@ static int load_one(int policyns, const struct merlon_source *source, struct loa
 		loaded->family = r;
 	}
 	return merlon_iptables_load(policyns, &loaded->text, loaded->family, diag);
+}
+
+static int load_one(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
+{
+	struct merlon_diag of_text = { 0 };
+	int r = read_text(source->file, &loaded->text, diag);
+
+	if (r < 0)
+		return r;
+	r = load_text(policyns, source, loaded, &of_text);
+	/* in comments they do no harm; elsewhere each line is an error of its own */
+	if (r < 0 && strstr(loaded->text.text, "\r\n")) {
+		merlon_diag_clear(&of_text);
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = loaded->text.name },
+				"the file has DOS line ends (CR LF)");
+		merlon_diag_cure(diag, "take them out: sed -i 's/\\r$//' FILE");
+	}
+	merlon_diag_take(diag, &of_text);
+	return r;
 }
 
 /* iptables-restore replaces tables: of two files of one family, the second would silently be all. */

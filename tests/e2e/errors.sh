@@ -45,6 +45,11 @@ ok "files where none belong" fails 2 'takes no files' "$merlon" status good.nft
 ok "no such family" fails 2 'ip or ip6' "$merlon" check --family arp good.nft
 ok "check: syntax of nft, with file and line" fails 1 'syntax\.nft:4' "$merlon" check syntax.nft
 ok "check: syntax of iptables, with file and line" fails 1 'syntax\.v4:4' "$merlon" check syntax.v4
+for file in good.nft partial.v4; do
+	sed 's/$/\r/' $file >dos.${file##*.}
+	ok "check: DOS line ends of $file" fails 1 "^dos.*: error: the file has DOS line ends" "$merlon" check "dos.${file##*.}"
+	ok "... in one message, with the cure" sh -c "'$merlon' check dos.${file##*.} 2>&1 | grep -c 'error:' | grep -qx 1 && '$merlon' check dos.${file##*.} 2>&1 | grep -q 'sed -i'"
+done
 ok "check: no such file" fails 1 'missing\.nft.*No such file' "$merlon" check missing.nft
 ok "check: a directory" fails 1 'directory' "$merlon" check directory
 ok "check: an unreadable file" fails 1 'Permission denied' as_nobody "$merlon" check unreadable.nft
