@@ -15,7 +15,7 @@ enum merlon_format {
 };
 
 struct merlon_source {
-	const char *file;		/* read from here, and named in messages; "-": standard input, which is read once and kept */
+	const char *file;		/* read from here, and named in messages; "-": standard input. What is no regular file is read once and kept */
 	enum merlon_format format;
 	int family;			/* AF_INET, AF_INET6 for iptables-save; AF_UNSPEC: told by the text, else an error that asks */
 };
@@ -39,6 +39,9 @@ int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag);
  */
 int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sources,
 		struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag);
+
+/* The text of a source as merlon_load() reads it, with a NUL behind it; the caller frees it. 0 or a negative errno and a diagnostic. */
+int merlon_input_read(const char *file, char **ret_text, size_t *ret_size, struct merlon_diag *diag);
 
 /* Makes a namespace, loads, reads, and closes it: what check, import and apply use. */
 int merlon_read_files(const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,

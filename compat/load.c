@@ -66,27 +66,71 @@ int merlon_text_read(const char *file, struct merlon_text *text, struct merlon_d
 	return 0;
 }
 
-/* A pipe can be read once, and verify loads its sources twice: the process keeps what came. */
-static int read_input(struct merlon_text *text, struct merlon_diag *diag)
-{
-	static struct merlon_text input;
-	int r = input.text ? 0 : merlon_text_read(NULL, text, diag);
+/* What a pipe or the like had, and standard input: it can be read once, and is asked for more often. The process keeps it. */
+struct kept {
+	struct kept *next;
+	dev_t dev;
+	ino_t ino;
+	char *text;
+	size_t size;
+};
 
-	if (r < 0)
-		return r;
-	if (!input.text)
-		input = *text;
-	text->size = input.size;
-	text->text = malloc(input.size + 1);
-	return text->text ? (memcpy(text->text, input.text, input.size + 1), 0) : -ENOMEM;
+static int keep(const char *file, const struct stat *st, struct merlon_text *text, struct kept **ret, struct merlon_diag *diag)
+{
+	static struct kept *first;
+	struct kept *k;
+	int r;
+
+	for (k = first; k && (k->dev != st->st_dev || k->ino != st->st_ino);)
+		k = k->next;
+	if (!k) {
+		r = merlon_text_read(file, text, diag);
+		if (r < 0)
+			return r;
+		k = malloc(sizeof(*k));
+		if (!k) {
+			free(TAKE_PTR(text->text));
+			return -ENOMEM;
+		}
+		*k = (struct kept){ first, st->st_dev, st->st_ino, TAKE_PTR(text->text), text->size };
+		first = k;
+	}
+	*ret = k;
+	return 0;
 }
 
-static int read_text(const char *file, struct merlon_text *text, struct merlon_diag *diag)
+/* `ret_kept`: only this text can be loaded, the file cannot be read again. */
+static int read_text(const char *file, struct merlon_text *text, bool *ret_kept, struct merlon_diag *diag)
 {
 	bool input = strcmp(file, "-") == 0;
+	struct stat st = { 0 };
+	struct kept *k;
+	int r;
 
 	text->name = input ? "<stdin>" : file;
-	return input ? read_input(text, diag) : merlon_text_read(file, text, diag);
+	*ret_kept = input;
+	if ((input ? fstat(STDIN_FILENO, &st) : stat(file, &st)) < 0 || (!input && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))))
+		return merlon_text_read(input ? NULL : file, text, diag);
+	*ret_kept = true;
+	r = keep(input ? NULL : file, &st, text, &k, diag);
+	if (r < 0)
+		return r;
+	text->size = k->size;
+	text->text = malloc(k->size + 1);
+	return text->text ? (memcpy(text->text, k->text, k->size + 1), 0) : -ENOMEM;
+}
+
+int merlon_input_read(const char *file, char **ret_text, size_t *ret_size, struct merlon_diag *diag)
+{
+	struct merlon_text text = { 0 };
+	bool kept;
+	int r = read_text(file, &text, &kept, diag);
+
+	if (r == 0) {
+		*ret_text = text.text;
+		*ret_size = text.size;
+	}
+	return r;
 }
 
 bool merlon_is_too_long(const char *message, struct merlon_diag *diag)
@@ -111,14 +155,15 @@ struct loading {
 	struct merlon_origins origins;	/* of a single one it would say nothing */
 };
 
-static int load_text(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
+/* `kept`: as read_text() says. */
+static int load_text(int policyns, const struct merlon_source *source, struct loaded *loaded, bool kept, struct merlon_diag *diag)
 {
 	int r;
 
 	loaded->iptables = source->format == MERLON_FORMAT_IPTABLES ||
 			   (source->format == MERLON_FORMAT_AUTO && merlon_is_iptables(&loaded->text));
 	if (!loaded->iptables)
-		return merlon_nft_load(policyns, &loaded->text, strcmp(source->file, "-") == 0, diag);
+		return merlon_nft_load(policyns, &loaded->text, kept, diag);
 	loaded->family = source->family;
 	if (loaded->family == AF_UNSPEC) {
 		r = merlon_iptables_family(&loaded->text, diag);
@@ -132,11 +177,12 @@ static int load_text(int policyns, const struct merlon_source *source, struct lo
 static int load_one(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
 {
 	struct merlon_diag of_text = { 0 };
-	int r = read_text(source->file, &loaded->text, diag);
+	bool kept;
+	int r = read_text(source->file, &loaded->text, &kept, diag);
 
 	if (r < 0)
 		return r;
-	r = load_text(policyns, source, loaded, &of_text);
+	r = load_text(policyns, source, loaded, kept, &of_text);
 	/* in comments they do no harm; elsewhere each line is an error of its own */
 	if (r < 0 && strstr(loaded->text.text, "\r\n")) {
 		merlon_diag_clear(&of_text);

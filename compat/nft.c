@@ -8,7 +8,9 @@
 #include <nftables/libnftables.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "compat/load.h"
 #include "src/util/cleanup.h"
@@ -60,8 +62,7 @@ struct nft_ctx *merlon_nft_context(int netns)
 
 struct load {
 	int netns;
-	const char *file;	/* NULL: the text */
-	const char *text;
+	const char *file;
 };
 
 static int run_load(void *context)
@@ -74,7 +75,7 @@ static int run_load(void *context)
 		return FAILED;
 	nft_ctx_buffer_error(ctx);
 	nft_ctx_buffer_output(ctx);
-	r = load->file ? nft_run_cmd_from_filename(ctx, load->file) : nft_run_cmd_from_buffer(ctx, load->text);
+	r = nft_run_cmd_from_filename(ctx, load->file);
 	fputs(nft_ctx_get_error_buffer(ctx), stderr);
 	return r ? 1 : 0;
 }
@@ -108,7 +109,7 @@ static bool parse_head(const char *line, char **file, unsigned *number, const ch
 }
 
 /* Splits nft's output into messages: each begins with a head and takes the lines up to the next. */
-static void report(const struct merlon_text *source, char *output, struct merlon_diag *diag)
+static void report(const struct merlon_text *source, const char *loaded, char *output, struct merlon_diag *diag)
 {
 	struct merlon_place place = { .file = source->name };
 	char *p = output;
@@ -129,7 +130,7 @@ static void report(const struct merlon_text *source, char *output, struct merlon
 			other = NULL;
 		} while (*next && !(parse_head(next, &other, &n, &c, &t) && (free(other), true)));
 		if (is_head) {
-			const char *name = file && strcmp(file, "<cmdline>") == 0 ? source->name : file;
+			const char *name = file && strcmp(file, loaded) == 0 ? source->name : file;
 			size_t size = next - text, head = strcspn(text, "\n");
 
 			while (size && text[size - 1] == '\n')
@@ -150,12 +151,39 @@ static void report(const struct merlon_text *source, char *output, struct merlon
 		merlon_diag_add(diag, MERLON_ERROR, place, "%s", *output ? output : "nft failed without a word");
 }
 
+/* A file of the text that was read: of a buffer nft tells no lines. */
+static int file_of(const struct merlon_text *text, int *ret_fd)
+{
+	_cleanup_close_ int fd = memfd_create("merlon-text", MFD_CLOEXEC);
+	size_t done = 0;
+	ssize_t n;
+
+	for (; fd >= 0 && done < text->size; done += n) {
+		n = write(fd, text->text + done, text->size - done);
+		if (n < 0)
+			return -errno;
+	}
+	if (fd < 0)
+		return -errno;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
 int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, struct merlon_diag *diag)
 {
-	struct load load = { netns, from_text ? NULL : text->name, text->text };
+	struct load load = { netns, text->name };
+	_cleanup_close_ int fd = -1;
 	_cleanup_free_ char *output = NULL;
+	char path[64];
 	size_t size;
-	int r = merlon_child(run_load, &load, &output, &size);
+	int r = from_text ? file_of(text, &fd) : 0;
+
+	if (r == 0 && from_text) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		load.file = path;
+	}
+	if (r == 0)
+		r = merlon_child(run_load, &load, &output, &size);
 
 	if (r == 0)
 		return 0;
@@ -164,7 +192,7 @@ int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, s
 				"libnftables could not be run on the policy namespace");
 		return r < 0 ? r : -EIO;
 	}
-	report(text, output, diag);
+	report(text, load.file, output, diag);
 	return merlon_is_too_long(output, diag) ? -EMSGSIZE : -EINVAL;
 }
 

@@ -1,32 +1,56 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "src/cli/cli.h"
 #include "src/model/report.h"
 #include "src/util/cleanup.h"
 
-/* The daemon reads files by path: standard input becomes one, which lives as long as this process. */
-int merlon_spool_stdin(char path[PATH_MAX])
+/* A file in memory of what the daemon could not read, or not twice; it lives as long as this process. */
+static int spool(int in, char path[PATH_MAX])
 {
-	int fd = memfd_create("merlon-stdin", 0);
+	int fd = memfd_create("merlon-input", 0);
 	char buffer[65536];
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	while ((n = read(STDIN_FILENO, buffer, sizeof(buffer))) > 0)
+	while ((n = read(in, buffer, sizeof(buffer))) > 0)
 		if (write(fd, buffer, n) != n)
 			return -EIO;
 	if (n < 0)
 		return -errno;
 	snprintf(path, PATH_MAX, "/proc/%d/fd/%d", (int)getpid(), fd);
 	return 0;
+}
+
+int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
+{
+	_cleanup_close_ int in = -1;
+	struct stat st, there;
+
+	*ret_spooled = true;
+	if (!strcmp(file, "-"))
+		return spool(STDIN_FILENO, path);
+	if (stat(file, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	/* a file that is open and has been removed has a path that leads nowhere */
+	if (S_ISREG(st.st_mode) && realpath(file, path) && stat(path, &there) == 0 && there.st_dev == st.st_dev &&
+	    there.st_ino == st.st_ino) {
+		*ret_spooled = false;
+		return 0;
+	}
+	in = open(file, O_RDONLY | O_CLOEXEC);
+	return in < 0 ? -errno : spool(in, path);
 }
 
 /* As check says it. With --json the report tells, too. */
@@ -53,19 +77,16 @@ static json_t *request_of(const struct merlon_options *options)
 
 	for (i = 0; i < options->n_files; i++) {
 		char path[PATH_MAX];
-		int error = 0;
+		bool spooled;
+		int error = merlon_daemon_path(options->file[i], path, &spooled);
 
-		if (!strcmp(options->file[i], "-"))
-			error = merlon_spool_stdin(path);
-		else if (!realpath(options->file[i], path))
-			error = -errno;
 		if (error < 0) {
 			cannot_read(options, options->file[i], error);
 			json_decref(files);
 			return NULL;
 		}
 		json_array_append_new(files, json_pack("{s:s, s:s}", "file", path, "name",
-						       strcmp(options->file[i], "-") ? path : "-"));
+						       spooled ? options->file[i] : path));
 	}
 	return json_pack("{s:o, s:s?, s:b, s:b}", "files", files, "family",
 			 options->family == AF_INET ? "ip" : options->family == AF_INET6 ? "ip6" : NULL,

@@ -81,8 +81,11 @@ int merlon_call(const struct merlon_options *options, const char *method, const 
 int merlon_show(const struct merlon_options *options, const char *method, const char *argument,
 		void (*print)(const json_t *answer));
 
-/* apply.c: standard input as a path that the daemon can read as long as this process lives. 0 or a negative errno. */
-int merlon_spool_stdin(char path[PATH_MAX]);
+/*
+ * apply.c: `file` as a path that the daemon can read as long as this process lives: standard input ("-") and what is no regular
+ * file are read once, into memory (`ret_spooled`). 0 or a negative errno.
+ */
+int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled);
 /* What stays in force after a report of something that was refused, on stderr. */
 void merlon_print_unchanged(const json_t *report);
 /* The messages of a report. */

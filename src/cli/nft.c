@@ -60,7 +60,7 @@ static const struct {
 struct command {
 	const char *file;
 	unsigned output, debug;
-	bool check, optimize;
+	bool check, optimize, spooled;
 	json_t *include, *define;
 };
 
@@ -139,15 +139,11 @@ static char *join(char **word, int n)
 	return TAKE_PTR(text);
 }
 
-static int set_file(json_t *request, const char *file)
+static int set_file(json_t *request, const char *file, bool *ret_spooled)
 {
 	char path[PATH_MAX];
-	int error = 0;
+	int error = merlon_daemon_path(file, path, ret_spooled);
 
-	if (!strcmp(file, "-"))
-		error = merlon_spool_stdin(path);
-	else if (!realpath(file, path))
-		error = -errno;
 	if (error < 0)
 		return fprintf(stderr, "%s: error: cannot read: %s\n", file, strerror(-error)), MERLON_EXIT_FAILED;
 	json_object_set_new(request, "file", json_string(path));
@@ -155,7 +151,7 @@ static int set_file(json_t *request, const char *file)
 }
 
 /* 0, or an exit status when the reason is on stderr. */
-static int make_request(const struct command *command, char **word, int n, json_t **ret)
+static int make_request(struct command *command, char **word, int n, json_t **ret)
 {
 	_cleanup_free_ char *text = NULL;
 	char cwd[PATH_MAX];
@@ -176,7 +172,7 @@ static int make_request(const struct command *command, char **word, int n, json_
 	if (text)
 		json_object_set_new(request, "text", json_string(text));
 	else
-		r = set_file(request, command->file);
+		r = set_file(request, command->file, &command->spooled);
 	if (r)
 		json_decref(request);
 	else
@@ -184,19 +180,24 @@ static int make_request(const struct command *command, char **word, int n, json_
 	return r;
 }
 
-static void copy_out(int fd, FILE *to)
+/* `path` stands for `name` where it is not NULL. */
+static void copy_out(int fd, FILE *to, const char *path, const char *name)
 {
-	char buffer[65536];
-	ssize_t n;
+	_cleanup_fclose_ FILE *in = fd < 0 ? NULL : fdopen(fd, "r");
+	_cleanup_free_ char *line = NULL;
+	const char *p, *found;
+	size_t room = 0;
 
-	while (fd >= 0 && (n = read(fd, buffer, sizeof(buffer))) > 0)
-		fwrite(buffer, 1, n, to);
-	if (fd >= 0)
-		close(fd);
+	while (in && getline(&line, &room, in) >= 0) {
+		for (p = line; path && (found = strstr(p, path)); p = found + strlen(path))
+			fprintf(to, "%.*s%s", (int)(found - p), p, name);
+		fputs(p, to);
+	}
 }
 
-static int ask(const struct merlon_options *options, json_t *request)
+static int ask(const struct merlon_options *options, json_t *request, const struct command *command)
 {
+	const char *path = command->spooled ? json_string_value(json_object_get(request, "file")) : NULL;
 	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
 	struct merlon_call call;
 	size_t left_out;
@@ -205,7 +206,7 @@ static int ask(const struct merlon_options *options, json_t *request)
 	if (r)
 		return r;
 	/* what nft says when it fails belongs there */
-	copy_out(call.file, call.status == MERLON_EXIT_DONE ? stdout : stderr);
+	copy_out(call.file, call.status == MERLON_EXIT_DONE ? stdout : stderr, path, command->file);
 	merlon_print_messages(call.answer, stderr);
 	if (call.status == MERLON_EXIT_REFUSED) {
 		if (json_integer_value(json_object_get(call.answer, "rules")))
@@ -242,7 +243,7 @@ static int run(const struct merlon_options *given)
 	if (!r)
 		r = make_request(&command, options.file - 1 + optind, options.n_files + 1 - optind, &request);
 	if (!r)
-		r = ask(&options, request);
+		r = ask(&options, request, &command);
 out:
 	json_decref(request);
 	json_decref(command.include);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
 #include "compat/compat.h"
@@ -22,6 +23,7 @@ static int read_request(const json_t *request, struct merlon_source *ret, size_t
 	const char *family = json_string_value(json_object_get(request, "family"));
 	const json_t *files = json_object_get(request, "files"), *f;
 	struct merlon_place nowhere = { 0 };
+	struct stat st;
 	size_t i;
 
 	if (!json_array_size(files) || json_array_size(files) > MOST_FILES) {
@@ -33,6 +35,11 @@ static int read_request(const json_t *request, struct merlon_source *ret, size_t
 
 		if (!file || file[0] != '/') {
 			merlon_diag_add(diag, MERLON_ERROR, nowhere, "files are named by absolute paths");
+			return -EINVAL;
+		}
+		/* it would be read more than once, and kept for the next request */
+		if (stat(file, &st) == 0 && !S_ISREG(st.st_mode)) {
+			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: it is no regular file");
 			return -EINVAL;
 		}
 		ret[i] = (struct merlon_source){ .file = file };

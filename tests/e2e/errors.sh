@@ -121,6 +121,20 @@ ok "import: refused, and written again" sh -c "'$merlon' import out.nft -o again
 ok "in files included by a pattern" refused_at ./out.nft:5 pattern.nft
 ok "... amid a chain" refused_at ./some/rules:1 around.nft
 ok "outside of all chains it is an error" fails 1 'nowhere\.nft:1: error: a rule that .merlon import. refused' "$merlon" check nowhere.nft
+# What can be read but once is read once.
+piped() { # FILE COMMAND...: with a pipe for its standard input
+	# shellcheck disable=SC2002
+	cat "$1" | "$merlon" "${@:2}"
+}
+asked() { [ "$("$merlon" why --json --file "$1" udp 10.0.0.1:1 10.0.0.2:4000 iif lo | jq -r .verdict)" = drop ]; }
+compared() { "$merlon" verify --packets 1000 "$1" 2>&1 | tee /dev/stderr | not grep 'nothing to enforce'; }
+ok "check: nft text from a pipe" sh -c "cat good.nft | '$merlon' check --json /dev/stdin | jq -e '.exact == 1'"
+ok "... and its syntax, by the name that was given" fails 1 '^/dev/stdin:4: error: syntax' piped syntax.nft check /dev/stdin
+ok "... refused rules, too" fails 3 '^/dev/stdin:5: refused' piped out.nft why --file /dev/stdin tcp 10.0.0.1:1 10.0.0.2:2 iif lo
+ok "... beside another file" sh -c "cat good.nft | '$merlon' check --json first.v4 /dev/stdin | jq -e '.exact == 2'"
+ok "why: nft text from a pipe" asked <(cat good.nft)
+ok "verify: nft text from a pipe" compared <(cat good.nft)
+ok "import: nft text from a pipe" sh -c "cat good.nft | '$merlon' import /dev/stdin 2>/dev/null | grep -q 'udp dport 4000'"
 ok "import: what can't be written" fails 1 'No such file' "$merlon" import good.nft -o /nonexistent/out.nft
 
 # With --json every failure has its messages on standard output, as {"severity","file","line","text","cure"}.
@@ -194,6 +208,11 @@ kept() { # status, pattern, arguments of apply...
 	fails "$status" "$pattern" "$merlon" apply "$@" || return 1
 	status_is .generation 1
 }
+ok "apply: from a pipe, syntax, by the name that was given" fails 1 '^/dev/stdin:4: error: syntax' piped syntax.nft apply /dev/stdin
+ok "nft -f: the same" fails 1 '^/dev/stdin:4:' piped syntax.nft nft -f /dev/stdin
+ok "nft -f: a refused rule's comment in a pipe" fails 3 '^/dev/stdin:5: error: a rule that' piped out.nft nft -f /dev/stdin
+ok "apply: from a pipe, nothing to enforce" kept 1 'nothing to enforce' <(cat empty.nft)
+ok "nft -f: from a pipe" piped good.nft nft -c -f /dev/stdin
 ok "apply: syntax error, generation stays" kept 1 'syntax\.nft:4' syntax.nft
 ok "apply: iptables syntax error" kept 1 'syntax\.v4:4' syntax.v4
 ok "apply: no such file" kept 1 'No such file' missing.nft
