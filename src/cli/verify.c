@@ -290,6 +290,11 @@ static int compare(struct merlon_verify *verify, const struct comparison *c, con
 	struct merlon_diag diag = { 0 };
 	int i, r;
 
+	if (!merlon_ruleset_filters(loaded->ruleset)) {
+		merlon_diag_add(&diag, MERLON_WARNING, (struct merlon_place){ .file = c->name }, "%s: this compares nothing",
+				merlon_unfit_empty.text);
+		say(c->messages, &diag);
+	}
 	if (!source || !c->name)
 		return fputs("error: out of memory\n", stderr), MERLON_EXIT_FAILED;
 	for (i = 0; i < options->n_files; i++)
