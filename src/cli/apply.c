@@ -72,8 +72,13 @@ static void cannot_read(const struct merlon_options *options, const char *file, 
 
 static json_t *request_of(const struct merlon_options *options)
 {
-	json_t *files = json_array();
+	json_t *files;
+	char cwd[PATH_MAX];
 	int i;
+
+	if (!getcwd(cwd, sizeof(cwd)))
+		return cannot_read(options, ".", -errno), NULL;
+	files = json_array();
 
 	for (i = 0; i < options->n_files; i++) {
 		char path[PATH_MAX];
@@ -88,7 +93,7 @@ static json_t *request_of(const struct merlon_options *options)
 		json_array_append_new(files, json_pack("{s:s, s:s}", "file", path, "name",
 						       spooled ? options->file[i] : path));
 	}
-	return json_pack("{s:o, s:s?, s:b, s:b}", "files", files, "family",
+	return json_pack("{s:o, s:s, s:s?, s:b, s:b}", "files", files, "cwd", cwd, "family",
 			 options->family == AF_INET ? "ip" : options->family == AF_INET6 ? "ip6" : NULL,
 			 "audit", options->audit, "allow_partial", options->allow_partial);
 }

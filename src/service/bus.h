@@ -4,6 +4,7 @@
  * that have structure are one JSON string, in the shapes that `merlon --json` prints.
  *
  *   Apply(s request) -> (i code, s report)   request: {"files":[{"file","name"}],"family":"ip"|"ip6"|null,
+ *                                            "cwd": where relative includes are looked for, else in "/",
  *                                            "audit":bool,"allow_partial":bool}; code: exit status of `merlon apply`
  *   Status() -> s, Stats() -> s
  *   Why(s words) -> s                        words: an array of strings, as `merlon why` takes them

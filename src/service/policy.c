@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `merlon apply`: from files to a policy in force. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "compat/compat.h"
 #include "src/host/host.h"
@@ -203,6 +205,28 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 	return r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 }
 
+/* Relative includes are those that check and nft -f find: in the caller's directory, "/" where it names none. */
+static int read_there(const json_t *request, const struct merlon_source *source, size_t n, struct merlon_enforced *next,
+		      struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
+{
+	const char *there = json_string_value(json_object_get(request, "cwd"));
+	_cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	there = there ? there : "/";
+	r = here < 0 || chdir(there) < 0 ? -errno : 0;
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = there }, "merlond cannot change to this directory: %s",
+				strerror(-r));
+		merlon_diag_cure(diag, "files are included from where merlon runs: run it in a directory that merlond sees, too");
+		return r;
+	}
+	r = merlon_read_files_and(source, n, &next->ruleset, ret_snapshot, diag);
+	if (fchdir(here) < 0)
+		merlon_journal_note(4, "cannot change back to the working directory: %s", strerror(errno));
+	return r;
+}
+
 static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json_t **report, struct merlon_diag *diag)
 {
 	struct merlon_source source[MOST_FILES];
@@ -215,7 +239,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	int r = read_request(request, source, &n, diag);
 
 	if (!r)
-		r = merlon_read_files_and(source, n, &next.ruleset, &snapshot, diag);
+		r = read_there(request, source, n, &next, &snapshot, diag);
 	if (r < 0)
 		return MERLON_EXIT_FAILED;
 	next.loaded_ns = merlon_now_ns();

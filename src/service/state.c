@@ -27,10 +27,21 @@ static int cannot(struct merlon_diag *diag, int error, const char *what, const c
 	return error;
 }
 
+/* Whether it may include a file, also amid a line; rules of iptables cannot. */
 static bool is_include(const char *line)
 {
-	line += strspn(line, " \t");
-	return !strncmp(line, "include", 7) && isspace((unsigned char)line[7]);
+	const char *p = line;
+
+	if (*line == '-')
+		return false;
+	while ((p = strstr(p, "include"))) {
+		bool begins = p == line || strchr(" \t;{}", p[-1]);
+
+		p += strlen("include");
+		if (begins && *p && strchr(" \t\"'\\", *p))
+			return true;
+	}
+	return false;
 }
 
 /* Copies a source; 1: it includes other files, so that the copy alone would not do. */

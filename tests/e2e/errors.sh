@@ -203,6 +203,7 @@ ok "nft without a policy, refused" fails 3 'nothing was changed: no policy is in
 "$merlon" apply syntax.nft 2>/dev/null
 ok "apply without a policy, failed: the log does not say that one is in force" grep -q 'not applied; none is in force' log
 ok "apply" "$merlon" apply good.nft
+kept_if() { "$@" && status_is .generation 1; }
 kept() { # status, pattern, arguments of apply...
 	local status=$1 pattern=$2
 	shift 2
@@ -213,6 +214,18 @@ ok "apply: from a pipe, syntax, by the name that was given" fails 1 '^/dev/stdin
 ok "nft -f: the same" fails 1 '^/dev/stdin:4:' piped syntax.nft nft -f /dev/stdin
 ok "nft -f: a refused rule's comment in a pipe" fails 3 '^/dev/stdin:5: error: a rule that' piped out.nft nft -f /dev/stdin
 ok "apply: from a pipe, nothing to enforce" kept 1 'nothing to enforce' <(cat empty.nft)
+# Includes are looked for from the caller's directory: the daemon runs in another one, which has files of the same names.
+mkdir -p "$dir/user/inc" inc && sed 's/4000/4100/' good.nft >"$dir/user/inc/good.nft" && cp good.nft inc/good.nft
+cp syntax.nft user/inc/syntax.nft && cp good.nft inc/syntax.nft
+printf 'include "./inc/good.nft"\n' >user/here.nft
+printf 'table inet own { }; include "./inc/good.nft"\n' >user/amid.nft
+printf 'include "./inc/syntax.nft"\n' >user/syntax-there.nft
+there() { (cd "$dir/user" && "$@"); }
+lists_there() { "$merlon" list | grep 'udp dport 4100'; }
+from_input() { there sh -c "cat here.nft | '$merlon' apply -" && lists_there; }
+ok "apply: an error in what the caller's directory has" fails 1 '^\./inc/syntax\.nft:4' there "$merlon" apply syntax-there.nft
+gone() { mkdir "$dir/gone" && cd "$dir/gone" && rmdir "$dir/gone" && "$merlon" apply "$dir/good.nft"; }
+ok "apply: in a directory that is gone" kept_if fails 1 'No such file' gone
 ok "nft -f: from a pipe" piped good.nft nft -c -f /dev/stdin
 ok "apply: syntax error, generation stays" kept 1 'syntax\.nft:4' syntax.nft
 ok "apply: iptables syntax error" kept 1 'syntax\.v4:4' syntax.v4
@@ -270,8 +283,20 @@ start_daemon
 ok "... after a restart, too" left_out
 ok "... where list shows it" sh -c "'$merlon' list | grep -q '# left out.*recent'"
 
-# Pins that are not ours to take.
+for f in here amid; do
+	ok "apply: $f.nft, a file included from the caller's directory" there "$merlon" apply $f.nft
+	ok "... is in force" lists_there
+	stop_daemon TERM
+	mv user/inc elsewhere
+	start_daemon
+	ok "... after a restart without it, too" lists_there
+	mv elsewhere user/inc
+	"$merlon" apply good.nft >/dev/null
+done
+ok "apply: what standard input includes" from_input
 stop_daemon TERM
+
+# Pins that are not ours to take.
 ok "a second namespace on the same pins" fails 1 'another network namespace' in_client timeout 10 "$merlond" --foreground --socket "$dir/other" --pin-dir "$dir/bpf/merlon" --state-dir "$dir/other-state"
 pin=$dir/bpf/merlon/maps/control
 other_version() {
