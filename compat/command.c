@@ -93,7 +93,9 @@ static int run(void *context)
 		fprintf(stderr, "Error: cannot change to %s: %s\n", command->cwd, strerror(errno));
 		return 1;
 	}
-	if (command->file && (r = merlon_nft_refusals(command->file, &diag)) != 0) {
+	r = command->file ? merlon_nft_refusals(command->file, command->include, &diag) :
+		merlon_nft_text_refusals(command->text, command->include, &diag);
+	if (r) {
 		merlon_diag_print(&diag, stderr);
 		return r < 0 ? FAILED : MERLON_NFT_REFUSED;
 	}

@@ -3,6 +3,8 @@
 #ifndef MERLON_LOAD_H
 #define MERLON_LOAD_H
 
+#include <jansson.h>
+
 #include "compat/compat.h"
 #include "compat/origins.h"
 
@@ -46,10 +48,12 @@ int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, s
 int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *text, const struct merlon_share *share,
 		      struct merlon_diag *diag);
 /*
- * An error for each rule that an nft file, or one that it may include, has as a comment of `merlon import`. Their number, 0 also of
- * what is no regular file; or -ENOMEM.
+ * An error for each rule that an nft file, or one that it may include, has as a comment of `merlon import`. `dirs`: an array of
+ * directories to look for includes in, besides nft's own, or NULL. Their number, 0 also of what is no regular file; or -ENOMEM.
  */
-int merlon_nft_refusals(const char *file, struct merlon_diag *diag);
+int merlon_nft_refusals(const char *file, const json_t *dirs, struct merlon_diag *diag);
+/* The same of a command, which may include files, too. */
+int merlon_nft_text_refusals(const char *words, const json_t *dirs, struct merlon_diag *diag);
 /* Reads all of a file into `text`, whose name is set. 0 or a negative errno and a diagnostic. */
 int merlon_text_read(const char *file, struct merlon_text *text, struct merlon_diag *diag);
 /* A statement that takes something away: "flush ruleset", "delete table ip filter". */

@@ -130,22 +130,13 @@ bool merlon_nft_removal(struct merlon_ruleset *ruleset, const struct merlon_text
 	return certain;
 }
 
-int merlon_nft_refusals(const char *file, struct merlon_diag *diag)
+static int report_refusals(const struct merlon_text *text, const json_t *dirs, struct merlon_diag *diag)
 {
 	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *files = merlon_ruleset_new();
-	struct merlon_text text = { .name = file };
-	struct merlon_diag unread = { 0 };
 	struct merlon_nft_scan s = { 0 };
-	struct stat st;
 	size_t i;
-	int r;
+	int r = files ? merlon_nft_scan_with(files, text, dirs, &s) : -ENOMEM;
 
-	/* of what cannot be read nft itself will tell, and what can be read but once is for it */
-	if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) || merlon_text_read(file, &text, &unread) < 0) {
-		merlon_diag_clear(&unread);
-		return 0;
-	}
-	r = files ? merlon_nft_scan(files, &text, &s) : -ENOMEM;
 	for (i = 0; i < s.n_refused; i++) {
 		merlon_diag_add(diag, MERLON_ERROR, s.refused[i].place, "a rule that `merlon import` refused stands here as a comment: "
 				"%s (%s)", s.refused[i].rule, s.refused[i].reason);
@@ -153,6 +144,29 @@ int merlon_nft_refusals(const char *file, struct merlon_diag *diag)
 	}
 	r = r ? r : (int)s.n_refused;
 	merlon_nft_scan_clear(&s);
+	return r;
+}
+
+int merlon_nft_refusals(const char *file, const json_t *dirs, struct merlon_diag *diag)
+{
+	struct merlon_text text = { .name = file };
+	struct merlon_diag unread = { 0 };
+	struct stat st;
+	int r;
+
+	/* of what cannot be read nft itself will tell, and what can be read but once is for it */
+	if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) || merlon_text_read(file, &text, &unread) < 0) {
+		merlon_diag_clear(&unread);
+		return 0;
+	}
+	r = report_refusals(&text, dirs, diag);
 	free(text.text);
 	return r;
+}
+
+int merlon_nft_text_refusals(const char *words, const json_t *dirs, struct merlon_diag *diag)
+{
+	const struct merlon_text text = { .name = "<cmdline>", .text = (char *)words, .size = strlen(words) };
+
+	return report_refusals(&text, dirs, diag);
 }

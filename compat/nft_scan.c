@@ -30,6 +30,7 @@ struct scan {
 	const char *file;	/* a string of the ruleset */
 	const char *top;	/* the source's own file */
 	struct merlon_ruleset *ruleset;
+	const json_t *dirs;	/* more directories that includes may be in, or NULL */
 	struct reading around[INCLUDES];	/* the files that include this one, outermost first */
 	unsigned depth;
 	char **text;		/* of included files, owned */
@@ -190,7 +191,7 @@ static size_t include_paths(const struct scan *s, const char *name, char *ret[2]
 static char *find_include(const struct scan *s, const char *name)
 {
 	char *path[2];
-	size_t n = strpbrk(name, "*?[\\$") ? 0 : include_paths(s, name, path);
+	size_t n = strpbrk(name, "*?[\\$") || json_array_size(s->dirs) ? 0 : include_paths(s, name, path);
 	bool etc, here;
 
 	if (n < 2)
@@ -544,7 +545,7 @@ static void take_refused(struct scan *s, struct scan *from)
 /* A file of which it is not certain that it is included, or where. */
 static void scan_apart(struct scan *s, const char *path)
 {
-	struct scan apart = { .line = 1, .file = merlon_build_file(s->ruleset, path), .top = s->top, .ruleset = s->ruleset,
+	struct scan apart = { .line = 1, .file = merlon_build_file(s->ruleset, path), .top = s->top, .ruleset = s->ruleset, .dirs = s->dirs,
 			      .in = NO_CHAIN, .apart = s->apart + 1 };
 	char *text = NULL;
 	size_t size = 0;
@@ -560,27 +561,51 @@ static void scan_apart(struct scan *s, const char *path)
 	free_texts(&apart);
 }
 
+static void look_at(struct scan *s, const char *pattern)
+{
+	glob_t found;
+	size_t i;
+
+	if (glob(pattern, 0, NULL, &found))
+		return;
+	for (i = 0; i < found.gl_pathc; i++)
+		scan_apart(s, found.gl_pathv[i]);
+	globfree(&found);
+}
+
 static void look_into(struct scan *s, const char *name)
 {
 	char *path[2];
-	size_t n = include_paths(s, name, path), i, j;
-	glob_t found;
+	size_t n = include_paths(s, name, path), i;
+	const json_t *dir;
 
 	for (i = 0; i < n; i++) {
-		if (glob(path[i], 0, NULL, &found) == 0) {
-			for (j = 0; j < found.gl_pathc; j++)
-				scan_apart(s, found.gl_pathv[j]);
-			globfree(&found);
-		}
+		look_at(s, path[i]);
 		free(path[i]);
+	}
+	if (n < 2)
+		return;
+	json_array_foreach(s->dirs, i, dir) {
+		_cleanup_free_ char *there = NULL;
+
+		if (asprintf(&there, "%s/%s", json_string_value(dir), name) < 0)
+			s->r = -ENOMEM;
+		else
+			look_at(s, there);
 	}
 }
 
 int merlon_nft_scan(struct merlon_ruleset *ruleset, const struct merlon_text *text, struct merlon_nft_scan *ret)
 {
+	return merlon_nft_scan_with(ruleset, text, NULL, ret);
+}
+
+int merlon_nft_scan_with(struct merlon_ruleset *ruleset, const struct merlon_text *text, const json_t *dirs,
+			 struct merlon_nft_scan *ret)
+{
 	const char *file = merlon_build_file(ruleset, text->name);
 	struct scan s = { .p = text->text, .end = text->text + text->size, .line = 1, .file = file, .top = file,
-			  .ruleset = ruleset, .in = NO_CHAIN, .got.file = file, .r = file ? 0 : -ENOMEM };
+			  .dirs = dirs, .ruleset = ruleset, .in = NO_CHAIN, .got.file = file, .r = file ? 0 : -ENOMEM };
 
 	if (s.r == 0)
 		scan_top(&s);

@@ -33,6 +33,9 @@ struct merlon_nft_scan {
 
 /* Owned by the caller. 0 or -ENOMEM. */
 int merlon_nft_scan(struct merlon_ruleset *ruleset, const struct merlon_text *text, struct merlon_nft_scan *ret);
+/* `dirs`: an array of more directories that files may be included from, or NULL. */
+int merlon_nft_scan_with(struct merlon_ruleset *ruleset, const struct merlon_text *text, const json_t *dirs,
+			 struct merlon_nft_scan *ret);
 void merlon_nft_scan_clear(struct merlon_nft_scan *scan);
 
 #endif

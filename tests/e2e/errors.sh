@@ -270,6 +270,11 @@ for o in -f "-c -f"; do
 done
 ok "... with the way out, and without a report of nothing" sh -c "'$merlon' nft -f out.nft 2>&1 | grep -q 'delete the line' && ! '$merlon' nft -f out.nft 2>&1 | grep '0 rules'"
 ok "... in an included file" fails 3 '\./out\.nft:5: error' "$merlon" nft -f pattern.nft
+ok "... in one that the command line includes" fails 3 'out\.nft:5: error' "$merlon" nft "include \"$dir/out.nft\""
+ok "... relative, and behind another command" fails 3 'out\.nft:5: error' "$merlon" nft 'list tables; include "./out.nft"'
+mkdir -p more && cp out.nft more/from-more.nft && printf 'include "from-more.nft"\n' >more.nft
+ok "... in a directory of -I" fails 3 'from-more\.nft:5: error' "$merlon" nft -I more -f more.nft
+ok "... which the command line includes" fails 3 'from-more\.nft:5: error' "$merlon" nft -I more 'include "from-more.nft"'
 ok "... nothing is changed" status_is .generation 2
 ok "apply: a refused rule's comment" fails 3 'out\.nft:5: refused' "$merlon" apply out.nft
 ok "... stays refused with --allow-partial" fails 3 'more traffic could pass' "$merlon" apply --allow-partial out.nft
