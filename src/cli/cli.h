@@ -66,7 +66,9 @@ struct merlon_loaded {
 int merlon_load_local(const struct merlon_options *options, bool compile, struct merlon_loaded *ret);
 void merlon_loaded_clear(struct merlon_loaded *loaded);
 
-/* remainder.c: beside -o; 0 or an error that is already on stderr. */
+/* remainder.c: whether neither -o nor what is written beside it is what was read. 0 or -EEXIST and a diagnostic. */
+int merlon_out_is_free(const struct merlon_options *options, const struct merlon_ruleset *ruleset, struct merlon_diag *diag);
+/* Beside -o; 0 or an error that is already on stderr. */
 int merlon_write_remainder(const struct merlon_options *options, const struct merlon_ruleset *ruleset);
 
 /* client.c */

@@ -27,6 +27,25 @@ static int write_policy(const struct merlon_options *options, const struct merlo
 	return 0;
 }
 
+/* The policy and what is kept beside it. */
+static int write_out(const struct merlon_options *options, struct merlon_loaded *loaded)
+{
+	struct merlon_diag diag = { 0 };
+	json_t *messages;
+
+	if (options->out && merlon_out_is_free(options, loaded->ruleset, &diag) < 0) {
+		messages = merlon_report_messages(&diag);
+		json_array_extend(json_object_get(loaded->report, "messages"), messages);
+		json_decref(messages);
+		merlon_diag_print(&diag, stderr);
+		merlon_diag_clear(&diag);
+		return -1;
+	}
+	if (write_policy(options, loaded->ruleset) < 0)
+		return -1;
+	return options->out ? merlon_write_remainder(options, loaded->ruleset) : 0;
+}
+
 static int run(const struct merlon_options *given)
 {
 	const struct merlon_options *options = given;
@@ -41,9 +60,7 @@ static int run(const struct merlon_options *given)
 	/* the size of the image is part of the JSON report */
 	status = merlon_load_local(options, options->json, &loaded);
 
-	if (loaded.ruleset && write_policy(options, loaded.ruleset) < 0)
-		status = MERLON_EXIT_FAILED;
-	else if (loaded.ruleset && options->out && merlon_write_remainder(options, loaded.ruleset) < 0)
+	if (loaded.ruleset && write_out(options, &loaded) < 0)
 		status = MERLON_EXIT_FAILED;
 	else if (loaded.ruleset && !options->out && json_integer_value(json_object_get(loaded.report, "kept")))
 		fputs("note: what is kept by netfilter is not in this text; with -o OUT it is written beside it\n", stderr);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "compat/compat.h"
@@ -23,16 +24,9 @@ struct remainder {
 	unsigned rules[2];
 };
 
-static bool is_iptables_save(const char *file)
+static bool is_iptables_save(const char *text)
 {
-	_cleanup_fclose_ FILE *f = fopen(file, "re");
-	_cleanup_free_ char *line = NULL;
-	size_t room = 0;
-
-	while (f && getline(&line, &room, f) >= 0)
-		if (line[0] == '*')
-			return true;
-	return false;
+	return text[0] == '*' || strstr(text, "\n*");
 }
 
 /* As the reader found it: by the tables that the file's rules went to. */
@@ -107,27 +101,32 @@ static int copy_sections(struct remainder *r, FILE *in, bool ipv6)
 	return error;
 }
 
+static int sections_of_file(struct remainder *r, const char *file, struct merlon_source *nft, size_t *n_nft)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_fclose_ FILE *in = NULL;
+	struct merlon_diag diag = { 0 };
+	size_t size;
+	int error = merlon_input_read(file, &text, &size, &diag);
+
+	merlon_diag_print(&diag, stderr);
+	merlon_diag_clear(&diag);
+	if (error < 0)
+		return error;
+	if (!is_iptables_save(text)) {
+		nft[(*n_nft)++] = (struct merlon_source){ .file = file };
+		return 0;
+	}
+	in = fmemopen(text, size, "r");
+	return in ? copy_sections(r, in, is_ipv6(r, strcmp(file, "-") ? file : "<stdin>")) : -errno;
+}
+
 static int sections_of_files(struct remainder *r, struct merlon_source *nft, size_t *n_nft)
 {
 	int i, error = 0;
 
-	for (i = 0; !error && i < r->options->n_files; i++) {
-		const char *file = r->options->file[i];
-		_cleanup_fclose_ FILE *in = NULL;
-
-		if (!strcmp(file, "-")) {
-			if (merlon_ruleset_totals(r->ruleset).kept)
-				fputs("warning: what the standard input has for netfilter is not written: it can be read once\n"
-				      "  import it from a file\n", stderr);
-			continue;
-		}
-		if (!is_iptables_save(file)) {
-			nft[(*n_nft)++] = (struct merlon_source){ .file = file };
-			continue;
-		}
-		in = fopen(file, "re");
-		error = in ? copy_sections(r, in, is_ipv6(r, file)) : -errno;
-	}
+	for (i = 0; !error && i < r->options->n_files; i++)
+		error = sections_of_file(r, r->options->file[i], nft, n_nft);
 	return error;
 }
 
@@ -189,6 +188,51 @@ static int remove_stale(const struct merlon_options *options, const bool written
 		if (unlink(path) < 0)
 			return -errno;
 		fprintf(stderr, "%s: removed, it was of an earlier import\n", path);
+	}
+	return 0;
+}
+
+static bool is_same(const struct stat *out, const char *file)
+{
+	struct stat in;
+
+	return (strcmp(file, "-") ? stat(file, &in) : fstat(STDIN_FILENO, &in)) == 0 && in.st_dev == out->st_dev &&
+	       in.st_ino == out->st_ino;
+}
+
+/* Of what was read, files and what they include, the one that writing there would be the end of, or NULL. */
+static const char *lost_by(const struct merlon_options *options, const struct merlon_ruleset *ruleset, const char *out)
+{
+	struct stat st;
+	size_t i;
+
+	if (stat(out, &st) < 0 || !S_ISREG(st.st_mode))
+		return NULL;
+	for (i = 0; i < (size_t)options->n_files; i++)
+		if (is_same(&st, options->file[i]))
+			return options->file[i];
+	for (i = 0; i < ruleset->n_files; i++)
+		if (is_same(&st, ruleset->file[i]))
+			return ruleset->file[i];
+	return NULL;
+}
+
+int merlon_out_is_free(const struct merlon_options *options, const struct merlon_ruleset *ruleset, struct merlon_diag *diag)
+{
+	static const char *const suffix[] = { "", ".remainder.v4", ".remainder.v6", ".remainder.nft" };
+	char path[PATH_MAX];
+	const char *lost;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(suffix); i++) {
+		snprintf(path, sizeof(path), "%s%s", options->out, suffix[i]);
+		lost = lost_by(options, ruleset, path);
+		if (!lost)
+			continue;
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = path }, "cannot write: it is the same file as %s, "
+				"which is imported", lost);
+		merlon_diag_cure(diag, "give another name with -o");
+		return -EEXIST;
 	}
 	return 0;
 }

@@ -65,7 +65,31 @@ ok "'-' is the standard output" sh -c "'$merlon' import -o - changing.v4 2>/dev/
 sed -i '/MASQUERADE/d' changing.v4
 ok "a remainder of an earlier import is removed" fails 0 'changing.nft.remainder.v4: removed' "$merlon" import changing.v4 -o changing.nft
 ok "... and none is written of an empty table" [ ! -e changing.nft.remainder.v4 ]
-ok "... it is told when standard input has one" fails 0 'standard input' sh -c "'$merlon' import - -o stdin.nft <mixed.v4"
+ok "... one is written of the standard input, too" sh -c "'$merlon' import - -o stdin.nft <mixed.v4 2>/dev/null && diff stdin.nft.remainder.v4 v4.nft.remainder.v4"
+from_pipe() { "$merlon" import <(cat "$1") -o piped.nft && diff "piped.nft.remainder.$2" "$3"; }
+ok "... and of a pipe" from_pipe mixed.v4 v4 v4.nft.remainder.v4
+ok "... also of nft text" from_pipe mixed.nft nft out.nft.remainder.nft
+# What is written does not take the place of what is read.
+spared() { # FILE COMMAND...: it refuses to write, and the file is left as it is
+	cp "$1" before || return 1
+	fails 1 'error: cannot write: it is the same file as .*which is imported' "${@:2}" && diff "$1" before && [ -z "$(ls -- "$1".remainder.* 2>/dev/null)" ]
+}
+for f in mixed.v4 mixed.nft; do
+	cp "$f" "own-$f" && ln -s "own-$f" "link-$f" && ln "own-$f" "hard-$f"
+	ok "onto its own input, $f" spared "own-$f" "$merlon" import -o "own-$f" "own-$f"
+	ok "... by a symbolic link" spared "own-$f" "$merlon" import -o "link-$f" "own-$f"
+	ok "... by another name" spared "own-$f" "$merlon" import -o "own-$f" "hard-$f"
+	ok "... that is the standard input" spared "own-$f" sh -c "'$merlon' import -o own-$f - <own-$f"
+done
+printf 'include "./own-mixed.nft"\n' >includes-own.nft
+ok "... that is included" spared own-mixed.nft "$merlon" import -o own-mixed.nft includes-own.nft
+cp mixed.v4 beside.nft.remainder.v4
+ok "what is kept, onto the input" fails 1 'beside.nft.remainder.v4: error: cannot write' "$merlon" import -o beside.nft beside.nft.remainder.v4
+ok "... with --json" sh -c "'$merlon' import --json -o own-mixed.v4 own-mixed.v4 2>/dev/null | jq -e '.messages[] | select(.severity == \"error\") | .text | test(\"same file\")'"
+ok "... which is left as it is" diff mixed.v4 beside.nft.remainder.v4
+over() { "$merlon" import -o piped.v4 <(cat piped.v4) && diff piped.v4.remainder.v4 v4.nft.remainder.v4; }
+cp mixed.v4 piped.v4
+ok "onto the file that a pipe came from, nothing is lost" over
 cat >mac.v4 <<'END'
 *filter
 :FORWARD DROP [0:0]
