@@ -22,13 +22,30 @@ static int check_host(const struct merlon_loaded *loaded, int status)
 	return status;
 }
 
-/* What is no rule's fault. The rules are exact all the same: the exit status tells of those. */
-static void add_unfit(const struct merlon_loaded *loaded)
+/* Why apply would not put it in force, or null. What is no rule's fault has no exit status of its own: the rules are exact all the same. */
+static json_t *refusal(const struct merlon_loaded *loaded, int status)
 {
 	const struct merlon_unfit *unfit = loaded->ruleset ? merlon_ruleset_unfit(loaded->ruleset) : NULL;
+	size_t refused = json_array_size(json_object_get(loaded->report, "refused"));
 
-	if (unfit || !json_object_get(loaded->report, "apply_refuses"))
-		json_object_set_new(loaded->report, "apply_refuses", unfit ? json_string(unfit->text) : json_null());
+	if (unfit)
+		return json_string(unfit->text);
+	if (refused)
+		return json_sprintf("%zu rule%s refused", refused, refused == 1 ? " is" : "s are");
+	if (status != MERLON_EXIT_DONE)
+		return json_string(loaded->ruleset ? "the ruleset cannot be compiled" : "the ruleset cannot be read");
+	return json_null();
+}
+
+static void add_refusal(const struct merlon_loaded *loaded, int status)
+{
+	json_t *why = refusal(loaded, status);
+
+	/* what loading has found is of the host, and stays where there is nothing else */
+	if (json_is_null(why) && json_object_get(loaded->report, "apply_refuses"))
+		json_decref(why);
+	else
+		json_object_set_new(loaded->report, "apply_refuses", why);
 }
 
 static void print_unfit(const struct merlon_loaded *loaded)
@@ -68,7 +85,7 @@ static int run(const struct merlon_options *options)
 		loaded.report = json_pack("{s:i, s:i, s:i, s:[], s:i, s:[]}", "rules", 0, "exact", 0, "kept", 0, "refused",
 					  "generation", 0, "messages");
 	if (options->n_files)
-		add_unfit(&loaded);
+		add_refusal(&loaded, status);
 	if (options->host)
 		status = check_host(&loaded, status);
 	if (options->json)

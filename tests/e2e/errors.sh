@@ -70,6 +70,12 @@ ok "check: apply refuses NAT" says 'apply refuses this ruleset: .*NAT' nat.nft
 ok "check: apply refuses an empty file" says 'apply refuses this ruleset: nothing to enforce' empty.nft
 ok "check: apply refuses tables of other families" says 'apply refuses this ruleset: nothing to enforce' bridge.nft
 ok "verify: nothing to enforce is said" fails 0 'empty\.nft: warning: nothing to enforce.*compares nothing' "$merlon" verify --packets 100 empty.nft
+refuses() { # PATTERN FILE
+	[ "$("$merlon" check --json "$2" 2>/dev/null | jq --arg p "$1" '.apply_refuses | test($p)')" = true ]
+}
+ok "check --json: apply refuses refused rules" refuses '^1 rule is refused' refused.v4
+ok "... what is no ruleset" refuses 'cannot be read' syntax.nft
+ok "... and what is not there" refuses 'cannot be read' missing.nft
 ok "check --json says so" sh -c "'$merlon' check --json empty.nft | jq -e '.apply_refuses | test(\"nothing\")' && '$merlon' check --json good.nft | jq -e '.apply_refuses == null'"
 printf 'table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 log group 3\n\t}\n}\n' >group.nft
 ok "check: who does not hear of logs to a group" says 'log-group .*ulogd' group.nft
