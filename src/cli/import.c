@@ -27,6 +27,21 @@ static int write_policy(const struct merlon_options *options, const struct merlo
 	return 0;
 }
 
+/* Where the report is what standard output has. */
+static int add_text(const struct merlon_loaded *loaded)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return -1;
+	merlon_ruleset_print(loaded->ruleset, out);
+	if (fclose(out))
+		return -1;
+	return json_object_set_new(loaded->report, "text", json_string(text));
+}
+
 /* The policy and what is kept beside it. */
 static int write_out(const struct merlon_options *options, struct merlon_loaded *loaded)
 {
@@ -39,6 +54,12 @@ static int write_out(const struct merlon_options *options, struct merlon_loaded 
 		json_decref(messages);
 		merlon_diag_print(&diag, stderr);
 		merlon_diag_clear(&diag);
+		return -1;
+	}
+	if (options->json && !options->out) {
+		if (add_text(loaded) == 0)
+			return 0;
+		fputs("error: the policy cannot be told as JSON\n", stderr);
 		return -1;
 	}
 	if (write_policy(options, loaded->ruleset) < 0)
@@ -64,8 +85,7 @@ static int run(const struct merlon_options *given)
 		status = MERLON_EXIT_FAILED;
 	else if (loaded.ruleset && !options->out && json_integer_value(json_object_get(loaded.report, "kept")))
 		fputs("note: what is kept by netfilter is not in this text; with -o OUT it is written beside it\n", stderr);
-	/* With --json the report goes to standard output, so the policy must go to a file. */
-	if (options->json && (options->out || !loaded.ruleset))
+	if (options->json)
 		merlon_print_json(loaded.report);
 	else if (loaded.ruleset)
 		merlon_report_print(loaded.report, stderr);

@@ -262,5 +262,7 @@ ok "places of rules of two nft files" places_of "two.nft:3 one.nft:4 two.nft:2" 
 ok "... and of iptables, also in its chains" places_of "three.v4:3 four.nft:1 one.nft:4" three.v4 four.nft one.nft
 ok "... in whatever order" places_of "one.nft:4 three.v4:3 four.nft:1" one.nft three.v4 four.nft
 ok "... what is not certain of one file is so of that one only" places_of "one.nft:4 null:0" one.nft five.nft
+ok "--json without a file: the text is in it" sh -c "'$merlon' import --json one.nft >json 2>/dev/null; '$merlon' import one.nft >text 2>/dev/null; jq -e '.refused | length == 1' json && jq -j .text json | diff - text"
+ok "... with -o -, too" sh -c "'$merlon' import --json -o - first.nft | jq -e '.exact > 0 and (.text | test(\"table\"))'"
 ok "--json has the size of the image" sh -c "'$merlon' import --json first.nft -o second.nft | jq -e '.ns_estimate > 0 and .memory_bytes > 0'"
 finish
