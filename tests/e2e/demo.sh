@@ -99,4 +99,7 @@ begin stopped
 kill -TERM $!
 wait $!
 check "terminated: nothing is left" sh -c '[ -z "$1" ]' sh "$(ours)"
+# A terminal interrupts all of its processes at once.
+interrupted() { sleep 2 | timeout -s INT 1 python3 -B "$top/tools/lib/peer.py" 2>&1; }
+check "interrupted: a host says nothing of its own" sh -c '[ -z "$1" ]' sh "$(interrupted)"
 finish

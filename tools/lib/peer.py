@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -204,4 +205,6 @@ def main():
 
 
 if __name__ == '__main__':
+    # a terminal sends it to all of the demo, which says what there is to say
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     main()
