@@ -400,7 +400,7 @@ static void reset_talk(int i)
 	memset(talk, 0, sizeof(*talk));
 	talk->flow = (struct flow){ ends[i & 1][0], ends[i & 1][1], ++port, 80 + i };
 	talk->proto = ONE_OF(protos);
-	talk->itself = one_in(12);
+	talk->itself = one_in(30);
 	if (talk->itself) {
 		talk->flow.saddr = talk->flow.daddr;
 		talk->flow.dport = talk->flow.sport;
