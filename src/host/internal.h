@@ -59,6 +59,7 @@ int merlon_links_judge(struct merlon_host_view *view, const struct merlon_links 
 int merlon_host_links(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links *links);
+int merlon_host_forwarding(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_xfrm(struct merlon_host_view *view);
 int merlon_host_encap(struct merlon_host_view *view);
 

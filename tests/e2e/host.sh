@@ -188,6 +188,23 @@ ok "routing by mark elsewhere" finds fwmark-rule warn 'lookup 100' \
 ok "routing by mark, no such table" finds fwmark-rule warn 'lookup 100' 'ip rule add fwmark 1 lookup 100' plain.nft
 ok "not fwmark, as wg-quick has it" clean 'ip rule add not fwmark 51820 lookup 51820; ip route add local default dev lo table 51820' plain.nft
 ok "routing by address to this host" clean 'ip rule add from 10.0.0.0/8 lookup 100; ip route add local default dev lo table 100' plain.nft
+veth='ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up'
+six=net.ipv6.conf
+ok "IPv6 forwarded against the interface's own word" finds forwarding refuse '^net.ipv6.conf.d0.forwarding=0, net.ipv6.conf.all.forwarding=1$' \
+	"$veth; sysctl -qw $six.all.forwarding=1 $six.d0.forwarding=0" plain.nft
+ok "... two interfaces" finds forwarding refuse ', and 1 more interface$' \
+	"$veth; sysctl -qw $six.all.forwarding=1 $six.d0.forwarding=0 $six.d1.forwarding=0" plain.nft
+ok "IPv6 forwarded everywhere" clean "$veth; sysctl -qw $six.all.forwarding=1" plain.nft
+ok "... but from lo" clean "$veth; sysctl -qw $six.all.forwarding=1 $six.lo.forwarding=0" plain.nft
+ok "... but from where there is no IPv6" clean "$veth; sysctl -qw $six.all.forwarding=1 $six.d0.forwarding=0 $six.d0.disable_ipv6=1" plain.nft
+ok "... but from a bridge's port" clean \
+	"$veth; ip link add b0 type bridge; ip link set d0 master b0; sysctl -qw $six.all.forwarding=1 $six.d0.forwarding=0" plain.nft
+ok "IPv6 forwarded nowhere but by one interface's word" clean "$veth; sysctl -qw $six.d0.forwarding=1" plain.nft
+ok "IPv4 forwarded against the interface's own word" clean "$veth; sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv4.conf.d0.forwarding=0" plain.nft
+if [ -e /proc/sys/net/ipv6/conf/lo/force_forwarding ]; then
+	ok "IPv6 whose forwarding is forced" finds forwarding refuse 'd0.forwarding=0, force_forwarding=1$' "$veth; sysctl -qw $six.d0.force_forwarding=1" plain.nft
+	ok "... as the interface says" clean "$veth; sysctl -qw $six.d0.force_forwarding=1 $six.d0.forwarding=1" plain.nft
+fi
 ok "policy-based IPsec" finds ipsec refuse 'dir in' \
 	'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel' plain.nft
 ok "IPsec over an interface" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel if_id 7' plain.nft
@@ -391,6 +408,13 @@ wait "$daemon" 2>/dev/null
 in_host ip rule add fwmark 1 lookup 100
 start_daemon --interfaces up0 || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
 ok "routing by mark may lead to an interface that is left out" fails 3 'fwmark' "$merlon" apply plain.nft
+in_host ip rule del fwmark 1 lookup 100
+in_host sh -c 'for i in 0 1; do ip link add out$i type dummy; ip link set out$i up; done'
+six=net.ipv6.conf
+in_host sysctl -qw $six.all.forwarding=1 $six.up0.forwarding=0
+ok "IPv6 forwarded against the word of an interface" fails 3 'up0.forwarding=0' "$merlon" apply plain.nft
+in_host sysctl -qw $six.up0.forwarding=1 $six.out0.forwarding=0
+ok "... of one that is left out" quiet
 "$merlon" stop >/dev/null
 wait "$daemon" 2>/dev/null
 daemon=''
