@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What on this host the data plane at TC would judge otherwise than nf_tables: NAT, marks that netfilter sets, policy routing
- * by mark, VRF, IPsec, bridge netfilter, forwarding that TC is not told of, and who else filters here. It looks at the caller's network namespace, changes
+ * by mark, VRF, IPsec, bridge netfilter, forwarding that TC is not told of (also of multicast), and who else filters here. It looks at the caller's network namespace, changes
  * nothing and remembers nothing.
  */
 #ifndef MERLON_HOST_HOST_H

@@ -60,6 +60,7 @@ int merlon_host_links(struct merlon_host_view *view, const struct merlon_links *
 int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_forwarding(struct merlon_host_view *view, const struct merlon_links *links);
+int merlon_host_multicast(struct merlon_host_view *view);
 int merlon_host_xfrm(struct merlon_host_view *view);
 int merlon_host_encap(struct merlon_host_view *view);
 
@@ -89,6 +90,13 @@ int merlon_host_services(struct merlon_host_view *view);
 /* ipvs.c: whether /proc/net/ip_vs, opened, lists a virtual service; copies its line, cut to fit. */
 bool merlon_ipvs_service(FILE *file, char *ret, size_t room);
 int merlon_host_ipvs(struct merlon_host_view *view);
+
+/*
+ * multicast.c: the first interface in /proc/net/ip_mr_vif or ip6_mr_vif, opened. And the table that a rule of multicast routing
+ * leads to; 0: the one that is there from the start, or it is no such rule.
+ */
+bool merlon_multicast_interface(FILE *file, char ret[IFNAMSIZ]);
+uint32_t merlon_multicast_table(const struct nlmsghdr *message);
 
 /* chains.c and below: rules of netfilter that run in this namespace. */
 int merlon_host_netfilter(struct merlon_host_view *view);

@@ -22,12 +22,14 @@ chain() { # table with family, hook and priority, rules...
 }
 
 # on_host SETUP ARGUMENT...: merlon check --host in a namespace that SETUP, a script, has changed; report in `report`.
+# `through`: a program in Python that starts it.
+through=
 on_host() {
 	local setup=$1
 	shift
 	unshare --net bash -c "ip link set lo up; $setup"'
 		shift
-		exec "$@"' - - "$merlon" check --host --json "$@" >report 2>errors
+		exec "$@"' - - ${through:+python3 "$through"} "$merlon" check --host --json "$@" >report 2>errors
 }
 # finds WHAT SEVERITY WHERE SETUP [FILE]: it is found, with that severity, at that place, and the exit status says so.
 finds() {
@@ -204,6 +206,36 @@ ok "IPv4 forwarded against the interface's own word" clean "$veth; sysctl -qw ne
 if [ -e /proc/sys/net/ipv6/conf/lo/force_forwarding ]; then
 	ok "IPv6 whose forwarding is forced" finds forwarding refuse 'd0.forwarding=0, force_forwarding=1$' "$veth; sysctl -qw $six.d0.force_forwarding=1" plain.nft
 	ok "... as the interface says" clean "$veth; sysctl -qw $six.d0.force_forwarding=1 $six.d0.forwarding=1" plain.nft
+fi
+cat >mroute4.py <<'END'
+"""A multicast router, with an interface unless the environment has BARE: until the socket that it leaves is closed."""
+import os, socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IGMP)
+s.setsockopt(socket.IPPROTO_IP, 200, 1)  # MRT_INIT
+if not os.environ.get('BARE'):
+    vif = struct.pack('HBBIi4s', 0, 8, 1, 0, socket.if_nametoindex('d0'), bytes(4))  # VIFF_USE_IFINDEX
+    s.setsockopt(socket.IPPROTO_IP, 202, vif)  # MRT_ADD_VIF
+s.set_inheritable(True)
+os.execvp(sys.argv[1], sys.argv[1:])
+END
+cat >mroute6.py <<'END'
+"""The same of IPv6."""
+import os, socket, struct, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+s.setsockopt(socket.IPPROTO_IPV6, 200, 1)  # MRT6_INIT
+if not os.environ.get('BARE'):
+    s.setsockopt(socket.IPPROTO_IPV6, 202, struct.pack('HBBHI', 0, 0, 1, socket.if_nametoindex('d0'), 0))  # MRT6_ADD_MIF
+s.set_inheritable(True)
+os.execvp(sys.argv[1], sys.argv[1:])
+END
+routes() { local through=$1.py; shift; "$@"; }
+if unshare --net sh -c "$veth; python3 mroute4.py true && python3 mroute6.py true"; then
+	ok "multicast routing" routes mroute4 finds multicast refuse '^ip mroute: interface d0$' "$veth" plain.nft
+	ok "... without interfaces" routes mroute4 clean "$veth; export BARE=1" plain.nft
+	ok "... in another table" finds multicast refuse '^ip mroute: rule for table 1000$' 'ip mrule add iif lo lookup 1000' plain.nft
+	ok "... of IPv6" routes mroute6 finds multicast refuse '^ip -6 mroute: interface d0$' "$veth" plain.nft
+	ok "... of IPv6, without interfaces" routes mroute6 clean "$veth; export BARE=1" plain.nft
+	ok "... of IPv6, in another table" finds multicast refuse '^ip -6 mroute: rule for table 77$' 'ip -6 mrule add lookup 77' plain.nft
 fi
 ok "policy-based IPsec" finds ipsec refuse 'dir in' \
 	'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel' plain.nft

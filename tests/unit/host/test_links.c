@@ -9,9 +9,11 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/lwtunnel.h>
 #include <linux/nexthop.h>
 #include <linux/if_link.h>
+#include <linux/mroute.h>
 #include <linux/netlink.h>
 #include <linux/pkt_cls.h>
 #include <linux/rtnetlink.h>
@@ -314,6 +316,39 @@ static void test_encap(void **state)
 	assert_int_equal(merlon_route_encap(message), LWTUNNEL_ENCAP_SEG6);
 }
 
+static void test_multicast(void **state)
+{
+	static const char head[] = "Interface      BytesIn  PktsIn  BytesOut PktsOut Flags Local    Remote\n";
+	struct fib_rule_hdr *rule;
+	char text[256], name[IFNAMSIZ] = "";
+	struct nlmsghdr *message;
+	FILE *file = fmemopen((void *)head, strlen(head), "r");
+
+	(void)state;
+	assert_false(merlon_multicast_interface(file, name));
+	fclose(file);
+	snprintf(text, sizeof(text), "%s 0 eth0              0       0         0       0 00008 00000000 00000000\n", head);
+	file = fmemopen(text, strlen(text), "r");
+	assert_true(merlon_multicast_interface(file, name));
+	assert_string_equal(name, "eth0");
+	fclose(file);
+	message = mnl_nlmsg_put_header(buffer);
+	message->nlmsg_type = RTM_NEWRULE;
+	assert_int_equal(merlon_multicast_table(message), 0);
+	rule = mnl_nlmsg_put_extra_header(message, sizeof(*rule));
+	*rule = (struct fib_rule_hdr){ .family = RTNL_FAMILY_IPMR, .table = RT_TABLE_DEFAULT, .action = FR_ACT_TO_TBL };
+	assert_int_equal(merlon_multicast_table(message), 0);
+	rule->family = RTNL_FAMILY_IP6MR;
+	assert_int_equal(merlon_multicast_table(message), RT_TABLE_DEFAULT);
+	rule->table = RT_TABLE_MAIN;
+	assert_int_equal(merlon_multicast_table(message), 0);
+	mnl_attr_put_u32(message, FRA_TABLE, 1000);
+	assert_int_equal(merlon_multicast_table(message), 1000);
+	/* one of IPv6 itself, as a kernel without multicast routing answers */
+	rule->family = AF_INET6;
+	assert_int_equal(merlon_multicast_table(message), 0);
+}
+
 static bool ipvs_in(const char *text, char ret[32])
 {
 	FILE *file = fmemopen((void *)text, strlen(text), "r");
@@ -343,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_xdp), cmocka_unit_test(test_cut_short), cmocka_unit_test(test_xfrm_state),
 		cmocka_unit_test(test_xfrm_policy), cmocka_unit_test(test_ipvs),
 		cmocka_unit_test(test_filters), cmocka_unit_test(test_encap),
+		cmocka_unit_test(test_multicast),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
