@@ -7,7 +7,7 @@
 /* `status` is what the files gave; what the host adds to the report can only make it worse. */
 static int check_host(const struct merlon_loaded *loaded, int status)
 {
-	const struct merlon_host_options options = { .policy = loaded->ruleset };
+	const struct merlon_host_options options = { .policy = loaded->ruleset, .any_interfaces = true };
 	struct merlon_host host;
 	json_t *list;
 

@@ -90,7 +90,7 @@ unsigned merlon_route_encap(const struct nlmsghdr *message)
 	return type;
 }
 
-static void name_route(const struct nlmsghdr *message, char *ret, size_t room)
+void merlon_route_name(const struct nlmsghdr *message, char *ret, size_t room)
 {
 	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
 	char address[INET6_ADDRSTRLEN] = "default", table[24] = "", length[8] = "";
@@ -119,7 +119,7 @@ static int on_message(const struct nlmsghdr *message, void *data)
 	if (!found->type)
 		return MNL_CB_OK;
 	if (message->nlmsg_type == RTM_NEWROUTE)
-		name_route(message, found->where, sizeof(found->where));
+		merlon_route_name(message, found->where, sizeof(found->where));
 	else
 		strcpy(found->where, "ip nexthop");
 	return MNL_CB_STOP;

@@ -137,6 +137,8 @@ int merlon_host_check(const struct merlon_host_options *options, struct merlon_h
 	if (r == 0)
 		r = merlon_host_multicast(&view);
 	if (r == 0)
+		r = merlon_host_multipath(&view, &links);
+	if (r == 0)
 		r = merlon_host_xfrm(&view);
 	if (r == 0)
 		r = merlon_host_encap(&view);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What on this host the data plane at TC would judge otherwise than nf_tables: NAT, marks that netfilter sets, policy routing
- * by mark, VRF, IPsec, bridge netfilter, forwarding that TC is not told of (also of multicast), and who else filters here. It looks at the caller's network namespace, changes
+ * by mark, VRF, IPsec, bridge netfilter, forwarding that TC is not told of (also of multicast), multipath routes, and who else filters here. It looks at the caller's network namespace, changes
  * nothing and remembers nothing.
  */
 #ifndef MERLON_HOST_HOST_H
@@ -36,6 +36,7 @@ struct merlon_host {
 struct merlon_host_options {
 	const struct merlon_ruleset *policy;	/* NULL: any may come; what only some policies mind is a warning then */
 	const struct merlon_ifpattern *interfaces;	/* that will be filtered; NULL: all */
+	bool any_interfaces;	/* ... but which ones is not known */
 	bool unseen_refuses;	/* what could not be looked at, for want of privileges, counts as the worst */
 };
 

@@ -61,11 +61,22 @@ int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon
 int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_forwarding(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_multicast(struct merlon_host_view *view);
+int merlon_host_multipath(struct merlon_host_view *view, const struct merlon_links *links);
 int merlon_host_xfrm(struct merlon_host_view *view);
 int merlon_host_encap(struct merlon_host_view *view);
 
 /* encap.c: how a route or a next hop encapsulates, LWTUNNEL_ENCAP_*; 0: not, or for an interface where TC sees what is inside. */
 unsigned merlon_route_encap(const struct nlmsghdr *message);
+/* "ip -6 route fd00::/8 table 7", cut to fit. */
+void merlon_route_name(const struct nlmsghdr *message, char *ret, size_t room);
+
+/* multipath.c: interfaces that the next hops of a route lead to; NULL: to none such. The names belong to the links. */
+struct merlon_ways {
+	const char *filtered, *other;	/* two that differ */
+	const char *unfiltered;
+};
+struct merlon_ways merlon_route_ways(const struct merlon_host_view *view, const struct merlon_links *links,
+				     const struct nlmsghdr *message);
 
 /* filters.c: a filter at TC, from its message. 0, or -EPROTO: it is none. */
 struct merlon_tc_filter {

@@ -237,6 +237,25 @@ if unshare --net sh -c "$veth; python3 mroute4.py true && python3 mroute6.py tru
 	ok "... of IPv6, without interfaces" routes mroute6 clean "$veth; export BARE=1" plain.nft
 	ok "... of IPv6, in another table" finds multicast refuse '^ip -6 mroute: rule for table 77$' 'ip -6 mrule add lookup 77' plain.nft
 fi
+ways="$veth; ip addr add 10.1.0.1/24 dev d0; ip addr add 10.2.0.1/24 dev d1; ip addr add 10.1.1.1/24 dev d0
+	ip -6 addr add fd01::1/64 dev d0 nodad; ip -6 addr add fd02::1/64 dev d1 nodad"
+ok "a route by two interfaces" finds multipath warn '^ip route 10.9.0.0/24 by d0 and d1$' \
+	"$ways; ip route add 10.9.0.0/24 nexthop via 10.1.0.2 nexthop via 10.2.0.2" plain.nft
+ok "... in another table" finds multipath warn '^ip route default table 1000 by d0 and d1$' \
+	"$ways; ip route add default table 1000 nexthop via 10.1.0.2 nexthop via 10.2.0.2" plain.nft
+ok "... of IPv6" finds multipath warn '^ip -6 route fd09::/64 by d[01] and d[01]$' \
+	"$ways; ip -6 route add fd09::/64 nexthop via fd01::2 nexthop via fd02::2" plain.nft
+ok "... one by one" finds multipath warn '^ip -6 route fd09::/64 by d[01] and d[01]$' \
+	"$ways; ip -6 route add fd09::/64 via fd01::2; ip -6 route append fd09::/64 via fd02::2" plain.nft
+ok "... by two next hops of one interface" clean "$ways; ip route add 10.9.0.0/24 nexthop via 10.1.0.2 nexthop via 10.1.1.2" plain.nft
+group='ip nexthop add id 9 via 10.1.0.2 dev d0 && ip nexthop add id 2 via 10.2.0.2 dev d1 && ip nexthop add id 3 group 9/2'
+if unshare --net sh -c "ip link set lo up; $ways; $group"; then
+	ok "a group of next hops" finds multipath warn '^ip nexthop id 3 by d0 and d1$' "$ways; $group" plain.nft
+	ok "... of a route that does not list them" finds multipath warn '^ip nexthop id 3 by d0 and d1$' \
+		"$ways; $group; sysctl -qw net.ipv4.nexthop_compat_mode=0; ip route add 10.9.0.0/24 nhid 3" plain.nft
+	ok "... of one interface" clean "$ways; ${group/via 10.2.0.2 dev d1/via 10.1.1.2 dev d0}" plain.nft
+	ok "... of a VXLAN" clean "ip nexthop add id 1 via 10.1.0.2 fdb; ip nexthop add id 2 via 10.1.0.3 fdb; ip nexthop add id 3 group 1/2 fdb" plain.nft
+fi
 ok "policy-based IPsec" finds ipsec refuse 'dir in' \
 	'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel' plain.nft
 ok "IPsec over an interface" clean 'ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel if_id 7' plain.nft
@@ -441,12 +460,27 @@ in_host ip rule add fwmark 1 lookup 100
 start_daemon --interfaces up0 || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
 ok "routing by mark may lead to an interface that is left out" fails 3 'fwmark' "$merlon" apply plain.nft
 in_host ip rule del fwmark 1 lookup 100
-in_host sh -c 'for i in 0 1; do ip link add out$i type dummy; ip link set out$i up; done'
+in_host sh -c 'ip link add out0 type veth peer name out1; ip link set out0 up; ip link set out1 up'
 six=net.ipv6.conf
 in_host sysctl -qw $six.all.forwarding=1 $six.up0.forwarding=0
 ok "IPv6 forwarded against the word of an interface" fails 3 'up0.forwarding=0' "$merlon" apply plain.nft
 in_host sysctl -qw $six.up0.forwarding=1 $six.out0.forwarding=0
 ok "... of one that is left out" quiet
+in_host sh -c 'ip addr add 10.78.0.1/24 dev out0; ip addr add 10.79.0.1/24 dev out1'
+in_host ip route add 10.9.0.0/24 nexthop via 10.78.0.2 nexthop via 10.79.0.2
+ok "a route by two interfaces that are left out" quiet
+in_host ip route replace 10.9.0.0/24 nexthop via 10.78.0.2 nexthop via 10.77.0.2
+ok "... by one that is left out, and one that is not" fails 3 'ip route 10.9.0.0/24: up0 is filtered, out0 is not' "$merlon" apply plain.nft
+in_host ip route del 10.9.0.0/24
+in_host sh -c 'ip nexthop add id 1 via 10.78.0.2 dev out0 && ip nexthop add id 2 via 10.77.0.2 dev up0 && ip nexthop add id 3 group 1/2' &&
+	ok "... by a group of next hops" fails 3 'ip nexthop id 3: up0 is filtered, out0 is not' "$merlon" apply plain.nft
+in_host ip nexthop flush
+"$merlon" stop >/dev/null
+wait "$daemon" 2>/dev/null
+in_host ip route add 10.9.0.0/24 nexthop via 10.78.0.2 nexthop via 10.77.0.2
+start_daemon || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
+in_host sysctl -qw $six.out0.forwarding=1
+ok "... where all are filtered" quiet
 "$merlon" stop >/dev/null
 wait "$daemon" 2>/dev/null
 daemon=''

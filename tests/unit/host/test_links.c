@@ -349,6 +349,53 @@ static void test_multicast(void **state)
 	assert_int_equal(merlon_multicast_table(message), 0);
 }
 
+/* A route of IPv4 with next hops on these interfaces; `cut`: bytes that the last one claims, 0: as many as it has. */
+static struct merlon_ways ways(const struct merlon_ifpattern *pattern, const int *interface, size_t n, unsigned short cut)
+{
+	static struct merlon_link link[] = { { .index = 1, .name = "lo" }, { .index = 2, .name = "eth0" }, { .index = 3, .name = "eth1" } };
+	const struct merlon_links links = { link, 3 };
+	const struct merlon_host_options options = { .interfaces = pattern };
+	const struct merlon_host_view view = { .options = &options };
+	struct nlmsghdr *message = route();
+	struct nlattr *list = mnl_attr_nest_start(message, RTA_MULTIPATH);
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		struct rtnexthop *hop = mnl_nlmsg_get_payload_tail(message);
+
+		*hop = (struct rtnexthop){ .rtnh_len = cut && i + 1 == n ? cut : sizeof(*hop), .rtnh_ifindex = interface[i] };
+		message->nlmsg_len += sizeof(*hop);
+	}
+	mnl_attr_nest_end(message, list);
+	return merlon_route_ways(&view, &links, message);
+}
+
+static void test_ways(void **state)
+{
+	const int two[] = { 2, 3 }, same[] = { 2, 2 }, gone[] = { 2, 9 };
+	struct merlon_ifpattern *pattern;
+	struct merlon_ways w;
+	unsigned short cut;
+
+	(void)state;
+	w = ways(NULL, two, 2, 0);
+	assert_string_equal(w.filtered, "eth0");
+	assert_string_equal(w.other, "eth1");
+	assert_null(w.unfiltered);
+	w = ways(NULL, same, 2, 0);
+	assert_null(w.other);
+	w = ways(NULL, gone, 2, 0);
+	assert_null(w.other);
+	assert_int_equal(merlon_ifpattern_parse("*,!eth1", &pattern), 0);
+	w = ways(pattern, two, 2, 0);
+	assert_string_equal(w.filtered, "eth0");
+	assert_string_equal(w.unfiltered, "eth1");
+	for (cut = 1; cut < sizeof(struct rtnexthop); cut++)
+		assert_null(ways(pattern, two, 2, cut).unfiltered);
+	assert_null(ways(pattern, two, 2, 1000).unfiltered);
+	merlon_ifpattern_free(pattern);
+}
+
 static bool ipvs_in(const char *text, char ret[32])
 {
 	FILE *file = fmemopen((void *)text, strlen(text), "r");
@@ -378,7 +425,7 @@ int main(void)
 		cmocka_unit_test(test_xdp), cmocka_unit_test(test_cut_short), cmocka_unit_test(test_xfrm_state),
 		cmocka_unit_test(test_xfrm_policy), cmocka_unit_test(test_ipvs),
 		cmocka_unit_test(test_filters), cmocka_unit_test(test_encap),
-		cmocka_unit_test(test_multicast),
+		cmocka_unit_test(test_multicast), cmocka_unit_test(test_ways),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
