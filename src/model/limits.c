@@ -41,8 +41,8 @@ static const struct {
 	unsigned host;
 } limits[] = {
 	{ "nat", "packets are judged before DNAT and after SNAT: apply refuses a ruleset with NAT", HAS_NAT, ON_ANY },
-	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in", HAS_KEPT,
-	  ON_ANY },
+	{ "kept-chains", "rules left to netfilter are not seen: what they mark, untrack or change is judged as it came in, and what "
+	  "they drop may have begun a connection", HAS_KEPT, ON_ANY },
 	{ "l4-checksum", "before Linux 6.2 checksums of TCP, UDP, ICMP and SCTP are not verified (as with nf_conntrack_checksum=0)",
 	  HAS_STATE, ON_6_1 },
 	{ "dccp", "DCCP is tracked by addresses and ports alone, without the states that nf_conntrack of older kernels has for it",
