@@ -74,7 +74,8 @@ static const struct {
 		.cure = "if it changes addresses, marks or tracking, keep this host on nf_tables", .severity = MERLON_HOST_WARN } },
 	[MERLON_DOES_STOP] = { {
 		.what = "filters",
-		.why = "these rules filter beside merlon: a packet passes if both let it",
+		.why = "these rules filter beside merlon: a packet passes if both let it; one that they drop may have begun a connection "
+		       "for merlon, whose answers are established",
 		.cure = "remove them when merlon's policy has replaced them (merlon import --live takes them over)",
 		.severity = MERLON_HOST_NOTE } },
 };
