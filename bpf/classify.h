@@ -9,7 +9,6 @@
 #include "bpf/env.h"
 #include "bpf/image.h"
 
-
 /*
  * The classifier's work area and answer; in the BPF programs an entry of a per-CPU map. The caller fills `packet`
  * and `now_ns`; merlon_classify() fills the rest.

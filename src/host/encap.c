@@ -14,7 +14,6 @@
 #include "src/host/internal.h"
 #include "src/util/cleanup.h"
 
-#define TRIES 5		/* a table that changes while it is dumped */
 #define ENCAP_XFRM 10	/* LWTUNNEL_ENCAP_XFRM of linux/lwtunnel.h since Linux 6.1 */
 
 struct found {
@@ -125,26 +124,6 @@ static int on_message(const struct nlmsghdr *message, void *data)
 	return MNL_CB_STOP;
 }
 
-/* `type`: RTM_GETROUTE or RTM_GETNEXTHOP. All tables: the kernel has no filter for these. */
-static int dump(uint16_t type, uint8_t family, struct found *ret)
-{
-	char buffer[256] __attribute__((aligned(MNL_ALIGNTO)));
-	int tries, r = -EINTR;
-
-	for (tries = 0; r == -EINTR && tries < TRIES; tries++) {
-		struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-		bool routes = type == RTM_GETROUTE;
-		uint8_t *header = mnl_nlmsg_put_extra_header(request, routes ? sizeof(struct rtmsg) : sizeof(struct nhmsg));
-
-		request->nlmsg_type = type;
-		request->nlmsg_flags = NLM_F_DUMP;
-		/* first in both of them */
-		*header = family;
-		r = merlon_host_dump(NETLINK_ROUTE, request, true, on_message, ret);
-	}
-	return r < 0 && merlon_host_is_absent(r) ? 0 : r;
-}
-
 int merlon_host_encap(struct merlon_host_view *view)
 {
 	static const struct merlon_finding encap = {
@@ -157,14 +136,18 @@ int merlon_host_encap(struct merlon_host_view *view)
 	};
 	static const struct {
 		uint16_t type;
-		uint8_t family;
-	} where[] = { { RTM_GETROUTE, AF_INET }, { RTM_GETROUTE, AF_INET6 }, { RTM_GETNEXTHOP, AF_UNSPEC } };
+		uint8_t family, bytes;
+	} where[] = {
+		{ RTM_GETROUTE, AF_INET, sizeof(struct rtmsg) }, { RTM_GETROUTE, AF_INET6, sizeof(struct rtmsg) },
+		{ RTM_GETNEXTHOP, AF_UNSPEC, sizeof(struct nhmsg) },
+	};
 	struct found found = { 0 };
 	size_t i;
 	int r = 0;
 
+	/* all tables: the kernel has no filter for these */
 	for (i = 0; i < ARRAY_SIZE(where) && r == 0 && !found.type; i++)
-		r = dump(where[i].type, where[i].family, &found);
+		r = merlon_host_dump_route(where[i].type, where[i].family, where[i].bytes, true, NULL, on_message, &found);
 	if (r < 0)
 		return merlon_finding_unseen(view, "routes that encapsulate", r);
 	return found.type ? merlon_finding_add(view, &encap, "%s, encap %s", found.where, type_name(found.type)) : 0;

@@ -37,6 +37,12 @@ bool merlon_host_filters(const struct merlon_host_view *view, const char *name);
  * by the request's header (Linux 4.20).
  */
 int merlon_host_dump(int protocol, struct nlmsghdr *request, bool strict, mnl_cb_t on_message, void *context);
+/*
+ * The same of one kind of routing objects: `bytes` of header, which begins with the family. Asks again where what was dumped
+ * changed meanwhile, each time after `begin`, if there is one; that the kernel has no such thing is 0.
+ */
+int merlon_host_dump_route(uint16_t type, uint8_t family, size_t bytes, bool strict, void (*begin)(void *context),
+			   mnl_cb_t on_message, void *context);
 /* Whether an error only says that this kernel has no such thing. */
 bool merlon_host_is_absent(int error);
 
@@ -53,6 +59,8 @@ struct merlon_links {
 	size_t n;
 };
 int merlon_links_list(struct merlon_links *ret);
+/* NULL: there is none of this index. */
+const char *merlon_link_name(const struct merlon_links *links, unsigned index);
 /* Findings from a list of links. `bridge_calls`: net.bridge.bridge-nf-call-iptables or -ip6tables is 1. */
 int merlon_links_judge(struct merlon_host_view *view, const struct merlon_links *links, bool bridge_calls, unsigned kernel);
 

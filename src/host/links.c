@@ -143,14 +143,21 @@ int merlon_links_list(struct merlon_links *ret)
 	return r;
 }
 
-static const char *name_of(const struct merlon_links *links, unsigned index)
+const char *merlon_link_name(const struct merlon_links *links, unsigned index)
 {
 	size_t i;
 
 	for (i = 0; i < links->n; i++)
 		if (links->link[i].index == index)
 			return links->link[i].name;
-	return "an interface of another namespace";
+	return NULL;
+}
+
+static const char *name_of(const struct merlon_links *links, unsigned index)
+{
+	const char *name = merlon_link_name(links, index);
+
+	return name ? name : "an interface of another namespace";
 }
 
 static int judge_bridge(struct merlon_host_view *view, const struct merlon_links *links, const struct merlon_link *bridge,

@@ -13,8 +13,6 @@
 #include "src/host/internal.h"
 #include "src/util/cleanup.h"
 
-#define TRIES 5		/* a table that changes while it is dumped */
-
 bool merlon_multicast_interface(FILE *file, char ret[IFNAMSIZ])
 {
 	_Static_assert(IFNAMSIZ == 16, "%15s");
@@ -59,20 +57,7 @@ static int on_message(const struct nlmsghdr *message, void *data)
 /* The first other table that rules lead to. Its interfaces are in no file, and without a rule nothing goes by it. */
 static int dump_rules(uint8_t family, uint32_t *ret)
 {
-	char buffer[256] __attribute__((aligned(MNL_ALIGNTO)));
-	struct fib_rule_hdr *header;
-	int tries, r = -EINTR;
-
-	for (tries = 0; r == -EINTR && tries < TRIES; tries++) {
-		struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-
-		request->nlmsg_type = RTM_GETRULE;
-		request->nlmsg_flags = NLM_F_DUMP;
-		header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
-		header->family = family;
-		r = merlon_host_dump(NETLINK_ROUTE, request, false, on_message, ret);
-	}
-	return r < 0 && merlon_host_is_absent(r) ? 0 : r;
+	return merlon_host_dump_route(RTM_GETRULE, family, sizeof(struct fib_rule_hdr), false, NULL, on_message, ret);
 }
 
 static int look(const char *path, uint8_t family, char ret[IFNAMSIZ], uint32_t *ret_table)

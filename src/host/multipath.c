@@ -14,8 +14,6 @@
 #include "src/host/internal.h"
 #include "src/util/cleanup.h"
 
-#define TRIES 5		/* a table that changes while it is dumped */
-
 struct hop {
 	uint32_t id, interface;
 };
@@ -29,19 +27,9 @@ struct reader {
 	char where[160];
 };
 
-static const char *name_of(const struct merlon_links *links, uint32_t index)
-{
-	size_t i;
-
-	for (i = 0; i < links->n; i++)
-		if (links->link[i].index == index)
-			return links->link[i].name;
-	return NULL;
-}
-
 static void note(const struct merlon_host_view *view, const struct merlon_links *links, uint32_t interface, struct merlon_ways *ways)
 {
-	const char *name = name_of(links, interface);
+	const char *name = merlon_link_name(links, interface);
 
 	/* None: a black hole, or what has just gone. */
 	if (!name)
@@ -184,39 +172,35 @@ static int on_group(const struct nlmsghdr *message, void *data)
 	return MNL_CB_STOP;
 }
 
-static int dump(uint16_t type, uint8_t family, mnl_cb_t on_message, struct reader *reader)
+static void no_hops(void *data)
 {
-	char buffer[256] __attribute__((aligned(MNL_ALIGNTO)));
-	int tries, r = -EINTR;
+	struct reader *reader = data;
 
-	for (tries = 0; r == -EINTR && tries < TRIES; tries++) {
-		struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-		bool routes = type == RTM_GETROUTE;
-		uint8_t *header = mnl_nlmsg_put_extra_header(request, routes ? sizeof(struct rtmsg) : sizeof(struct nhmsg));
+	reader->n = 0;
+}
 
-		request->nlmsg_type = type;
-		request->nlmsg_flags = NLM_F_DUMP;
-		/* first in both of them */
-		*header = family;
-		if (on_message == on_hop)
-			reader->n = 0;
-		r = merlon_host_dump(NETLINK_ROUTE, request, true, on_message, reader);
-	}
-	return r < 0 && merlon_host_is_absent(r) ? 0 : r;
+static int dump_routes(uint8_t family, struct reader *reader)
+{
+	return merlon_host_dump_route(RTM_GETROUTE, family, sizeof(struct rtmsg), true, NULL, on_route, reader);
+}
+
+static int dump_nexthops(void (*begin)(void *data), mnl_cb_t on_message, struct reader *reader)
+{
+	return merlon_host_dump_route(RTM_GETNEXTHOP, AF_UNSPEC, sizeof(struct nhmsg), true, begin, on_message, reader);
 }
 
 static int read_all(struct reader *reader)
 {
-	int r = dump(RTM_GETROUTE, AF_INET, on_route, reader);
+	int r = dump_routes(AF_INET, reader);
 
 	if (r == 0 && !reader->where[0])
-		r = dump(RTM_GETROUTE, AF_INET6, on_route, reader);
+		r = dump_routes(AF_INET6, reader);
 	if (r == 0 && !reader->where[0])
-		r = dump(RTM_GETNEXTHOP, AF_UNSPEC, on_hop, reader);
+		r = dump_nexthops(no_hops, on_hop, reader);
 	if (r < 0 || reader->where[0] || !reader->n)
 		return r;
 	qsort(reader->hop, reader->n, sizeof(*reader->hop), by_id);
-	return dump(RTM_GETNEXTHOP, AF_UNSPEC, on_group, reader);
+	return dump_nexthops(NULL, on_group, reader);
 }
 
 /* Whether some are filtered and others not, or it is not known. */

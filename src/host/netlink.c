@@ -7,6 +7,7 @@
 #include "src/host/internal.h"
 #include "src/util/cleanup.h"
 
+#define TRIES 5		/* a table that changes while it is dumped */
 #define RECEIVE_BUFFER (1 << 16)	/* the kernel fills dump messages of up to 32 KiB (net/netlink/af_netlink.c) */
 
 static int exchange(struct mnl_socket *netlink, struct nlmsghdr *request, mnl_cb_t on_message, void *context)
@@ -51,6 +52,26 @@ int merlon_host_dump(int protocol, struct nlmsghdr *request, bool strict, mnl_cb
 		r = exchange(netlink, request, on_message, context);
 	mnl_socket_close(netlink);
 	return r;
+}
+
+int merlon_host_dump_route(uint16_t type, uint8_t family, size_t bytes, bool strict, void (*begin)(void *context),
+			   mnl_cb_t on_message, void *context)
+{
+	char buffer[256] __attribute__((aligned(MNL_ALIGNTO)));
+	int tries, r = -EINTR;
+
+	for (tries = 0; r == -EINTR && tries < TRIES; tries++) {
+		struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+		uint8_t *header = mnl_nlmsg_put_extra_header(request, bytes);
+
+		request->nlmsg_type = type;
+		request->nlmsg_flags = NLM_F_DUMP;
+		*header = family;
+		if (begin)
+			begin(context);
+		r = merlon_host_dump(NETLINK_ROUTE, request, strict, on_message, context);
+	}
+	return r < 0 && merlon_host_is_absent(r) ? 0 : r;
 }
 
 bool merlon_host_is_absent(int error)
