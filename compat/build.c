@@ -318,17 +318,28 @@ static int settle_chains(struct merlon_ruleset *ruleset)
 {
 	_cleanup_free_ bool *enforced = calloc(ruleset->n_chains + 1, sizeof(*enforced));
 	_cleanup_free_ bool *kept = calloc(ruleset->n_chains + 1, sizeof(*kept));
+	_cleanup_free_ bool *behind = calloc(ruleset->n_chains + 1, sizeof(*behind));
+	_cleanup_free_ bool *output = calloc(ruleset->n_chains + 1, sizeof(*output));
 	_cleanup_free_ uint32_t *stack = calloc(ruleset->n_chains + 1, sizeof(*stack));
 	size_t i;
 
-	if (!enforced || !kept || !stack)
+	if (!enforced || !kept || !behind || !output || !stack)
 		return -ENOMEM;
-	for (i = 0; i < ruleset->n_chains; i++)
-		if (ruleset->chain[i].base || ruleset->chain[i].kept)
-			reach(ruleset, i, ruleset->chain[i].kept ? kept : enforced, stack);
+	for (i = 0; i < ruleset->n_chains; i++) {
+		const struct merlon_chain *chain = &ruleset->chain[i];
+
+		if (chain->base || chain->kept)
+			reach(ruleset, i, chain->kept ? kept : enforced, stack);
+		if (chain->kept && chain->behind_input)
+			reach(ruleset, i, behind, stack);
+		if (chain->base && !chain->kept && chain->hook == MERLON_OUTPUT)
+			reach(ruleset, i, output, stack);
+	}
 	for (i = 0; i < ruleset->n_chains; i++) {
 		ruleset->chain[i].reached = enforced[i];
+		ruleset->chain[i].in_output = output[i];
 		ruleset->chain[i].beside = kept[i];
+		ruleset->chain[i].behind_input = behind[i];
 		if (kept[i] && !enforced[i])
 			ruleset->chain[i].kept = true;
 	}

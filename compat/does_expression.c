@@ -165,26 +165,50 @@ static bool stops(const char *name, const struct nlattr *data)
 	return number(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP;
 }
 
+static bool asks_route(const char *name, const struct nlattr *data)
+{
+	struct attributes a = { 0 };
+
+	if (data && !strcmp(name, "match"))
+		mnl_attr_parse_nested(data, on_attribute, &a);
+	return !strcmp(name, "fib") ||
+	       (a.at[NFTA_MATCH_NAME] && mnl_attr_validate(a.at[NFTA_MATCH_NAME], MNL_TYPE_NUL_STRING) >= 0 &&
+		!strcmp(mnl_attr_get_str(a.at[NFTA_MATCH_NAME]), "rpfilter"));
+}
+
+uint32_t merlon_does_by_route(uint32_t does)
+{
+	const uint32_t stop = 1U << MERLON_DOES_STOP;
+
+	return does & stop ? (does & ~stop) | 1U << MERLON_DOES_STOP_STRAY : does;
+}
+
 uint32_t merlon_message_does(const struct nlmsghdr *message)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
 	struct attributes rule = { 0 };
 	const struct nlattr *element;
 	uint32_t does = 0;
+	bool by_route = false;
 
 	mnl_attr_parse(message, sizeof(*header), on_attribute, &rule);
 	if (!rule.at[NFTA_RULE_EXPRESSIONS])
 		return 0;
 	mnl_attr_for_each_nested(element, rule.at[NFTA_RULE_EXPRESSIONS]) {
 		struct attributes e = { 0 };
+		const struct nlattr *data;
 		enum merlon_does one;
+		const char *name;
 
 		mnl_attr_parse_nested(element, on_attribute, &e);
 		if (!e.at[NFTA_EXPR_NAME] || mnl_attr_validate(e.at[NFTA_EXPR_NAME], MNL_TYPE_NUL_STRING) < 0)
 			continue;
-		one = merlon_expression_does(header->nfgen_family, mnl_attr_get_str(e.at[NFTA_EXPR_NAME]), e.at[NFTA_EXPR_DATA]);
+		name = mnl_attr_get_str(e.at[NFTA_EXPR_NAME]);
+		data = e.at[NFTA_EXPR_DATA];
+		one = merlon_expression_does(header->nfgen_family, name, data);
 		does |= one == MERLON_DOES_NOTHING ? 0 : 1U << one;
-		does |= stops(mnl_attr_get_str(e.at[NFTA_EXPR_NAME]), e.at[NFTA_EXPR_DATA]) ? 1U << MERLON_DOES_STOP : 0;
+		does |= stops(name, data) ? 1U << MERLON_DOES_STOP : 0;
+		by_route |= asks_route(name, data);
 	}
-	return does;
+	return by_route ? merlon_does_by_route(does) : does;
 }

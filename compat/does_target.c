@@ -129,6 +129,6 @@ enum merlon_does merlon_words_do(const struct merlon_ipt_words *words)
 		return has(words, "--restore-mark") ? MERLON_DOES_MARK : MERLON_DOES_NOTHING;
 	for (i = 0; i < ARRAY_SIZE(known); i++)
 		if (!strcmp(name, known[i].name))
-			return known[i].does;
+			return known[i].does == MERLON_DOES_STOP && has(words, "rpfilter") ? MERLON_DOES_STOP_STRAY : known[i].does;
 	return MERLON_DOES_NOTHING;
 }

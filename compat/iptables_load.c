@@ -391,6 +391,12 @@ static int place_chain(struct merlon_ruleset *ruleset, struct merlon_chain *chai
 	return 0;
 }
 
+/* Where chains of the user are reached from is not known here. */
+static bool may_be_behind_input(const char *chain)
+{
+	return strcmp(chain, "FORWARD") != 0 && strcmp(chain, "OUTPUT") != 0 && strcmp(chain, "POSTROUTING") != 0;
+}
+
 static int keep_chain(struct merlon_ruleset *ruleset, uint32_t table, struct chain_lines *lines, const char *file)
 {
 	struct merlon_chain *chain = merlon_build_chain(ruleset, table, lines->chain);
@@ -399,6 +405,7 @@ static int keep_chain(struct merlon_ruleset *ruleset, uint32_t table, struct cha
 	if (!chain)
 		return -ENOMEM;
 	chain->kept = chain->beside = true;
+	chain->behind_input = may_be_behind_input(lines->chain);
 	chain->nat = strcmp(lines->section, "nat") == 0;
 	chain->drop = lines->drop;
 	for (i = 0; i < lines->n; i++) {

@@ -167,6 +167,7 @@ static void place_base(struct merlon_reader *reader, struct merlon_chain *chain,
 	uint8_t family = reader->ruleset->table[chain->table].family;
 
 	chain->base = true;
+	chain->behind_input = !reader->dormant[chain->table] && merlon_nfproto_is_behind_input(family, nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM));
 	chain->priority = nftnl_chain_get_s32(c, NFTNL_CHAIN_PRIO);
 	chain->drop = !reader->dormant[chain->table] && nftnl_chain_is_set(c, NFTNL_CHAIN_POLICY) &&
 		      nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY) == NF_DROP;

@@ -34,12 +34,15 @@ struct merlon_host_chain *merlon_chains_add(struct merlon_chains *chains, const 
 	return chain;
 }
 
-void merlon_chain_does(struct merlon_host_chain *chain, enum merlon_does does, uint64_t rule)
+void merlon_chain_does(struct merlon_host_chain *chain, uint32_t does, uint64_t rule)
 {
-	if (does >= MERLON_DOES || chain->does & 1U << does)
-		return;
-	chain->does |= 1U << does;
-	chain->first[does] = rule;
+	unsigned one;
+
+	does &= ((1U << MERLON_DOES) - 1) & ~chain->does;
+	chain->does |= does;
+	for (one = 0; does >> one; one++)
+		if (does & 1U << one)
+			chain->first[one] = rule;
 }
 
 int merlon_chains_jump(struct merlon_chains *chains, size_t from, size_t to)
@@ -81,7 +84,8 @@ static size_t first_from(const struct merlon_chains *chains, size_t from)
 
 int merlon_chains_reach(struct merlon_chains *chains)
 {
-	_cleanup_free_ size_t *open = calloc(chains->n + 1, sizeof(*open));
+	/* a chain is put there twice at most: when it is reached, and when it is so from behind input */
+	_cleanup_free_ size_t *open = calloc(2 * chains->n + 1, sizeof(*open));
 	size_t n = 0, i;
 
 	if (!open)
@@ -99,8 +103,9 @@ int merlon_chains_reach(struct merlon_chains *chains)
 		for (i = first_from(chains, from); i < chains->n_jumps && chains->jump[i].from == from; i++) {
 			struct merlon_host_chain *to = &chains->chain[chains->jump[i].to];
 
-			if (!to->reached) {
+			if (!to->reached || (chains->chain[from].behind_input && !to->behind_input)) {
 				to->reached = true;
+				to->behind_input |= chains->chain[from].behind_input;
 				open[n++] = chains->jump[i].to;
 			}
 		}
@@ -140,6 +145,8 @@ static int look(struct merlon_host_view *view, const char *what, int (*read_all)
 		merlon_chains_clear(&chains);
 		r = read_all(&chains);
 	}
+	if (r == 0)
+		merlon_own_except(view->options->policy, &chains);
 	if (r == 0)
 		r = merlon_chains_reach(&chains);
 	if (r == 0 && view->options->policy)

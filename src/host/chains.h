@@ -14,6 +14,7 @@ struct merlon_host_chain {
 	char *table, *name;	/* owned */
 	uint8_t family;		/* NFPROTO_* */
 	bool base, reached;
+	bool behind_input;	/* reached from hooks that a packet passes when input has judged it, before nf_conntrack takes up its connection */
 	bool anywhere;		/* jumps by a map: to any chain of its table */
 	unsigned rules;
 	uint32_t does;		/* 1 << enum merlon_does */
@@ -36,12 +37,14 @@ struct merlon_chains {
 /* A new chain with copies of the names; NULL without memory. It may move when the next one is added. */
 struct merlon_host_chain *merlon_chains_add(struct merlon_chains *chains, const char *from, uint8_t family,
 					    const char *table, const char *name);
-/* Notes that a rule does something (MERLON_DOES_NOTHING: nothing). */
-void merlon_chain_does(struct merlon_host_chain *chain, enum merlon_does does, uint64_t rule);
+/* Notes what a rule does: 1 << enum merlon_does. */
+void merlon_chain_does(struct merlon_host_chain *chain, uint32_t does, uint64_t rule);
 /* 0 or -ENOMEM; a jump that is the last one again is not kept twice. */
 int merlon_chains_jump(struct merlon_chains *chains, size_t from, size_t to);
-/* Marks what base chains lead to. 0 or -ENOMEM. */
+/* Marks what base chains lead to, and from behind input. 0 or -ENOMEM. */
 int merlon_chains_reach(struct merlon_chains *chains);
+/* own.c: base chains that the policy itself has and enforces stop nothing that the policy lets in. */
+void merlon_own_except(const struct merlon_ruleset *policy, struct merlon_chains *chains);
 /* own.c: marks in `live` which chains of the policy are among these, reached, and stop packets there. */
 void merlon_own_mark_live(const struct merlon_ruleset *policy, const struct merlon_chains *chains, bool *live);
 void merlon_chains_clear(struct merlon_chains *chains);

@@ -96,6 +96,7 @@ static unsigned asks_of_rule(const struct merlon_rule *rule)
 
 static unsigned asks_of(const struct merlon_ruleset *policy)
 {
+	bool denies_output = false, state_in_output = false;
 	unsigned asks = 0;
 	size_t i, j;
 
@@ -106,10 +107,15 @@ static unsigned asks_of(const struct merlon_ruleset *policy)
 			continue;
 		if (chain->base && chain->hook == MERLON_FORWARD)
 			asks |= MERLON_ASKS_FORWARD;
-		for (j = 0; j < chain->n; j++)
-			asks |= asks_of_rule(&chain->rule[j]);
+		denies_output |= chain->base && chain->hook == MERLON_OUTPUT && merlon_chain_may_deny(chain);
+		for (j = 0; j < chain->n; j++) {
+			unsigned of_rule = asks_of_rule(&chain->rule[j]);
+
+			asks |= of_rule;
+			state_in_output |= chain->in_output && of_rule & MERLON_ASKS_STATE;
+		}
 	}
-	return asks;
+	return denies_output && state_in_output ? asks | MERLON_ASKS_ANSWER : asks;
 }
 
 int merlon_host_check(const struct merlon_host_options *options, struct merlon_host *ret)

@@ -8,11 +8,18 @@
 
 #define AUDIT "; --audit judges without dropping"
 
-/* `asks`: it only concerns a policy that asks for this, and the severity follows; 0: any policy. No severity given: REFUSE. */
-static const struct {
+/*
+ * `asks`: it only concerns a policy that asks for this, and the severity follows; 0: any policy. No severity given: REFUSE.
+ * `does`: any of these; 0: as the entry's place says.
+ */
+struct meaning {
 	struct merlon_finding finding;
 	unsigned asks;
-} meaning[MERLON_DOES] = {
+	uint32_t does;
+	bool of_host;		/* not of the policy's own kept chains */
+	bool behind_input;	/* only of chains that are reached from there */
+};
+static const struct meaning meaning[] = {
 	[MERLON_DOES_NAT] = { {
 		.what = "nat", .rule = "kept chains",
 		.why = "addresses are translated (NAT): merlon would judge packets before DNAT and after SNAT, and could pass what "
@@ -73,11 +80,16 @@ static const struct {
 		.why = "merlon does not know what this target of x_tables does to packets",
 		.cure = "if it changes addresses, marks or tracking, keep this host on nf_tables", .severity = MERLON_HOST_WARN } },
 	[MERLON_DOES_STOP] = { {
+		.what = "begun", .rule = "kept chains",
+		.why = "what is dropped behind merlon's input has begun a connection for merlon: what this host sends to its source is "
+		       "established, where an output chain of the policy asks for that",
+		.cure = "let rules in the policy's input chains drop this, too, and remove these" AUDIT }, MERLON_ASKS_ANSWER,
+		.behind_input = true },
+	[MERLON_DOES_STOP_STRAY] = { {
 		.what = "filters",
-		.why = "these rules filter beside merlon: a packet passes if both let it; one that they drop may have begun a connection "
-		       "for merlon, whose answers are established",
+		.why = "these rules filter beside merlon: a packet passes if both let it",
 		.cure = "remove them when merlon's policy has replaced them (merlon import --live takes them over)",
-		.severity = MERLON_HOST_NOTE } },
+		.severity = MERLON_HOST_NOTE }, .does = MERLON_STOPS, .of_host = true },
 };
 
 /* What bridges and ARP do to frames is done before TC sees the packet, or after. */
@@ -116,25 +128,31 @@ static const char *family_name(uint8_t family)
 	}
 }
 
-/* How many chains do it; *ret_first is the first of them. */
-static unsigned count(const struct merlon_chains *chains, enum merlon_does does, const struct merlon_host_chain **ret_first)
+static bool is_meant(const struct meaning *m, uint32_t does, const struct merlon_host_chain *chain)
+{
+	return concerning(chain) & does && !(m->of_host && chain->own) && !(m->behind_input && !chain->behind_input);
+}
+
+/* How many chains are meant; *ret_first is the first of them. */
+static unsigned count(const struct merlon_chains *chains, const struct meaning *m, uint32_t does,
+		      const struct merlon_host_chain **ret_first)
 {
 	unsigned n = 0;
 	size_t i;
 
 	for (i = 0; i < chains->n; i++)
-		if (concerning(&chains->chain[i]) & 1U << does && !n++)
+		if (is_meant(m, does, &chains->chain[i]) && !n++)
 			*ret_first = &chains->chain[i];
 	return n;
 }
 
 /* What is known of the first rule that does it: by its handle or number. "policy drop" where no rule does. */
-static void name_rule(const struct merlon_host_chain *chain, enum merlon_does does, struct merlon_finding *finding, char ret[32])
+static void name_rule(const struct merlon_host_chain *chain, uint32_t does, struct merlon_finding *finding, char ret[32])
 {
-	unsigned long long rule = chain->first[does];
+	unsigned long long rule = chain->first[__builtin_ctz(chain->does & does)];
 	bool handle = !strcmp(chain->from, "nf_tables");
 
-	if (chain->own) {
+	if (chain->own && rule) {
 		finding->place = chain->own->rule[rule - 1].place;
 		handle = chain->own->rule[rule - 1].handle;
 		rule = handle ? chain->own->rule[rule - 1].handle : rule;
@@ -145,21 +163,23 @@ static void name_rule(const struct merlon_host_chain *chain, enum merlon_does do
 		strcpy(ret, "policy drop");
 }
 
-static int judge_one(struct merlon_host_view *view, const struct merlon_chains *chains, enum merlon_does does)
+static int judge_one(struct merlon_host_view *view, const struct merlon_chains *chains, const struct meaning *m)
 {
-	struct merlon_finding finding = meaning[does].finding;
+	uint32_t does = m->does ? m->does : 1U << (m - meaning);
+	struct merlon_finding finding = m->finding;
 	const struct merlon_host_chain *first = NULL;
 	const struct merlon_manager *manager;
-	unsigned n = count(chains, does, &first);
+	unsigned n = count(chains, m, does, &first);
 	char others[32] = "", rule[32];
 	bool family;
 
-	if (!n)
+	/* that somebody filters beside a policy which does not mind is said by another entry */
+	if (!n || (m->behind_input && !(view->options->policy && view->asks & m->asks)))
 		return 0;
 	manager = manager_of(chains, first);
-	if (meaning[does].asks)
-		finding.severity = merlon_host_concern(view, meaning[does].asks);
-	if (does == MERLON_DOES_NAT && manager && manager->nat_cure)
+	if (m->asks)
+		finding.severity = merlon_host_concern(view, m->asks);
+	if (m == &meaning[MERLON_DOES_NAT] && manager && manager->nat_cure)
 		finding.cure = manager->nat_cure;
 	if (n > 1)
 		snprintf(others, sizeof(others), ", and %u more chain%s", n - 1, n > 2 ? "s" : "");
@@ -199,10 +219,10 @@ static int judge_managers(struct merlon_host_view *view, const struct merlon_cha
 
 int merlon_chains_judge(struct merlon_host_view *view, const struct merlon_chains *chains)
 {
-	unsigned does;
+	size_t i;
 	int r = 0;
 
-	for (does = 0; does < MERLON_DOES && r == 0; does++)
-		r = judge_one(view, chains, does);
+	for (i = 0; i < ARRAY_SIZE(meaning) && r == 0; i++)
+		r = judge_one(view, chains, &meaning[i]);
 	return r == 0 ? judge_managers(view, chains) : r;
 }

@@ -92,6 +92,14 @@ static bool is_dormant(const struct reader *reader, uint8_t family, const char *
 	return false;
 }
 
+static bool is_behind_input(uint8_t family, const struct nlattr *nest)
+{
+	struct attributes hook = { 0 };
+
+	mnl_attr_parse_nested(nest, on_attribute, &hook);
+	return merlon_nfproto_is_behind_input(family, number(&hook, NFTA_HOOK_HOOKNUM, ~0U));
+}
+
 static int on_chain(const struct nlmsghdr *message, void *data)
 {
 	struct reader *reader = data;
@@ -107,8 +115,9 @@ static int on_chain(const struct nlmsghdr *message, void *data)
 	if (!a.at[NFTA_CHAIN_HOOK] || is_dormant(reader, family, table))
 		return MNL_CB_OK;
 	chain->base = true;
+	chain->behind_input = is_behind_input(family, a.at[NFTA_CHAIN_HOOK]);
 	if (number(&a, NFTA_CHAIN_POLICY, NF_ACCEPT) == NF_DROP)
-		merlon_chain_does(chain, MERLON_DOES_STOP, 0);
+		merlon_chain_does(chain, 1U << MERLON_DOES_STOP, 0);
 	return MNL_CB_OK;
 }
 
@@ -167,7 +176,7 @@ static int jump_anywhere(struct merlon_chains *chains, size_t from)
 	return r;
 }
 
-static int follow_verdict(struct reader *reader, size_t from, const struct nlattr *data, uint64_t rule)
+static int follow_verdict(struct reader *reader, size_t from, const struct nlattr *data)
 {
 	struct merlon_host_chain *chain = &reader->chains->chain[from];
 	struct attributes a = { 0 }, verdict = { 0 };
@@ -177,15 +186,13 @@ static int follow_verdict(struct reader *reader, size_t from, const struct nlatt
 	if (!a.at[NFTA_DATA_VERDICT])
 		return 0;
 	mnl_attr_parse_nested(a.at[NFTA_DATA_VERDICT], on_attribute, &verdict);
-	if (number(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP)
-		merlon_chain_does(chain, MERLON_DOES_STOP, rule);
 	if (!verdict.at[NFTA_VERDICT_CHAIN])
 		return 0;
 	to = find(reader, chain->family, chain->table, string(&verdict, NFTA_VERDICT_CHAIN));
 	return to < reader->chains->n ? merlon_chains_jump(reader->chains, from, to) : -EINTR;
 }
 
-static int follow(struct reader *reader, size_t from, const char *name, const struct nlattr *data, uint64_t rule)
+static int follow(struct reader *reader, size_t from, const char *name, const struct nlattr *data)
 {
 	struct attributes a = { 0 };
 	bool lookup = !strcmp(name, "lookup");
@@ -194,10 +201,9 @@ static int follow(struct reader *reader, size_t from, const char *name, const st
 		return 0;
 	mnl_attr_parse_nested(data, on_attribute, &a);
 	if (!lookup)
-		return a.at[NFTA_IMMEDIATE_DATA] ? follow_verdict(reader, from, a.at[NFTA_IMMEDIATE_DATA], rule) : 0;
+		return a.at[NFTA_IMMEDIATE_DATA] ? follow_verdict(reader, from, a.at[NFTA_IMMEDIATE_DATA]) : 0;
 	if (!a.at[NFTA_LOOKUP_DREG] || number(&a, NFTA_LOOKUP_DREG, ~0U) != NFT_REG_VERDICT)
 		return 0;
-	merlon_chain_does(&reader->chains->chain[from], MERLON_DOES_STOP, rule);
 	return jump_anywhere(reader->chains, from);
 }
 
@@ -220,17 +226,15 @@ static int on_rule(const struct nlmsghdr *message, void *data)
 	chain->rules++;
 	if (a.at[NFTA_RULE_HANDLE] && mnl_attr_validate(a.at[NFTA_RULE_HANDLE], MNL_TYPE_U64) >= 0)
 		handle = be64toh(mnl_attr_get_u64(a.at[NFTA_RULE_HANDLE]));
+	merlon_chain_does(chain, merlon_message_does(message), handle);
 	if (!a.at[NFTA_RULE_EXPRESSIONS])
 		return MNL_CB_OK;
 	mnl_attr_for_each_nested(element, a.at[NFTA_RULE_EXPRESSIONS]) {
 		struct attributes e = { 0 };
-		const char *name;
 
 		mnl_attr_parse_nested(element, on_attribute, &e);
-		name = string(&e, NFTA_EXPR_NAME);
-		merlon_chain_does(chain, merlon_expression_does(family, name, e.at[NFTA_EXPR_DATA]), handle);
 		if (r == 0)
-			r = follow(reader, at, name, e.at[NFTA_EXPR_DATA], handle);
+			r = follow(reader, at, string(&e, NFTA_EXPR_NAME), e.at[NFTA_EXPR_DATA]);
 	}
 	errno = -r;
 	return r < 0 ? MNL_CB_ERROR : MNL_CB_OK;

@@ -8,24 +8,32 @@
 
 #include "src/host/chains.h"
 
-/* NAT is refused for itself; what kept rules stop is for netfilter to stop. */
-#define NOT_JUDGED (1U << MERLON_DOES_NAT | 1U << MERLON_DOES_STOP)
+/* It is refused for itself. */
+#define NOT_JUDGED (1U << MERLON_DOES_NAT)
+
+/* By their names: what the host has in it may be another state of it. */
+static bool is_same(const struct merlon_ruleset *policy, const struct merlon_chain *chain, const struct merlon_host_chain *of_host)
+{
+	const struct merlon_table *table = &policy->table[chain->table];
+
+	return of_host->family == table->family && !strcmp(of_host->table, table->name) && !strcmp(of_host->name, chain->name);
+}
 
 static int add(struct merlon_chains *chains, const struct merlon_ruleset *policy, const struct merlon_chain *from)
 {
 	const struct merlon_table *table = &policy->table[from->table];
 	struct merlon_host_chain *chain = merlon_chains_add(chains, "", table->family, table->name, from->name);
 	size_t i;
-	unsigned does;
 
 	if (!chain)
 		return -ENOMEM;
 	chain->own = from;
 	chain->base = chain->reached = true;
+	chain->behind_input = from->behind_input;
 	for (i = 0; i < from->n; i++)
-		for (does = 0; does < MERLON_DOES; does++)
-			if (from->rule[i].does & ~NOT_JUDGED & 1U << does)
-				merlon_chain_does(chain, does, i + 1);
+		merlon_chain_does(chain, from->rule[i].does & ~NOT_JUDGED, i + 1);
+	if (from->drop)
+		merlon_chain_does(chain, 1U << MERLON_DOES_STOP, 0);
 	return 0;
 }
 
@@ -45,12 +53,22 @@ int merlon_host_own(struct merlon_host_view *view)
 	return r;
 }
 
+void merlon_own_except(const struct merlon_ruleset *policy, struct merlon_chains *chains)
+{
+	size_t i, j;
+
+	for (i = 0; policy && i < policy->n_chains; i++)
+		for (j = 0; policy->chain[i].base && !policy->chain[i].kept && j < chains->n; j++)
+			if (is_same(policy, &policy->chain[i], &chains->chain[j]))
+				chains->chain[j].behind_input = false;
+}
+
 /* Whether the chain drops or rejects anything; *ret_rule: index of the first rule that does, `n`: the policy does. */
 static bool stops(const struct merlon_chain *chain, size_t *ret_rule)
 {
 	size_t i;
 
-	for (i = 0; i < chain->n && !(chain->rule[i].does & 1U << MERLON_DOES_STOP); i++)
+	for (i = 0; i < chain->n && !(chain->rule[i].does & MERLON_STOPS); i++)
 		;
 	*ret_rule = i;
 	return i < chain->n || chain->drop;
@@ -60,16 +78,12 @@ void merlon_own_mark_live(const struct merlon_ruleset *policy, const struct merl
 {
 	size_t i, j;
 
-	for (i = 0; i < policy->n_chains; i++) {
-		const struct merlon_table *table = &policy->table[policy->chain[i].table];
-
+	for (i = 0; i < policy->n_chains; i++)
 		for (j = 0; j < chains->n && policy->chain[i].beside && !live[i]; j++) {
 			const struct merlon_host_chain *of_host = &chains->chain[j];
 
-			live[i] = of_host->reached && of_host->does & 1U << MERLON_DOES_STOP && of_host->family == table->family &&
-				  !strcmp(of_host->table, table->name) && !strcmp(of_host->name, policy->chain[i].name);
+			live[i] = of_host->reached && of_host->does & MERLON_STOPS && is_same(policy, &policy->chain[i], of_host);
 		}
-	}
 }
 
 int merlon_host_unloaded(struct merlon_host_view *view, const bool *live)

@@ -104,8 +104,10 @@ static int find_heads(struct merlon_chains *chains, struct heads *heads, const s
 		r = 0;
 		if (hook >= 0) {
 			r = add_head(chains, heads, table, hook_name[hook], e.at);
-			if (r == 0)
+			if (r == 0) {
 				chains->chain[chains->n - 1].base = true;
+				chains->chain[chains->n - 1].behind_input = hook == NF_INET_PRE_ROUTING || hook == NF_INET_LOCAL_IN;
+			}
 		} else if (!strcmp(e.name, "ERROR") && e.next < table->bytes &&
 			   e.target_bytes >= sizeof(struct xt_entry_target) + sizeof(name)) {
 			memcpy(name, e.target + sizeof(struct xt_entry_target), sizeof(name) - 1);
@@ -155,7 +157,7 @@ static int read_standard(struct merlon_chains *chains, const struct heads *heads
 		return -EPROTO;
 	memcpy(&verdict, e->target + offsetof(struct xt_standard_target, verdict), sizeof(verdict));
 	if (verdict == -NF_DROP - 1)
-		merlon_chain_does(&chains->chain[from], MERLON_DOES_STOP, policy ? 0 : chains->chain[from].rules);
+		merlon_chain_does(&chains->chain[from], 1U << MERLON_DOES_STOP, policy ? 0 : chains->chain[from].rules);
 	if (verdict < 0 || (size_t)verdict == e->next)
 		return 0;
 	to = head_at(heads, verdict);
@@ -181,8 +183,8 @@ static int read_rules(struct merlon_chains *chains, const struct heads *heads, c
 		chain->rules += !policy;
 		if (!e.name[0])
 			r = read_standard(chains, heads, heads->head[at_head - 1].chain, &e, policy);
-		merlon_chain_does(chain, merlon_target_does(e.name, e.revision, e.target + sizeof(struct xt_entry_target),
-							    e.target_bytes - sizeof(struct xt_entry_target)), chain->rules);
+		merlon_chain_does(chain, 1U << merlon_target_does(e.name, e.revision, e.target + sizeof(struct xt_entry_target),
+								  e.target_bytes - sizeof(struct xt_entry_target)), chain->rules);
 	}
 	return more < 0 ? more : r;
 }

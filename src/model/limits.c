@@ -110,33 +110,17 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 	return has;
 }
 
-/* Whether packets may end in a base chain otherwise than accepted; what it leads to is not looked at. */
-static bool may_deny(const struct merlon_chain *chain)
-{
-	bool may = chain->drop;
-
-	for (size_t r = 0; r < chain->n && !may; r++)
-		for (size_t i = 0; i < chain->rule[r].n && !may; i++) {
-			const struct merlon_statement *s = &chain->rule[r].statement[i];
-
-			may = s->kind == MERLON_S_VERDICT && s->verdict.verdict != MERLON_V_ACCEPT &&
-			      s->verdict.verdict != MERLON_V_CONTINUE && s->verdict.verdict != MERLON_V_RETURN;
-			may |= s->kind == MERLON_S_LOOKUP && s->lookup->map;
-		}
-	return may;
-}
-
 static unsigned concerns_of_base(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain)
 {
 	bool of_ipv4 = merlon_table_has_family(&ruleset->table[chain->table], MERLON_IPV4);
 
 	switch (chain->hook) {
 	case MERLON_OUTPUT:
-		return HAS_WHOLE | (may_deny(chain) ? HAS_OUTPUT : 0);
+		return HAS_WHOLE | (merlon_chain_may_deny(chain) ? HAS_OUTPUT : 0);
 	case MERLON_FORWARD:
-		return may_deny(chain) ? HAS_FORWARD : 0;
+		return merlon_chain_may_deny(chain) ? HAS_FORWARD : 0;
 	default:
-		return (of_ipv4 ? HAS_WHOLE | HAS_FORGED : 0) | (may_deny(chain) ? HAS_INPUT : 0);
+		return (of_ipv4 ? HAS_WHOLE | HAS_FORGED : 0) | (merlon_chain_may_deny(chain) ? HAS_INPUT : 0);
 	}
 }
 

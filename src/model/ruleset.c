@@ -131,9 +131,38 @@ const char *merlon_nfproto_name(uint8_t nfproto)
 	return NULL;
 }
 
+bool merlon_nfproto_is_behind_input(uint8_t family, uint32_t hook)
+{
+	switch (family) {
+	case NFPROTO_NETDEV:
+		return hook == NF_NETDEV_INGRESS;
+	case NFPROTO_INET:
+	case NFPROTO_IPV4:
+	case NFPROTO_IPV6:
+		return hook == NF_INET_PRE_ROUTING || hook == NF_INET_LOCAL_IN || hook == NF_INET_INGRESS;
+	default:
+		return false;
+	}
+}
+
 bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family)
 {
 	return table->family == NFPROTO_INET || table->family == (family == MERLON_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6);
+}
+
+bool merlon_chain_may_deny(const struct merlon_chain *chain)
+{
+	bool may = chain->drop;
+
+	for (size_t r = 0; r < chain->n && !may; r++)
+		for (size_t i = 0; i < chain->rule[r].n && !may; i++) {
+			const struct merlon_statement *s = &chain->rule[r].statement[i];
+
+			may = s->kind == MERLON_S_VERDICT && s->verdict.verdict != MERLON_V_ACCEPT &&
+			      s->verdict.verdict != MERLON_V_CONTINUE && s->verdict.verdict != MERLON_V_RETURN;
+			may |= s->kind == MERLON_S_LOOKUP && s->lookup->map;
+		}
+	return may;
 }
 
 size_t merlon_ruleset_base(const struct merlon_ruleset *ruleset, enum merlon_hook hook, enum merlon_family family,

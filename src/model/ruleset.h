@@ -199,7 +199,10 @@ struct merlon_chain {
 	bool nat;			/* kept: it rewrites addresses */
 	bool kept;			/* a base chain of another type or hook, or only reached from such: left to netfilter */
 	bool reached;			/* some enforced base chain reaches it */
+	bool in_output;			/* some enforced base chain of output reaches it */
 	bool beside;			/* some kept base chain reaches it, too or instead: netfilter runs it where it is loaded */
+	/* ... of hooks that a packet passes when input has judged it, before nf_conntrack takes up its connection */
+	bool behind_input;
 	struct merlon_rule *rule;	/* owned */
 	size_t n;
 	struct merlon_left_out *left_out;	/* owned, in their order */
@@ -251,6 +254,9 @@ void merlon_statement_clear(struct merlon_statement *statement);
 /* Clears all that a rule owns, not the struct. */
 void merlon_rule_clear(struct merlon_rule *rule);
 
+/* Whether packets may end in a base chain otherwise than accepted; what it leads to is not looked at. */
+bool merlon_chain_may_deny(const struct merlon_chain *chain);
+
 /*
  * The enforced base chains of a hook and family in the order in which a packet meets them, as indexes into
  * ruleset->chain: by priority; of equal priority the one created last comes first, which within a table is the last of
@@ -265,6 +271,8 @@ const char *merlon_nfproto_name(uint8_t nfproto);
 /* Whether the rule matches by ct state or direction. */
 bool merlon_rule_asks_ct(const struct merlon_rule *rule);
 
+/* Whether a packet that TC ingress has let in may still be dropped at a hook before nf_conntrack confirms its connection. */
+bool merlon_nfproto_is_behind_input(uint8_t family, uint32_t hook);
 /* Whether packets of `family` meet the chains of this table. */
 bool merlon_table_has_family(const struct merlon_table *table, enum merlon_family family);
 

@@ -180,6 +180,28 @@ ok "both filter: by a map" nft_finds filters note 'chain c, handle [0-9]+$' map.
 ok "both filter: iptables-legacy" finds filters note 'INPUT' 'iptables-legacy -A INPUT -p tcp --dport 23 -j DROP' plain.nft
 ok "both filter: REJECT" finds filters note 'chain INPUT, handle' 'iptables-nft -A INPUT -p tcp --dport 23 -j REJECT' plain.nft
 
+# What is dropped behind input has begun a connection: it matters where output asks for the state and may deny.
+{ policy input 'udp dport 4000 accept'; sed 's/ p / q /; s/policy accept/policy drop/' state.nft | sed 's/hook input/hook output/'; } >answers.nft
+chain 'ip t' 'prerouting priority raw' 'udp sport 53 drop' >begun.nft
+ok "dropped in raw, answered in output" nft_finds begun refuse 'table ip t, chain c' begun.nft answers.nft
+ok "dropped in raw, output without state" sh -c "unshare --net sh -c 'nft -f begun.nft; \"\$0\" check --host --json plain.nft' '$merlon' | jq -e 'all(.host[]; .what != \"begun\")'"
+printf 'table ip t {\n\tchain u { udp sport 53 drop; }\n\tchain c {\n\t\ttype filter hook prerouting priority raw;\n\t\tjump u\n\t}\n}\n' >begun.jump.nft
+ok "dropped behind a jump from there" nft_finds begun refuse 'chain u' begun.jump.nft answers.nft
+chain 'netdev t' 'ingress device lo priority 0' 'udp sport 53 drop' >begun.netdev.nft
+ok "dropped at netdev's ingress" nft_finds begun refuse 'table netdev t' begun.netdev.nft answers.nft
+chain 'inet other' 'input priority -1' 'udp sport 53 reject' >begun.input.nft
+ok "rejected in another input chain" nft_finds begun refuse 'table inet other' begun.input.nft answers.nft
+ok "... iptables-legacy's" finds begun refuse 'PREROUTING' 'iptables-legacy -t raw -A PREROUTING -p udp -j DROP' answers.nft
+ok "the policy's own chain in nf_tables" nft_clean answers.nft answers.nft
+chain 'ip t' 'postrouting priority mangle' 'udp sport 53 drop' >late.nft
+ok "what is dropped in postrouting begins nothing" nft_clean late.nft answers.nft
+chain 'ip t' 'prerouting priority raw' 'fib saddr . iif oif missing drop' >stray.nft
+ok "what is dropped by its route is named as a limit" nft_clean stray.nft answers.nft
+cat begun.nft answers.nft >begun.own.nft
+ok "a kept chain of the policy's own" finds begun refuse 'table ip t, chain c' : begun.own.nft
+printf '*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp --sport 53 -j DROP\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\nCOMMIT\n' >begun.v4
+ok "... of iptables-save" finds begun refuse 'PREROUTING' : begun.v4
+
 # Routing, IPsec, bridges.
 ok "routing by mark to this host" finds fwmark-rule refuse 'fwmark 0x1 lookup 100' \
 	'ip rule add fwmark 1 lookup 100; ip route add local default dev lo table 100' plain.nft
