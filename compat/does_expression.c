@@ -63,7 +63,7 @@ static enum merlon_does payload_does(uint8_t family, const struct attributes *a)
 		return MERLON_DOES_NOTHING;
 	switch (number(a, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_LL_HEADER)) {
 	case NFT_PAYLOAD_LL_HEADER:
-		return MERLON_DOES_NOTHING;
+		return MERLON_DOES_ALTER;
 	case NFT_PAYLOAD_NETWORK_HEADER:
 		/* IPv4: 12 to 20, IPv6: 8 to 40; where either may come, a write to 8 to 12 alone is a TTL. */
 		if (from < (family == NFPROTO_IPV4 ? 20 : 40) && to > (family == NFPROTO_IPV6 ? 8 : 12))
@@ -128,7 +128,7 @@ enum merlon_does merlon_expression_does(uint8_t family, const char *name, const 
 		{ "nat", MERLON_DOES_NAT }, { "masq", MERLON_DOES_NAT }, { "redir", MERLON_DOES_NAT },
 		{ "tproxy", MERLON_DOES_TPROXY }, { "notrack", MERLON_DOES_UNTRACK }, { "flow_offload", MERLON_DOES_FLOWTABLE },
 		{ "queue", MERLON_DOES_QUEUE }, { "fwd", MERLON_DOES_COPY }, { "dup", MERLON_DOES_COPY },
-		{ "reject", MERLON_DOES_STOP },
+		{ "reject", MERLON_DOES_STOP }, { "synproxy", MERLON_DOES_STOP },
 	};
 	static const char *const telling[] = { "meta", "ct", "payload", "objref", "target" };
 	size_t i;
@@ -165,15 +165,48 @@ static bool stops(const char *name, const struct nlattr *data)
 	return number(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP;
 }
 
-static bool asks_route(const char *name, const struct nlattr *data)
+/* Where a rule is on its way to "there is no route to the source by which the packet came": in its last expression. */
+enum stray { STRAY_NO, STRAY_ROUTE /* the route was asked for */, STRAY_MISSING /* and is not there */ };
+
+static bool is_rpfilter(const struct attributes *a)
+{
+	const struct nlattr *name = a->at[NFTA_MATCH_NAME], *info = a->at[NFTA_MATCH_INFO];
+
+	return name && info && mnl_attr_validate(name, MNL_TYPE_NUL_STRING) >= 0 && !strcmp(mnl_attr_get_str(name), "rpfilter") &&
+	       merlon_rpfilter_is_inverted(mnl_attr_get_payload(info), mnl_attr_get_payload_len(info));
+}
+
+static bool is_zero(const struct attributes *cmp)
+{
+	struct attributes value = { 0 };
+	const unsigned char *p;
+	size_t i, n;
+
+	if (number(cmp, NFTA_CMP_OP, ~0U) != NFT_CMP_EQ || !cmp->at[NFTA_CMP_DATA])
+		return false;
+	mnl_attr_parse_nested(cmp->at[NFTA_CMP_DATA], on_attribute, &value);
+	if (!value.at[NFTA_DATA_VALUE])
+		return false;
+	p = mnl_attr_get_payload(value.at[NFTA_DATA_VALUE]);
+	n = mnl_attr_get_payload_len(value.at[NFTA_DATA_VALUE]);
+	for (i = 0; i < n && !p[i]; i++)
+		;
+	return i == n;
+}
+
+static enum stray stray_after(enum stray before, const char *name, const struct nlattr *data)
 {
 	struct attributes a = { 0 };
 
-	if (data && !strcmp(name, "match"))
-		mnl_attr_parse_nested(data, on_attribute, &a);
-	return !strcmp(name, "fib") ||
-	       (a.at[NFTA_MATCH_NAME] && mnl_attr_validate(a.at[NFTA_MATCH_NAME], MNL_TYPE_NUL_STRING) >= 0 &&
-		!strcmp(mnl_attr_get_str(a.at[NFTA_MATCH_NAME]), "rpfilter"));
+	if (before == STRAY_MISSING || !data)
+		return before;
+	mnl_attr_parse_nested(data, on_attribute, &a);
+	if (!strcmp(name, "match"))
+		return is_rpfilter(&a) ? STRAY_MISSING : STRAY_NO;
+	if (!strcmp(name, "fib"))
+		return number(&a, NFTA_FIB_FLAGS, 0) & NFTA_FIB_F_SADDR && number(&a, NFTA_FIB_RESULT, 0) == NFT_FIB_RESULT_OIF ?
+			       STRAY_ROUTE : STRAY_NO;
+	return before == STRAY_ROUTE && !strcmp(name, "cmp") && is_zero(&a) ? STRAY_MISSING : STRAY_NO;
 }
 
 uint32_t merlon_does_by_route(uint32_t does)
@@ -189,7 +222,7 @@ uint32_t merlon_message_does(const struct nlmsghdr *message)
 	struct attributes rule = { 0 };
 	const struct nlattr *element;
 	uint32_t does = 0;
-	bool by_route = false;
+	enum stray stray = STRAY_NO;
 
 	mnl_attr_parse(message, sizeof(*header), on_attribute, &rule);
 	if (!rule.at[NFTA_RULE_EXPRESSIONS])
@@ -208,7 +241,7 @@ uint32_t merlon_message_does(const struct nlmsghdr *message)
 		one = merlon_expression_does(header->nfgen_family, name, data);
 		does |= one == MERLON_DOES_NOTHING ? 0 : 1U << one;
 		does |= stops(name, data) ? 1U << MERLON_DOES_STOP : 0;
-		by_route |= asks_route(name, data);
+		stray = stray_after(stray, name, data);
 	}
-	return by_route ? merlon_does_by_route(does) : does;
+	return stray == STRAY_MISSING ? merlon_does_by_route(does) : does;
 }

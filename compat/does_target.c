@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <linux/netfilter/xt_CT.h>
 #include <linux/netfilter/xt_connmark.h>
+#include <linux/netfilter/xt_rpfilter.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -34,12 +35,13 @@ static const struct {
 	{ "TEE", MERLON_DOES_COPY },
 	{ "REJECT", MERLON_DOES_STOP },
 	{ "DROP", MERLON_DOES_STOP },
+	{ "SYNPROXY", MERLON_DOES_STOP },	/* takes the SYN and answers it itself */
 };
 
 /* These change nothing that a rule of merlon asks for; the first is a verdict or a jump, "ERROR" the head of a chain. */
 static const char *const harmless[] = {
 	"", "ERROR", "ACCEPT", "RETURN", "LOG", "NFLOG", "ULOG", "TCPMSS", "TCPOPTSTRIP", "CHECKSUM", "CLASSIFY",
-	"CONNSECMARK", "SECMARK", "IDLETIMER", "LED", "RATEEST", "AUDIT", "SYNPROXY", "TRACE", "CLUSTERIP",
+	"CONNSECMARK", "SECMARK", "IDLETIMER", "LED", "RATEEST", "AUDIT", "TRACE", "CLUSTERIP",
 	/* of ebtables: Ethernet addresses, frames */
 	"arpreply", "dnat", "snat", "redirect", "mark", "standard", "log", "nflog",
 };
@@ -91,6 +93,11 @@ enum merlon_does merlon_target_does(const char *name, unsigned revision, const v
 	return MERLON_DOES_UNKNOWN;
 }
 
+bool merlon_rpfilter_is_inverted(const void *info, size_t bytes)
+{
+	return bytes >= sizeof(struct xt_rpfilter_info) && ((const struct xt_rpfilter_info *)info)->flags & XT_RPFILTER_INVERT;
+}
+
 /* Options of the target may stand anywhere in the line. */
 static bool has(const struct merlon_ipt_words *words, const char *option)
 {
@@ -129,6 +136,7 @@ enum merlon_does merlon_words_do(const struct merlon_ipt_words *words)
 		return has(words, "--restore-mark") ? MERLON_DOES_MARK : MERLON_DOES_NOTHING;
 	for (i = 0; i < ARRAY_SIZE(known); i++)
 		if (!strcmp(name, known[i].name))
-			return known[i].does == MERLON_DOES_STOP && has(words, "rpfilter") ? MERLON_DOES_STOP_STRAY : known[i].does;
+			return known[i].does == MERLON_DOES_STOP && has(words, "rpfilter") && has(words, "--invert") ?
+				       MERLON_DOES_STOP_STRAY : known[i].does;
 	return MERLON_DOES_NOTHING;
 }

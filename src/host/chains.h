@@ -14,6 +14,7 @@ struct merlon_host_chain {
 	char *table, *name;	/* owned */
 	uint8_t family;		/* NFPROTO_* */
 	bool base, reached;
+	uint32_t hook;		/* of a base chain: NF_INET_*, of the family netdev NF_NETDEV_* */
 	bool behind_input;	/* reached from hooks that a packet passes when input has judged it, before nf_conntrack takes up its connection */
 	bool anywhere;		/* jumps by a map: to any chain of its table */
 	unsigned rules;

@@ -62,13 +62,16 @@ static unsigned asks_by_field(enum merlon_field field)
 	case MERLON_F_MARK:
 		return MERLON_ASKS_MARK;
 	case MERLON_F_CT_STATE:
-	case MERLON_F_CT_DIRECTION:
 		return MERLON_ASKS_STATE;
+	case MERLON_F_CT_DIRECTION:
+		return MERLON_ASKS_STATE | MERLON_ASKS_BEGINNING;
 	case MERLON_F_TTL:
 	case MERLON_F_TOS:
 	case MERLON_F_LENGTH:
 	case MERLON_F_TCP_FLAGS:
 	case MERLON_F_PKTTYPE:
+	case MERLON_F_ETHER_SADDR_HIGH:
+	case MERLON_F_ETHER_SADDR_LOW:
 		return MERLON_ASKS_HEADER;
 	default:
 		return 0;
@@ -115,7 +118,7 @@ static unsigned asks_of(const struct merlon_ruleset *policy)
 			state_in_output |= chain->in_output && of_rule & MERLON_ASKS_STATE;
 		}
 	}
-	return denies_output && state_in_output ? asks | MERLON_ASKS_ANSWER : asks;
+	return denies_output && state_in_output ? asks | MERLON_ASKS_BEGINNING : asks;
 }
 
 int merlon_host_check(const struct merlon_host_options *options, struct merlon_host *ret)

@@ -13,7 +13,7 @@ enum {
 	MERLON_ASKS_STATE = 2,		/* of the connection */
 	MERLON_ASKS_HEADER = 4,		/* TTL, TOS and the like: what mangle rules change */
 	MERLON_ASKS_FORWARD = 8,	/* has a forward chain */
-	MERLON_ASKS_ANSWER = 16,	/* has an output chain that may deny, and whose rules ask for the state of the connection */
+	MERLON_ASKS_BEGINNING = 16,	/* whether a connection has begun: for the direction, or for the state in output chains that may deny */
 };
 
 struct merlon_host_view {

@@ -82,8 +82,8 @@ static const struct meaning meaning[] = {
 	[MERLON_DOES_STOP] = { {
 		.what = "begun", .rule = "kept chains",
 		.why = "what is dropped behind merlon's input has begun a connection for merlon: what this host sends to its source is "
-		       "established, where an output chain of the policy asks for that",
-		.cure = "let rules in the policy's input chains drop this, too, and remove these" AUDIT }, MERLON_ASKS_ANSWER,
+		       "established, ICMP errors about that are related",
+		.cure = "let rules in the policy's input chains drop this, too, and remove these" AUDIT }, MERLON_ASKS_BEGINNING,
 		.behind_input = true },
 	[MERLON_DOES_STOP_STRAY] = { {
 		.what = "filters",
@@ -174,11 +174,14 @@ static int judge_one(struct merlon_host_view *view, const struct merlon_chains *
 	bool family;
 
 	/* that somebody filters beside a policy which does not mind is said by another entry */
-	if (!n || (m->behind_input && !(view->options->policy && view->asks & m->asks)))
+	if (!n || (m->behind_input && !(view->options->policy && view->asks & (m->asks | MERLON_ASKS_STATE))))
 		return 0;
 	manager = manager_of(chains, first);
 	if (m->asks)
 		finding.severity = merlon_host_concern(view, m->asks);
+	/* where only input asks for the state, ICMP errors may pass about connections that nf_conntrack does not know */
+	if (m->behind_input && finding.severity == MERLON_HOST_NOTE)
+		finding.severity = MERLON_HOST_WARN;
 	if (m == &meaning[MERLON_DOES_NAT] && manager && manager->nat_cure)
 		finding.cure = manager->nat_cure;
 	if (n > 1)

@@ -92,12 +92,12 @@ static bool is_dormant(const struct reader *reader, uint8_t family, const char *
 	return false;
 }
 
-static bool is_behind_input(uint8_t family, const struct nlattr *nest)
+static uint32_t hook_of(const struct nlattr *nest)
 {
 	struct attributes hook = { 0 };
 
 	mnl_attr_parse_nested(nest, on_attribute, &hook);
-	return merlon_nfproto_is_behind_input(family, number(&hook, NFTA_HOOK_HOOKNUM, ~0U));
+	return number(&hook, NFTA_HOOK_HOOKNUM, ~0U);
 }
 
 static int on_chain(const struct nlmsghdr *message, void *data)
@@ -115,7 +115,8 @@ static int on_chain(const struct nlmsghdr *message, void *data)
 	if (!a.at[NFTA_CHAIN_HOOK] || is_dormant(reader, family, table))
 		return MNL_CB_OK;
 	chain->base = true;
-	chain->behind_input = is_behind_input(family, a.at[NFTA_CHAIN_HOOK]);
+	chain->hook = hook_of(a.at[NFTA_CHAIN_HOOK]);
+	chain->behind_input = merlon_nfproto_is_behind_input(family, chain->hook);
 	if (number(&a, NFTA_CHAIN_POLICY, NF_ACCEPT) == NF_DROP)
 		merlon_chain_does(chain, 1U << MERLON_DOES_STOP, 0);
 	return MNL_CB_OK;

@@ -4,6 +4,7 @@
  * does not matter whether this host runs them: without them merlon misses what they would set, with them what they do.
  */
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <string.h>
 
 #include "src/host/chains.h"
@@ -58,8 +59,8 @@ void merlon_own_except(const struct merlon_ruleset *policy, struct merlon_chains
 	size_t i, j;
 
 	for (i = 0; policy && i < policy->n_chains; i++)
-		for (j = 0; policy->chain[i].base && !policy->chain[i].kept && j < chains->n; j++)
-			if (is_same(policy, &policy->chain[i], &chains->chain[j]))
+		for (j = 0; policy->chain[i].base && !policy->chain[i].kept && policy->chain[i].hook == MERLON_INPUT && j < chains->n; j++)
+			if (chains->chain[j].hook == NF_INET_LOCAL_IN && is_same(policy, &policy->chain[i], &chains->chain[j]))
 				chains->chain[j].behind_input = false;
 }
 

@@ -106,7 +106,8 @@ static int find_heads(struct merlon_chains *chains, struct heads *heads, const s
 			r = add_head(chains, heads, table, hook_name[hook], e.at);
 			if (r == 0) {
 				chains->chain[chains->n - 1].base = true;
-				chains->chain[chains->n - 1].behind_input = hook == NF_INET_PRE_ROUTING || hook == NF_INET_LOCAL_IN;
+				chains->chain[chains->n - 1].hook = hook;
+				chains->chain[chains->n - 1].behind_input = merlon_nfproto_is_behind_input(NFPROTO_IPV4, hook);
 			}
 		} else if (!strcmp(e.name, "ERROR") && e.next < table->bytes &&
 			   e.target_bytes >= sizeof(struct xt_entry_target) + sizeof(name)) {
@@ -148,20 +149,40 @@ static bool is_policy(const struct merlon_xt_table *table, size_t at)
 
 /* Verdicts are negative, jumps the offset of a chain; the next entry's: no target. */
 static int read_standard(struct merlon_chains *chains, const struct heads *heads, size_t from, const struct entry *e,
-			 bool policy)
+			 bool policy, bool stray)
 {
 	const struct head *to;
+	uint32_t stop = 1U << MERLON_DOES_STOP;
 	int verdict;
 
 	if (e->target_bytes < sizeof(struct xt_standard_target))
 		return -EPROTO;
 	memcpy(&verdict, e->target + offsetof(struct xt_standard_target, verdict), sizeof(verdict));
 	if (verdict == -NF_DROP - 1)
-		merlon_chain_does(&chains->chain[from], 1U << MERLON_DOES_STOP, policy ? 0 : chains->chain[from].rules);
+		merlon_chain_does(&chains->chain[from], stray ? merlon_does_by_route(stop) : stop, policy ? 0 : chains->chain[from].rules);
 	if (verdict < 0 || (size_t)verdict == e->next)
 		return 0;
 	to = head_at(heads, verdict);
 	return to ? merlon_chains_jump(chains, from, to->chain) : -EPROTO;
+}
+
+/* A match begins with its length, then its name (struct xt_entry_match), as targets do. */
+static bool has_no_way_back(const struct merlon_xt_table *table, const struct entry *e)
+{
+	const unsigned char *p = (const unsigned char *)table->entries + e->at;
+	struct xt_entry_match match;
+
+	p += table->ipv6 ? sizeof(struct ip6t_entry) : sizeof(struct ipt_entry);
+	while (e->target - p >= (ptrdiff_t)sizeof(match)) {
+		memcpy(&match, p, sizeof(match));
+		if (match.u.match_size < sizeof(match) || match.u.match_size > e->target - p)
+			return false;
+		if (!strncmp(match.u.user.name, "rpfilter", sizeof(match.u.user.name)) &&
+		    merlon_rpfilter_is_inverted(p + sizeof(match), match.u.match_size - sizeof(match)))
+			return true;
+		p += match.u.match_size;
+	}
+	return false;
 }
 
 static int read_rules(struct merlon_chains *chains, const struct heads *heads, const struct merlon_xt_table *table)
@@ -182,7 +203,7 @@ static int read_rules(struct merlon_chains *chains, const struct heads *heads, c
 		chain = &chains->chain[heads->head[at_head - 1].chain];
 		chain->rules += !policy;
 		if (!e.name[0])
-			r = read_standard(chains, heads, heads->head[at_head - 1].chain, &e, policy);
+			r = read_standard(chains, heads, heads->head[at_head - 1].chain, &e, policy, has_no_way_back(table, &e));
 		merlon_chain_does(chain, 1U << merlon_target_does(e.name, e.revision, e.target + sizeof(struct xt_entry_target),
 								  e.target_bytes - sizeof(struct xt_entry_target)), chain->rules);
 	}

@@ -197,6 +197,27 @@ chain 'ip t' 'postrouting priority mangle' 'udp sport 53 drop' >late.nft
 ok "what is dropped in postrouting begins nothing" nft_clean late.nft answers.nft
 chain 'ip t' 'prerouting priority raw' 'fib saddr . iif oif missing drop' >stray.nft
 ok "what is dropped by its route is named as a limit" nft_clean stray.nft answers.nft
+ok "... iptables-legacy's" clean 'iptables-legacy -t raw -A PREROUTING -p udp -m rpfilter --invert -j DROP' answers.nft
+ok "... iptables-nft's" clean 'ip6tables-nft -t raw -A PREROUTING -m rpfilter --loose --invert -j DROP' answers.nft
+ok "what has a route back is not that" finds begun refuse 'PREROUTING' 'iptables-legacy -t raw -A PREROUTING -m rpfilter -j DROP' answers.nft
+ok "... iptables-nft's either" finds begun refuse 'PREROUTING' 'iptables-nft -t raw -A PREROUTING -m rpfilter -j DROP' answers.nft
+n=0
+for rule in 'fib daddr type local udp dport 5000 drop' 'fib daddr . iif type != { local, broadcast, multicast } drop' \
+	'fib daddr type vmap { local : drop }' 'fib saddr oif exists drop' 'fib saddr type local drop'; do
+	n=$((n + 1))
+	chain 'ip t' 'prerouting priority raw' "$rule" >route.$n.nft
+	ok "... nor is: $rule" nft_finds begun refuse 'table ip t' route.$n.nft answers.nft
+done
+ok "where input alone asks for the state: a warning" nft_finds begun warn 'table ip t' begun.nft state.nft
+policy input 'udp dport 4000 ct direction original accept' >direction.nft
+ok "where it asks for the direction" nft_finds begun refuse 'table ip t' begun.nft direction.nft
+chain 'inet q' 'prerouting priority raw' 'udp sport 53 drop' >begun.name.nft
+ok "a chain that has the name of the policy's input chain" nft_finds begun refuse 'table inet q' begun.name.nft \
+	<(sed 's/ q / r /; s/ p / q /' answers.nft)
+chain 'inet t' 'prerouting priority raw' 'ether saddr set 02:00:00:00:00:99' >ether.nft
+policy input 'ether saddr 02:00:00:00:00:02 accept' >mac.nft
+ok "another sender on Ethernet, where the policy asks for it" nft_finds alter refuse 'table inet t' ether.nft mac.nft
+ok "... where it does not" nft_clean ether.nft plain.nft
 cat begun.nft answers.nft >begun.own.nft
 ok "a kept chain of the policy's own" finds begun refuse 'table ip t, chain c' : begun.own.nft
 printf '*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp --sport 53 -j DROP\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\nCOMMIT\n' >begun.v4
