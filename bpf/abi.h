@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define MERLON_ABI_VERSION 5
+#define MERLON_ABI_VERSION 6
 
 enum merlon_family {
 	MERLON_IPV4,
@@ -181,7 +181,7 @@ enum merlon_side { MERLON_INGRESS, MERLON_EGRESS, MERLON_SIDES };
 #define MERLON_S_SEEN_REPLY	0x02
 #define MERLON_S_ASSURED	0x04	/* as IPS_ASSURED: for TCP both ends have gone on after an answer */
 #define MERLON_S_PROVED		0x10	/* the originator went on after an answer: its address is not forged */
-#define MERLON_S_PROMOTED	0x20	/* it is in the table of established flows */
+#define MERLON_S_ESTABLISHED	0x20	/* it keeps its place in the table until it expires */
 
 /* What the TCP tracker knows of one end (bpf/tcp.h). Sequence numbers are host order. */
 struct merlon_tcp_end {
@@ -221,10 +221,7 @@ _Static_assert(sizeof(struct merlon_sctp) == 16, "merlon_sctp");
 
 #define MERLON_LOCKED 1U	/* in merlon_session.owner, and a set's lock: somebody changes it now */
 
-/*
- * What packets read and write comes first: as few cache lines as can be. An element of the kernel's hash table is a header
- * of 48 bytes, the tuple, and this; with 8 bytes of the allocator's it is to fit in 256 (kernel/bpf/hashtab.c, memalloc.c).
- */
+/* What packets read and write comes first: with the tuple in front of it (struct merlon_flow) it begins in the first line. */
 struct merlon_session {
 	__u64 expires_ns;
 	__u32 owner;		/* whose it is, by the tuple's hash; 0: nobody's, it left its table. Or MERLON_LOCKED (bpf/lock.h) */
@@ -250,28 +247,28 @@ struct merlon_session {
 };
 #define MERLON_ADMITTED(hook, rule) ((__u32)(hook) << 30 | ((rule) & 0x3fffffff))
 _Static_assert(sizeof(struct merlon_session) == 152, "merlon_session");
-_Static_assert(8 + 48 + sizeof(struct merlon_tuple6) + sizeof(struct merlon_session) <= 256, "an element of sessions6");
 
 /*
- * Flows that have not proved themselves, of both families: a set-associative table. A tuple has a place in one set only,
- * by its hash; a new one takes the way there that has been unused for longest. So a flood costs what it is worth: one
- * line to look, one way to write (bpf/embryonic.h).
+ * The table of sessions, of both families: set-associative. By its hash a tuple may be in two sets, first of all in one way
+ * of the first one; what has no room takes the place of an embryonic flow, one that has not proved itself: of the one
+ * that has been unused for longest. So a flood costs what it is worth, and no established flow (bpf/set.h).
  */
 #define MERLON_WAYS 8
-struct merlon_embryo {
+#define MERLON_WAYS_ESTABLISHED 7	/* the other one is for those who come */
+struct merlon_flow {
 	union merlon_tuple tuple;
 	struct merlon_session session;
 };
-struct merlon_embryos {
+struct merlon_flow_set {
 	__u32 lock;		/* of all but the sessions, which have their own */
 	__u16 tag[MERLON_WAYS];	/* family and bits of the hash of what is in a way; 0: it is empty */
-	__u32 used[MERLON_WAYS];	/* when it was last looked for: MERLON_USED() */
+	__u32 used[MERLON_WAYS];	/* when it was last looked for, while embryonic: MERLON_USED() */
 	__u8 pad[12];
-	struct merlon_embryo way[MERLON_WAYS];
+	struct merlon_flow way[MERLON_WAYS];
 };
 #define MERLON_USED(ns) ((__u32)((ns) >> 20))
-_Static_assert(sizeof(struct merlon_embryo) == 192, "merlon_embryo");
-_Static_assert(sizeof(struct merlon_embryos) == 64 + MERLON_WAYS * 192, "a set begins with a line of its own");
+_Static_assert(sizeof(struct merlon_flow) == 192, "merlon_flow: three lines");
+_Static_assert(sizeof(struct merlon_flow_set) == 64 + MERLON_WAYS * 192, "a set begins with a line of its own");
 
 /* One counter of packets and IP bytes, per CPU. */
 struct merlon_counter {
@@ -306,7 +303,7 @@ enum merlon_stat {
 	MERLON_STAT_EVENTS_LOST,	/* the ring buffer was full */
 	MERLON_STAT_REJECTS_LOST,	/* rejected, but the answer could not be queued */
 	MERLON_STAT_MALFORMED,		/* dropped: headers that the stack discards too */
-	MERLON_STAT_SESSIONS_FULL,	/* an assured flow stayed in the embryonic table: the other is full */
+	MERLON_STAT_SESSIONS_FULL,	/* there was no place in the table: for a new flow, or for one to be kept */
 	MERLON_STAT_FAILED,		/* dropped because the data path could not go on (a map lookup failed) */
 	MERLON_STAT_INVALID,		/* packets with ct state invalid */
 	MERLON_STAT_LOCKS_BROKEN,	/* a session's lock was not given back in time (bpf/lock.h) */
@@ -329,7 +326,7 @@ struct merlon_control {
 	/* sockets of the daemon's own answers, which are `related`; filled from [0] on */
 	__u64 reject_cookie[MERLON_ANSWERS][MERLON_REJECT_SOCKETS];
 	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
-	__u64 seed;		/* of the hash that says where embryonic flows are: random, for as long as there are any */
+	__u64 seed;		/* of the hash that says where sessions are: random, for as long as there are any */
 	__u64 pad[1];
 };
 _Static_assert(sizeof(struct merlon_control) == 112, "merlon_control");

@@ -207,27 +207,50 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 	return MERLON_PASS;
 }
 
+/*
+ * Where the session most likely is: the lines are on their way while the packet is looked at. Without the loads the lock,
+ * which is in the first of them, would be waited for before the others are asked for.
+ */
+merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash)
+{
+	struct merlon_flow_set *set = merlon_set_at(merlon_first_set(hash));
+	struct merlon_flow *at;
+
+	if (!set)
+		return NULL;
+	at = &set->way[merlon_first_way(hash) & (MERLON_WAYS - 1)];
+	(void)*(volatile __u64 *)((char *)at + 64);
+	(void)*(volatile __u64 *)((char *)at + 128);
+	return at;
+}
+
 /* The session of the packet at hand, and what it says. Nothing reads the packet where it is any more: calls may end that. */
 merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *here, struct merlon_glance *g, __u32 carried,
 				  __u8 family)
 {
-	__u32 ip_bytes = family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES;
+	__u32 ip_bytes = family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES, place;
+	struct merlon_flow *at = merlon_hot_place(g->hash);
 	struct merlon_session *session;
 
-	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes))
+	if (!at || (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes)))
 		return MERLON_COLD;
-	session = merlon_find_established(family, &g->tuple);
 	g->now = bpf_ktime_get_coarse_ns();
-	if (session)
-		return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, here, session, g, carried);
-	if (g->l4proto != MERLON_PROTO_UDP)
-		return MERLON_COLD_NOT_ESTABLISHED;
-	/* a function that others call, too, is given all of a tuple */
-	if (family == MERLON_IPV4)
-		g->tuple.word[2] = g->tuple.word[3] = g->tuple.word[4] = 0;
-	session = merlon_find_embryonic(family, &g->tuple, g->hash, g->now);
-	if (!session)
-		return MERLON_COLD_NO_SESSION;
+	session = &at->session;
+	if (!merlon_tuples_equal(family, &at->tuple, &g->tuple) || (session->owner & ~MERLON_LOCKED) != merlon_owner_of(g->hash)) {
+		/* a function that others call, too, is given all of a tuple */
+		if (family == MERLON_IPV4)
+			g->tuple.word[2] = g->tuple.word[3] = g->tuple.word[4] = 0;
+		place = merlon_place_of(&g->tuple, family, g->hash);
+		if (place == MERLON_NO_PLACE)
+			return MERLON_COLD_NO_SESSION;
+		session = merlon_session_at(place);
+		if (!session)
+			return MERLON_COLD;
+	} else {
+		place = (merlon_first_set(g->hash) & merlon_sets_mask) * MERLON_WAYS + merlon_first_way(g->hash);
+	}
+	if (!(session->flags & MERLON_S_ESTABLISHED))
+		merlon_use(place, g->now);
 	return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, here, session, g, carried);
 }
 

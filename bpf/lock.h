@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The lock of a session, or of a set of embryonic ones: two CPUs change it one after the other. Who holds a session's may
+ * The lock of a session, or of a set of them: two CPUs change it one after the other. Who holds a session's may
  * wait for a set's; who holds a set's waits for none. (bpf_spin_lock may not be held over calls of functions.)
  *
  * The word of a session's lock says whose session it is, too: its memory may be another flow's by the time that somebody
- * who looked it up wants to lock it. The kernel gives memory of its hash tables to the next entry at once
- * (kernel/bpf/memalloc.c), and so does the table of embryonic flows.
+ * who looked it up wants to lock it: a flow that is over makes room at once, an embryonic one for any other.
  *
  * Whoever holds a lock is in a softirq, or has those turned off, and is done in well under a microsecond; only a
  * hypervisor can stop it for longer. After MERLON_LOCK_TRIES the lock is taken from it, which is counted: a packet must
@@ -51,6 +50,12 @@ static __attribute__((noinline)) int merlon_lock_wait(__u32 *word, __u32 free)
 merlon_inline int merlon_lock_word(__u32 *word, __u32 free)
 {
 	return __sync_val_compare_and_swap(word, free, free | MERLON_LOCKED) == free ? 0 : merlon_lock_wait(word, free);
+}
+
+/* Whether it is taken without waiting for anybody. */
+merlon_inline int merlon_lock_word_now(__u32 *word)
+{
+	return __sync_val_compare_and_swap(word, 0, MERLON_LOCKED) == 0;
 }
 
 merlon_inline void merlon_unlock_word(__u32 *word)

@@ -20,7 +20,7 @@
 
 /* Words of the image - 1; set by the loader together with the value size of the map `image`. */
 const volatile __u32 merlon_image_mask = (1U << 17) - 1;
-/* Sets of the map `embryonic` - 1; set by the loader. */
+/* Sets of the map `sessions` - 1; set by the loader. */
 const volatile __u32 merlon_sets_mask = 2047;
 /* Entries of a half of the map `decisions` - 1; set by the loader. */
 const volatile __u32 merlon_decisions_mask = (1U << 15) - 1;
@@ -58,8 +58,8 @@ struct {
 
 /* After the two maps that it uses by name. */
 #include "bpf/classify.h"
-#include "bpf/embryonic.h"
 #include "bpf/session.h"
+#include "bpf/set.h"
 
 /* Slots of `entry`. */
 enum merlon_entry { MERLON_ENTRY_INGRESS, MERLON_ENTRY_EGRESS, MERLON_ENTRIES };
@@ -136,31 +136,14 @@ struct {
 	__type(value, struct merlon_walk);
 } walk SEC(".maps");
 
-/* Established flows: grows with them, and a flood of new ones does not reach it. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 262144);	/* set by the loader, likewise below */
-	__type(key, struct merlon_tuple4);
-	__type(value, struct merlon_session);
-} sessions4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 262144);
-	__type(key, struct merlon_tuple6);
-	__type(value, struct merlon_session);
-} sessions6 SEC(".maps");
-
-/* Page-aligned, so that the first line of a set is one of memory; user space reads it where it is. */
+/* Page-aligned, so that the lines of a set are lines of memory; user space reads it where it is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 2048);	/* merlon_sets_mask + 1 */
+	__uint(max_entries, 2048);	/* set by the loader: merlon_sets_mask + 1 */
 	__type(key, __u32);
-	__type(value, struct merlon_embryos);
-} embryonic SEC(".maps");
+	__type(value, struct merlon_flow_set);
+} sessions SEC(".maps");
 
 /* TCP sessions that packets would have begun which were answered by a reset. Both families. */
 struct {
@@ -214,8 +197,7 @@ struct {
 /* Why a packet goes the long way; no return codes of TC. */
 enum merlon_cold_reason {
 	MERLON_COLD = 0x100,
-	MERLON_COLD_NOT_ESTABLISHED,	/* it has no session in the table of established flows */
-	MERLON_COLD_NO_SESSION,		/* it has no session at all */
+	MERLON_COLD_NO_SESSION,		/* it has none */
 };
 
 #define MERLON_SUM_CHUNK 512	/* bytes that bpf_csum_diff() takes at once */

@@ -11,7 +11,7 @@
 #include "bpf/maps.h"
 #include "bpf/ours.h"
 #include "bpf/stats.h"
-#include "bpf/tables.h"
+#include "bpf/table.h"
 
 #define MERLON_AF_INET 2
 #define MERLON_AF_INET6 10
@@ -257,8 +257,8 @@ merlon_inline void merlon_track_known(struct merlon_scratch *s, struct merlon_se
 	} else if (step == MERLON_STEP_OK) {
 		s->has_session = 1;
 		s->remembered = merlon_session_remembers(session, &s->context, s->direction, s->side);
-		if (!(session->flags & MERLON_S_PROMOTED) && merlon_session_proved(session, s->direction))
-			merlon_promote(s, session);
+		if (!(session->flags & MERLON_S_ESTABLISHED) && merlon_session_proved(session, s->direction))
+			merlon_establish(s, session);
 	}
 	merlon_unlock(session);
 	if (step == MERLON_STEP_REOPEN) {
@@ -349,7 +349,7 @@ __noinline int merlon_track_rejected_reset(struct __sk_buff *skb)
 		return 0;
 	if (session->expires_ns >= s->now) {
 		s->session = *session;
-		merlon_enter_embryonic();
+		merlon_enter();
 	}
 	return bpf_map_delete_elem(&rejected, key);
 }
@@ -371,7 +371,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_session *session = NULL;
-	int embryonic = 0, sender_is_a = -1;
+	int sender_is_a = -1;
 	__u8 how;
 
 	if (!s)
@@ -382,24 +382,16 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		if (sender_is_a >= 0) {
 			s->sender_is_a = sender_is_a;
 			s->hash = merlon_hash(s->headers.family, &s->tuple);
-			if (s->reason == MERLON_COLD)
-				session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 0);
-			embryonic = !session && s->reason != MERLON_COLD_NO_SESSION;
+			if (s->reason != MERLON_COLD_NO_SESSION)
+				session = merlon_find(s->headers.family, &s->tuple, s->hash, s->now);
 		}
 	}
-	/*
-	 * Packets that leave are tracked at egress. A flow that is just beginning is not looked for before that is known:
-	 * its route is cheaper to find. Datagrams that nobody answers are the exception, they come this way for long.
-	 */
-	if (embryonic && s->headers.ct_proto == MERLON_PROTO_UDP)
-		session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 1);
+	/* packets that leave are tracked at egress */
 	if (s->side == MERLON_INGRESS && merlon_leaves(skb, s, session)) {
 		if (skb->pkt_type != PACKET_HOST && sender_is_a >= 0)
 			merlon_track_discarded();
 		return MERLON_TRACKED_FORWARD;
 	}
-	if (embryonic && !session)
-		session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 1);
 	s->context.ct_state = MERLON_CT_INVALID;
 	if (s->carried) {
 		s->context.ct_state = s->carried >> 1 & 7;
@@ -419,9 +411,7 @@ __noinline int merlon_track(struct __sk_buff *skb)
 		if (without > 0)
 			merlon_track_early(skb, without - 1);
 	} else if (sender_is_a >= 0) {
-		/* promoted by another CPU between the looks into the two tables */
-		if (!session)
-			session = merlon_find_in(s->headers.family, &s->tuple, s->hash, s->now, 0);
+		/* the flow may be another one's now, or a new session of its own */
 		if (session && merlon_lock(session, s->hash))
 			session = merlon_lock_session(s);
 		if (session)
@@ -478,22 +468,6 @@ merlon_inline void merlon_join(struct merlon_scratch *s)
 	merlon_unlock(session);
 }
 
-/* 0; else another CPU has entered a session of this tuple, which perhaps was promoted since. */
-merlon_inline long merlon_enter_new(struct merlon_scratch *s)
-{
-	long r = merlon_enter_embryonic();
-	struct merlon_session *session;
-
-	if (r || !merlon_find_established(s->headers.family, &s->tuple))
-		return r;
-	session = merlon_find_embryonic(s->headers.family, &s->tuple, s->hash, s->now);
-	if (session && !merlon_lock(session, s->hash)) {
-		merlon_forget(s->headers.family, &s->tuple, s->hash, session);
-		merlon_unlock(session);
-	}
-	return -1;
-}
-
 /* An accepted packet: enters its session, or the decision into the one that there is. */
 merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon_walk *w)
 {
@@ -505,9 +479,7 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 		s->session.admitted = MERLON_ADMITTED(s->context.hook, w->rule);
 		if (id)
 			merlon_session_remember(&s->session, w->generation, s->context.routes, s->direction, s->side, id);
-		if (!merlon_enter_new(s))
-			merlon_stat(MERLON_STAT_NEW_SESSIONS);
-		else
+		if (merlon_enter() == MERLON_ENTERED_ALREADY)
 			merlon_join(s);
 		return;
 	}

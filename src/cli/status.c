@@ -68,11 +68,9 @@ static void print(const json_t *s)
 	print_list("interfaces", json_object_get(s, "interfaces"));
 	printf("attached    by %s, chosen by %s\n", json_string_value(json_object_get(s, "attach")),
 	       json_string_value(json_object_get(s, "interfaces_chosen")));
-	printf("sessions    %s of %s established", merlon_thousands(number(s, "sessions"), a),
-	       merlon_thousands(number(s, "max_sessions"), b));
-	printf(" (%s for each of IPv4 and IPv6)", merlon_thousands(number(s, "max_sessions_each"), a));
-	printf(", %s of %s embryonic\n", merlon_thousands(number(s, "embryonic"), a),
-	       merlon_thousands(number(s, "max_embryonic"), b));
+	printf("sessions    %s established, %s embryonic, ", merlon_thousands(number(s, "sessions"), a),
+	       merlon_thousands(number(s, "embryonic"), b));
+	printf("room for %s\n", merlon_thousands(number(s, "max_sessions"), a));
 	printf("memory      %s in maps\n", merlon_bytes(number(s, "memory_bytes"), a));
 	printf("events      %s lost\n", merlon_thousands(number(s, "events_lost"), a));
 	printf("pins        %s\n", json_string_value(json_object_get(s, "pin_dir")));

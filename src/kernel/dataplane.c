@@ -11,8 +11,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "src/kernel/embryonic.h"
 #include "src/kernel/internal.h"
+#include "src/kernel/table.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 #include "src/util/kernel.h"
@@ -29,7 +29,6 @@ struct merlon_dataplane_options merlon_dataplane_defaults(void)
 	return (struct merlon_dataplane_options){
 		.pin_dir = "/sys/fs/bpf/merlon",
 		.max_sessions = 1U << 18,
-		.max_embryonic = 1U << 17,	/* sets fill unevenly: at a quarter of that, one in 5,000 is full */
 		.events_bytes = 1U << 20,
 		.create = true,
 	};
@@ -225,19 +224,19 @@ static uint64_t map_memory(int fd)
 	return bytes;
 }
 
-static int count(void *context, const void *key, const void *value)
-{
-	(void)key;
-	(void)value;
-	++*(uint32_t *)context;
-	return 0;
-}
+struct count {
+	uint64_t now_ns;
+	uint32_t established, embryonic;
+};
 
 /* Nobody takes the expired ones out: their place is taken when it is wanted. */
-static int count_embryo(void *context, enum merlon_family family, const struct merlon_embryo *embryo)
+static int count(void *context, enum merlon_family family, const struct merlon_flow *flow)
 {
+	struct count *c = context;
+
 	(void)family;
-	*(uint32_t *)context += embryo->session.expires_ns >= merlon_now_ns();
+	if (flow->session.expires_ns >= c->now_ns)
+		++*(flow->session.flags & MERLON_S_ESTABLISHED ? &c->established : &c->embryonic);
 	return 0;
 }
 
@@ -257,6 +256,7 @@ bool merlon_dataplane_audits(const struct merlon_dataplane *dp)
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)
 {
 	struct merlon_dataplane_info info = { .tcx = dp->tcx };
+	struct count sessions = { .now_ns = merlon_now_ns() };
 	unsigned attached[1024];
 	size_t i;
 
@@ -265,14 +265,10 @@ int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_datap
 	for (i = 0; i < MERLON_POLICY_MAPS; i++)
 		info.memory_bytes += map_memory(dp->policy.fd[i]);
 	info.memory_bytes += dp->image_bytes;
-	merlon_map_each(dp->fd[MERLON_MAP_SESSIONS4], sizeof(struct merlon_tuple4), sizeof(struct merlon_session),
-			count, &info.sessions);
-	merlon_map_each(dp->fd[MERLON_MAP_SESSIONS6], sizeof(struct merlon_tuple6), sizeof(struct merlon_session),
-			count, &info.sessions);
-	merlon_embryonic_each(dp->fd[MERLON_MAP_EMBRYONIC], count_embryo, &info.embryonic);
-	/* A family's table each. */
-	info.max_sessions = max_entries(dp->fd[MERLON_MAP_SESSIONS4]) + max_entries(dp->fd[MERLON_MAP_SESSIONS6]);
-	info.max_embryonic = max_entries(dp->fd[MERLON_MAP_EMBRYONIC]) * MERLON_WAYS;
+	merlon_table_each(dp->fd[MERLON_MAP_SESSIONS], count, &sessions);
+	info.sessions = sessions.established;
+	info.embryonic = sessions.embryonic;
+	info.max_sessions = max_entries(dp->fd[MERLON_MAP_SESSIONS]) * MERLON_WAYS;
 	info.image_words = dp->policy.ledger.class.words;
 	info.attached = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
 	info.audit = merlon_dataplane_audits(dp);

@@ -23,8 +23,7 @@ struct merlon_dataplane;
 
 struct merlon_dataplane_options {
 	const char *pin_dir;		/* on a bpffs, made if missing; default /sys/fs/bpf/merlon */
-	uint32_t max_sessions;		/* established flows of each address family */
-	uint32_t max_embryonic;		/* of both together; there is room for merlon_embryonic_room() */
+	uint32_t max_sessions;		/* of both address families; there is room for merlon_sessions_room() */
 	uint32_t events_bytes;		/* of the ring buffer; a power of two */
 	bool create;			/* false: only find what is pinned, -ENOENT otherwise */
 };
@@ -32,8 +31,8 @@ struct merlon_dataplane_options {
 /* Sensible values for all of the above. */
 struct merlon_dataplane_options merlon_dataplane_defaults(void);
 
-/* What becomes of max_embryonic: sets are a power of two. */
-uint32_t merlon_embryonic_room(uint32_t max_embryonic);
+/* What becomes of max_sessions: sets are a power of two. */
+uint32_t merlon_sessions_room(uint32_t max_sessions);
 
 /*
  * Finds the pinned data plane, with the sizes that it was made with, or makes it. Error and diagnostic with the cure: no bpffs, no privileges, kernel too old
@@ -139,8 +138,6 @@ int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_fami
  */
 bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct merlon_session *session,
 				 enum merlon_direction direction, enum merlon_side side, struct merlon_decision *ret);
-/* Gives back the memory of established flows that have expired; returns how many, or an error. */
-int merlon_dataplane_sweep(struct merlon_dataplane *dp);
 /* Forgets all sessions. */
 int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp);
 
@@ -175,8 +172,8 @@ int merlon_dataplane_why(struct merlon_dataplane *dp, const struct merlon_why_fr
 struct merlon_dataplane_info {
 	bool tcx;			/* else clsact */
 	uint64_t memory_bytes;		/* of all maps, as the kernel accounts them */
-	uint32_t sessions, embryonic;	/* entries now */
-	uint32_t max_sessions, max_embryonic;	/* of both address families; of sessions each has half */
+	uint32_t sessions, embryonic;	/* established and other flows now */
+	uint32_t max_sessions;	/* of all flows */
 	uint32_t image_words;		/* room of the loaded programs */
 	unsigned attached;	/* interfaces */
 	bool audit;

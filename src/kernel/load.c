@@ -95,24 +95,22 @@ static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *
 	return 0;
 }
 
-/* For at least so many flows. */
-static uint32_t sets_of(uint32_t max_embryonic)
+/* For at least so many flows; bpf/set.h takes no more bits of the hash than these. */
+static uint32_t sets_of(uint32_t max_sessions)
 {
-	const uint32_t most = 1U << 24;
+	const uint32_t most = 1U << 23;
 
-	return max_embryonic / MERLON_WAYS < most ? merlon_power_of_two(1, (max_embryonic + MERLON_WAYS - 1) / MERLON_WAYS) : most;
+	return max_sessions / MERLON_WAYS < most ? merlon_power_of_two(1, (max_sessions + MERLON_WAYS - 1) / MERLON_WAYS) : most;
 }
 
-uint32_t merlon_embryonic_room(uint32_t max_embryonic)
+uint32_t merlon_sessions_room(uint32_t max_sessions)
 {
-	return sets_of(max_embryonic) * MERLON_WAYS;
+	return sets_of(max_sessions) * MERLON_WAYS;
 }
 
 static int size_state_maps(struct merlon_bpf *skel, const struct merlon_dataplane_options *options)
 {
-	if (bpf_map__set_max_entries(skel->maps.sessions4, options->max_sessions) < 0 ||
-	    bpf_map__set_max_entries(skel->maps.sessions6, options->max_sessions) < 0 ||
-	    bpf_map__set_max_entries(skel->maps.embryonic, sets_of(options->max_embryonic)) < 0 ||
+	if (bpf_map__set_max_entries(skel->maps.sessions, sets_of(options->max_sessions)) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.events, options->events_bytes) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.rejects, options->events_bytes) < 0)
 		return -EINVAL;
@@ -268,7 +266,7 @@ static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const stru
 		return r;
 	}
 	/* as it is, which may be pinned since other settings */
-	skel->rodata->merlon_sets_mask = bpf_map__max_entries(skel->maps.embryonic) - 1;
+	skel->rodata->merlon_sets_mask = bpf_map__max_entries(skel->maps.sessions) - 1;
 	log_bytes = 0;
 	r = merlon_bpf__load(skel);
 	if (r < 0)

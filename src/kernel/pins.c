@@ -21,9 +21,7 @@ static const char *const state_map_name[MERLON_STATE_MAPS] = {
 	[MERLON_MAP_ENTRY] = "entry",
 	[MERLON_MAP_TRACKERS] = "trackers",
 	[MERLON_MAP_STATS] = "stats",
-	[MERLON_MAP_SESSIONS4] = "sessions4",
-	[MERLON_MAP_SESSIONS6] = "sessions6",
-	[MERLON_MAP_EMBRYONIC] = "embryonic",
+	[MERLON_MAP_SESSIONS] = "sessions",
 	[MERLON_MAP_EVENTS] = "events",
 	[MERLON_MAP_REJECTS] = "rejects",
 	[MERLON_MAP_FILTERED] = "filtered",
@@ -244,9 +242,9 @@ static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *d
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info);
 
-	if (bpf_obj_get_info_by_fd(dp->fd[MERLON_MAP_SESSIONS4], &info, &size) < 0)
+	if (bpf_obj_get_info_by_fd(dp->fd[MERLON_MAP_SESSIONS], &info, &size) < 0)
 		return -errno;
-	if (dp->control.version == MERLON_ABI_VERSION && info.value_size == sizeof(struct merlon_session))
+	if (dp->control.version == MERLON_ABI_VERSION && info.value_size == sizeof(struct merlon_flow_set))
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
 			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_dir,

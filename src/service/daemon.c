@@ -12,8 +12,6 @@
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
-#define SWEEP_LEAST_US 2000000ULL
-#define SWEEP_MOST_US 60000000ULL
 
 static void on_event_record(void *context, const struct merlon_event *event)
 {
@@ -34,23 +32,6 @@ static int on_rings(sd_event_source *source, int fd, uint32_t events, void *cont
 	(void)events;
 	merlon_dataplane_events_consume(d->dp);
 	return 0;
-}
-
-/* Many sessions take long to look through: at most one part in a hundred of the time. */
-static int on_sweep(sd_event_source *source, uint64_t due_us, void *context)
-{
-	struct merlon_daemon *d = context;
-	uint64_t begin = merlon_now_ns() / 1000, pause;
-
-	(void)due_us;
-	merlon_dataplane_sweep(d->dp);
-	pause = (merlon_now_ns() / 1000 - begin) * 100;
-	if (pause < SWEEP_LEAST_US)
-		pause = SWEEP_LEAST_US;
-	if (pause > SWEEP_MOST_US)
-		pause = SWEEP_MOST_US;
-	sd_event_source_set_time(source, merlon_now_ns() / 1000 + pause);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
@@ -99,7 +80,6 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 
 	options.pin_dir = d->settings.pin_dir;
 	options.max_sessions = d->settings.max_sessions;
-	options.max_embryonic = d->settings.max_embryonic;
 	r = merlon_dataplane_open(&options, &d->dp, diag);
 	if (r < 0)
 		return r;
@@ -144,9 +124,6 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	merlon_dataplane_routes_changed(d->dp);
 	if (merlon_dataplane_generation(d->dp))
 		merlon_links_sync(d);
-	r = sd_event_add_time(d->event, NULL, CLOCK_MONOTONIC, merlon_now_ns() / 1000 + SWEEP_LEAST_US, 0, on_sweep, d);
-	if (r < 0)
-		return r;
 	sd_event_set_watchdog(d->event, 1);
 	merlon_daemon_status(d);
 	sd_notify(0, "READY=1");

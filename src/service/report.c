@@ -82,10 +82,9 @@ static void warn_size(const struct merlon_daemon *d, const char *key, uint32_t i
 
 void merlon_sizes_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag)
 {
-	warn_size(d, "[Sessions] Max", info->max_sessions / MERLON_FAMILIES, d->settings.max_sessions, diag);
 	/* as it was written, where it comes to the same */
-	if (merlon_embryonic_room(d->settings.max_embryonic) != info->max_embryonic)
-		warn_size(d, "[Sessions] MaxEmbryonic", info->max_embryonic, d->settings.max_embryonic, diag);
+	if (merlon_sessions_room(d->settings.max_sessions) != info->max_sessions)
+		warn_size(d, "[Sessions] Max", info->max_sessions, d->settings.max_sessions, diag);
 }
 
 /* What is not as one would think it is. */
@@ -121,7 +120,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 
 	if (merlon_dataplane_info(d->dp, &info) < 0 || merlon_dataplane_stats(d->dp, &stats) < 0)
 		return NULL;
-	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:{s:i, s:i}, s:I, s:I, s:I, s:s}",
+	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:{s:i}, s:I, s:I, s:I, s:s}",
 			   "pid", (int)getpid(),
 			   "uptime_s", (json_int_t)((merlon_now_ns() / 1000 - d->started_us) / 1000000),
 			   "generation", (json_int_t)merlon_dataplane_generation(d->dp),
@@ -131,10 +130,8 @@ json_t *merlon_status(struct merlon_daemon *d)
 			   "interfaces_chosen", d->settings.interfaces,
 			   "sources", source_names(d),
 			   "sessions", (int)info.sessions, "max_sessions", (int)info.max_sessions,
-			   "max_sessions_each", (int)(info.max_sessions / MERLON_FAMILIES),
-			   "embryonic", (int)info.embryonic, "max_embryonic", (int)info.max_embryonic,
-			   "configured", "max_sessions_each", (int)d->settings.max_sessions,
-			   "max_embryonic", (int)d->settings.max_embryonic,
+			   "embryonic", (int)info.embryonic,
+			   "configured", "max_sessions", (int)d->settings.max_sessions,
 			   "memory_bytes", (json_int_t)info.memory_bytes,
 			   "image_room_bytes", (json_int_t)info.image_words * 8,
 			   "events_lost", (json_int_t)stats.count[MERLON_STAT_EVENTS_LOST],

@@ -93,11 +93,6 @@ static int set_max(void *context, const char *value, struct merlon_place place, 
 	return read_count(&(struct count){ "Max", value, place }, &((struct merlon_settings *)context)->max_sessions, diag);
 }
 
-static int set_max_embryonic(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag)
-{
-	return read_count(&(struct count){ "MaxEmbryonic", value, place }, &((struct merlon_settings *)context)->max_embryonic, diag);
-}
-
 static int set_tracker(void *context, const char *key, const char *value, struct merlon_place place, struct merlon_diag *diag)
 {
 	return merlon_tracker_override(&((struct merlon_settings *)context)->trackers, key, value, place, diag);
@@ -107,7 +102,6 @@ static const struct merlon_ini_key keys[] = {
 	{ "Network", "Interfaces", set_interfaces, NULL },
 	{ "Network", "PolicyNetns", set_policy_netns, NULL },
 	{ "Sessions", "Max", set_max, NULL },
-	{ "Sessions", "MaxEmbryonic", set_max_embryonic, NULL },
 	{ "timeouts", NULL, NULL, set_tracker },
 	{ NULL, NULL, NULL, NULL },
 };
@@ -209,7 +203,7 @@ static int settle_policy_netns(struct merlon_settings *s, const char *usual_pins
 int merlon_settings_read(struct merlon_settings *ret, int argc, char **argv, struct merlon_diag *diag)
 {
 	struct merlon_dataplane_options defaults = merlon_dataplane_defaults();
-	struct merlon_settings s = { .max_sessions = defaults.max_sessions, .max_embryonic = defaults.max_embryonic };
+	struct merlon_settings s = { .max_sessions = defaults.max_sessions };
 	int r;
 
 	if ((r = set_string(&s.socket, MERLON_BUS_SOCKET)) < 0 || (r = set_string(&s.pin_dir, defaults.pin_dir)) < 0 ||

@@ -14,7 +14,7 @@ struct merlon_settings {
 	char *socket, *pin_dir, *state_dir, *config, *events, *policy_netns;	/* owned; policy_netns NULL: not mounted */
 	char *interfaces;				/* owned; as it was written */
 	struct merlon_ifpattern *pattern;		/* owned; of `interfaces` */
-	uint32_t max_sessions, max_embryonic;
+	uint32_t max_sessions;
 	struct merlon_tracker_overrides trackers;
 	bool foreground;
 };

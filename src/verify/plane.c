@@ -72,7 +72,7 @@ int merlon_plane_open(struct merlon_plane *ret, struct merlon_diag *diag)
 
 	*ret = (struct merlon_plane){ 0 };
 	options.pin_dir = PINS;
-	options.max_sessions = options.max_embryonic = FLOWS;
+	options.max_sessions = FLOWS;
 	options.events_bytes = EVENTS_BYTES;
 	r = merlon_dataplane_open(&options, &ret->dp, diag);
 	if (!r)

@@ -22,7 +22,7 @@
 
 #include "tests/bench/spread.skel.h"
 #include "tests/bpf/packet.h"
-#include "bpf/embryonic.h"
+#include "bpf/set.h"
 #include "tests/bpf/plane.h"
 
 #define REPEAT 500000
@@ -139,16 +139,38 @@ static struct spread_bpf *open_spread(struct plane *plane, int empty)
 	return spread;
 }
 
+/* Where the data path would enter a flow, while no set is full. */
+static void enter(struct plane *plane, const union merlon_tuple *tuple, struct merlon_session session)
+{
+	/* the plane of the tests has no seed */
+	uint64_t hash = merlon_tuple_hash(0, MERLON_IPV4, tuple);
+	uint32_t mask = bpf_map__max_entries(plane->skel->maps.sessions) - 1;
+	struct merlon_flow_set *set = &plane->set[merlon_first_set(hash) & mask], *second = &plane->set[merlon_second_set(hash) & mask];
+	merlon_offer offer = merlon_set_first_offer(set, hash, 1), other = merlon_set_offer(second, 1);
+	struct merlon_session *entered;
+
+	if (other > offer) {
+		set = second;
+		offer = other;
+	}
+	session.owner = merlon_owner_of(hash);
+	if (offer < MERLON_OFFER_EMPTY || merlon_set_put(set, merlon_offered_way(offer), MERLON_IPV4, tuple,
+							 merlon_tag_of(MERLON_IPV4, hash) | MERLON_TAG_ESTABLISHED, 1, &session, &entered))
+		die("cannot enter a session");
+}
+
 /* Makes the only session of the table into those of flows 0 to FLOWS - 1 (spread.bpf.c), entered in random order. */
 static void multiply(struct plane *plane)
 {
 	static uint32_t flow[FLOWS];
-	int fd = bpf_map__fd(plane->skel->maps.sessions4);
+	const struct merlon_session *only = plane_the_session(plane);
 	struct merlon_session session;
 	union merlon_tuple tuple;
 
-	if (bpf_map_get_next_key(fd, NULL, &tuple) || bpf_map_lookup_elem(fd, &tuple, &session))
+	if (!only)
 		die("there is no session");
+	session = *only;
+	tuple = ((const struct merlon_flow *)((const char *)only - offsetof(struct merlon_flow, session)))->tuple;
 	session.expires_ns += 3600000000000ULL;
 	srandom(1);
 	for (uint32_t i = 0; i < FLOWS; i++) {
@@ -161,10 +183,7 @@ static void multiply(struct plane *plane)
 		/* the server has the lower address */
 		tuple.v4.a_port = htons(FIRST_PORT + (flow[i] >> 16));
 		tuple.v4.b_port = htons(flow[i] & 0xffff);
-		/* the plane of the tests has no seed */
-		session.owner = merlon_owner_of(merlon_tuple_hash(0, MERLON_IPV4, &tuple));
-		if (bpf_map_update_elem(fd, &tuple, &session, BPF_NOEXIST))
-			die("cannot enter a session");
+		enter(plane, &tuple, session);
 	}
 }
 
@@ -185,6 +204,7 @@ static void measure_random(struct plane *plane, int empty, struct spread_bpf *sp
 	struct way base = { bpf_program__fd(spread->progs.spread_empty), frame_tcp(&v4, F_ACK, 6) }, full = base;
 
 	(void)empty;
+	plane_forget(plane);
 	open_connection(plane, &v4);
 	full.prog = bpf_program__fd(spread->progs.spread);
 	multiply(plane);
@@ -198,6 +218,7 @@ static void measure_create(struct plane *plane, int empty, struct spread_bpf *sp
 	struct way base = { bpf_program__fd(spread->progs.spread), frame_tcp(&v4, F_SYN | F_FIN, 0) }, full = base;
 
 	(void)empty;
+	plane_forget(plane);
 	full.frame = frame_tcp(&v4, F_SYN, 0);
 	plane_rules(plane, &accept, 1, MERLON_DROP);
 	/* none of those that are established */
@@ -250,7 +271,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: hotpath [--json] [--rounds N] [--only FIGURE]\n");
 		return 2;
 	}
-	if (plane_open_for(&plane, true, 1U << 18, 1U << 17)) {
+	if (plane_open_for(&plane, true, 1U << 18)) {
 		fprintf(stderr, "hotpath: needs root\n");
 		return 77;
 	}

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "bpf/image.h"
-#include "src/kernel/embryonic.h"
+#include "src/kernel/table.h"
 #include "src/util/kernel.h"
 
 #define WORDS (1U << 10)
@@ -65,17 +65,15 @@ static void read_cookie(struct plane *plane)
 	close(fd);
 }
 
-static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions, unsigned embryonic)
+static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions)
 {
 	bpf_map__set_value_size(bpf_map__inner_map(skel->maps.image), WORDS * sizeof(uint64_t));
 	bpf_map__set_max_entries(skel->maps.counters, PLANE_COUNTERS);
 	bpf_map__set_max_entries(skel->maps.limits, 16);
 	bpf_map__set_max_entries(skel->maps.paths, PLANE_COUNTERS);
-	bpf_map__set_max_entries(skel->maps.sessions4, sessions);
-	bpf_map__set_max_entries(skel->maps.sessions6, sessions);
-	bpf_map__set_max_entries(skel->maps.embryonic, embryonic / MERLON_WAYS);
+	bpf_map__set_max_entries(skel->maps.sessions, sessions / MERLON_WAYS);
 	skel->rodata->merlon_image_mask = WORDS - 1;
-	skel->rodata->merlon_sets_mask = embryonic / MERLON_WAYS - 1;
+	skel->rodata->merlon_sets_mask = sessions / MERLON_WAYS - 1;
 	skel->rodata->merlon_have_kern_ctx = kern_ctx && kernel_has("bpf_rdonly_cast");
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
 	skel->rodata->merlon_reject_sums_dccp = merlon_kernel_is(6, 17);
@@ -99,11 +97,10 @@ static void set_slots(struct plane *plane)
 
 int plane_open(struct plane *plane, bool kern_ctx)
 {
-	/* sets fill unevenly: as many flows as the tests have at a time must find a way each */
-	return plane_open_for(plane, kern_ctx, 1024, 16384);
+	return plane_open_for(plane, kern_ctx, 16384);
 }
 
-int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions, unsigned embryonic)
+int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions)
 {
 	memset(plane, 0, sizeof(*plane));
 	libbpf_set_print(quiet);
@@ -113,14 +110,18 @@ int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions, unsign
 	read_cookie(plane);
 	plane->skel = merlon_bpf__open();
 	CHECK(plane->skel);
-	set_sizes(plane->skel, kern_ctx, sessions, embryonic);
+	set_sizes(plane->skel, kern_ctx, sessions);
 	CHECK(!merlon_bpf__load(plane->skel));
+	plane->set = mmap(NULL, sessions / MERLON_WAYS * sizeof(*plane->set), PROT_READ | PROT_WRITE, MAP_SHARED,
+			  bpf_map__fd(plane->skel->maps.sessions), 0);
+	CHECK(plane->set != MAP_FAILED);
 	set_slots(plane);
 	return 0;
 }
 
 void plane_close(struct plane *plane)
 {
+	munmap(plane->set, bpf_map__max_entries(plane->skel->maps.sessions) * sizeof(*plane->set));
 	merlon_bpf__destroy(plane->skel);
 }
 
@@ -387,14 +388,13 @@ void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers)
 
 void plane_forget(struct plane *plane)
 {
-	const struct bpf_map *table[] = { plane->skel->maps.sessions4, plane->skel->maps.sessions6, plane->skel->maps.fragments,
-					  plane->skel->maps.rejected };
+	const struct bpf_map *table[] = { plane->skel->maps.fragments, plane->skel->maps.rejected };
 	char key[64];
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		while (!bpf_map_get_next_key(bpf_map__fd(table[i]), NULL, key))
 			CHECK(!bpf_map_delete_elem(bpf_map__fd(table[i]), key));
-	CHECK(!merlon_embryonic_flush(bpf_map__fd(plane->skel->maps.embryonic)));
+	CHECK(!merlon_table_flush(bpf_map__fd(plane->skel->maps.sessions)));
 }
 
 static int run(struct plane *plane, int prog, int iif, int ifindex, const void *frame, size_t bytes)
@@ -480,73 +480,60 @@ uint64_t plane_stat(const struct plane *plane, enum merlon_stat which)
 	return sum;
 }
 
-unsigned plane_entries(const struct bpf_map *map)
-{
-	char key[2][64];
-	unsigned n = 0;
-	void *previous = NULL;
-
-	while (!bpf_map_get_next_key(bpf_map__fd(map), previous, key[n & 1]))
-		previous = key[n++ & 1];
-	return n;
-}
-
-struct embryos {
+struct wanted {
 	enum merlon_family family;
+	bool established;
 	struct merlon_session *last;
 	unsigned n;
 };
 
-static int keep_embryo(void *context, enum merlon_family family, const struct merlon_embryo *embryo)
+static int keep(void *context, enum merlon_family family, const struct merlon_flow *flow)
 {
-	struct embryos *e = context;
+	struct wanted *w = context;
 
-	if (family != e->family)
+	if (family != w->family || !!(flow->session.flags & MERLON_S_ESTABLISHED) != w->established)
 		return 0;
-	e->n++;
-	if (e->last)
-		*e->last = embryo->session;
+	w->n++;
+	if (w->last)
+		*w->last = flow->session;
 	return 0;
 }
 
-static unsigned embryos(const struct plane *plane, enum merlon_family family, struct merlon_session *ret_last)
+static unsigned count(const struct plane *plane, enum merlon_family family, bool established, struct merlon_session *ret_last)
 {
-	struct embryos e = { family, ret_last, 0 };
+	struct wanted w = { family, established, ret_last, 0 };
 
-	CHECK(!merlon_embryonic_each(bpf_map__fd(plane->skel->maps.embryonic), keep_embryo, &e));
-	return e.n;
+	CHECK(!merlon_table_each(bpf_map__fd(plane->skel->maps.sessions), keep, &w));
+	return w.n;
+}
+
+unsigned plane_established(const struct plane *plane, enum merlon_family family)
+{
+	return count(plane, family, true, NULL);
 }
 
 unsigned plane_embryonic(const struct plane *plane, enum merlon_family family)
 {
-	return embryos(plane, family, NULL);
+	return count(plane, family, false, NULL);
 }
 
-unsigned plane_expire_embryonic(struct plane *plane)
+struct merlon_session *plane_the_session(const struct plane *plane)
 {
-	const struct bpf_map *map = plane->skel->maps.embryonic;
-	static struct merlon_embryos set;
-	unsigned n = 0;
+	uint32_t n = bpf_map__max_entries(plane->skel->maps.sessions);
+	struct merlon_session *found = NULL;
 
-	for (uint32_t i = 0; i < bpf_map__max_entries(map); i++) {
-		CHECK(!bpf_map_lookup_elem(bpf_map__fd(map), &i, &set));
-		for (unsigned way = 0; way < MERLON_WAYS; way++) {
-			set.way[way].session.expires_ns = 1;
-			n += !!set.tag[way];
-		}
-		CHECK(!bpf_map_update_elem(bpf_map__fd(map), &i, &set, 0));
-	}
-	return n;
+	for (uint32_t i = 0; i < n; i++)
+		for (unsigned way = 0; way < MERLON_WAYS; way++)
+			if (plane->set[i].tag[way]) {
+				CHECK(!found);
+				found = &plane->set[i].way[way].session;
+			}
+	return found;
 }
 
 bool plane_session(const struct plane *plane, enum merlon_family family, struct merlon_session *ret)
 {
-	struct bpf_map *established = family == MERLON_IPV4 ? plane->skel->maps.sessions4 : plane->skel->maps.sessions6;
-	char key[64];
-
-	if (!bpf_map_get_next_key(bpf_map__fd(established), NULL, key))
-		CHECK(!bpf_map_lookup_elem(bpf_map__fd(established), key, ret));
-	return plane_entries(established) + embryos(plane, family, ret) == 1;
+	return count(plane, family, true, ret) + count(plane, family, false, ret) == 1;
 }
 
 void plane_remembered(const struct plane *plane, const struct merlon_session *session,

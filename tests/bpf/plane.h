@@ -70,6 +70,7 @@ extern uint64_t plane_until;
 
 struct plane {
 	struct merlon_bpf *skel;
+	struct merlon_flow_set *set;	/* the table of sessions, mapped */
 	unsigned generation;
 	uint64_t netns_cookie;
 	int veth;		/* index of interface m0, 02:00:00:00:00:01, 192.0.2.1/24 and 2001:db8::1/64; its peer is up */
@@ -80,8 +81,8 @@ struct plane {
 
 /* Enters a new network namespace and loads everything there. 77 if this machine cannot; 0: done. */
 int plane_open(struct plane *plane, bool kern_ctx);
-/* The same with room for so many flows of a family: established ones, and those that just begin. */
-int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions, unsigned embryonic);
+/* The same with room for so many flows, a power of two. */
+int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions);
 void plane_close(struct plane *plane);
 /* Puts rules in force as the next generation; what no rule decides gets `policy`. */
 void plane_rules(struct plane *plane, const struct plane_rule *rule, size_t n, uint8_t policy);
@@ -101,12 +102,12 @@ uint64_t plane_stat(const struct plane *plane, enum merlon_stat which);
 uint64_t plane_counter(const struct plane *plane, unsigned index);
 /* Packets of the counters 0 to n - 1, n at most PLANE_COUNTERS, without those on paths: quick, in one call. */
 void plane_counters(const struct plane *plane, uint64_t *ret, unsigned n);
-/* Sessions in a table of established flows, and in that of embryonic ones. */
-unsigned plane_entries(const struct bpf_map *map);
+/* Sessions that keep their place, and embryonic ones. */
+unsigned plane_established(const struct plane *plane, enum merlon_family family);
 unsigned plane_embryonic(const struct plane *plane, enum merlon_family family);
-/* The time of all embryonic flows has come; returns how many there are. */
-unsigned plane_expire_embryonic(struct plane *plane);
-/* The only session of both tables of a family; false: there is none, or several. */
+/* The only session that there is, where it is; NULL: there is none. */
+struct merlon_session *plane_the_session(const struct plane *plane);
+/* The only session of a family; false: there is none, or several. */
 bool plane_session(const struct plane *plane, enum merlon_family family, struct merlon_session *ret);
 /* What a session remembers that is current; the rest is zeroes. */
 void plane_remembered(const struct plane *plane, const struct merlon_session *session,

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "src/kernel/embryonic.h"
+#include "src/kernel/table.h"
 
 #define SYSCTLS "/proc/sys/net/netfilter"
 #define ROOM 8192	/* for a message of ctnetlink */
@@ -164,22 +164,9 @@ static void compare(struct search *search, uint8_t family, const void *key, cons
 	search->found++;
 }
 
-static void each_established(const struct bpf_map *map, uint8_t family, struct search *search)
+static int each_flow(void *context, enum merlon_family family, const struct merlon_flow *flow)
 {
-	char key[2][sizeof(struct merlon_tuple6)], *previous = NULL;
-	struct merlon_session session;
-	unsigned n = 0;
-
-	while (!bpf_map_get_next_key(bpf_map__fd(map), previous, key[n & 1])) {
-		previous = key[n++ & 1];
-		if (!bpf_map_lookup_elem(bpf_map__fd(map), previous, &session))
-			compare(search, family, previous, &session);
-	}
-}
-
-static int each_embryo(void *context, enum merlon_family family, const struct merlon_embryo *embryo)
-{
-	compare(context, family, &embryo->tuple, &embryo->session);
+	compare(context, family, &flow->tuple, &flow->session);
 	return 0;
 }
 
@@ -187,9 +174,7 @@ unsigned remains_each(const struct plane *plane, uint16_t port, void (*each)(voi
 {
 	struct search search = { .port = port, .each = each, .context = context };
 
-	each_established(plane->skel->maps.sessions4, MERLON_IPV4, &search);
-	each_established(plane->skel->maps.sessions6, MERLON_IPV6, &search);
-	if (merlon_embryonic_each(bpf_map__fd(plane->skel->maps.embryonic), each_embryo, &search) < 0)
+	if (merlon_table_each(bpf_map__fd(plane->skel->maps.sessions), each_flow, &search) < 0)
 		abort();
 	return search.found;
 }

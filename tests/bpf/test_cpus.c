@@ -260,10 +260,10 @@ static void first_of_both_ends(void **state)
 
 static unsigned established(void)
 {
-	return plane_entries(plane.skel->maps.sessions4);
+	return plane_established(&plane, MERLON_IPV4);
 }
 
-/* A flow moves from one table to the other while packets of it come. */
+/* A flow becomes one that keeps its place while packets of it come. */
 static void promoted(const struct work *a, const struct work *b, void (*prepare)(void))
 {
 	struct merlon_session before = { 0 };
@@ -323,23 +323,6 @@ static void closed_meanwhile(void **state)
 	}
 }
 
-/* As if its time had come. */
-static void expire(void)
-{
-	const struct bpf_map *map = plane.skel->maps.sessions4;
-	struct merlon_session session;
-	struct merlon_tuple4 key;
-
-	if (!plane_entries(map)) {
-		assert_int_equal(plane_expire_embryonic(&plane), 1);
-		return;
-	}
-	assert_false(bpf_map_get_next_key(bpf_map__fd(map), NULL, &key));
-	assert_false(bpf_map_lookup_elem(bpf_map__fd(map), &key, &session));
-	session.expires_ns = 1;
-	assert_false(bpf_map_update_elem(bpf_map__fd(map), &key, &session, BPF_EXIST));
-}
-
 /* A flow comes back on both CPUs after its session has expired. */
 static void back_together(void **state)
 {
@@ -360,40 +343,36 @@ static void back_together(void **state)
 			if (i & 1)
 				establish();
 		}
-		expire();
+		/* as if its time had come */
+		plane_the_session(&plane)->expires_ns = 1;
 		together(w, w);
 		check_counts(&none, w, w);
 	}
 }
 
 /*
- * What is found at the place of a flow may be another one's by the time that it is locked, as the kernel uses the memory
- * of an entry that was deleted at once. Here it is so from the beginning: the short way and the long one leave it alone.
+ * What is found at the place of a flow may be another one's by the time that it is locked. Here it is so from the
+ * beginning: the short way and the long one leave it alone.
  */
 static void of_another_owner(void **state)
 {
-	const int map = bpf_map__fd(plane.skel->maps.sessions4);
 	const struct frame ack = segment(0, F_ACK, 1000, 5000, 7), other = segment(0, F_ACK, 1007, 5000, 0);
-	struct merlon_session foreign, after;
-	struct merlon_tuple4 key;
+	struct merlon_session *session, foreign;
 
 	(void)state;
 	establish();
 	send_one(&ack);
-	assert_false(bpf_map_get_next_key(map, NULL, &key));
-	assert_false(bpf_map_lookup_elem(map, &key, &foreign));
-	foreign.owner ^= 4;
-	assert_false(bpf_map_update_elem(map, &key, &foreign, BPF_EXIST));
+	session = plane_the_session(&plane);
+	assert_non_null(session);
+	session->owner ^= 4;
+	foreign = *session;
 	send_one(&ack);
 	send_one(&other);
-	assert_false(bpf_map_lookup_elem(map, &key, &after));
-	assert_memory_equal(&foreign, &after, sizeof(after));
+	assert_memory_equal(&foreign, session, sizeof(foreign));
 	/* its own again */
-	foreign.owner ^= 4;
-	assert_false(bpf_map_update_elem(map, &key, &foreign, BPF_EXIST));
+	session->owner ^= 4;
 	send_one(&ack);
-	assert_false(bpf_map_lookup_elem(map, &key, &after));
-	assert_int_equal(after.stats[MERLON_ORIGINAL].packets, foreign.stats[MERLON_ORIGINAL].packets + 1);
+	assert_int_equal(session->stats[MERLON_ORIGINAL].packets, foreign.stats[MERLON_ORIGINAL].packets + 1);
 }
 
 static int forget(void **state)

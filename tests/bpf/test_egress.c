@@ -81,8 +81,8 @@ static void one_session_for_both_ways(void **state)
 		}
 		assert_int_equal(plane_stat(&plane, MERLON_STAT_MISSES), misses);
 	}
-	assert_int_equal(plane_entries(plane.skel->maps.sessions4), 1);
-	assert_int_equal(plane_entries(plane.skel->maps.sessions6), 1);
+	assert_int_equal(plane_established(&plane, MERLON_IPV4), 1);
+	assert_int_equal(plane_established(&plane, MERLON_IPV6), 1);
 }
 
 static void denied_packets_go_nowhere(void **state)

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "src/compile/explain.h"
-#include "src/kernel/embryonic.h"
+#include "src/kernel/table.h"
 #include "src/util/clock.h"
 #include "tests/bpf/packet.h"
 #include "tests/bpf/plane.h"
@@ -60,21 +60,11 @@ static void make_question(struct random *r, struct merlon_question *q, int *ret_
 	*ret_out = out;
 }
 
-static int find(struct bpf_map *map, const void *tuple, struct merlon_session *ret)
+static int find(const union merlon_tuple *tuple, uint64_t hash_seed, struct merlon_session *ret)
 {
 	struct merlon_session session;
 
-	if (bpf_map_lookup_elem(bpf_map__fd(map), tuple, &session) || session.expires_ns < merlon_now_ns())
-		return 0;
-	*ret = session;
-	return 1;
-}
-
-static int find_embryonic(const union merlon_tuple *tuple, uint64_t hash_seed, struct merlon_session *ret)
-{
-	struct merlon_session session;
-
-	if (!merlon_embryonic_find(bpf_map__fd(plane.skel->maps.embryonic), hash_seed, MERLON_IPV4, tuple, &session) ||
+	if (!merlon_table_find(bpf_map__fd(plane.skel->maps.sessions), hash_seed, MERLON_IPV4, tuple, &session) ||
 	    session.expires_ns < merlon_now_ns())
 		return 0;
 	*ret = session;
@@ -99,8 +89,7 @@ static int foretell(const struct merlon_question *q, int out, struct merlon_why 
 	merlon_why_ask(q, out ? MERLON_OUTPUT : MERLON_INPUT, why);
 	why->now_ns = merlon_now_ns();
 	if (!merlon_why_tuple(q, &tuple))
-		why->has_session = find(plane.skel->maps.sessions4, &tuple, &why->session) ||
-				   find_embryonic(&tuple, control.seed, &why->session);
+		why->has_session = find(&tuple, control.seed, &why->session);
 	if (why->has_session)
 		plane_remembered(&plane, &why->session, why->remembered);
 	context.generation = control.generation;

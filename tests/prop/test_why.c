@@ -269,7 +269,6 @@ static int begin(void **state)
 	options.pin_dir = PIN_DIR;
 	loaded_ns = merlon_now_ns() - 1000000000;
 	options.max_sessions = 1024;
-	options.max_embryonic = 1024;
 	r = unshare(CLONE_NEWNET) < 0 ? -errno : 0;
 	if (!r && system("ip link add " DEVICE " address 02:00:00:00:00:01 type veth peer name why1"))
 		r = -ENODEV;

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of sessions, a map whose descriptor is given, as user space sees it. 0 or a negative errno. */
+#ifndef MERLON_KERNEL_TABLE_H
+#define MERLON_KERNEL_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bpf/abi.h"
+
+/* Calls `each` for every flow, expired ones too, until it returns other than 0. It gets a copy, which may be torn. */
+int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),
+		      void *context);
+/* The session of a tuple; false: there is none, or the table cannot be read. `seed`: of struct merlon_control. */
+bool merlon_table_find(int fd, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
+		       struct merlon_session *ret);
+/* Forgets all flows, while the data path goes on. */
+int merlon_table_flush(int fd);
+
+#endif
