@@ -55,6 +55,7 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	s->remembered = 0;
 	s->starts_session = 0;
 	s->bad_checksum = 0;
+	s->discarded = 0;
 	s->context.generation = c->generation;
 	s->context.routes = c->routes;
 	s->context.tcp_flags = s->headers.tcp_flags;

@@ -184,6 +184,15 @@ struct {
 	__type(value, __u8);
 } filtered SEC(".maps");
 
+/* IPv4 addresses that no packet from the network comes from: this host's own, and those of broadcasts. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 16);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __be32);
+	__type(value, __u8);
+} martian SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);	/* set by the loader, likewise below */
@@ -225,6 +234,7 @@ struct merlon_scratch {
 	__u8 has_session;		/* there is one of this tuple */
 	__u8 starts_session;		/* `session` goes into the table if the packet is accepted */
 	__u8 bad_checksum;		/* nf_conntrack finds the checksum of its transport wrong */
+	__u8 discarded;			/* a route says so: the stack neither delivers it nor forwards it */
 	__u8 sum_failed;		/* bytes to be summed are not there */
 	__u32 sum;			/* bpf/checksum.h: what was added up so far, and of what */
 	__u8 chunk[MERLON_SUM_CHUNK + 4] __attribute__((aligned(8)));

@@ -155,6 +155,7 @@ __noinline int merlon_way(struct __sk_buff *skb)
 		__builtin_memcpy(fib->ipv6_dst, s->headers.daddr, 16);
 	}
 	r = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	s->discarded = r == BPF_FIB_LKUP_RET_BLACKHOLE || r == BPF_FIB_LKUP_RET_UNREACHABLE || r == BPF_FIB_LKUP_RET_PROHIBIT;
 	if (r != BPF_FIB_LKUP_RET_SUCCESS && r != BPF_FIB_LKUP_RET_NO_NEIGH && r != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return MERLON_WAY_INPUT;
 	oif = fib->ifindex;
@@ -231,6 +232,18 @@ __noinline int merlon_begin(struct merlon_scratch *s)
 	return merlon_session_start(&s->session, &s->headers, s->sender_is_a, s->now, t);
 }
 
+/*
+ * Whether the stack discards the packet behind this hook, for its source or by its route: no connection begins with it
+ * (ip_route_input_slow(), __fib_validate_source() of net/ipv4/fib_frontend.c).
+ */
+merlon_inline int merlon_is_discarded(const struct merlon_scratch *s)
+{
+	if (s->side == MERLON_EGRESS || s->context.iif == MERLON_LOOPBACK)
+		return 0;
+	return s->discarded || merlon_is_no_sender(&s->headers) ||
+	       (s->headers.family == MERLON_IPV4 && bpf_map_lookup_elem(&martian, &s->headers.saddr[0]));
+}
+
 /* A packet of a tuple that has no session. */
 merlon_inline void merlon_track_new(struct merlon_scratch *s)
 {
@@ -240,7 +253,7 @@ merlon_inline void merlon_track_new(struct merlon_scratch *s)
 		return;
 	s->context.ct_state = MERLON_CT_NEW;
 	s->has_direction = 1;
-	s->starts_session = s->side == MERLON_EGRESS || s->context.iif == MERLON_LOOPBACK || !merlon_is_no_sender(&s->headers);
+	s->starts_session = !merlon_is_discarded(s);
 }
 
 /* A packet of a session: changes it, and gives its lock back. */

@@ -2,7 +2,8 @@
 /*
  * Whether the kernel forwards IPv6 where bpf_fib_lookup() says that it does not: ip6_forward() goes by conf.all.forwarding or the
  * interface's force_forwarding (Linux 6.17), bpf_ipv6_fib_lookup() by the interface's own forwarding. Of IPv4 both ask the
- * interface.
+ * interface: what comes in where it is off, but is for another host, is judged as input and may begin a connection; where
+ * another interface forwards, the other end's packets belong to that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,13 +15,13 @@
 
 #define LOOPBACK 1	/* LOOPBACK_IFINDEX of net/flow.h */
 
-/* net.ipv6.conf.`of`.`name`: 1 or 0, as also where there is no such thing; or a negative errno. */
-static int is_on(const char *of, const char *name)
+/* net.`family`.conf.`of`.`name`: 1 or 0, as also where there is no such thing; or a negative errno. */
+static int is_on(const char *family, const char *of, const char *name)
 {
 	_cleanup_close_ int fd = -1;
 	char path[96], value = '0';
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", of, name);
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, of, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -39,14 +40,15 @@ static bool takes_in(const struct merlon_link *link)
 /* 1: the kernel forwards what comes in there, and the look-up does not; 0, or a negative errno. */
 static int disagrees(const char *name, bool all)
 {
-	int own = is_on(name, "forwarding"), off = is_on(name, "disable_ipv6"), forced = is_on(name, "force_forwarding");
+	int own = is_on("ipv6", name, "forwarding"), off = is_on("ipv6", name, "disable_ipv6"),
+	    forced = is_on("ipv6", name, "force_forwarding");
 
 	if (own < 0 || off < 0 || forced < 0)
 		return own < 0 ? own : off < 0 ? off : forced;
 	return !own && !off && (all || forced);
 }
 
-int merlon_host_forwarding(struct merlon_host_view *view, const struct merlon_links *links)
+static int look_at_ipv6(struct merlon_host_view *view, const struct merlon_links *links)
 {
 	static const struct merlon_finding finding = {
 		.what = "forwarding",
@@ -57,7 +59,7 @@ int merlon_host_forwarding(struct merlon_host_view *view, const struct merlon_li
 			"out: merlond --interfaces '*,!NAME'",
 		.severity = MERLON_HOST_REFUSE,
 	};
-	int all = is_on("all", "forwarding"), r = all < 0 ? all : 0;
+	int all = is_on("ipv6", "all", "forwarding"), r = all < 0 ? all : 0;
 	const char *first = NULL;
 	unsigned more = 0;
 	char others[40] = "";
@@ -82,4 +84,40 @@ int merlon_host_forwarding(struct merlon_host_view *view, const struct merlon_li
 		snprintf(others, sizeof(others), ", and %u more interface%s", more, more > 1 ? "s" : "");
 	return merlon_finding_add(view, &finding, "net.ipv6.conf.%s.forwarding=0, %s=1%s", first,
 				  all ? "net.ipv6.conf.all.forwarding" : "force_forwarding", others);
+}
+
+static int look_at_ipv4(struct merlon_host_view *view, const struct merlon_links *links)
+{
+	struct merlon_finding finding = {
+		.what = "forwarding",
+		.rule = "input by exclusion",
+		.why = "some interfaces forward IPv4 and this one does not: what comes in here for other hosts is judged as input and may "
+		       "begin a connection, to which the answers that the others forward would belong",
+		.cure = "set net.ipv4.conf.*.forwarding to the same, or leave the interface out: merlond --interfaces '*,!NAME'",
+		.severity = merlon_host_concern(view, MERLON_ASKS_FORWARD | MERLON_ASKS_STATE),
+	};
+	const char *off = NULL, *on = NULL;
+	size_t i;
+
+	for (i = 0; i < links->n; i++) {
+		const struct merlon_link *link = &links->link[i];
+		int r = is_on("ipv4", link->name, "forwarding");
+
+		if (r < 0)
+			return merlon_finding_unseen(view, "forwarding of IPv4", r);
+		if (r && link->index != LOOPBACK)
+			on = link->name;
+		else if (!r && !off && takes_in(link) && merlon_host_filters(view, link->name))
+			off = link->name;
+	}
+	if (!on || !off || finding.severity == MERLON_HOST_NOTE)
+		return 0;
+	return merlon_finding_add(view, &finding, "net.ipv4.conf.%s.forwarding=0, net.ipv4.conf.%s.forwarding=1", off, on);
+}
+
+int merlon_host_forwarding(struct merlon_host_view *view, const struct merlon_links *links)
+{
+	int r = look_at_ipv6(view, links);
+
+	return r == 0 ? look_at_ipv4(view, links) : r;
 }

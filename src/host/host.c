@@ -48,7 +48,7 @@ enum merlon_host_severity merlon_host_concern(const struct merlon_host_view *vie
 {
 	if (!view->options->policy)
 		return MERLON_HOST_WARN;
-	return view->asks & asks ? MERLON_HOST_REFUSE : MERLON_HOST_NOTE;
+	return (view->asks & asks) == asks ? MERLON_HOST_REFUSE : MERLON_HOST_NOTE;
 }
 
 bool merlon_host_filters(const struct merlon_host_view *view, const char *name)

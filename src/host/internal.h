@@ -27,7 +27,7 @@ int merlon_finding_add(struct merlon_host_view *view, const struct merlon_findin
 	__attribute__((format(printf, 3, 4)));
 /* Something could not be looked at: `error` is a negative errno. 0 or -ENOMEM. */
 int merlon_finding_unseen(struct merlon_host_view *view, const char *what, int error);
-/* MERLON_HOST_REFUSE if the policy asks for it, _WARN if there is no policy, _NOTE if it does not. */
+/* MERLON_HOST_REFUSE if the policy asks for all of it, _WARN if there is no policy, _NOTE if it does not. */
 enum merlon_host_severity merlon_host_concern(const struct merlon_host_view *view, unsigned asks);
 /* Whether the interface will be filtered. */
 bool merlon_host_filters(const struct merlon_host_view *view, const char *name);

@@ -84,6 +84,9 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex);
 /* Indexes attached now, into `ret`; returns their number. */
 size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *ret, size_t max);
 
+/* Tells the data path which addresses are this host's. 0 or a negative errno. */
+struct merlon_address;
+int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_address *address, size_t n);
 /* Raised whenever addresses or routes changed: cached decisions are taken anew. */
 int merlon_dataplane_routes_changed(struct merlon_dataplane *dp);
 /* Sockets whose packets are such answers; replaces the ones that were. */

@@ -28,6 +28,7 @@ enum merlon_map {
 	MERLON_MAP_EVENTS,
 	MERLON_MAP_REJECTS,
 	MERLON_MAP_FILTERED,
+	MERLON_MAP_MARTIAN,
 	MERLON_STATE_MAPS,
 };
 enum merlon_policy_map {

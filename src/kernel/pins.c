@@ -25,6 +25,7 @@ static const char *const state_map_name[MERLON_STATE_MAPS] = {
 	[MERLON_MAP_EVENTS] = "events",
 	[MERLON_MAP_REJECTS] = "rejects",
 	[MERLON_MAP_FILTERED] = "filtered",
+	[MERLON_MAP_MARTIAN] = "martian",
 };
 const char *const merlon_policy_map_name[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_IMAGE] = "image",

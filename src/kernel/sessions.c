@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+#include <sys/socket.h>
 
 #include "src/kernel/internal.h"
 #include "src/kernel/table.h"
+#include "src/util/addresses.h"
 #include "src/util/clock.h"
+#include "src/util/kernel.h"
 
 struct view_context {
 	int (*each)(void *context, const struct merlon_session_view *view);
@@ -56,6 +61,44 @@ bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct
 		return false;
 	*ret = decision;
 	return true;
+}
+
+/* What no packet from the network comes from, whatever rp_filter says. Prefixes of more than one address are left out. */
+static bool is_martian(const struct merlon_address *address, bool accepts_own)
+{
+	return address->family == AF_INET && address->bits == 32 &&
+	       (address->type == RTN_BROADCAST || (address->type == RTN_LOCAL && !accepts_own));
+}
+
+static bool is_among(uint32_t key, const struct merlon_address *address, size_t n, bool accepts_own)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (is_martian(&address[i], accepts_own) && !memcmp(address[i].address, &key, sizeof(key)))
+			return true;
+	return false;
+}
+
+int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_address *address, size_t n)
+{
+	bool accepts_own = merlon_kernel_accepts_own();
+	int fd = dp->fd[MERLON_MAP_MARTIAN], end;
+	uint32_t key, next;
+	size_t i;
+
+	for (end = bpf_map_get_next_key(fd, NULL, &next); !end;) {
+		key = next;
+		end = bpf_map_get_next_key(fd, &key, &next);
+		if (!is_among(key, address, n, accepts_own))
+			bpf_map_delete_elem(fd, &key);
+	}
+	for (i = 0; i < n; i++) {
+		memcpy(&key, address[i].address, sizeof(key));
+		if (is_martian(&address[i], accepts_own) && bpf_map_update_elem(fd, &key, &(uint8_t){ 1 }, 0) < 0)
+			return -errno;
+	}
+	return 0;
 }
 
 int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp)

@@ -25,6 +25,7 @@ enum {
 	HAS_ORDER = 8192,	/* base chains of one hook and priority in several tables */
 	HAS_LOGS = 16384,	/* more rules that log than one packet can have logged */
 	HAS_INPUT = 32768,	/* may deny there */
+	HAS_TRANSIT = 65536,	/* may deny in forward, and asks for ct state */
 };
 
 /* What the host must have, too. */
@@ -57,7 +58,7 @@ static const struct {
 	{ "forward-cut", "a packet that this host itself cuts, to forward it into a smaller MTU, is judged in pieces, as fragments",
 	  HAS_FORWARD, ON_ANY },
 	{ "no-route", "what has no route, or is for another host where this one does not forward, is judged as input, and may be "
-	  "answered", HAS_INPUT, ON_ANY },
+	  "answered or begin a connection", HAS_INPUT | HAS_TRANSIT, ON_ANY },
 	{ "chain-order", "base chains of one hook and priority in several tables are taken in the order of the tables, the last one "
 	  "first: nf_tables goes by when each was added", HAS_ORDER, ON_ANY },
 	{ "many-logs", "of more than 16 rules that log one packet the others are not logged", HAS_LOGS, ON_ANY },
@@ -176,6 +177,8 @@ static unsigned concerns(const struct merlon_ruleset *ruleset)
 		has &= ~HAS_PORTS;
 	if (!(has & HAS_STATE))
 		has &= ~HAS_FORGED;
+	if (has & HAS_FORWARD && has & HAS_STATE)
+		has |= HAS_TRANSIT;
 	if (!(has & HAS_WHOLE))
 		has &= ~HAS_LENGTH;
 	return has;

@@ -164,7 +164,7 @@ int merlon_links_addresses(struct merlon_daemon *d)
 {
 	struct merlon_address *address;
 	size_t n;
-	int r = merlon_addresses(&address, &n);
+	int r = merlon_addresses(&address, &n), own;
 
 	if (r < 0)
 		return r;
@@ -172,7 +172,8 @@ int merlon_links_addresses(struct merlon_daemon *d)
 	free(d->address);
 	d->address = address;
 	d->n_addresses = n;
-	return r;
+	own = merlon_dataplane_own(d->dp, address, n);
+	return own < 0 ? own : r;
 }
 
 /* Rules that ask what kind of address something is have the answers in their image. */
@@ -181,10 +182,10 @@ static void renew_addresses(struct merlon_daemon *d)
 	struct merlon_diag diag = { 0 };
 	int r;
 
-	if (!d->enforced.policy || !d->enforced.policy->uses_addresses)
+	if (!d->enforced.policy)
 		return;
 	r = merlon_links_addresses(d);
-	if (r > 0)
+	if (r > 0 && d->enforced.policy->uses_addresses)
 		r = merlon_enforce_renew(d, &diag);
 	if (r < 0) {
 		merlon_journal_diag(&diag);

@@ -34,10 +34,11 @@ bool merlon_kernel_tracks(const char *sysctl)
 	return access(path, F_OK) == 0 || access("/proc/sys/net/netfilter/nf_conntrack_generic_timeout", F_OK) < 0;
 }
 
-bool merlon_kernel_filters_sources(void)
+/* Whether a setting of IPv4 is not 0 for some interface, or cannot be read. */
+static bool is_on_somewhere(const char *pattern)
 {
 	glob_t found = { 0 };
-	bool on = glob("/proc/sys/net/ipv4/conf/*/rp_filter", 0, NULL, &found) != 0;
+	bool on = glob(pattern, 0, NULL, &found) != 0;
 
 	for (size_t i = 0; i < found.gl_pathc && !on; i++) {
 		_cleanup_fclose_ FILE *f = fopen(found.gl_pathv[i], "re");
@@ -47,4 +48,14 @@ bool merlon_kernel_filters_sources(void)
 	}
 	globfree(&found);
 	return on;
+}
+
+bool merlon_kernel_filters_sources(void)
+{
+	return is_on_somewhere("/proc/sys/net/ipv4/conf/*/rp_filter");
+}
+
+bool merlon_kernel_accepts_own(void)
+{
+	return is_on_somewhere("/proc/sys/net/ipv4/conf/*/accept_local");
 }

@@ -205,8 +205,9 @@ static bool is_martian(const struct merlon_run *run, const struct merlon_frame *
 	size_t at = network_of(run, f), bytes = f->bytes - at;
 	const uint8_t *ip = f->data + at;
 
+	/* the host itself may send in the name of a group, but nothing takes that in over lo */
 	if (f->way != MERLON_FRAME_DEVICE)
-		return false;
+		return ip[0] >> 4 == 6 && bytes >= sizeof(struct ip6_hdr) && ip[8] == 0xff;
 	if (ip[0] >> 4 == 4)
 		return bytes >= sizeof(struct iphdr) && is_martian4(ip + 12, ip + 16);
 	return bytes >= sizeof(struct ip6_hdr) && is_martian6(ip + 8, ip + 24);

@@ -135,6 +135,8 @@ static int compile(struct merlon_plane *p, const struct merlon_ruleset *ruleset,
 	options.address = address;
 	merlon_dataplane_prepare(p->dp, &options);
 	r = merlon_compile(ruleset, &options, &policy, diag);
+	if (!r)
+		r = merlon_dataplane_own(p->dp, address, options.n_addresses);
 	if (!r) {
 		merlon_tempo_policy(policy, p->token_ns);
 		r = merlon_dataplane_apply(p->dp, policy, false, diag);

@@ -246,6 +246,10 @@ ok "... but from a bridge's port" clean \
 	"$veth; ip link add b0 type bridge; ip link set d0 master b0; sysctl -qw $six.all.forwarding=1 $six.d0.forwarding=0" plain.nft
 ok "IPv6 forwarded nowhere but by one interface's word" clean "$veth; sysctl -qw $six.d0.forwarding=1" plain.nft
 ok "IPv4 forwarded against the interface's own word" clean "$veth; sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv4.conf.d0.forwarding=0" plain.nft
+policy forward 'ct state established accept' >forward.state.nft
+ok "... where forward asks for the state" finds forwarding refuse '^net.ipv4.conf.d0.forwarding=0, net.ipv4.conf.d1.forwarding=1$' \
+	"$veth; sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv4.conf.d0.forwarding=0" forward.state.nft
+ok "... and no other interface forwards" clean "$veth" forward.state.nft
 if [ -e /proc/sys/net/ipv6/conf/lo/force_forwarding ]; then
 	ok "IPv6 whose forwarding is forced" finds forwarding refuse 'd0.forwarding=0, force_forwarding=1$' "$veth; sysctl -qw $six.d0.force_forwarding=1" plain.nft
 	ok "... as the interface says" clean "$veth; sysctl -qw $six.d0.force_forwarding=1 $six.d0.forwarding=1" plain.nft

@@ -80,7 +80,7 @@ static void test_payload(void **state)
 	assert_int_equal(writes(NFPROTO_INET, ip, 24, 16), MERLON_DOES_REWRITE);
 	assert_int_equal(writes(NFPROTO_INET, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2), MERLON_DOES_REWRITE);
 	assert_int_equal(writes(NFPROTO_INET, NFT_PAYLOAD_TRANSPORT_HEADER, 12, 2), MERLON_DOES_ALTER);
-	assert_int_equal(writes(NFPROTO_NETDEV, NFT_PAYLOAD_LL_HEADER, 0, 6), MERLON_DOES_NOTHING);
+	assert_int_equal(writes(NFPROTO_NETDEV, NFT_PAYLOAD_LL_HEADER, 0, 6), MERLON_DOES_ALTER);
 }
 
 static void test_targets(void **state)
