@@ -121,11 +121,15 @@ static void print_outcome(const struct merlon_options *options, const struct mer
 {
 	long long generation = json_integer_value(json_object_get(call->answer, "generation"));
 	long long interfaces = json_integer_value(json_object_get(call->answer, "interfaces"));
+	long long adopted = json_integer_value(json_object_get(call->answer, "adopted"));
 
 	if (call->status == MERLON_EXIT_DONE) {
 		merlon_report_print(call->answer, stdout);
 		printf("generation %lld is in force%s on %lld interface%s\n", generation,
 		       options->audit ? " (audit: nothing is dropped)" : "", interfaces, interfaces == 1 ? "" : "s");
+		if (adopted)
+			printf("%lld connection%s that nf_conntrack knows %s taken over\n", adopted, adopted == 1 ? "" : "s",
+			       adopted == 1 ? "is" : "are");
 		return;
 	}
 	if (call->status == MERLON_EXIT_REFUSED)

@@ -153,7 +153,7 @@ static int look(struct merlon_host_view *view, const char *what, int (*read_all)
 		merlon_own_mark_live(view->options->policy, &chains, live);
 	if (r == 0)
 		r = merlon_chains_judge(view, &chains);
-	else if (merlon_host_is_absent(r))
+	else if (merlon_netlink_is_absent(r))
 		r = 0;
 	else
 		r = merlon_finding_unseen(view, what, r);

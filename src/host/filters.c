@@ -149,7 +149,7 @@ static int dump_tc(uint16_t type, int ifindex, uint32_t parent, mnl_cb_t on_mess
 	tc->tcm_family = AF_UNSPEC;
 	tc->tcm_ifindex = ifindex;
 	tc->tcm_parent = parent;
-	return merlon_host_dump(NETLINK_ROUTE, request, false, on_message, f);
+	return merlon_netlink_exchange(NETLINK_ROUTE, request, false, on_message, f);
 }
 
 static bool is_merlons(uint32_t prog)
@@ -221,7 +221,7 @@ static int look_at_side(struct filters *f, bool has_qdisc, bool egress)
 		r = dump_tc(RTM_GETTFILTER, f->link->index, TC_H_MAKE(TC_H_CLSACT, egress ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS),
 			    on_filter, f);
 	/* An interface that has just gone, or a qdisc without that side. */
-	if (r < 0 && r != -ENODEV && !merlon_host_is_absent(r))
+	if (r < 0 && r != -ENODEV && !merlon_netlink_is_absent(r))
 		return merlon_finding_unseen(f->view, f->link->name, r);
 	if (f->in_front)
 		return report_front(f, egress ? "egress" : "ingress");
@@ -239,7 +239,7 @@ int merlon_host_filters_of_tc(struct merlon_host_view *view, const struct merlon
 	if (!has)
 		return -ENOMEM;
 	r = dump_tc(RTM_GETQDISC, 0, 0, on_qdisc, &f);
-	if (r < 0 && !merlon_host_is_absent(r))
+	if (r < 0 && !merlon_netlink_is_absent(r))
 		return merlon_finding_unseen(view, "TC filters", r);
 	for (i = 0, r = 0; i < links->n && r == 0; i++) {
 		if (!merlon_host_filters(view, links->link[i].name))

@@ -3,9 +3,8 @@
 #ifndef MERLON_HOST_INTERNAL_H
 #define MERLON_HOST_INTERNAL_H
 
-#include <libmnl/libmnl.h>
-
 #include "src/host/host.h"
+#include "src/util/netlink.h"
 
 /* What of a packet the policy asks for. */
 enum {
@@ -33,19 +32,11 @@ enum merlon_host_severity merlon_host_concern(const struct merlon_host_view *vie
 bool merlon_host_filters(const struct merlon_host_view *view, const char *name);
 
 /*
- * Sends a request on a socket of its own and hands all answers to `on_message`, which may end it with MNL_CB_STOP, or with
- * MNL_CB_ERROR and errno. 0 or a negative errno; -EINTR: what was dumped changed meanwhile. `strict`: the kernel filters
- * by the request's header (Linux 4.20).
- */
-int merlon_host_dump(int protocol, struct nlmsghdr *request, bool strict, mnl_cb_t on_message, void *context);
-/*
- * The same of one kind of routing objects: `bytes` of header, which begins with the family. Asks again where what was dumped
+ * merlon_netlink_exchange() of one kind of routing objects: `bytes` of header, which begins with the family. Asks again where what was dumped
  * changed meanwhile, each time after `begin`, if there is one; that the kernel has no such thing is 0.
  */
 int merlon_host_dump_route(uint16_t type, uint8_t family, size_t bytes, bool strict, void (*begin)(void *context),
 			   mnl_cb_t on_message, void *context);
-/* Whether an error only says that this kernel has no such thing. */
-bool merlon_host_is_absent(int error);
 
 /* links.c: what netlink says about one interface. */
 struct merlon_link {

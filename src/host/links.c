@@ -138,7 +138,7 @@ int merlon_links_list(struct merlon_links *ret)
 		request->nlmsg_flags = NLM_F_DUMP;
 		mnl_nlmsg_put_extra_header(request, sizeof(struct ifinfomsg));
 		mnl_attr_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-		r = merlon_host_dump(NETLINK_ROUTE, request, false, on_link, ret);
+		r = merlon_netlink_exchange(NETLINK_ROUTE, request, false, on_link, ret);
 	}
 	return r;
 }

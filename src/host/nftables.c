@@ -249,7 +249,7 @@ static int dump(struct reader *reader, uint16_t what, mnl_cb_t on_message)
 	request->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | what;
 	request->nlmsg_flags = NLM_F_DUMP;
 	mnl_nlmsg_put_extra_header(request, sizeof(struct nfgenmsg));
-	return merlon_host_dump(NETLINK_NETFILTER, request, false, on_message, reader);
+	return merlon_netlink_exchange(NETLINK_NETFILTER, request, false, on_message, reader);
 }
 
 static int sort(struct reader *reader)

@@ -87,7 +87,7 @@ static int read_rules(uint8_t family, struct rules *ret)
 	request->nlmsg_flags = NLM_F_DUMP;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->family = family;
-	return merlon_host_dump(NETLINK_ROUTE, request, false, on_rule, ret);
+	return merlon_netlink_exchange(NETLINK_ROUTE, request, false, on_rule, ret);
 }
 
 struct wanted {
@@ -136,7 +136,7 @@ static int delivers(uint8_t family, uint32_t table)
 	route->rtm_type = RTN_LOCAL;
 	route->rtm_table = table < 256 ? table : RT_TABLE_UNSPEC;
 	mnl_attr_put_u32(request, RTA_TABLE, table);
-	r = merlon_host_dump(NETLINK_ROUTE, request, true, on_route, &wanted);
+	r = merlon_netlink_exchange(NETLINK_ROUTE, request, true, on_route, &wanted);
 	/* No route was ever added there (ip_fib_dump, inet6_dump_fib). */
 	if (r == -ENOENT)
 		return 0;
@@ -193,7 +193,7 @@ int merlon_host_routing(struct merlon_host_view *view, const struct merlon_links
 		struct rules rules = { 0 };
 
 		r = read_rules(family[i], &rules);
-		if (r < 0 && merlon_host_is_absent(r))
+		if (r < 0 && merlon_netlink_is_absent(r))
 			r = 0;
 		else if (r < 0)
 			r = merlon_finding_unseen(view, "policy routing", r);

@@ -91,7 +91,7 @@ static int dump(uint16_t type, mnl_cb_t on_message, struct found *found)
 	/* The kernel asks for no header in a dump (net/xfrm/xfrm_user.c). */
 	request->nlmsg_type = type;
 	request->nlmsg_flags = NLM_F_DUMP;
-	return merlon_host_dump(NETLINK_XFRM, request, false, on_message, found);
+	return merlon_netlink_exchange(NETLINK_XFRM, request, false, on_message, found);
 }
 
 int merlon_host_xfrm(struct merlon_host_view *view)
@@ -109,7 +109,7 @@ int merlon_host_xfrm(struct merlon_host_view *view)
 
 	if (r == 0 && !found.policy)
 		r = dump(XFRM_MSG_GETSA, on_state, &found);
-	if (r < 0 && !merlon_host_is_absent(r))
+	if (r < 0 && !merlon_netlink_is_absent(r))
 		return merlon_finding_unseen(view, "IPsec policies (xfrm)", r);
 	if (found.policy)
 		return merlon_finding_add(view, &ipsec, "xfrm policy, dir %s", found.direction < 3 ? name[found.direction] : "socket");

@@ -87,6 +87,11 @@ size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *re
 /* Tells the data path which addresses are this host's. 0 or a negative errno. */
 struct merlon_address;
 int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_address *address, size_t n);
+/*
+ * Takes over the connections that nf_conntrack knows and the data path does not, while no policy is in force. *ret_n: how
+ * many; some also if there is an error: -ENOSPC: there are too many, others: ctnetlink could not be asked.
+ */
+int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n);
 /* Raised whenever addresses or routes changed: cached decisions are taken anew. */
 int merlon_dataplane_routes_changed(struct merlon_dataplane *dp);
 /* Sockets whose packets are such answers; replaces the ones that were. */

@@ -9,12 +9,7 @@
 #include "bpf/set.h"
 #include "src/util/cleanup.h"
 
-struct table {
-	struct merlon_flow_set *set;
-	size_t n;
-};
-
-static int map_table(int fd, struct table *ret)
+int merlon_table_map(int fd, struct merlon_flow_table *ret)
 {
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info);
@@ -25,20 +20,66 @@ static int map_table(int fd, struct table *ret)
 	at = mmap(NULL, info.max_entries * sizeof(struct merlon_flow_set), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
 		return -errno;
-	*ret = (struct table){ at, info.max_entries };
+	*ret = (struct merlon_flow_table){ at, info.max_entries };
 	return 0;
 }
 
-static void unmap_table(const struct table *table)
+void merlon_table_unmap(const struct merlon_flow_table *table)
 {
 	munmap(table->set, table->n * sizeof(struct merlon_flow_set));
+}
+
+static struct merlon_flow_set *set_at(const struct merlon_flow_table *table, uint32_t at)
+{
+	return &table->set[at & (table->n - 1)];
+}
+
+/* NULL: it is not there. */
+static struct merlon_session *find(const struct merlon_flow_table *table, enum merlon_family family, const union merlon_tuple *tuple,
+				   uint64_t hash)
+{
+	struct merlon_flow_set *set[] = { set_at(table, merlon_first_set(hash)), set_at(table, merlon_second_set(hash)) };
+
+	for (size_t i = 0; i < ARRAY_SIZE(set); i++) {
+		uint32_t way = merlon_set_find(set[i], family, tuple, merlon_tag_of(family, hash));
+
+		if (way < MERLON_WAYS)
+			return &set[i]->way[way].session;
+	}
+	return NULL;
+}
+
+int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family, const struct merlon_flow *flow,
+		       uint64_t now_ns)
+{
+	uint64_t hash = merlon_tuple_hash(seed, family, &flow->tuple);
+	struct merlon_flow_set *set = set_at(table, merlon_first_set(hash)), *second = set_at(table, merlon_second_set(hash));
+	merlon_offer offer = merlon_set_first_offer(set, hash, MERLON_USED(now_ns)), other = merlon_set_offer(second, MERLON_USED(now_ns));
+	struct merlon_session session = flow->session, *entered;
+	uint32_t way;
+
+	if (find(table, family, &flow->tuple, hash))
+		return -EEXIST;
+	if (other > offer) {
+		set = second;
+		offer = other;
+	}
+	way = merlon_offered_way(offer);
+	session.owner = merlon_owner_of(hash);
+	session.flags &= ~MERLON_S_ESTABLISHED;
+	if (offer < MERLON_OFFER_EMPTY || merlon_set_put(set, way, family, &flow->tuple, merlon_tag_of(family, hash),
+							 MERLON_USED(now_ns), &session, &entered))
+		return -ENOSPC;
+	if (session.flags & MERLON_S_PROVED && !merlon_set_keep(set, way, now_ns))
+		entered->flags |= MERLON_S_ESTABLISHED;
+	return 0;
 }
 
 int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),
 			  void *context)
 {
-	struct table table;
-	int r = map_table(fd, &table);
+	struct merlon_flow_table table;
+	int r = merlon_table_map(fd, &table);
 	size_t i, way;
 
 	if (r < 0)
@@ -53,29 +94,22 @@ int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family fami
 			copy = table.set[i].way[way];
 			r = each(context, tag & MERLON_TAG_IPV6 ? MERLON_IPV6 : MERLON_IPV4, &copy);
 		}
-	unmap_table(&table);
+	merlon_table_unmap(&table);
 	return r;
 }
 
 bool merlon_table_find(int fd, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
 			   struct merlon_session *ret)
 {
-	uint64_t hash = merlon_tuple_hash(seed, family, tuple);
-	uint32_t at[] = { merlon_first_set(hash), merlon_second_set(hash) };
-	struct table table;
-	bool found = false;
+	const struct merlon_session *found;
+	struct merlon_flow_table table;
 
-	if (map_table(fd, &table) < 0)
+	if (merlon_table_map(fd, &table) < 0)
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(at) && !found; i++) {
-		const struct merlon_flow_set *set = &table.set[at[i] & (table.n - 1)];
-		uint32_t way = merlon_set_find(set, family, tuple, merlon_tag_of(family, hash));
-
-		found = way < MERLON_WAYS;
-		if (found)
-			*ret = set->way[way].session;
-	}
-	unmap_table(&table);
+	found = find(&table, family, tuple, merlon_tuple_hash(seed, family, tuple));
+	if (found)
+		*ret = *found;
+	merlon_table_unmap(&table);
 	return found;
 }
 
@@ -93,14 +127,14 @@ static void flush_set(struct merlon_flow_set *set)
 
 int merlon_table_flush(int fd)
 {
-	struct table table;
-	int r = map_table(fd, &table);
+	struct merlon_flow_table table;
+	int r = merlon_table_map(fd, &table);
 	size_t i;
 
 	if (r < 0)
 		return r;
 	for (i = 0; i < table.n; i++)
 		flush_set(&table.set[i]);
-	unmap_table(&table);
+	merlon_table_unmap(&table);
 	return 0;
 }

@@ -4,9 +4,23 @@
 #define MERLON_KERNEL_TABLE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "bpf/abi.h"
+
+struct merlon_flow_table {
+	struct merlon_flow_set *set;
+	size_t n;	/* a power of two */
+};
+int merlon_table_map(int fd, struct merlon_flow_table *ret);
+void merlon_table_unmap(const struct merlon_flow_table *table);
+/*
+ * Enters a flow, which keeps its place if it has proved itself (MERLON_S_PROVED). -EEXIST: it is there; -ENOSPC: there is no
+ * empty way for it. The data path does not work on the table meanwhile.
+ */
+int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family, const struct merlon_flow *flow,
+		       uint64_t now_ns);
 
 /* Calls `each` for every flow, expired ones too, until it returns other than 0. It gets a copy, which may be torn. */
 int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),

@@ -40,6 +40,7 @@ struct merlon_daemon {
 	size_t n_interfaces;
 	struct merlon_address *address;		/* of the namespace */
 	size_t n_addresses;
+	unsigned adopted;	/* connections of nf_conntrack, by the first policy */
 	struct merlon_space space;
 	struct mnl_socket *rtnl;
 	struct merlon_answers *answers;

@@ -70,6 +70,31 @@ static int swap(struct merlon_daemon *d, struct merlon_enforced *next, bool carr
 	return r;
 }
 
+/* Whether nf_conntrack has any entries here. */
+static bool has_connections(void)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/sys/net/netfilter/nf_conntrack_count", "re");
+	unsigned n = 0;
+
+	return f && fscanf(f, "%u", &n) == 1 && n;
+}
+
+/* The first policy finds the connections that are open. */
+static void adopt(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	int r = has_connections() ? merlon_dataplane_adopt(d->dp, &d->adopted) : 0;
+
+	if (d->adopted)
+		merlon_journal_note(5, "%u connections that nf_conntrack knows were taken over", d->adopted);
+	if (r == 0)
+		return;
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+			"connections that are open now may be cut: %s", r == -ENOSPC ? "nf_conntrack knows more than there is room for" :
+			strerror(-r));
+	merlon_diag_cure(diag, r == -ENOSPC ? "raise [Sessions] Max= in merlond's configuration, and `merlon stop`" :
+			 "load the module nf_conntrack_netlink before the first apply");
+}
+
 int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
 		   struct merlon_diag *diag)
 {
@@ -89,6 +114,8 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	if (r < 0)
 		return r;
 	merlon_enforce_trackers(d);
+	if (!merlon_dataplane_generation(d->dp))
+		adopt(d, diag);
 	r = merlon_links_attach(d, diag);
 	if (!r)
 		r = swap(d, next, carry, diag);

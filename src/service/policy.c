@@ -266,6 +266,8 @@ void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, s
 		json_object_set_new(report, "memory_bytes", json_integer(d->enforced.policy->words * 8LL));
 		json_object_set_new(report, "flat_rules", json_integer(d->enforced.policy->n_flat));
 		json_object_set_new(report, "interfaces", json_integer(info.attached));
+		json_object_set_new(report, "adopted", json_integer(d->adopted));
+		d->adopted = 0;
 	}
 	json_object_set_new(report, "messages", merlon_report_messages(diag));
 	if (status == MERLON_EXIT_DONE)

@@ -22,8 +22,8 @@
 
 #include "tests/bench/spread.skel.h"
 #include "tests/bpf/packet.h"
-#include "bpf/set.h"
 #include "tests/bpf/plane.h"
+#include "src/kernel/table.h"
 
 #define REPEAT 500000
 #define MAX_ROUNDS 101
@@ -139,39 +139,18 @@ static struct spread_bpf *open_spread(struct plane *plane, int empty)
 	return spread;
 }
 
-/* Where the data path would enter a flow, while no set is full. */
-static void enter(struct plane *plane, const union merlon_tuple *tuple, struct merlon_session session)
-{
-	/* the plane of the tests has no seed */
-	uint64_t hash = merlon_tuple_hash(0, MERLON_IPV4, tuple);
-	uint32_t mask = bpf_map__max_entries(plane->skel->maps.sessions) - 1;
-	struct merlon_flow_set *set = &plane->set[merlon_first_set(hash) & mask], *second = &plane->set[merlon_second_set(hash) & mask];
-	merlon_offer offer = merlon_set_first_offer(set, hash, 1), other = merlon_set_offer(second, 1);
-	struct merlon_session *entered;
-
-	if (other > offer) {
-		set = second;
-		offer = other;
-	}
-	session.owner = merlon_owner_of(hash);
-	if (offer < MERLON_OFFER_EMPTY || merlon_set_put(set, merlon_offered_way(offer), MERLON_IPV4, tuple,
-							 merlon_tag_of(MERLON_IPV4, hash) | MERLON_TAG_ESTABLISHED, 1, &session, &entered))
-		die("cannot enter a session");
-}
-
 /* Makes the only session of the table into those of flows 0 to FLOWS - 1 (spread.bpf.c), entered in random order. */
 static void multiply(struct plane *plane)
 {
 	static uint32_t flow[FLOWS];
 	const struct merlon_session *only = plane_the_session(plane);
-	struct merlon_session session;
-	union merlon_tuple tuple;
+	const struct merlon_flow_table table = { plane->set, bpf_map__max_entries(plane->skel->maps.sessions) };
+	struct merlon_flow one;
 
 	if (!only)
 		die("there is no session");
-	session = *only;
-	tuple = ((const struct merlon_flow *)((const char *)only - offsetof(struct merlon_flow, session)))->tuple;
-	session.expires_ns += 3600000000000ULL;
+	one = *(const struct merlon_flow *)((const char *)only - offsetof(struct merlon_flow, session));
+	one.session.expires_ns += 3600000000000ULL;
 	srandom(1);
 	for (uint32_t i = 0; i < FLOWS; i++) {
 		uint32_t j = random() % (i + 1);
@@ -181,9 +160,11 @@ static void multiply(struct plane *plane)
 	}
 	for (uint32_t i = 0; i < FLOWS; i++) {
 		/* the server has the lower address */
-		tuple.v4.a_port = htons(FIRST_PORT + (flow[i] >> 16));
-		tuple.v4.b_port = htons(flow[i] & 0xffff);
-		enter(plane, &tuple, session);
+		one.tuple.v4.a_port = htons(FIRST_PORT + (flow[i] >> 16));
+		one.tuple.v4.b_port = htons(flow[i] & 0xffff);
+		/* the plane of the tests has no seed */
+		if (merlon_table_enter(&table, 0, MERLON_IPV4, &one, 1))
+			die("cannot enter a session");
 	}
 }
 

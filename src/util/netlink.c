@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/util/netlink.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "src/util/cleanup.h"
+
+#define RECEIVE_BUFFER (1 << 16)	/* the kernel fills dump messages of up to 32 KiB (net/netlink/af_netlink.c) */
+
+static int exchange(struct mnl_socket *netlink, struct nlmsghdr *request, mnl_cb_t on_message, void *context)
+{
+	_cleanup_free_ char *buffer = malloc(RECEIVE_BUFFER);
+	int r = MNL_CB_OK;
+
+	if (!buffer)
+		return -ENOMEM;
+	request->nlmsg_flags |= NLM_F_REQUEST;
+	request->nlmsg_seq = 1;
+	if (mnl_socket_sendto(netlink, request, request->nlmsg_len) < 0)
+		return -errno;
+	while (r > MNL_CB_STOP) {
+		ssize_t n = mnl_socket_recvfrom(netlink, buffer, RECEIVE_BUFFER);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		r = mnl_cb_run(buffer, n, 1, mnl_socket_get_portid(netlink), on_message, context);
+		if (r < 0)
+			return -errno;
+		if (!(request->nlmsg_flags & NLM_F_DUMP))
+			break;
+	}
+	return 0;
+}
+
+int merlon_netlink_exchange(int protocol, struct nlmsghdr *request, bool strict, mnl_cb_t on_message, void *context)
+{
+	/* One that is given up half way leaves nothing behind. */
+	struct mnl_socket *netlink = mnl_socket_open2(protocol, SOCK_CLOEXEC);
+	int on = 1, r;
+
+	if (!netlink)
+		return -errno;
+	r = mnl_socket_bind(netlink, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : 0;
+	if (r == 0 && strict && mnl_socket_setsockopt(netlink, NETLINK_GET_STRICT_CHK, &on, sizeof(on)) < 0)
+		r = -errno;
+	if (r == 0)
+		r = exchange(netlink, request, on_message, context);
+	mnl_socket_close(netlink);
+	return r;
+}
+
+bool merlon_netlink_is_absent(int error)
+{
+	/* Not -EINVAL: a question that this kernel does not understand has not been answered. */
+	return error == -EPROTONOSUPPORT || error == -EOPNOTSUPP || error == -EAFNOSUPPORT || error == -ENOENT ||
+	       error == -ENOPROTOOPT;
+}
