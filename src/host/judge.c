@@ -195,10 +195,9 @@ static int judge_one(struct merlon_host_view *view, const struct merlon_chains *
 
 static int judge_managers(struct merlon_host_view *view, const struct merlon_chains *chains)
 {
-	static const struct merlon_finding finding = {
+	struct merlon_finding finding = {
 		.what = "service",
 		.why = "it loads and changes rules of the host's netfilter, not of merlon's policy",
-		.cure = "stop it when merlon's policy has replaced its rules, or check this host again when they change",
 		.severity = MERLON_HOST_WARN,
 	};
 	const struct merlon_manager *seen[8];
@@ -214,6 +213,8 @@ static int judge_managers(struct merlon_host_view *view, const struct merlon_cha
 		if (!manager || j < n || chain->own)
 			continue;
 		seen[n++] = manager;
+		finding.cure = manager->beside_cure ? manager->beside_cure :
+			       "stop it when merlon's policy has replaced its rules, or check this host again when they change";
 		r = merlon_finding_add(view, &finding, "%s: chain %s of %s table %s", manager->name, chain->name, chain->from,
 				       chain->table);
 	}

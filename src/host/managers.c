@@ -13,25 +13,26 @@ static const struct {
 	const char *chain[PATTERNS];	/* beginnings of chains' names */
 	const char *table[PATTERNS];	/* names of tables */
 } managers[] = {
-	{ { "ufw", { "ufw.service" }, NULL }, { "ufw-", "ufw6-" }, { NULL } },
-	{ { "firewalld", { "firewalld.service" }, "firewall-cmd --remove-masquerade, and remove its forward ports" },
+	{ { .name = "ufw", .unit = { "ufw.service" }, NULL }, { "ufw-", "ufw6-" }, { NULL } },
+	{ { .name = "firewalld", .unit = { "firewalld.service" }, "firewall-cmd --remove-masquerade, and remove its forward ports" },
 	  { "IN_public", "INPUT_ZONES", "FWDI_" }, { "firewalld" } },
-	{ { "nftables", { "nftables.service" }, NULL }, { NULL }, { NULL } },
-	{ { "netfilter-persistent", { "netfilter-persistent.service" }, NULL }, { NULL }, { NULL } },
-	{ { "iptables", { "iptables.service", "ip6tables.service" }, NULL }, { NULL }, { NULL } },
-	{ { "shorewall", { "shorewall.service", "shorewall6.service" }, NULL }, { "shorewall" }, { NULL } },
-	{ { "fail2ban", { "fail2ban.service" }, NULL }, { "f2b-" }, { "f2b-table" } },
-	{ { "docker", { "docker.service" }, "give Docker \"iptables\": false and \"ip6tables\": false in /etc/docker/daemon.json and "
+	{ { .name = "nftables", .unit = { "nftables.service" }, NULL }, { NULL }, { NULL } },
+	{ { .name = "netfilter-persistent", .unit = { "netfilter-persistent.service" }, NULL }, { NULL }, { NULL } },
+	{ { .name = "iptables", .unit = { "iptables.service", "ip6tables.service" }, NULL }, { NULL }, { NULL } },
+	{ { .name = "shorewall", .unit = { "shorewall.service", "shorewall6.service" }, NULL }, { "shorewall" }, { NULL } },
+	{ { .name = "fail2ban", .unit = { "fail2ban.service" }, NULL, "have its action change a set of merlon's policy (merlon nft add element ..., delete element ...), "
+	    "and leave its own tables out of that" }, { "f2b-" }, { "f2b-table" } },
+	{ { .name = "docker", .unit = { "docker.service" }, "give Docker \"iptables\": false and \"ip6tables\": false in /etc/docker/daemon.json and "
 	    "route the containers' network, or keep this host on nf_tables" }, { "DOCKER" }, { "docker-bridges" } },
-	{ { "podman", { NULL }, "run the containers with --network host, or keep this host on nf_tables" },
+	{ { .name = "podman", .unit = { NULL }, "run the containers with --network host, or keep this host on nf_tables" },
 	  { "NETAVARK", "CNI-" }, { "netavark" } },
-	{ { "libvirt", { "libvirtd.service", "virtnetworkd.service" }, "give libvirt's network <forward mode='route'/> or mode='open' "
+	{ { .name = "libvirt", .unit = { "libvirtd.service", "virtnetworkd.service" }, "give libvirt's network <forward mode='route'/> or mode='open' "
 	    "(virsh net-edit default) and route it, or keep this host on nf_tables" }, { "LIBVIRT_" }, { "libvirt_network" } },
-	{ { "lxd", { "lxd.service", "snap.lxd.daemon.service", "incus.service" }, "lxc network set NAME ipv4.nat=false ipv6.nat=false, "
+	{ { .name = "lxd", .unit = { "lxd.service", "snap.lxd.daemon.service", "incus.service" }, "lxc network set NAME ipv4.nat=false ipv6.nat=false, "
 	    "and route the network" }, { NULL }, { "lxd", "incus" } },
-	{ { "kubernetes", { "kubelet.service", "k3s.service" }, "keep nodes of Kubernetes on nf_tables" },
+	{ { .name = "kubernetes", .unit = { "kubelet.service", "k3s.service" }, "keep nodes of Kubernetes on nf_tables" },
 	  { "KUBE-", "cali-", "CILIUM_" }, { "kube-proxy" } },
-	{ { "tailscale", { "tailscaled.service" }, "tailscale up --netfilter-mode=off --snat-subnet-routes=false" }, { "ts-" }, { NULL } },
+	{ { .name = "tailscale", .unit = { "tailscaled.service" }, "tailscale up --netfilter-mode=off --snat-subnet-routes=false" }, { "ts-" }, { NULL } },
 };
 
 static bool is_of(size_t index, const char *table, const char *chain)

@@ -134,6 +134,17 @@ static int settle_host(const struct merlon_daemon *d, const struct merlon_enforc
 	return r;
 }
 
+/* Of the first rule that translates addresses; of none where only the chain is there. */
+static struct merlon_place place_of_nat(const struct merlon_ruleset *ruleset)
+{
+	size_t i;
+
+	for (i = 0; i < ruleset->n_chains; i++)
+		if (ruleset->chain[i].kept && ruleset->chain[i].nat && ruleset->chain[i].n)
+			return ruleset->chain[i].rule[0].place;
+	return (struct merlon_place){ 0 };
+}
+
 /* What is refused or would be judged wrong. 0, or an enum merlon_exit. */
 int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enforced *next, json_t *report,
 			 struct merlon_diag *diag)
@@ -156,7 +167,7 @@ int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enfo
 	}
 	if (!merlon_ruleset_translates(next->ruleset) || next->audit)
 		return settle_host(d, next, report, diag);
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s", merlon_unfit_translates.text);
+	merlon_diag_add(diag, MERLON_ERROR, place_of_nat(next->ruleset), "%s", merlon_unfit_translates.text);
 	merlon_diag_cure(diag, "%s", merlon_unfit_translates.cure);
 	return MERLON_EXIT_REFUSED;
 }
@@ -192,12 +203,19 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 			      json_t *report, struct merlon_diag *diag)
 {
 	int r = merlon_policy_settle(d, next, report, diag);
+	bool edited;
 
 	if (!r)
 		r = is_something(next, diag);
 	if (r)
 		return r;
+	edited = d->enforced.edited;
 	r = merlon_enforce(d, next, NULL, false, diag);
+	if (!r && edited) {
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+				"what `merlon nft` had changed in the policy before is not in this one, unless the files have it");
+		merlon_diag_cure(diag, "`merlon list` before an apply writes the policy with these changes");
+	}
 	if (!r) {
 		merlon_space_hold(d, snapshot, NULL, diag);
 		merlon_links_warn(d, diag);

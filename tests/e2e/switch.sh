@@ -70,7 +70,7 @@ begin() { # NAME NAMESPACE ARGUMENT...
 	(exec nsenter --net="/run/netns/$where" python3 talk.py "$@") <"in.$name" >"out.$name" 2>&1 &
 	eval "exec {fd_$name}>in.$name"
 }
-heard() { local i; for i in $(seq 40); do [ "$(wc -l <"out.$1")" -ge "$2" ] && break; sleep 0.05; done; tail -n 1 "out.$1"; }
+heard() { for _ in $(seq 40); do [ "$(wc -l <"out.$1")" -ge "$2" ] && break; sleep 0.05; done; tail -n 1 "out.$1"; }
 say() { # NAME WORD
 	local n fd=fd_$1
 	n=$(wc -l <"out.$1")
@@ -79,7 +79,7 @@ say() { # NAME WORD
 }
 (exec nsenter --net="/run/netns/$host" python3 server.py 7000) >server.host 2>&1 &
 (exec nsenter --net="/run/netns/$client" python3 server.py 7002) >server.client 2>&1 &
-for i in $(seq 50); do grep -q ready server.host && grep -q ready server.client && break; sleep 0.1; done
+for _ in $(seq 50); do grep -q ready server.host && grep -q ready server.client && break; sleep 0.1; done
 in_host nft -f policy.nft
 begin in4 "$client" 10.77.0.1 7000
 begin in6 "$client" fd77::1 7000
