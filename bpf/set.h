@@ -199,6 +199,9 @@ merlon_inline int merlon_set_keep(struct merlon_flow_set *set, __u32 way, __u64 
 {
 	__u32 kept = 0, over;
 
+	/* user space has just taken it out */
+	if (!set->tag[way & (MERLON_WAYS - 1)])
+		return -1;
 	merlon_unroll
 	for (__u32 i = 0; i < MERLON_WAYS; i++)
 		kept += set->tag[i] / MERLON_TAG_ESTABLISHED & 1;

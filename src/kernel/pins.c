@@ -238,14 +238,10 @@ static int open_policy(struct merlon_dataplane *dp)
 	return merlon_pins_remove_dir(dp, "policy-next");
 }
 
+/* Before the other maps are looked for: another layout has others. */
 static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
-	struct bpf_map_info info = { 0 };
-	uint32_t size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(dp->fd[MERLON_MAP_SESSIONS], &info, &size) < 0)
-		return -errno;
-	if (dp->control.version == MERLON_ABI_VERSION && info.value_size == sizeof(struct merlon_flow_set))
+	if (dp->control.version == MERLON_ABI_VERSION)
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
 			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_dir,
@@ -269,11 +265,11 @@ int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		if (i == MERLON_MAP_CONTROL) {
 			if (bpf_map_lookup_elem(dp->fd[i], &zero, &dp->control) < 0)
 				goto broken;
+			r = check_layout(dp, diag);
+			if (r < 0)
+				return r;
 		}
 	}
-	r = check_layout(dp, diag);
-	if (r < 0)
-		return r;
 	for (i = 0; i < MERLON_PROGS; i++) {
 		dp->entry_prog[i] = get(dp, "progs", merlon_prog_name[i]);
 		if (dp->entry_prog[i] < 0)
