@@ -270,6 +270,10 @@ struct merlon_flow_set {
 _Static_assert(sizeof(struct merlon_flow) == 192, "merlon_flow: three lines");
 _Static_assert(sizeof(struct merlon_flow_set) == 64 + MERLON_WAYS * 192, "a set begins with a line of its own");
 
+/* What the map `filtered` says of an interface. */
+#define MERLON_IS_FILTERED	1
+#define MERLON_ACCEPTS_OWN	2	/* accept_local: what comes from an address of this host is taken in */
+
 /* One counter of packets and IP bytes, per CPU. */
 struct merlon_counter {
 	__u64 packets, bytes;

@@ -238,10 +238,18 @@ __noinline int merlon_begin(struct merlon_scratch *s)
  */
 merlon_inline int merlon_is_discarded(const struct merlon_scratch *s)
 {
+	__u8 *of_interface;
+	__u32 iif;
+
 	if (s->side == MERLON_EGRESS || s->context.iif == MERLON_LOOPBACK)
 		return 0;
-	return s->discarded || merlon_is_no_sender(&s->headers) ||
-	       (s->headers.family == MERLON_IPV4 && bpf_map_lookup_elem(&martian, &s->headers.saddr[0]));
+	if (s->discarded || merlon_is_no_sender(&s->headers))
+		return 1;
+	if (s->headers.family != MERLON_IPV4 || !bpf_map_lookup_elem(&martian, &s->headers.saddr[0]))
+		return 0;
+	iif = s->context.iif;
+	of_interface = bpf_map_lookup_elem(&filtered, &iif);
+	return !of_interface || !(*of_interface & MERLON_ACCEPTS_OWN);
 }
 
 /* A packet of a tuple that has no session. */

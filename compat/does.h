@@ -16,9 +16,9 @@ uint32_t merlon_message_does(const struct nlmsghdr *message);
 enum merlon_does merlon_target_does(const char *name, unsigned revision, const void *info, size_t bytes);
 /* What the target in a line of iptables-save does; one that is not known is taken for a chain. */
 enum merlon_does merlon_words_do(const struct merlon_ipt_words *words);
-/* What xt_rpfilter matches by: that there is no route back. */
-bool merlon_rpfilter_is_inverted(const void *info, size_t bytes);
-/* What a rule does that only concerns packets without a route back. */
+/* Whether a match of x_tables is one for packets without a route back (rpfilter --invert), or for invalid ones alone. */
+bool merlon_match_is_stray(const char *name, const void *info, size_t bytes);
+/* What a rule does that only concerns such packets. */
 uint32_t merlon_does_by_route(uint32_t does);
 
 #endif

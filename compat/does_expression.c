@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -8,36 +9,15 @@
 
 #include "compat/does.h"
 #include "src/util/cleanup.h"
+#include "src/util/netlink.h"
 
-#define MOST_ATTRIBUTES 16
 #define META_BRI_BROUTE 35	/* NFT_META_BRI_BROUTE of linux/netfilter/nf_tables.h since Linux 6.4 */
 
-/* The attributes of an expression by their numbers. */
-struct attributes {
-	const struct nlattr *at[MOST_ATTRIBUTES];
-};
-
-static int on_attribute(const struct nlattr *attribute, void *data)
-{
-	struct attributes *a = data;
-
-	if (mnl_attr_get_type(attribute) < MOST_ATTRIBUTES)
-		a->at[mnl_attr_get_type(attribute)] = attribute;
-	return MNL_CB_OK;
-}
-
-static uint32_t number(const struct attributes *a, unsigned type, uint32_t otherwise)
-{
-	if (!a->at[type] || mnl_attr_validate(a->at[type], MNL_TYPE_U32) < 0)
-		return otherwise;
-	return ntohl(mnl_attr_get_u32(a->at[type]));
-}
-
-static enum merlon_does meta_does(const struct attributes *a)
+static enum merlon_does meta_does(const struct merlon_attributes *a)
 {
 	if (!a->at[NFTA_META_SREG])
 		return MERLON_DOES_NOTHING;
-	switch (number(a, NFTA_META_KEY, 0)) {
+	switch (merlon_attribute_u32(a, NFTA_META_KEY, 0)) {
 	case NFT_META_MARK:
 		return MERLON_DOES_MARK;
 	case NFT_META_PKTTYPE:
@@ -48,20 +28,20 @@ static enum merlon_does meta_does(const struct attributes *a)
 	}
 }
 
-static enum merlon_does ct_does(const struct attributes *a)
+static enum merlon_does ct_does(const struct merlon_attributes *a)
 {
 	/* Mark, label and event mask are no business of a policy that cannot ask for them. */
-	return a->at[NFTA_CT_SREG] && number(a, NFTA_CT_KEY, 0) == NFT_CT_ZONE ? MERLON_DOES_ZONE : MERLON_DOES_NOTHING;
+	return a->at[NFTA_CT_SREG] && merlon_attribute_u32(a, NFTA_CT_KEY, 0) == NFT_CT_ZONE ? MERLON_DOES_ZONE : MERLON_DOES_NOTHING;
 }
 
 /* Bytes [from, to) of the header that belong to addresses or ports. */
-static enum merlon_does payload_does(uint8_t family, const struct attributes *a)
+static enum merlon_does payload_does(uint8_t family, const struct merlon_attributes *a)
 {
-	uint32_t from = number(a, NFTA_PAYLOAD_OFFSET, 0), to = from + number(a, NFTA_PAYLOAD_LEN, 0);
+	uint32_t from = merlon_attribute_u32(a, NFTA_PAYLOAD_OFFSET, 0), to = from + merlon_attribute_u32(a, NFTA_PAYLOAD_LEN, 0);
 
 	if (!a->at[NFTA_PAYLOAD_SREG])
 		return MERLON_DOES_NOTHING;
-	switch (number(a, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_LL_HEADER)) {
+	switch (merlon_attribute_u32(a, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_LL_HEADER)) {
 	case NFT_PAYLOAD_LL_HEADER:
 		return MERLON_DOES_ALTER;
 	case NFT_PAYLOAD_NETWORK_HEADER:
@@ -76,9 +56,9 @@ static enum merlon_does payload_does(uint8_t family, const struct attributes *a)
 	}
 }
 
-static enum merlon_does object_does(const struct attributes *a)
+static enum merlon_does object_does(const struct merlon_attributes *a)
 {
-	switch (number(a, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_UNSPEC)) {
+	switch (merlon_attribute_u32(a, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_UNSPEC)) {
 	case NFT_OBJECT_CT_TIMEOUT:
 		return MERLON_DOES_TIMEOUT;
 	case NFT_OBJECT_CT_HELPER:
@@ -89,22 +69,22 @@ static enum merlon_does object_does(const struct attributes *a)
 	}
 }
 
-static enum merlon_does target_does(const struct attributes *a)
+static enum merlon_does target_does(const struct merlon_attributes *a)
 {
 	const struct nlattr *name = a->at[NFTA_TARGET_NAME], *info = a->at[NFTA_TARGET_INFO];
 
 	if (!name || mnl_attr_validate(name, MNL_TYPE_NUL_STRING) < 0)
 		return MERLON_DOES_UNKNOWN;
-	return merlon_target_does(mnl_attr_get_str(name), number(a, NFTA_TARGET_REV, 0), info ? mnl_attr_get_payload(info) : "",
+	return merlon_target_does(mnl_attr_get_str(name), merlon_attribute_u32(a, NFTA_TARGET_REV, 0), info ? mnl_attr_get_payload(info) : "",
 				  info ? mnl_attr_get_payload_len(info) : 0);
 }
 
 static enum merlon_does by_attributes(uint8_t family, const char *name, const struct nlattr *data)
 {
-	struct attributes a = { 0 };
+	struct merlon_attributes a = { 0 };
 
 	if (data)
-		mnl_attr_parse_nested(data, on_attribute, &a);
+		mnl_attr_parse_nested(data, merlon_on_attribute, &a);
 	switch (name[0]) {
 	case 'm':
 		return meta_does(&a);
@@ -148,43 +128,52 @@ enum merlon_does merlon_expression_does(uint8_t family, const char *name, const 
 /* A verdict that is given, or looked up and may be anything. */
 static bool stops(const char *name, const struct nlattr *data)
 {
-	struct attributes a = { 0 }, value = { 0 }, verdict = { 0 };
+	struct merlon_attributes a = { 0 }, value = { 0 }, verdict = { 0 };
 	bool lookup = !strcmp(name, "lookup");
 
 	if (!data || (!lookup && strcmp(name, "immediate")))
 		return false;
-	mnl_attr_parse_nested(data, on_attribute, &a);
+	mnl_attr_parse_nested(data, merlon_on_attribute, &a);
 	if (lookup)
-		return a.at[NFTA_LOOKUP_DREG] && number(&a, NFTA_LOOKUP_DREG, ~0U) == NFT_REG_VERDICT;
+		return a.at[NFTA_LOOKUP_DREG] && merlon_attribute_u32(&a, NFTA_LOOKUP_DREG, ~0U) == NFT_REG_VERDICT;
 	if (!a.at[NFTA_IMMEDIATE_DATA])
 		return false;
-	mnl_attr_parse_nested(a.at[NFTA_IMMEDIATE_DATA], on_attribute, &value);
+	mnl_attr_parse_nested(a.at[NFTA_IMMEDIATE_DATA], merlon_on_attribute, &value);
 	if (!value.at[NFTA_DATA_VERDICT])
 		return false;
-	mnl_attr_parse_nested(value.at[NFTA_DATA_VERDICT], on_attribute, &verdict);
-	return number(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP;
+	mnl_attr_parse_nested(value.at[NFTA_DATA_VERDICT], merlon_on_attribute, &verdict);
+	return merlon_attribute_u32(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP;
 }
 
-/* Where a rule is on its way to "there is no route to the source by which the packet came": in its last expression. */
-enum stray { STRAY_NO, STRAY_ROUTE /* the route was asked for */, STRAY_MISSING /* and is not there */ };
+/*
+ * Where a rule is on its way to what begins no connection here either, in its last expression: a packet whose source has no
+ * route back, or one that is invalid.
+ */
+enum stray {
+	STRAY_NO,
+	STRAY_ROUTE,	/* the route was asked for ... */
+	STRAY_STATE,	/* or the ct state ... */
+	STRAY_INVALID,	/* of which only one bit is left ... */
+	STRAY_MISSING,	/* and that is so */
+};
 
-static bool is_rpfilter(const struct attributes *a)
+static bool is_stray_match(const struct merlon_attributes *a)
 {
 	const struct nlattr *name = a->at[NFTA_MATCH_NAME], *info = a->at[NFTA_MATCH_INFO];
 
-	return name && info && mnl_attr_validate(name, MNL_TYPE_NUL_STRING) >= 0 && !strcmp(mnl_attr_get_str(name), "rpfilter") &&
-	       merlon_rpfilter_is_inverted(mnl_attr_get_payload(info), mnl_attr_get_payload_len(info));
+	return name && info && mnl_attr_validate(name, MNL_TYPE_NUL_STRING) >= 0 &&
+	       merlon_match_is_stray(mnl_attr_get_str(name), mnl_attr_get_payload(info), mnl_attr_get_payload_len(info));
 }
 
-static bool is_zero(const struct attributes *cmp)
+static bool is_zero(const struct merlon_attributes *cmp, uint32_t op)
 {
-	struct attributes value = { 0 };
+	struct merlon_attributes value = { 0 };
 	const unsigned char *p;
 	size_t i, n;
 
-	if (number(cmp, NFTA_CMP_OP, ~0U) != NFT_CMP_EQ || !cmp->at[NFTA_CMP_DATA])
+	if (merlon_attribute_u32(cmp, NFTA_CMP_OP, ~0U) != op || !cmp->at[NFTA_CMP_DATA])
 		return false;
-	mnl_attr_parse_nested(cmp->at[NFTA_CMP_DATA], on_attribute, &value);
+	mnl_attr_parse_nested(cmp->at[NFTA_CMP_DATA], merlon_on_attribute, &value);
 	if (!value.at[NFTA_DATA_VALUE])
 		return false;
 	p = mnl_attr_get_payload(value.at[NFTA_DATA_VALUE]);
@@ -194,19 +183,41 @@ static bool is_zero(const struct attributes *cmp)
 	return i == n;
 }
 
+/* The ct state, of which a mask leaves the bit of invalid alone. */
+static bool leaves_invalid(const struct merlon_attributes *bitwise)
+{
+	struct merlon_attributes mask = { 0 };
+	uint32_t bits = 0;
+
+	if (!bitwise->at[NFTA_BITWISE_MASK])
+		return false;
+	mnl_attr_parse_nested(bitwise->at[NFTA_BITWISE_MASK], merlon_on_attribute, &mask);
+	if (mask.at[NFTA_DATA_VALUE] && mnl_attr_get_payload_len(mask.at[NFTA_DATA_VALUE]) == sizeof(bits))
+		memcpy(&bits, mnl_attr_get_payload(mask.at[NFTA_DATA_VALUE]), sizeof(bits));
+	return bits == NF_CT_STATE_INVALID_BIT;
+}
+
 static enum stray stray_after(enum stray before, const char *name, const struct nlattr *data)
 {
-	struct attributes a = { 0 };
+	struct merlon_attributes a = { 0 };
 
 	if (before == STRAY_MISSING || !data)
 		return before;
-	mnl_attr_parse_nested(data, on_attribute, &a);
+	mnl_attr_parse_nested(data, merlon_on_attribute, &a);
 	if (!strcmp(name, "match"))
-		return is_rpfilter(&a) ? STRAY_MISSING : STRAY_NO;
+		return is_stray_match(&a) ? STRAY_MISSING : STRAY_NO;
 	if (!strcmp(name, "fib"))
-		return number(&a, NFTA_FIB_FLAGS, 0) & NFTA_FIB_F_SADDR && number(&a, NFTA_FIB_RESULT, 0) == NFT_FIB_RESULT_OIF ?
+		return merlon_attribute_u32(&a, NFTA_FIB_FLAGS, 0) & NFTA_FIB_F_SADDR &&
+				       merlon_attribute_u32(&a, NFTA_FIB_RESULT, 0) == NFT_FIB_RESULT_OIF ?
 			       STRAY_ROUTE : STRAY_NO;
-	return before == STRAY_ROUTE && !strcmp(name, "cmp") && is_zero(&a) ? STRAY_MISSING : STRAY_NO;
+	if (!strcmp(name, "ct"))
+		return a.at[NFTA_CT_DREG] && merlon_attribute_u32(&a, NFTA_CT_KEY, ~0U) == NFT_CT_STATE ? STRAY_STATE : STRAY_NO;
+	if (!strcmp(name, "bitwise"))
+		return before == STRAY_STATE && leaves_invalid(&a) ? STRAY_INVALID : STRAY_NO;
+	if (strcmp(name, "cmp"))
+		return STRAY_NO;
+	return (before == STRAY_ROUTE && is_zero(&a, NFT_CMP_EQ)) || (before == STRAY_INVALID && is_zero(&a, NFT_CMP_NEQ)) ?
+		       STRAY_MISSING : STRAY_NO;
 }
 
 uint32_t merlon_does_by_route(uint32_t does)
@@ -219,21 +230,21 @@ uint32_t merlon_does_by_route(uint32_t does)
 uint32_t merlon_message_does(const struct nlmsghdr *message)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
-	struct attributes rule = { 0 };
+	struct merlon_attributes rule = { 0 };
 	const struct nlattr *element;
 	uint32_t does = 0;
 	enum stray stray = STRAY_NO;
 
-	mnl_attr_parse(message, sizeof(*header), on_attribute, &rule);
+	mnl_attr_parse(message, sizeof(*header), merlon_on_attribute, &rule);
 	if (!rule.at[NFTA_RULE_EXPRESSIONS])
 		return 0;
 	mnl_attr_for_each_nested(element, rule.at[NFTA_RULE_EXPRESSIONS]) {
-		struct attributes e = { 0 };
+		struct merlon_attributes e = { 0 };
 		const struct nlattr *data;
 		enum merlon_does one;
 		const char *name;
 
-		mnl_attr_parse_nested(element, on_attribute, &e);
+		mnl_attr_parse_nested(element, merlon_on_attribute, &e);
 		if (!e.at[NFTA_EXPR_NAME] || mnl_attr_validate(e.at[NFTA_EXPR_NAME], MNL_TYPE_NUL_STRING) < 0)
 			continue;
 		name = mnl_attr_get_str(e.at[NFTA_EXPR_NAME]);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <linux/netfilter/xt_CT.h>
 #include <linux/netfilter/xt_connmark.h>
+#include <linux/netfilter/xt_conntrack.h>
 #include <linux/netfilter/xt_rpfilter.h>
+#include <linux/netfilter/xt_state.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -93,9 +95,26 @@ enum merlon_does merlon_target_does(const char *name, unsigned revision, const v
 	return MERLON_DOES_UNKNOWN;
 }
 
-bool merlon_rpfilter_is_inverted(const void *info, size_t bytes)
+bool merlon_match_is_stray(const char *name, const void *info, size_t bytes)
 {
-	return bytes >= sizeof(struct xt_rpfilter_info) && ((const struct xt_rpfilter_info *)info)->flags & XT_RPFILTER_INVERT;
+	struct xt_conntrack_mtinfo3 conntrack;
+	struct xt_rpfilter_info rpfilter;
+	struct xt_state_info state;
+
+	if (!strcmp(name, "rpfilter") && bytes >= sizeof(rpfilter)) {
+		memcpy(&rpfilter, info, sizeof(rpfilter));
+		return rpfilter.flags & XT_RPFILTER_INVERT;
+	}
+	if (!strcmp(name, "state") && bytes >= sizeof(state)) {
+		memcpy(&state, info, sizeof(state));
+		return state.statemask == XT_STATE_INVALID;
+	}
+	/* revisions before 3 are shorter, and no iptables of today makes them */
+	if (strcmp(name, "conntrack") != 0 || bytes < sizeof(conntrack))
+		return false;
+	memcpy(&conntrack, info, sizeof(conntrack));
+	return conntrack.match_flags & XT_CONNTRACK_STATE && !(conntrack.invert_flags & XT_CONNTRACK_STATE) &&
+	       conntrack.state_mask == XT_CONNTRACK_STATE_INVALID;
 }
 
 /* Options of the target may stand anywhere in the line. */
@@ -120,6 +139,14 @@ static enum merlon_does ct_words_do(const struct merlon_ipt_words *words)
 	return has(words, "--helper") ? MERLON_DOES_HELPER : MERLON_DOES_NOTHING;
 }
 
+static bool is_stray(const struct merlon_ipt_words *words)
+{
+	const char *state = merlon_ipt_option(words, "--ctstate", "--state");
+
+	/* "!" may stand before the option */
+	return (has(words, "rpfilter") && has(words, "--invert")) || (state && !strcmp(state, "INVALID") && !has(words, "!"));
+}
+
 enum merlon_does merlon_words_do(const struct merlon_ipt_words *words)
 {
 	const char *name = merlon_ipt_option(words, "-j", "--jump");
@@ -136,7 +163,6 @@ enum merlon_does merlon_words_do(const struct merlon_ipt_words *words)
 		return has(words, "--restore-mark") ? MERLON_DOES_MARK : MERLON_DOES_NOTHING;
 	for (i = 0; i < ARRAY_SIZE(known); i++)
 		if (!strcmp(name, known[i].name))
-			return known[i].does == MERLON_DOES_STOP && has(words, "rpfilter") && has(words, "--invert") ?
-				       MERLON_DOES_STOP_STRAY : known[i].does;
+			return known[i].does == MERLON_DOES_STOP && is_stray(words) ? MERLON_DOES_STOP_STRAY : known[i].does;
 	return MERLON_DOES_NOTHING;
 }

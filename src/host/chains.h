@@ -44,8 +44,11 @@ void merlon_chain_does(struct merlon_host_chain *chain, uint32_t does, uint64_t 
 int merlon_chains_jump(struct merlon_chains *chains, size_t from, size_t to);
 /* Marks what base chains lead to, and from behind input. 0 or -ENOMEM. */
 int merlon_chains_reach(struct merlon_chains *chains);
-/* own.c: base chains that the policy itself has and enforces stop nothing that the policy lets in. */
-void merlon_own_except(const struct merlon_ruleset *policy, struct merlon_chains *chains);
+/*
+ * own.c: settles which base chains are behind input. Those that the policy itself has and enforces stop nothing that the policy
+ * lets in; those of forward are, where it is judged at ingress.
+ */
+void merlon_own_except(const struct merlon_host_view *view, struct merlon_chains *chains);
 /* own.c: marks in `live` which chains of the policy are among these, reached, and stop packets there. */
 void merlon_own_mark_live(const struct merlon_ruleset *policy, const struct merlon_chains *chains, bool *live);
 void merlon_chains_clear(struct merlon_chains *chains);

@@ -97,7 +97,7 @@ static unsigned asks_of_rule(const struct merlon_rule *rule)
 	return asks;
 }
 
-static unsigned asks_of(const struct merlon_ruleset *policy)
+static unsigned asks_of(const struct merlon_ruleset *policy, bool partial)
 {
 	bool denies_output = false, state_in_output = false;
 	unsigned asks = 0;
@@ -118,12 +118,24 @@ static unsigned asks_of(const struct merlon_ruleset *policy)
 			state_in_output |= chain->in_output && of_rule & MERLON_ASKS_STATE;
 		}
 	}
+	if (partial && asks & MERLON_ASKS_FORWARD && asks & MERLON_ASKS_STATE)
+		asks |= MERLON_ASKS_BEGINNING;
 	return denies_output && state_in_output ? asks | MERLON_ASKS_BEGINNING : asks;
+}
+
+static bool is_partial(const struct merlon_host_view *view, const struct merlon_links *links)
+{
+	size_t i;
+
+	for (i = 0; i < links->n; i++)
+		if (!merlon_host_filters(view, links->link[i].name))
+			return true;
+	return false;
 }
 
 int merlon_host_check(const struct merlon_host_options *options, struct merlon_host *ret)
 {
-	struct merlon_host_view view = { .host = ret, .options = options, .asks = asks_of(options->policy) };
+	struct merlon_host_view view = { .host = ret, .options = options };
 	struct merlon_links links = { 0 };
 	int r;
 
@@ -131,6 +143,8 @@ int merlon_host_check(const struct merlon_host_options *options, struct merlon_h
 	r = merlon_links_list(&links);
 	if (r < 0)
 		r = merlon_finding_unseen(&view, "interfaces", r);
+	view.partial = is_partial(&view, &links);
+	view.asks = asks_of(options->policy, view.partial);
 	if (r == 0)
 		r = merlon_host_own(&view);
 	if (r == 0)
@@ -164,7 +178,7 @@ int merlon_host_check(const struct merlon_host_options *options, struct merlon_h
 int merlon_host_check_policy(const struct merlon_ruleset *policy, bool live, struct merlon_host *ret)
 {
 	const struct merlon_host_options options = { .policy = policy };
-	struct merlon_host_view view = { .host = ret, .options = &options, .asks = asks_of(policy) };
+	struct merlon_host_view view = { .host = ret, .options = &options, .asks = asks_of(policy, false) };
 	int r;
 
 	*ret = (struct merlon_host){ 0 };

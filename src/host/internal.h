@@ -19,6 +19,7 @@ struct merlon_host_view {
 	struct merlon_host *host;
 	const struct merlon_host_options *options;
 	unsigned asks;		/* MERLON_ASKS_*; meaningless without a policy */
+	bool partial;		/* some interface will not be filtered: what is forwarded there is judged where it comes in */
 };
 
 /* Adds a finding like `like`, whose `where` comes from the format. 0 or -ENOMEM. */

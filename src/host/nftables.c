@@ -11,8 +11,6 @@
 #include "src/host/chains.h"
 #include "src/util/cleanup.h"
 
-#define MOST_ATTRIBUTES 16
-
 struct table {
 	uint8_t family;
 	char name[NFT_TABLE_MAXNAMELEN];
@@ -26,49 +24,28 @@ struct reader {
 	size_t last;		/* chain of the last rule: they come chain by chain */
 };
 
-struct attributes {
-	const struct nlattr *at[MOST_ATTRIBUTES];
-};
-
-static int on_attribute(const struct nlattr *attribute, void *data)
-{
-	struct attributes *a = data;
-	uint16_t type = mnl_attr_get_type(attribute);
-
-	if (type < MOST_ATTRIBUTES)
-		a->at[type] = attribute;
-	return MNL_CB_OK;
-}
-
-static const char *string(const struct attributes *a, unsigned type)
+static const char *string(const struct merlon_attributes *a, unsigned type)
 {
 	return a->at[type] && mnl_attr_validate(a->at[type], MNL_TYPE_NUL_STRING) >= 0 ? mnl_attr_get_str(a->at[type]) : "";
 }
 
-static uint32_t number(const struct attributes *a, unsigned type, uint32_t otherwise)
-{
-	if (!a->at[type] || mnl_attr_validate(a->at[type], MNL_TYPE_U32) < 0)
-		return otherwise;
-	return ntohl(mnl_attr_get_u32(a->at[type]));
-}
-
-static uint8_t parse(const struct nlmsghdr *message, struct attributes *ret)
+static uint8_t parse(const struct nlmsghdr *message, struct merlon_attributes *ret)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
 
-	*ret = (struct attributes){ 0 };
-	mnl_attr_parse(message, sizeof(*header), on_attribute, ret);
+	*ret = (struct merlon_attributes){ 0 };
+	mnl_attr_parse(message, sizeof(*header), merlon_on_attribute, ret);
 	return header->nfgen_family;
 }
 
 static int on_table(const struct nlmsghdr *message, void *data)
 {
 	struct reader *reader = data;
-	struct attributes a;
+	struct merlon_attributes a;
 	uint8_t family = parse(message, &a);
 	struct table *grown;
 
-	if (!(number(&a, NFTA_TABLE_FLAGS, 0) & NFT_TABLE_F_DORMANT))
+	if (!(merlon_attribute_u32(&a, NFTA_TABLE_FLAGS, 0) & NFT_TABLE_F_DORMANT))
 		return MNL_CB_OK;
 	grown = reallocarray(reader->dormant, reader->n_dormant + 1, sizeof(*grown));
 	if (!grown) {
@@ -94,17 +71,17 @@ static bool is_dormant(const struct reader *reader, uint8_t family, const char *
 
 static uint32_t hook_of(const struct nlattr *nest)
 {
-	struct attributes hook = { 0 };
+	struct merlon_attributes hook = { 0 };
 
-	mnl_attr_parse_nested(nest, on_attribute, &hook);
-	return number(&hook, NFTA_HOOK_HOOKNUM, ~0U);
+	mnl_attr_parse_nested(nest, merlon_on_attribute, &hook);
+	return merlon_attribute_u32(&hook, NFTA_HOOK_HOOKNUM, ~0U);
 }
 
 static int on_chain(const struct nlmsghdr *message, void *data)
 {
 	struct reader *reader = data;
 	struct merlon_host_chain *chain;
-	struct attributes a;
+	struct merlon_attributes a;
 	uint8_t family = parse(message, &a);
 	const char *table = string(&a, NFTA_CHAIN_TABLE);
 
@@ -117,7 +94,7 @@ static int on_chain(const struct nlmsghdr *message, void *data)
 	chain->base = true;
 	chain->hook = hook_of(a.at[NFTA_CHAIN_HOOK]);
 	chain->behind_input = merlon_nfproto_is_behind_input(family, chain->hook);
-	if (number(&a, NFTA_CHAIN_POLICY, NF_ACCEPT) == NF_DROP)
+	if (merlon_attribute_u32(&a, NFTA_CHAIN_POLICY, NF_ACCEPT) == NF_DROP)
 		merlon_chain_does(chain, 1U << MERLON_DOES_STOP, 0);
 	return MNL_CB_OK;
 }
@@ -180,13 +157,13 @@ static int jump_anywhere(struct merlon_chains *chains, size_t from)
 static int follow_verdict(struct reader *reader, size_t from, const struct nlattr *data)
 {
 	struct merlon_host_chain *chain = &reader->chains->chain[from];
-	struct attributes a = { 0 }, verdict = { 0 };
+	struct merlon_attributes a = { 0 }, verdict = { 0 };
 	size_t to;
 
-	mnl_attr_parse_nested(data, on_attribute, &a);
+	mnl_attr_parse_nested(data, merlon_on_attribute, &a);
 	if (!a.at[NFTA_DATA_VERDICT])
 		return 0;
-	mnl_attr_parse_nested(a.at[NFTA_DATA_VERDICT], on_attribute, &verdict);
+	mnl_attr_parse_nested(a.at[NFTA_DATA_VERDICT], merlon_on_attribute, &verdict);
 	if (!verdict.at[NFTA_VERDICT_CHAIN])
 		return 0;
 	to = find(reader, chain->family, chain->table, string(&verdict, NFTA_VERDICT_CHAIN));
@@ -195,15 +172,15 @@ static int follow_verdict(struct reader *reader, size_t from, const struct nlatt
 
 static int follow(struct reader *reader, size_t from, const char *name, const struct nlattr *data)
 {
-	struct attributes a = { 0 };
+	struct merlon_attributes a = { 0 };
 	bool lookup = !strcmp(name, "lookup");
 
 	if (!data || (!lookup && strcmp(name, "immediate")))
 		return 0;
-	mnl_attr_parse_nested(data, on_attribute, &a);
+	mnl_attr_parse_nested(data, merlon_on_attribute, &a);
 	if (!lookup)
 		return a.at[NFTA_IMMEDIATE_DATA] ? follow_verdict(reader, from, a.at[NFTA_IMMEDIATE_DATA]) : 0;
-	if (!a.at[NFTA_LOOKUP_DREG] || number(&a, NFTA_LOOKUP_DREG, ~0U) != NFT_REG_VERDICT)
+	if (!a.at[NFTA_LOOKUP_DREG] || merlon_attribute_u32(&a, NFTA_LOOKUP_DREG, ~0U) != NFT_REG_VERDICT)
 		return 0;
 	return jump_anywhere(reader->chains, from);
 }
@@ -211,7 +188,7 @@ static int follow(struct reader *reader, size_t from, const char *name, const st
 static int on_rule(const struct nlmsghdr *message, void *data)
 {
 	struct reader *reader = data;
-	struct attributes a;
+	struct merlon_attributes a;
 	uint8_t family = parse(message, &a);
 	size_t at = find(reader, family, string(&a, NFTA_RULE_TABLE), string(&a, NFTA_RULE_CHAIN));
 	struct merlon_host_chain *chain = &reader->chains->chain[at];
@@ -231,9 +208,9 @@ static int on_rule(const struct nlmsghdr *message, void *data)
 	if (!a.at[NFTA_RULE_EXPRESSIONS])
 		return MNL_CB_OK;
 	mnl_attr_for_each_nested(element, a.at[NFTA_RULE_EXPRESSIONS]) {
-		struct attributes e = { 0 };
+		struct merlon_attributes e = { 0 };
 
-		mnl_attr_parse_nested(element, on_attribute, &e);
+		mnl_attr_parse_nested(element, merlon_on_attribute, &e);
 		if (r == 0)
 			r = follow(reader, at, string(&e, NFTA_EXPR_NAME), e.at[NFTA_EXPR_DATA]);
 	}

@@ -54,14 +54,34 @@ int merlon_host_own(struct merlon_host_view *view)
 	return r;
 }
 
-void merlon_own_except(const struct merlon_ruleset *policy, struct merlon_chains *chains)
+static bool is_enforced(const struct merlon_ruleset *policy, const struct merlon_host_chain *of_host)
 {
-	size_t i, j;
+	size_t i;
 
-	for (i = 0; policy && i < policy->n_chains; i++)
-		for (j = 0; policy->chain[i].base && !policy->chain[i].kept && policy->chain[i].hook == MERLON_INPUT && j < chains->n; j++)
-			if (chains->chain[j].hook == NF_INET_LOCAL_IN && is_same(policy, &policy->chain[i], &chains->chain[j]))
-				chains->chain[j].behind_input = false;
+	for (i = 0; policy && i < policy->n_chains; i++) {
+		const struct merlon_chain *chain = &policy->chain[i];
+
+		if (chain->base && !chain->kept && is_same(policy, chain, of_host) &&
+		    of_host->hook == (chain->hook == MERLON_INPUT ? NF_INET_LOCAL_IN :
+				      chain->hook == MERLON_FORWARD ? NF_INET_FORWARD : NF_INET_LOCAL_OUT))
+			return true;
+	}
+	return false;
+}
+
+void merlon_own_except(const struct merlon_host_view *view, struct merlon_chains *chains)
+{
+	size_t i;
+
+	for (i = 0; i < chains->n; i++) {
+		struct merlon_host_chain *chain = &chains->chain[i];
+		bool of_ip = chain->family == NFPROTO_INET || chain->family == NFPROTO_IPV4 || chain->family == NFPROTO_IPV6;
+
+		if (chain->base && view->partial && of_ip && (chain->hook == NF_INET_FORWARD || chain->hook == NF_INET_POST_ROUTING))
+			chain->behind_input = true;
+		if (chain->behind_input && is_enforced(view->options->policy, chain))
+			chain->behind_input = false;
+	}
 }
 
 /* Whether the chain drops or rejects anything; *ret_rule: index of the first rule that does, `n`: the policy does. */

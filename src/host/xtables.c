@@ -167,7 +167,7 @@ static int read_standard(struct merlon_chains *chains, const struct heads *heads
 }
 
 /* A match begins with its length, then its name (struct xt_entry_match), as targets do. */
-static bool has_no_way_back(const struct merlon_xt_table *table, const struct entry *e)
+static bool is_stray(const struct merlon_xt_table *table, const struct entry *e)
 {
 	const unsigned char *p = (const unsigned char *)table->entries + e->at;
 	struct xt_entry_match match;
@@ -177,8 +177,8 @@ static bool has_no_way_back(const struct merlon_xt_table *table, const struct en
 		memcpy(&match, p, sizeof(match));
 		if (match.u.match_size < sizeof(match) || match.u.match_size > e->target - p)
 			return false;
-		if (!strncmp(match.u.user.name, "rpfilter", sizeof(match.u.user.name)) &&
-		    merlon_rpfilter_is_inverted(p + sizeof(match), match.u.match_size - sizeof(match)))
+		match.u.user.name[sizeof(match.u.user.name) - 1] = '\0';
+		if (merlon_match_is_stray(match.u.user.name, p + sizeof(match), match.u.match_size - sizeof(match)))
 			return true;
 		p += match.u.match_size;
 	}
@@ -203,7 +203,7 @@ static int read_rules(struct merlon_chains *chains, const struct heads *heads, c
 		chain = &chains->chain[heads->head[at_head - 1].chain];
 		chain->rules += !policy;
 		if (!e.name[0])
-			r = read_standard(chains, heads, heads->head[at_head - 1].chain, &e, policy, has_no_way_back(table, &e));
+			r = read_standard(chains, heads, heads->head[at_head - 1].chain, &e, policy, is_stray(table, &e));
 		merlon_chain_does(chain, 1U << merlon_target_does(e.name, e.revision, e.target + sizeof(struct xt_entry_target),
 								  e.target_bytes - sizeof(struct xt_entry_target)), chain->rules);
 	}

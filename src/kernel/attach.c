@@ -146,7 +146,7 @@ int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struc
 	for (side = 0; !r && side < MERLON_PROGS; side++)
 		r = dp->tcx ? attach_tcx(dp, ifindex, side) : attach_clsact(dp, ifindex, side);
 	libbpf_set_print(previous);
-	if (!r && bpf_map_update_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex, &(uint8_t){ 1 }, 0) < 0)
+	if (!r && bpf_map_update_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex, &(uint8_t){ merlon_filtered_value(ifindex) }, 0) < 0)
 		r = -errno;
 	if (r < 0)
 		say_why(ifindex, r, diag);

@@ -20,33 +20,19 @@
 #include "src/util/clock.h"
 #include "src/util/netlink.h"
 
-#define MOST_ATTRIBUTES 32
 #define TRIES 5
 #define STREAM_AGE_NS 3000000000ULL	/* more than MERLON_UDP_STREAM_NS */
 
-struct attributes {
-	const struct nlattr *at[MOST_ATTRIBUTES];
-};
-
-static int on_attribute(const struct nlattr *attribute, void *data)
+static struct merlon_attributes nested(const struct nlattr *nest)
 {
-	struct attributes *a = data;
-
-	if (mnl_attr_get_type(attribute) < MOST_ATTRIBUTES)
-		a->at[mnl_attr_get_type(attribute)] = attribute;
-	return MNL_CB_OK;
-}
-
-static struct attributes nested(const struct nlattr *nest)
-{
-	struct attributes a = { 0 };
+	struct merlon_attributes a = { 0 };
 
 	if (nest)
-		mnl_attr_parse_nested(nest, on_attribute, &a);
+		mnl_attr_parse_nested(nest, merlon_on_attribute, &a);
 	return a;
 }
 
-static bool read_bytes(const struct attributes *a, unsigned type, void *ret, size_t bytes)
+static bool read_bytes(const struct merlon_attributes *a, unsigned type, void *ret, size_t bytes)
 {
 	if (!a->at[type] || mnl_attr_get_payload_len(a->at[type]) != bytes)
 		return false;
@@ -54,15 +40,7 @@ static bool read_bytes(const struct attributes *a, unsigned type, void *ret, siz
 	return true;
 }
 
-static uint32_t number32(const struct attributes *a, unsigned type)
-{
-	uint32_t n = 0;
-
-	read_bytes(a, type, &n, sizeof(n));
-	return ntohl(n);
-}
-
-static uint8_t number8(const struct attributes *a, unsigned type)
+static uint8_t number8(const struct merlon_attributes *a, unsigned type)
 {
 	uint8_t n = 0;
 
@@ -79,7 +57,7 @@ struct ends {
 };
 
 /* ICMP: the request's type and code are the asking end's port. */
-static bool read_ports(const struct attributes *proto, struct ends *ret)
+static bool read_ports(const struct merlon_attributes *proto, struct ends *ret)
 {
 	bool v6 = ret->family == MERLON_IPV6;
 	uint8_t asked[2];
@@ -101,7 +79,7 @@ static bool read_ports(const struct attributes *proto, struct ends *ret)
 
 static bool read_ends(const struct nlattr *tuple, uint8_t family, struct ends *ret)
 {
-	struct attributes parts = nested(tuple), ip = nested(parts.at[CTA_TUPLE_IP]), proto = nested(parts.at[CTA_TUPLE_PROTO]);
+	struct merlon_attributes parts = nested(tuple), ip = nested(parts.at[CTA_TUPLE_IP]), proto = nested(parts.at[CTA_TUPLE_PROTO]);
 
 	if (family == AF_INET6) {
 		ret->family = MERLON_IPV6;
@@ -125,21 +103,30 @@ static int make_tuple(union merlon_tuple *tuple, const struct ends *e)
 	return merlon_tuple6_set(tuple, e->saddr, e->daddr, ports, tail);
 }
 
-static void read_tcp(const struct nlattr *info, struct merlon_session *session)
+static bool read_tcp(const struct nlattr *info, struct merlon_session *session)
 {
-	struct attributes outer = nested(info), tcp = nested(outer.at[CTA_PROTOINFO_TCP]);
+	struct merlon_attributes outer = nested(info), tcp = nested(outer.at[CTA_PROTOINFO_TCP]);
 	uint8_t state = number8(&tcp, CTA_PROTOINFO_TCP_STATE);
 
 	/* the kernel's numbers (enum tcp_conntrack) are those of enum merlon_tcp_state */
 	_Static_assert((int)TCP_CONNTRACK_SYN_SENT2 == (int)MERLON_TCP_SYN_SENT2, "states of TCP");
+	_Static_assert(IP_CT_TCP_FLAG_CLOSE_INIT == MERLON_TCP_CLOSED, "the end that closed");
 	session->state = state < MERLON_TCP_STATES ? state : MERLON_TCP_ESTABLISHED;
-	session->tcp.seen[0].flags = session->tcp.seen[1].flags = MERLON_TCP_SACKS | MERLON_TCP_LIBERAL;
+	for (unsigned d = 0; d < MERLON_DIRECTIONS; d++) {
+		struct nf_ct_tcp_flags flags = { 0 };
+
+		read_bytes(&tcp, d == MERLON_ORIGINAL ? CTA_PROTOINFO_TCP_FLAGS_ORIGINAL : CTA_PROTOINFO_TCP_FLAGS_REPLY, &flags,
+			   sizeof(flags));
+		session->tcp.seen[d].flags = MERLON_TCP_SACKS | MERLON_TCP_LIBERAL | (flags.flags & MERLON_TCP_CLOSED);
+	}
 	session->tcp.last_kind = MERLON_TCP_KIND_OTHER;
+	/* by a reset, perhaps, after which a SYN begins a connection anew: ctnetlink does not tell that */
+	return session->state != MERLON_TCP_CLOSE;
 }
 
 static void read_sctp(const struct nlattr *info, struct merlon_session *session)
 {
-	struct attributes outer = nested(info), sctp = nested(outer.at[CTA_PROTOINFO_SCTP]);
+	struct merlon_attributes outer = nested(info), sctp = nested(outer.at[CTA_PROTOINFO_SCTP]);
 	uint8_t state = number8(&sctp, CTA_PROTOINFO_SCTP_STATE);
 
 	session->state = state < MERLON_SCTP_STATES ? state : MERLON_SCTP_ESTABLISHED;
@@ -147,26 +134,34 @@ static void read_sctp(const struct nlattr *info, struct merlon_session *session)
 	read_bytes(&sctp, CTA_PROTOINFO_SCTP_VTAG_REPLY, &session->sctp.vtag[MERLON_REPLY], sizeof(__be32));
 }
 
+/* Also of one direction. */
+static bool has_zone(const struct merlon_attributes *entry)
+{
+	struct merlon_attributes original = nested(entry->at[CTA_TUPLE_ORIG]), reply = nested(entry->at[CTA_TUPLE_REPLY]);
+
+	return entry->at[CTA_ZONE] || original.at[CTA_TUPLE_ZONE] || reply.at[CTA_TUPLE_ZONE];
+}
+
 /* The flow of an entry. False: it is none that the data path would have: of another zone, translated, not confirmed. */
 static bool read_flow(const struct nlmsghdr *message, uint64_t now_ns, enum merlon_family *ret_family, struct merlon_flow *ret)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
-	struct attributes entry = { 0 };
+	struct merlon_attributes entry = { 0 };
 	struct merlon_session *session = &ret->session;
 	struct ends e = { 0 };
 	uint32_t status;
 	int is_a;
 
-	mnl_attr_parse(message, sizeof(*header), on_attribute, &entry);
-	status = number32(&entry, CTA_STATUS);
-	if (entry.at[CTA_ZONE] || status & (IPS_NAT_MASK | IPS_DYING | IPS_EXPECTED) || !(status & IPS_CONFIRMED) ||
+	mnl_attr_parse(message, sizeof(*header), merlon_on_attribute, &entry);
+	status = merlon_attribute_u32(&entry, CTA_STATUS, 0);
+	if (has_zone(&entry) || status & (IPS_NAT_MASK | IPS_DYING | IPS_EXPECTED) || !(status & IPS_CONFIRMED) ||
 	    !read_ends(entry.at[CTA_TUPLE_ORIG], header->nfgen_family, &e))
 		return false;
 	*ret = (struct merlon_flow){ 0 };
 	*ret_family = e.family;
 	is_a = make_tuple(&ret->tuple, &e);
 	session->flags = is_a && (memcmp(e.saddr, e.daddr, sizeof(e.saddr)) || e.sport != e.dport) ? MERLON_S_ORIG_IS_A : 0;
-	session->expires_ns = now_ns + number32(&entry, CTA_TIMEOUT) * 1000000000ULL;
+	session->expires_ns = now_ns + merlon_attribute_u32(&entry, CTA_TIMEOUT, 0) * 1000000000ULL;
 	session->created_ns = now_ns;
 	if (status & IPS_SEEN_REPLY)
 		session->flags |= MERLON_S_SEEN_REPLY;
@@ -175,8 +170,8 @@ static bool read_flow(const struct nlmsghdr *message, uint64_t now_ns, enum merl
 		session->created_ns -= STREAM_AGE_NS;
 	}
 	if (e.l4proto == MERLON_PROTO_TCP)
-		read_tcp(entry.at[CTA_PROTOINFO], session);
-	else if (e.l4proto == MERLON_PROTO_SCTP)
+		return read_tcp(entry.at[CTA_PROTOINFO], session);
+	if (e.l4proto == MERLON_PROTO_SCTP)
 		read_sctp(entry.at[CTA_PROTOINFO], session);
 	return true;
 }
@@ -184,7 +179,7 @@ static bool read_flow(const struct nlmsghdr *message, uint64_t now_ns, enum merl
 struct adoption {
 	struct merlon_flow_table table;
 	uint64_t seed, now_ns;
-	unsigned n;
+	unsigned n, left_out;
 };
 
 static int on_entry(const struct nlmsghdr *message, void *context)
@@ -192,15 +187,14 @@ static int on_entry(const struct nlmsghdr *message, void *context)
 	struct adoption *adoption = context;
 	enum merlon_family family;
 	struct merlon_flow flow;
-	int r = 0;
+	int r;
 
-	if (read_flow(message, adoption->now_ns, &family, &flow))
-		r = merlon_table_enter(&adoption->table, adoption->seed, family, &flow, adoption->now_ns);
-	else
-		r = -EEXIST;
+	if (!read_flow(message, adoption->now_ns, &family, &flow))
+		return MNL_CB_OK;
+	r = merlon_table_enter(&adoption->table, adoption->seed, family, &flow, adoption->now_ns);
 	adoption->n += r == 0;
-	errno = ENOSPC;
-	return r == -ENOSPC ? MNL_CB_ERROR : MNL_CB_OK;
+	adoption->left_out += r == -ENOSPC;
+	return MNL_CB_OK;
 }
 
 static int dump(struct adoption *adoption)
@@ -214,19 +208,22 @@ static int dump(struct adoption *adoption)
 	return merlon_netlink_exchange(NETLINK_NETFILTER, request, false, on_entry, adoption);
 }
 
-int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n)
+int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n, unsigned *ret_left_out)
 {
 	struct adoption adoption = { .seed = dp->control.seed, .now_ns = merlon_now_ns() };
 	int tries, r = merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &adoption.table);
 
-	*ret_n = 0;
+	*ret_n = *ret_left_out = 0;
 	if (r < 0)
 		return r;
 	/* what was entered before the list changed is there already */
 	r = -EINTR;
-	for (tries = 0; r == -EINTR && tries < TRIES; tries++)
+	for (tries = 0; r == -EINTR && tries < TRIES; tries++) {
+		adoption.left_out = 0;
 		r = dump(&adoption);
+	}
 	merlon_table_unmap(&adoption.table);
 	*ret_n = adoption.n;
+	*ret_left_out = adoption.left_out;
 	return r;
 }

@@ -89,9 +89,9 @@ struct merlon_address;
 int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_address *address, size_t n);
 /*
  * Takes over the connections that nf_conntrack knows and the data path does not, while no policy is in force. *ret_n: how
- * many; some also if there is an error: -ENOSPC: there are too many, others: ctnetlink could not be asked.
+ * many; *ret_left_out: how many had no room. 0 or a negative errno: ctnetlink could not be asked.
  */
-int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n);
+int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n, unsigned *ret_left_out);
 /* Raised whenever addresses or routes changed: cached decisions are taken anew. */
 int merlon_dataplane_routes_changed(struct merlon_dataplane *dp);
 /* Sockets whose packets are such answers; replaces the ones that were. */

@@ -141,4 +141,7 @@ bool merlon_probe_reset_lasts(void);
 /* attach.c */
 bool merlon_tcx_supported(int prog_fd);
 
+/* sessions.c: of the map `filtered`, MERLON_IS_FILTERED and what the interface accepts now. */
+uint8_t merlon_filtered_value(unsigned ifindex);
+
 #endif

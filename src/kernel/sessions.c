@@ -2,6 +2,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -64,25 +65,46 @@ bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct
 }
 
 /* What no packet from the network comes from, whatever rp_filter says. Prefixes of more than one address are left out. */
-static bool is_martian(const struct merlon_address *address, bool accepts_own)
+static bool is_martian(const struct merlon_address *address)
 {
-	return address->family == AF_INET && address->bits == 32 &&
-	       (address->type == RTN_BROADCAST || (address->type == RTN_LOCAL && !accepts_own));
+	return address->family == AF_INET && address->bits == 32 && (address->type == RTN_BROADCAST || address->type == RTN_LOCAL);
 }
 
-static bool is_among(uint32_t key, const struct merlon_address *address, size_t n, bool accepts_own)
+static bool is_among(uint32_t key, const struct merlon_address *address, size_t n)
 {
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (is_martian(&address[i], accepts_own) && !memcmp(address[i].address, &key, sizeof(key)))
+		if (is_martian(&address[i]) && !memcmp(address[i].address, &key, sizeof(key)))
 			return true;
 	return false;
 }
 
+uint8_t merlon_filtered_value(unsigned ifindex)
+{
+	char name[IF_NAMESIZE];
+
+	return if_indextoname(ifindex, name) && merlon_kernel_accepts_own(name) ? MERLON_IS_FILTERED | MERLON_ACCEPTS_OWN :
+										  MERLON_IS_FILTERED;
+}
+
+static void note_accepting(int fd)
+{
+	uint32_t ifindex, next;
+	int end;
+
+	for (end = bpf_map_get_next_key(fd, NULL, &next); !end;) {
+		uint8_t value;
+
+		ifindex = next;
+		end = bpf_map_get_next_key(fd, &ifindex, &next);
+		value = merlon_filtered_value(ifindex);
+		bpf_map_update_elem(fd, &ifindex, &value, BPF_EXIST);
+	}
+}
+
 int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_address *address, size_t n)
 {
-	bool accepts_own = merlon_kernel_accepts_own();
 	int fd = dp->fd[MERLON_MAP_MARTIAN], end;
 	uint32_t key, next;
 	size_t i;
@@ -90,14 +112,15 @@ int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_addres
 	for (end = bpf_map_get_next_key(fd, NULL, &next); !end;) {
 		key = next;
 		end = bpf_map_get_next_key(fd, &key, &next);
-		if (!is_among(key, address, n, accepts_own))
+		if (!is_among(key, address, n))
 			bpf_map_delete_elem(fd, &key);
 	}
 	for (i = 0; i < n; i++) {
 		memcpy(&key, address[i].address, sizeof(key));
-		if (is_martian(&address[i], accepts_own) && bpf_map_update_elem(fd, &key, &(uint8_t){ 1 }, 0) < 0)
+		if (is_martian(&address[i]) && bpf_map_update_elem(fd, &key, &(uint8_t){ 1 }, 0) < 0)
 			return -errno;
 	}
+	note_accepting(dp->fd[MERLON_MAP_FILTERED]);
 	return 0;
 }
 

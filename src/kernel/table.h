@@ -16,8 +16,8 @@ struct merlon_flow_table {
 int merlon_table_map(int fd, struct merlon_flow_table *ret);
 void merlon_table_unmap(const struct merlon_flow_table *table);
 /*
- * Enters a flow, which keeps its place if it has proved itself (MERLON_S_PROVED). -EEXIST: it is there; -ENOSPC: there is no
- * empty way for it. The data path does not work on the table meanwhile.
+ * Enters a flow, which keeps its place if it has proved itself (MERLON_S_PROVED), and may then take an embryonic one's.
+ * -EEXIST: it is there; -ENOSPC: there is no way for it. The data path does not work on the table meanwhile.
  */
 int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family, const struct merlon_flow *flow,
 		       uint64_t now_ns);

@@ -19,7 +19,7 @@ enum merlon_does {
 	MERLON_DOES_COPY,
 	MERLON_DOES_UNKNOWN,	/* a target of x_tables by a name that is not known here */
 	MERLON_DOES_STOP,	/* drops or rejects, perhaps; rule 0: the chain's policy does */
-	MERLON_DOES_STOP_STRAY,	/* the same of what has no route back to its source (fib saddr ... oif missing, rpfilter), as rp_filter does */
+	MERLON_DOES_STOP_STRAY,	/* the same, where it begins no connection: what is invalid, or has no route back, as rp_filter does */
 	MERLON_DOES,
 	MERLON_DOES_NOTHING = MERLON_DOES,
 };

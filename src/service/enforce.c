@@ -82,17 +82,20 @@ static bool has_connections(void)
 /* The first policy finds the connections that are open. */
 static void adopt(struct merlon_daemon *d, struct merlon_diag *diag)
 {
-	int r = has_connections() ? merlon_dataplane_adopt(d->dp, &d->adopted) : 0;
+	unsigned left_out = 0;
+	int r = has_connections() ? merlon_dataplane_adopt(d->dp, &d->adopted, &left_out) : 0;
 
 	if (d->adopted)
 		merlon_journal_note(5, "%u connections that nf_conntrack knows were taken over", d->adopted);
-	if (r == 0)
-		return;
-	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
-			"connections that are open now may be cut: %s", r == -ENOSPC ? "nf_conntrack knows more than there is room for" :
-			strerror(-r));
-	merlon_diag_cure(diag, r == -ENOSPC ? "raise [Sessions] Max= in merlond's configuration, and `merlon stop`" :
-			 "load the module nf_conntrack_netlink before the first apply");
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+				"connections that are open now may be cut: nf_conntrack cannot be asked for them: %s", strerror(-r));
+		merlon_diag_cure(diag, "load the module nf_conntrack_netlink before the first apply");
+	} else if (left_out) {
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+				"%u connections that are open now may be cut: there is no room for them", left_out);
+		merlon_diag_cure(diag, "raise [Sessions] Max= in merlond's configuration, `merlon stop`, and apply again");
+	}
 }
 
 int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,

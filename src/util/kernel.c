@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/util/kernel.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <stdio.h>
 #include <sys/utsname.h>
@@ -34,28 +35,32 @@ bool merlon_kernel_tracks(const char *sysctl)
 	return access(path, F_OK) == 0 || access("/proc/sys/net/netfilter/nf_conntrack_generic_timeout", F_OK) < 0;
 }
 
-/* Whether a setting of IPv4 is not 0 for some interface, or cannot be read. */
-static bool is_on_somewhere(const char *pattern)
+/* 0 also where there is no such thing; -1: it cannot be read. */
+static int read_setting(const char *path)
 {
-	glob_t found = { 0 };
-	bool on = glob(pattern, 0, NULL, &found) != 0;
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	int value;
 
-	for (size_t i = 0; i < found.gl_pathc && !on; i++) {
-		_cleanup_fclose_ FILE *f = fopen(found.gl_pathv[i], "re");
-		int value;
-
-		on = !f || fscanf(f, "%d", &value) != 1 || value;
-	}
-	globfree(&found);
-	return on;
+	if (!f && errno == ENOENT)
+		return 0;
+	return f && fscanf(f, "%d", &value) == 1 ? value : -1;
 }
 
 bool merlon_kernel_filters_sources(void)
 {
-	return is_on_somewhere("/proc/sys/net/ipv4/conf/*/rp_filter");
+	glob_t found = { 0 };
+	bool on = glob("/proc/sys/net/ipv4/conf/*/rp_filter", 0, NULL, &found) != 0;
+
+	for (size_t i = 0; i < found.gl_pathc && !on; i++)
+		on = read_setting(found.gl_pathv[i]);
+	globfree(&found);
+	return on;
 }
 
-bool merlon_kernel_accepts_own(void)
+bool merlon_kernel_accepts_own(const char *interface)
 {
-	return is_on_somewhere("/proc/sys/net/ipv4/conf/*/accept_local");
+	char path[96];
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/accept_local", interface);
+	return read_setting("/proc/sys/net/ipv4/conf/all/accept_local") > 0 || read_setting(path) > 0;
 }

@@ -17,7 +17,7 @@ bool merlon_kernel_is(unsigned major, unsigned minor);
 bool merlon_kernel_tracks(const char *sysctl);
 /* Whether rp_filter is on for any interface of this namespace, or for those to come; true where that cannot be told. */
 bool merlon_kernel_filters_sources(void);
-/* Whether some interface of IPv4 takes in what comes from an address of this host (accept_local); also if that cannot be told. */
-bool merlon_kernel_accepts_own(void);
+/* Whether an interface takes in IPv4 that comes from an address of this host: accept_local. */
+bool merlon_kernel_accepts_own(const char *interface);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/util/netlink.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netlink.h>
 #include <stdlib.h>
@@ -59,4 +60,20 @@ bool merlon_netlink_is_absent(int error)
 	/* Not -EINVAL: a question that this kernel does not understand has not been answered. */
 	return error == -EPROTONOSUPPORT || error == -EOPNOTSUPP || error == -EAFNOSUPPORT || error == -ENOENT ||
 	       error == -ENOPROTOOPT;
+}
+
+int merlon_on_attribute(const struct nlattr *attribute, void *data)
+{
+	struct merlon_attributes *a = data;
+
+	if (mnl_attr_get_type(attribute) < MERLON_ATTRIBUTES)
+		a->at[mnl_attr_get_type(attribute)] = attribute;
+	return MNL_CB_OK;
+}
+
+uint32_t merlon_attribute_u32(const struct merlon_attributes *a, unsigned type, uint32_t otherwise)
+{
+	if (!a->at[type] || mnl_attr_validate(a->at[type], MNL_TYPE_U32) < 0)
+		return otherwise;
+	return ntohl(mnl_attr_get_u32(a->at[type]));
 }

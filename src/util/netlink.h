@@ -4,6 +4,7 @@
 
 #include <libmnl/libmnl.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * Sends a request on a socket of its own and hands all answers to `on_message`, which may end it with MNL_CB_STOP, or with
@@ -13,5 +14,16 @@
 int merlon_netlink_exchange(int protocol, struct nlmsghdr *request, bool strict, mnl_cb_t on_message, void *context);
 /* Whether an error only says that this kernel has no such thing. */
 bool merlon_netlink_is_absent(int error);
+
+#define MERLON_ATTRIBUTES 32
+
+/* Attributes of a message or a nest by their numbers; NULL: not there. Those of higher numbers are left out. */
+struct merlon_attributes {
+	const struct nlattr *at[MERLON_ATTRIBUTES];
+};
+/* For mnl_attr_parse() and mnl_attr_parse_nested(): `data` is a struct merlon_attributes, of zeroes. */
+int merlon_on_attribute(const struct nlattr *attribute, void *data);
+/* Of a number in network byte order; `otherwise` where there is none of that size. */
+uint32_t merlon_attribute_u32(const struct merlon_attributes *a, unsigned type, uint32_t otherwise);
 
 #endif

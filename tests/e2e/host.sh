@@ -201,6 +201,15 @@ ok "... iptables-legacy's" clean 'iptables-legacy -t raw -A PREROUTING -p udp -m
 ok "... iptables-nft's" clean 'ip6tables-nft -t raw -A PREROUTING -m rpfilter --loose --invert -j DROP' answers.nft
 ok "what has a route back is not that" finds begun refuse 'PREROUTING' 'iptables-legacy -t raw -A PREROUTING -m rpfilter -j DROP' answers.nft
 ok "... iptables-nft's either" finds begun refuse 'PREROUTING' 'iptables-nft -t raw -A PREROUTING -m rpfilter -j DROP' answers.nft
+chain 'inet t' 'prerouting priority mangle' 'ct state invalid counter drop' >invalid.nft
+ok "what is invalid begins nothing" nft_clean invalid.nft answers.nft
+ok "... iptables-nft's" clean 'iptables-nft -t mangle -A PREROUTING -m conntrack --ctstate INVALID -j DROP' answers.nft
+ok "... iptables-legacy's" clean 'iptables-legacy -t mangle -A PREROUTING -m state --state INVALID -j DROP' answers.nft
+ok "what is invalid or something else" finds begun refuse 'PREROUTING' \
+	'iptables-legacy -t mangle -A PREROUTING -m conntrack --ctstate INVALID,NEW -j DROP' answers.nft
+ok "what is not invalid" finds begun refuse 'PREROUTING' 'iptables-nft -t mangle -A PREROUTING -m conntrack ! --ctstate INVALID -j DROP' answers.nft
+chain 'inet t' 'prerouting priority mangle' 'ct state != invalid drop' >valid.nft
+ok "... nf_tables'" nft_finds begun refuse 'table inet t' valid.nft answers.nft
 n=0
 for rule in 'fib daddr type local udp dport 5000 drop' 'fib daddr . iif type != { local, broadcast, multicast } drop' \
 	'fib daddr type vmap { local : drop }' 'fib saddr oif exists drop' 'fib saddr type local drop'; do

@@ -89,6 +89,12 @@ names="in4 in6 out4 udp"
 for name in $names; do ok "under nf_tables: $name" [ "$(heard "$name" 1)" = answered ]; done
 ok "... longer datagrams are of a known flow only" [ "$(say udp longer)" = answered ]
 
+# closed FROM: a connection from that port that is opened and closed; opened FROM: whether another one can be.
+closed() { in_client python3 -c "import socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('10.77.0.2', $1)); s.connect(('10.77.0.1', 7000)); s.close()"; }
+opened() { in_client timeout 2 python3 -c "import socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('10.77.0.2', $1)); s.settimeout(1); s.connect(('10.77.0.1', 7000))" 2>/dev/null; }
+closed 40001
 start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "the same rules" sh -c "'$merlon' apply policy.nft | grep -E '^[0-9]+ connections that nf_conntrack knows are taken over$'"
 in_host nft flush ruleset
@@ -106,6 +112,10 @@ END2
 ok "... and denied as new" [ "$(mark longer)" = silence ]
 ok "the second policy takes nothing over" sh -c "'$merlon' apply --json policy.nft | jq -e '.adopted == 0'"
 for name in $names; do ok "they go on under it: $name" [ "$(say "$name" again)" = answered ]; done
+sed '/ct state new/d' policy.nft >closed.nft
+ok "no new ones any more" "$merlon" apply closed.nft
+ok "... nor one in the place of what is over" not opened 40001
+ok "... nor another" not opened 40002
 ok "stop" "$merlon" stop
 wait "$daemon"
 daemon=''
