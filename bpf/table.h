@@ -159,7 +159,8 @@ merlon_inline int merlon_put_into_either(struct merlon_scratch *s, __u32 first)
 		return merlon_put_into(first, offer);
 	r = merlon_put_into(second, merlon_offer_of(second, 0));
 	merlon_unlock_word(&set->lock);
-	return r;
+	/* it may have filled up since it made its offer */
+	return r == -1 ? merlon_put_into(first, offer) : r;
 }
 
 #define MERLON_ENTERED_ALREADY (-2)

@@ -154,7 +154,9 @@ static bool read_flow(const struct nlmsghdr *message, uint64_t now_ns, enum merl
 
 	mnl_attr_parse(message, sizeof(*header), merlon_on_attribute, &entry);
 	status = merlon_attribute_u32(&entry, CTA_STATUS, 0);
-	if (has_zone(&entry) || status & (IPS_NAT_MASK | IPS_DYING | IPS_EXPECTED) || !(status & IPS_CONFIRMED) ||
+	/* what is expected is related until it is answered, from then on it is as all others */
+	if ((status & IPS_EXPECTED && !(status & IPS_SEEN_REPLY)) || has_zone(&entry) || status & (IPS_NAT_MASK | IPS_DYING) ||
+	    !(status & IPS_CONFIRMED) ||
 	    !read_ends(entry.at[CTA_TUPLE_ORIG], header->nfgen_family, &e))
 		return false;
 	*ret = (struct merlon_flow){ 0 };
