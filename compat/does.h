@@ -19,6 +19,6 @@ enum merlon_does merlon_words_do(const struct merlon_ipt_words *words);
 /* Whether a match of x_tables is one for packets without a route back (rpfilter --invert), or for invalid ones alone. */
 bool merlon_match_is_stray(const char *name, const void *info, size_t bytes);
 /* What a rule does that only concerns such packets. */
-uint32_t merlon_does_by_route(uint32_t does);
+uint32_t merlon_does_to_stray(uint32_t does);
 
 #endif

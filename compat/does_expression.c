@@ -220,7 +220,7 @@ static enum stray stray_after(enum stray before, const char *name, const struct 
 		       STRAY_MISSING : STRAY_NO;
 }
 
-uint32_t merlon_does_by_route(uint32_t does)
+uint32_t merlon_does_to_stray(uint32_t does)
 {
 	const uint32_t stop = 1U << MERLON_DOES_STOP;
 
@@ -254,5 +254,5 @@ uint32_t merlon_message_does(const struct nlmsghdr *message)
 		does |= stops(name, data) ? 1U << MERLON_DOES_STOP : 0;
 		stray = stray_after(stray, name, data);
 	}
-	return stray == STRAY_MISSING ? merlon_does_by_route(does) : does;
+	return stray == STRAY_MISSING ? merlon_does_to_stray(does) : does;
 }

@@ -146,7 +146,7 @@ static int look(struct merlon_host_view *view, const char *what, int (*read_all)
 		r = read_all(&chains);
 	}
 	if (r == 0)
-		merlon_own_except(view, &chains);
+		merlon_own_settle(view, &chains);
 	if (r == 0)
 		r = merlon_chains_reach(&chains);
 	if (r == 0 && view->options->policy)

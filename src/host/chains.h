@@ -48,7 +48,7 @@ int merlon_chains_reach(struct merlon_chains *chains);
  * own.c: settles which base chains are behind input. Those that the policy itself has and enforces stop nothing that the policy
  * lets in; those of forward are, where it is judged at ingress.
  */
-void merlon_own_except(const struct merlon_host_view *view, struct merlon_chains *chains);
+void merlon_own_settle(const struct merlon_host_view *view, struct merlon_chains *chains);
 /* own.c: marks in `live` which chains of the policy are among these, reached, and stop packets there. */
 void merlon_own_mark_live(const struct merlon_ruleset *policy, const struct merlon_chains *chains, bool *live);
 void merlon_chains_clear(struct merlon_chains *chains);

@@ -203,17 +203,6 @@ static int read_all(struct reader *reader)
 	return dump_nexthops(NULL, on_group, reader);
 }
 
-/* Whether some are filtered and others not, or it is not known. */
-static bool may_matter(const struct merlon_host_view *view, const struct merlon_links *links)
-{
-	size_t i;
-
-	for (i = 0; i < links->n; i++)
-		if (!merlon_host_filters(view, links->link[i].name))
-			return true;
-	return view->options->any_interfaces;
-}
-
 int merlon_host_multipath(struct merlon_host_view *view, const struct merlon_links *links)
 {
 	static const char unknown[] = "the kernel may choose another next hop than it says at TC: where one of these interfaces is "
@@ -230,7 +219,7 @@ int merlon_host_multipath(struct merlon_host_view *view, const struct merlon_lin
 	int r;
 
 	/* There may be the routes of the Internet. */
-	if (!may_matter(view, links))
+	if (!view->partial && !view->options->any_interfaces)
 		return 0;
 	r = read_all(&reader);
 	free(reader.hop);

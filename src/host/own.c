@@ -69,7 +69,7 @@ static bool is_enforced(const struct merlon_ruleset *policy, const struct merlon
 	return false;
 }
 
-void merlon_own_except(const struct merlon_host_view *view, struct merlon_chains *chains)
+void merlon_own_settle(const struct merlon_host_view *view, struct merlon_chains *chains)
 {
 	size_t i;
 

@@ -159,7 +159,7 @@ static int read_standard(struct merlon_chains *chains, const struct heads *heads
 		return -EPROTO;
 	memcpy(&verdict, e->target + offsetof(struct xt_standard_target, verdict), sizeof(verdict));
 	if (verdict == -NF_DROP - 1)
-		merlon_chain_does(&chains->chain[from], stray ? merlon_does_by_route(stop) : stop, policy ? 0 : chains->chain[from].rules);
+		merlon_chain_does(&chains->chain[from], stray ? merlon_does_to_stray(stop) : stop, policy ? 0 : chains->chain[from].rules);
 	if (verdict < 0 || (size_t)verdict == e->next)
 		return 0;
 	to = head_at(heads, verdict);
