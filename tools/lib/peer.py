@@ -145,7 +145,8 @@ class Probe:
                 self.socket.send(b'merlon')
             elif self.kind == 'ping':
                 kind = 8 if family == socket.AF_INET else 128
-                self.socket.send(struct.pack('!BBHHH', kind, 0, 0, 0, 1) + b'merlon')
+                # the kernel chooses the identifier, and `th dport` of an ICMP packet is its checksum: the same one each time
+                self.socket.send(struct.pack('!BBHHH', kind, 0, 0, 0, 1) + b'merlon' + struct.pack('!H', self.sport ^ 0xffff))
         except OSError as e:
             self.failed(e.errno)
 
