@@ -67,8 +67,8 @@ int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enu
 	way = merlon_offered_way(offer);
 	session.owner = merlon_owner_of(hash);
 	session.flags &= ~MERLON_S_ESTABLISHED;
-	if (!offer || (offer < MERLON_OFFER_EMPTY && !(session.flags & MERLON_S_PROVED)) || merlon_set_put(set, way, family, &flow->tuple, merlon_tag_of(family, hash),
-							 MERLON_USED(now_ns), &session, &entered))
+	if (!offer || (offer < MERLON_OFFER_EMPTY && !(session.flags & MERLON_S_PROVED)) ||
+	    merlon_set_put(set, way, family, &flow->tuple, merlon_tag_of(family, hash), MERLON_USED(now_ns), &session, &entered))
 		return -ENOSPC;
 	if (session.flags & MERLON_S_PROVED && !merlon_set_keep(set, way, now_ns))
 		entered->flags |= MERLON_S_ESTABLISHED;

@@ -18,7 +18,7 @@ figures() { # what, output, figure...
 	done
 }
 figures hotpath "$("$build/tests/bench/hotpath" --rounds 1 --json)" hot_path_v4_warm_ns hot_path_v6_warm_ns \
-	hot_path_v4_100k_random_ns session_create_ns
+	hot_path_v4_100k_random_ns hot_path_random_floor_ns session_create_ns
 figures path "$(python3 -B "$top/tests/bench/path.py" --build "$build" --rounds 1 --json 2>/dev/null)" \
 	new_flow_10k_rules_ns new_flow_10k_rules_nft_ns new_flow_10k_rules_iptables_legacy_ns \
 	established_forward_ns established_forward_nft_ns established_forward_iptables_legacy_ns nf_conntrack_path_ns
