@@ -158,6 +158,8 @@ static int clear_mount_point(const char *path)
 
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
+	if (S_ISLNK(st.st_mode))
+		return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 	if (!S_ISREG(st.st_mode) || statfs(path, &fs) < 0)
 		return -EEXIST;
 	while (fs.f_type == NSFS_MAGIC) {
@@ -167,6 +169,18 @@ static int clear_mount_point(const char *path)
 			return -errno;
 	}
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/*
+ * A mount needs CAP_SYS_ADMIN, and stays in a service's own mount namespace. A link to the descriptor of this process does
+ * for whoever opens the path, ip-netns(8) among them.
+ */
+static int link_at(const char *path, int netns)
+{
+	char to[64];
+
+	snprintf(to, sizeof(to), "/proc/%d/fd/%d", (int)getpid(), netns);
+	return symlink(to, path) < 0 ? -errno : 0;
 }
 
 static int mount_at(const char *path, int netns)
@@ -191,6 +205,8 @@ static int mount_at(const char *path, int netns)
 	if (mount(from, path, "none", MS_BIND, NULL) < 0) {
 		r = -errno;
 		unlink(path);
+		if (r == -EPERM)
+			r = link_at(path, netns);
 	}
 	return r;
 }
@@ -216,7 +232,7 @@ int merlon_space_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	r = mount_at(path, s->fd);
 	s->mounted = !r;
 	if (r < 0) {
-		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 }, "cannot mount the policy namespace on %s: %s", path,
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 }, "cannot name the policy namespace %s: %s", path,
 				strerror(-r));
 		merlon_diag_cure(diag, "`merlon nft` works; for other programs choose a place with --policy-netns");
 	}

@@ -9,6 +9,7 @@
 
 struct state {
 	const struct merlon_ini_key *keys;
+	merlon_ini_taken *taken;
 	void *context;
 	struct merlon_diag *diag;
 	char section[64];
@@ -71,17 +72,20 @@ static int assign(struct state *s, char *line, struct merlon_place place)
 			r = k->set_any(s->context, key, value, place, s->diag);
 		else if (!strcmp(k->key, key))
 			r = k->set(s->context, value, place, s->diag);
-		if (r <= 0)
+		if (r < 0)
 			return r;
+		if (!r)
+			return s->taken ? s->taken(s->context, s->section, key, value, place) : 0;
 	}
 	if (s->known_section)
 		merlon_diag_add(s->diag, MERLON_WARNING, place, "unknown key %s in [%s]", key, s->section);
 	return 0;
 }
 
-int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, void *context, struct merlon_diag *diag)
+int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, merlon_ini_taken *taken, void *context,
+		    struct merlon_diag *diag)
 {
-	struct state s = { .keys = keys, .context = context, .diag = diag };
+	struct state s = { .keys = keys, .taken = taken, .context = context, .diag = diag };
 	struct merlon_place place = { .file = file };
 	_cleanup_fclose_ FILE *f = fopen(file, "re");
 	_cleanup_free_ char *line = NULL;

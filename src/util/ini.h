@@ -13,10 +13,15 @@ struct merlon_ini_key {
 	int (*set_any)(void *context, const char *key, const char *value, struct merlon_place place, struct merlon_diag *diag);
 };
 
+/* Is told of each value that was taken; 0 or an error. */
+typedef int merlon_ini_taken(void *context, const char *section, const char *key, const char *value, struct merlon_place place);
+
 /*
  * Reads a file by a table of keys (ended by section NULL). Unknown keys and sections are warnings, anything that is no
  * line of such a file and refused values are errors: all are in `diag`, with file and line. 0 or the first error.
+ * `taken` may be NULL.
  */
-int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, void *context, struct merlon_diag *diag);
+int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, merlon_ini_taken *taken, void *context,
+		    struct merlon_diag *diag);
 
 #endif

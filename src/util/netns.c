@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,7 +41,29 @@ static int write_file(const char *path, const char *text)
 	return write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }
 
-/* A user namespace in which the user is root: programs executed there keep their capabilities (user_namespaces(7)). */
+/*
+ * Programs executed in a user namespace keep their capabilities if the user is root there (user_namespaces(7)), or if they
+ * are ambient ones (capabilities(7)).
+ */
+static int keep_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	int i;
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	for (i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		data[i].inheritable = data[i].permitted;
+	if (syscall(SYS_capset, &header, data) < 0)
+		return -errno;
+	for (i = 0; i <= CAP_LAST_CAP; i++)
+		if (data[CAP_TO_INDEX(i)].permitted & CAP_TO_MASK(i) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
+			return -errno;
+	return 0;
+}
+
+/* Root without CAP_SETFCAP may not be root there, too (since Linux 5.12), but has its capabilities all the same. */
 static int unshare_as_user(void)
 {
 	char uid[64], gid[64];
@@ -50,6 +74,8 @@ static int unshare_as_user(void)
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
 		return -errno;
 	r = write_file("/proc/self/uid_map", uid);
+	if (r == -EPERM && geteuid() != 0)
+		return keep_capabilities();
 	if (r == 0)
 		r = write_file("/proc/self/setgroups", "deny");
 	if (r == 0)
@@ -161,7 +187,7 @@ int merlon_netns_enter(int fd)
 	user = ioctl(fd, NS_GET_USERNS);
 	if (user < 0 || setns(user, CLONE_NEWUSER) < 0 || setns(fd, CLONE_NEWNET) < 0)
 		return -errno;
-	return 0;
+	return geteuid() ? keep_capabilities() : 0;
 }
 
 struct socket_request {
