@@ -49,7 +49,7 @@ static int link_path(const struct merlon_dataplane *dp, char *ret, unsigned ifin
 	return merlon_pin_path(dp, ret, "links/%u-%s", ifindex, merlon_prog_name[side]);
 }
 
-static uint32_t prog_id(int fd)
+uint32_t merlon_prog_id(int fd)
 {
 	struct bpf_prog_info info = { 0 };
 	uint32_t size = sizeof(info);
@@ -63,7 +63,7 @@ static uint32_t prog_id(int fd)
  */
 static bool is_on(const struct merlon_dataplane *dp, unsigned ifindex, int side)
 {
-	uint32_t id[TCX_PROGS], n = TCX_PROGS, ours = prog_id(dp->entry_prog[side]), i;
+	uint32_t id[TCX_PROGS], n = TCX_PROGS, ours = merlon_prog_id(dp->entry_prog[side]), i;
 
 	if (!ours || bpf_prog_query(ifindex, tcx_type[side], 0, NULL, id, &n) < 0)
 		return false;
@@ -114,7 +114,7 @@ static int attach_clsact(const struct merlon_dataplane *dp, unsigned ifindex, in
 	int r;
 
 	if (there)
-		return there == prog_id(dp->entry_prog[side]) ? 0 : -EBUSY;
+		return there == merlon_prog_id(dp->entry_prog[side]) ? 0 : -EBUSY;
 	r = bpf_tc_hook_create(&hook);
 	if (r < 0 && r != -EEXIST)
 		return r;
@@ -187,14 +187,13 @@ static int count_filters(unsigned ifindex, uint32_t minor)
 	return bytes < 0 || more == MNL_CB_ERROR ? -EIO : n;
 }
 
-static int detach_clsact(const struct merlon_dataplane *dp, unsigned ifindex, int side)
+int merlon_detach_filter(unsigned ifindex, int side, uint32_t prog)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = tc_point[side]);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
-
 	int r;
 
-	if (filter_prog(ifindex, side) != prog_id(dp->entry_prog[side]))
+	if (filter_prog(ifindex, side) != prog)
 		return 0;
 	r = bpf_tc_detach(&hook, &opts);
 	/* The qdisc stays while it holds filters of others. */
@@ -218,7 +217,7 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 		if (!one && unlink(path) < 0 && errno != ENOENT)
 			one = -errno;
 		if (!one && !dp->tcx)
-			one = detach_clsact(dp, ifindex, side);
+			one = merlon_detach_filter(ifindex, side, merlon_prog_id(dp->entry_prog[side]));
 		if (one < 0 && one != -ENODEV && one != -ENOENT)
 			r = one;
 	}
@@ -250,7 +249,7 @@ static size_t attached_clsact(const struct merlon_dataplane *dp, unsigned *ret, 
 {
 	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	struct if_nameindex *all = if_nameindex(), *i;
-	uint32_t id = prog_id(dp->entry_prog[MERLON_PROG_INGRESS]);
+	uint32_t id = merlon_prog_id(dp->entry_prog[MERLON_PROG_INGRESS]);
 	size_t n = 0;
 
 	for (i = all; i && i->if_index && n < max; i++)

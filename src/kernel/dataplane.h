@@ -44,6 +44,8 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 void merlon_dataplane_close(struct merlon_dataplane *dp);
 /* Detaches from all interfaces and removes the pins. */
 int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* The same without opening it, in this network namespace and of any layout. 1: it was there, 0: nothing was. */
+int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag);
 
 /* Where the compiler may number counters and limits for the next policy, and its generation. */
 void merlon_dataplane_prepare(struct merlon_dataplane *dp, struct merlon_compile_options *options);

@@ -102,6 +102,8 @@ struct merlon_dataplane {
 int merlon_pin_path(const struct merlon_dataplane *dp, char *ret, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));	/* ret[PATH_MAX] */
 int merlon_pins_prepare(const char *pin_dir, struct merlon_diag *diag);
+/* 1: there are some, or the directory for them; 0: there are none; an error if it is not for pins. */
+int merlon_pins_are_there(const char *pin_dir, struct merlon_diag *diag);
 int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag);
 int merlon_pins_open_policy(const struct merlon_dataplane *dp, const char *dir, struct merlon_policy_maps *ret);
 int merlon_pins_remove_dir(const struct merlon_dataplane *dp, const char *dir);
@@ -140,6 +142,9 @@ bool merlon_probe_reset_lasts(void);
 
 /* attach.c */
 bool merlon_tcx_supported(int prog_fd);
+uint32_t merlon_prog_id(int fd);	/* 0: it cannot be said */
+/* The clsact filter of ours that runs this program, and the qdisc unless others use it. */
+int merlon_detach_filter(unsigned ifindex, int side, uint32_t prog);
 
 /* sessions.c: of the map `filtered`, MERLON_IS_FILTERED and what the interface accepts now. */
 uint8_t merlon_filtered_value(unsigned ifindex);

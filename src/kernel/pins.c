@@ -117,6 +117,16 @@ int merlon_pins_prepare(const char *pin_dir, struct merlon_diag *diag)
 	return r < 0 ? r : make_dirs(pin_dir, diag);
 }
 
+int merlon_pins_are_there(const char *pin_dir, struct merlon_diag *diag)
+{
+	int r;
+
+	if (access(pin_dir, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	r = check_bpffs(pin_dir, diag);
+	return r < 0 ? r : 1;
+}
+
 static int get(const struct merlon_dataplane *dp, const char *dir, const char *name)
 {
 	char path[PATH_MAX];

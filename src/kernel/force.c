@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Taking a data plane away whose daemon is gone or does not answer, and whose maps may be of another layout. */
+#include "src/kernel/internal.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "src/util/cleanup.h"
+
+/* A link that somebody holds open would filter on without its pin. */
+static void detach_link(const char *path)
+{
+	_cleanup_close_ int link = bpf_obj_get(path);
+
+	if (link >= 0)
+		bpf_link_detach(link);
+}
+
+static void detach_links(const char *pin_dir)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir;
+
+	if (snprintf(path, sizeof(path), "%s/links", pin_dir) >= (int)sizeof(path) || !(dir = opendir(path)))
+		return;
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.' &&
+		    snprintf(path, sizeof(path), "%s/links/%s", pin_dir, entry->d_name) < (int)sizeof(path))
+			detach_link(path);
+	closedir(dir);
+}
+
+static void detach_filters(const char *pin_dir)
+{
+	uint32_t id[MERLON_PROGS] = { 0 };
+	struct if_nameindex *all, *i;
+	char path[PATH_MAX];
+	int side;
+
+	for (side = 0; side < MERLON_PROGS; side++) {
+		_cleanup_close_ int prog = -1;
+
+		if (snprintf(path, sizeof(path), "%s/progs/%s", pin_dir, merlon_prog_name[side]) < (int)sizeof(path))
+			prog = bpf_obj_get(path);
+		id[side] = prog < 0 ? 0 : merlon_prog_id(prog);
+	}
+	all = if_nameindex();
+	for (i = all; i && i->if_index; i++)
+		for (side = 0; side < MERLON_PROGS; side++)
+			if (id[side])
+				merlon_detach_filter(i->if_index, side, id[side]);
+	if_freenameindex(all);
+}
+
+/* What is in a directory, and in its directories. */
+static int remove_below(int at, const char *name)
+{
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), r = 0, one;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!dir) {
+		r = -errno;
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	while ((entry = readdir(dir))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (unlinkat(dirfd(dir), entry->d_name, 0) == 0 || errno == ENOENT)
+			continue;
+		one = errno == EISDIR || errno == EPERM ? remove_below(dirfd(dir), entry->d_name) : -errno;
+		if (!one && unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) < 0)
+			one = -errno;
+		if (one < 0)
+			r = one;
+	}
+	closedir(dir);
+	return r;
+}
+
+int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(NULL);
+	int r = merlon_pins_are_there(pin_dir, diag);
+
+	if (r > 0) {
+		detach_links(pin_dir);
+		detach_filters(pin_dir);
+		r = remove_below(AT_FDCWD, pin_dir);
+		if (!r && rmdir(pin_dir) < 0 && errno != ENOENT && errno != EBUSY)
+			r = -errno;
+		if (r < 0)
+			merlon_diag_errno(diag, r, "cannot remove the whole data plane");
+		else
+			r = 1;
+	}
+	libbpf_set_print(previous);
+	return r;
+}
