@@ -137,7 +137,7 @@ static void print_outcome(const struct merlon_options *options, const struct mer
 	merlon_print_unchanged(call->answer);
 }
 
-static int run(const struct merlon_options *options)
+static int apply(const struct merlon_options *options)
 {
 	json_t *request = request_of(options);
 	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
@@ -159,10 +159,65 @@ static int run(const struct merlon_options *options)
 	return call.status;
 }
 
+/* Whether a policy is in force; true where that cannot be said. */
+static bool is_enforced(const struct merlon_options *options)
+{
+	struct merlon_call call;
+	bool enforced;
+
+	if (merlon_call(options, "Status", NULL, &call))
+		return true;
+	enforced = json_integer_value(json_object_get(call.answer, "generation")) > 0;
+	json_decref(call.answer);
+	return enforced;
+}
+
+/* The ruleset of the configuration could not be applied, and nothing else is in force. */
+static void fail_as_configured(struct merlon_options *options, const json_t *config)
+{
+	char *closed[] = { (char *)merlon_configured(config, "Policy", "ClosedRuleset") };
+
+	if (strcmp(merlon_configured(config, "Policy", "OnFailure"), "closed")) {
+		fputs("warning: nothing is filtered: OnFailure=open\n", stderr);
+		return;
+	}
+	options->file = closed;
+	options->audit = false;
+	if (apply(options) == MERLON_EXIT_DONE)
+		fprintf(stderr, "warning: %s is in force instead: OnFailure=closed\n", closed[0]);
+}
+
+/* What merlon.service does: the exit status is that of the ruleset, whatever came in its place. */
+static int apply_configured(const struct merlon_options *options)
+{
+	struct merlon_options copy = *options;
+	struct merlon_call call;
+	char *file[1];
+	int r = merlon_call(options, "Config", NULL, &call);
+
+	if (r)
+		return r;
+	file[0] = (char *)merlon_configured(call.answer, "Policy", "Ruleset");
+	copy.file = file;
+	copy.n_files = 1;
+	copy.audit |= !strcmp(merlon_configured(call.answer, "Policy", "Mode"), "audit");
+	r = apply(&copy);
+	if (r && !is_enforced(options))
+		fail_as_configured(&copy, call.answer);
+	json_decref(call.answer);
+	return r;
+}
+
+static int run(const struct merlon_options *options)
+{
+	return options->configured ? apply_configured(options) : apply(options);
+}
+
 const struct merlon_command merlon_apply = {
 	.name = "apply",
-	.usage = "FILE...",
+	.usage = "FILE...|--configured",
 	.does = "puts a ruleset in force, in one step",
-	.takes = MERLON_TAKES_FILES | MERLON_TAKES_FAMILY | MERLON_TAKES_PARTIAL | MERLON_TAKES_AUDIT | MERLON_TAKES_SOCKET,
+	.takes = MERLON_TAKES_FILES | MERLON_TAKES_FAMILY | MERLON_TAKES_PARTIAL | MERLON_TAKES_AUDIT | MERLON_TAKES_SOCKET |
+		 MERLON_TAKES_CONFIGURED,
 	.run = run,
 };

@@ -16,6 +16,9 @@ struct merlon_options {
 	int family;		/* AF_UNSPEC: not given */
 	bool json, live, audit, allow_partial;
 	bool host;		/* check: look at the host too */
+	bool configured;	/* apply, stop: as merlond's configuration says */
+	bool force;		/* stop: without merlond */
+	const char *pin_dir;	/* stop --force; NULL: not given */
 	bool each;		/* verify: every file is a ruleset of its own */
 	unsigned long packets;	/* verify: 0: not given */
 	unsigned long long seed;
@@ -39,6 +42,8 @@ enum {
 	MERLON_TAKES_WORDS = 512,	/* what follows are no files */
 	MERLON_TAKES_WITH = 1024,
 	MERLON_TAKES_ALL = 2048,	/* what follows belongs to another program, options too */
+	MERLON_TAKES_CONFIGURED = 4096,
+	MERLON_TAKES_FORCE = 8192,	/* and --pin-dir */
 };
 
 struct merlon_command {
@@ -50,7 +55,10 @@ struct merlon_command {
 };
 extern const struct merlon_command merlon_check, merlon_import, merlon_apply, merlon_status, merlon_stats,
 	merlon_sessions, merlon_stop, merlon_why, merlon_nft, merlon_list, merlon_flush,
-	merlon_verify;
+	merlon_verify, merlon_config_command;
+
+/* config.c: a value of what the method Config answers; "": it has none. */
+const char *merlon_configured(const json_t *list, const char *section, const char *key);
 
 /* load.c: reads, reports and compiles what the options name. */
 struct merlon_ruleset;

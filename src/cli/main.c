@@ -11,7 +11,7 @@
 
 static const struct merlon_command *const commands[] = {
 	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_nft, &merlon_list, &merlon_sessions,
-	&merlon_why, &merlon_flush, &merlon_stop, &merlon_verify,
+	&merlon_why, &merlon_config_command, &merlon_flush, &merlon_stop, &merlon_verify,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -40,6 +40,9 @@ static const struct {
 	{ MERLON_TAKES_PACKETS, "  --seed S           of the random choices, to repeat a run" },
 	{ MERLON_TAKES_PACKETS, "  --each             every file is a ruleset of its own" },
 	{ MERLON_TAKES_WITH, "  --file FILE        ask this ruleset instead of the one in force" },
+	{ MERLON_TAKES_CONFIGURED, "  --configured       as merlond's configuration says ([Policy]): what merlon.service does" },
+	{ MERLON_TAKES_FORCE, "  --force            without merlond: removes what is pinned, whatever it is" },
+	{ MERLON_TAKES_FORCE, "  --pin-dir PATH     where, with --force (default /sys/fs/bpf/merlon)" },
 	{ MERLON_TAKES_SOCKET, "  --socket PATH      of merlond (default " MERLON_BUS_SOCKET ", or $MERLON_SOCKET)" },
 };
 
@@ -56,7 +59,7 @@ static void command_help(const struct merlon_command *command)
 }
 
 enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT, OPT_HOST, OPT_PACKETS,
-       OPT_SEED, OPT_EACH, OPT_WITH };
+       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_FORCE, OPT_PIN_DIR };
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -70,6 +73,9 @@ static const struct option long_options[] = {
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "each", no_argument, NULL, OPT_EACH },
 	{ "file", required_argument, NULL, OPT_WITH },
+	{ "configured", no_argument, NULL, OPT_CONFIGURED },
+	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "pin-dir", required_argument, NULL, OPT_PIN_DIR },
 	{ "output", required_argument, NULL, 'o' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -96,6 +102,8 @@ static unsigned needed_for(int option)
 	case OPT_HOST: return MERLON_TAKES_HOST;
 	case OPT_PACKETS: case OPT_SEED: case OPT_EACH: return MERLON_TAKES_PACKETS;
 	case OPT_WITH: return MERLON_TAKES_WITH;
+	case OPT_CONFIGURED: return MERLON_TAKES_CONFIGURED;
+	case OPT_FORCE: case OPT_PIN_DIR: return MERLON_TAKES_FORCE;
 	case 'o': return MERLON_TAKES_OUT;
 	}
 	return 0;
@@ -151,6 +159,9 @@ static int take(struct merlon_options *options, int option)
 	case OPT_PACKETS: return take_packets(options, optarg);
 	case OPT_SEED: options->has_seed = true; return take_number("--seed", optarg, &options->seed);
 	case OPT_WITH: options->with = optarg; return 0;
+	case OPT_CONFIGURED: options->configured = true; return 0;
+	case OPT_FORCE: options->force = true; return 0;
+	case OPT_PIN_DIR: options->pin_dir = optarg; return 0;
 	case 'o': options->out = optarg; return 0;
 	}
 	return -1;
@@ -210,9 +221,15 @@ static int check_files(const struct merlon_command *command, const struct merlon
 		wrong = "takes no files";
 	else if (options->live && options->n_files)
 		wrong = "takes files or --live, not both";
+	else if (options->configured && options->n_files)
+		wrong = "takes files or --configured, not both";
+	else if (options->configured && options->force)
+		wrong = "takes --configured or --force, not both";
+	else if (options->pin_dir && !options->force)
+		wrong = "takes --pin-dir with --force";
 	else if (inputs(options) > 1)
 		wrong = "takes the standard input, \"-\", once";
-	else if ((command->takes & MERLON_TAKES_FILES) && !options->n_files && !options->live && !options->host)
+	else if ((command->takes & MERLON_TAKES_FILES) && !options->n_files && !options->live && !options->host && !options->configured)
 		wrong = "needs a file";
 	if (!wrong)
 		return 0;

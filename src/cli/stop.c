@@ -1,8 +1,56 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "src/cli/cli.h"
-#include "src/model/report.h"
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-login.h>
 
-static int run(const struct merlon_options *options)
+#include "src/cli/cli.h"
+#include "src/kernel/dataplane.h"
+#include "src/model/report.h"
+#include "src/util/cleanup.h"
+
+#define SYSTEMD "org.freedesktop.systemd1"
+
+/* A property of an object of systemd, as text; NULL: it cannot be had. The caller's. */
+static char *ask_systemd(sd_bus *bus, const char *path, const char *interface, const char *property)
+{
+	char *text = NULL;
+
+	return sd_bus_get_property_string(bus, SYSTEMD, path, interface, property, NULL, &text) < 0 ? NULL : text;
+}
+
+/* The path of the job that a unit is in; NULL: there is none. The caller's. */
+static char *job_of(sd_bus *bus, const char *unit)
+{
+	_cleanup_free_ char *path = NULL;
+	sd_bus_message *reply = NULL;
+	char *job = NULL;
+	const char *text;
+
+	if (sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &path) >= 0 &&
+	    sd_bus_get_property(bus, SYSTEMD, path, SYSTEMD ".Unit", "Job", NULL, &reply, "(uo)") >= 0 &&
+	    sd_bus_message_read(reply, "(uo)", NULL, &text) >= 0)
+		job = strdup(text);
+	sd_bus_message_unref(reply);
+	return job;
+}
+
+/* Whether systemd stops the service that this runs in only to start it again: nothing has to let go in between. */
+static bool is_restart(void)
+{
+	_cleanup_free_ char *unit = NULL, *job = NULL, *type = NULL;
+	sd_bus *bus = NULL;
+
+	/* systemd's own socket: the system's bus may not be there yet, or not any more */
+	if (sd_pid_get_unit(0, &unit) >= 0 && sd_bus_new(&bus) >= 0 &&
+	    sd_bus_set_address(bus, "unix:path=/run/systemd/private") >= 0 && sd_bus_start(bus) >= 0 &&
+	    (job = job_of(bus, unit)))
+		type = ask_systemd(bus, job, SYSTEMD ".Job", "JobType");
+	sd_bus_flush_close_unref(bus);
+	return type && !strcmp(type, "restart");
+}
+
+static int stop(const struct merlon_options *options)
 {
 	struct merlon_diag diag = { 0 };
 	struct merlon_call call;
@@ -21,10 +69,61 @@ static int run(const struct merlon_options *options)
 	return call.status;
 }
 
+/* Of merlon.service: the configuration may say that the policy outlives it. */
+static int stop_configured(const struct merlon_options *options)
+{
+	struct merlon_call call;
+	bool keep;
+	int r;
+
+	if (is_restart())
+		return MERLON_EXIT_DONE;
+	r = merlon_call(options, "Config", NULL, &call);
+	if (r)
+		return r;
+	keep = !strcmp(merlon_configured(call.answer, "Policy", "OnStop"), "keep");
+	json_decref(call.answer);
+	if (!keep)
+		return stop(options);
+	if (options->json)
+		puts("{\"messages\": []}");
+	else
+		puts("the policy stays in force: OnStop=keep");
+	return MERLON_EXIT_DONE;
+}
+
+/* For whoever is locked out: needs no daemon, and takes what is pinned as it is. */
+static int stop_force(const struct merlon_options *options)
+{
+	const char *pin_dir = options->pin_dir ? options->pin_dir : merlon_dataplane_defaults().pin_dir;
+	struct merlon_diag diag = { 0 };
+	json_t *report;
+	int r = merlon_dataplane_force_remove(pin_dir, &diag);
+
+	if (r < 0)
+		return merlon_fail(options, &diag);
+	report = json_pack("{s:b, s:[]}", "removed", r > 0, "messages");
+	if (options->json)
+		merlon_print_json(report);
+	else if (r)
+		printf("%s is removed; nothing is filtered any more\n", pin_dir);
+	else
+		printf("nothing is pinned in %s\n", pin_dir);
+	json_decref(report);
+	return MERLON_EXIT_DONE;
+}
+
+static int run(const struct merlon_options *options)
+{
+	if (options->force)
+		return stop_force(options);
+	return options->configured ? stop_configured(options) : stop(options);
+}
+
 const struct merlon_command merlon_stop = {
 	.name = "stop",
 	.usage = "",
 	.does = "detaches from all interfaces, and ends merlond",
-	.takes = MERLON_TAKES_SOCKET,
+	.takes = MERLON_TAKES_SOCKET | MERLON_TAKES_CONFIGURED | MERLON_TAKES_FORCE,
 	.run = run,
 };

@@ -90,6 +90,12 @@ static int on_status(sd_bus_message *message, void *context, sd_bus_error *error
 	return reply_json(message, merlon_status(((struct merlon_client *)context)->d));
 }
 
+static int on_config(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	(void)error;
+	return reply_json(message, merlon_config(((struct merlon_client *)context)->d));
+}
+
 static int on_stats(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	(void)error;
@@ -222,6 +228,7 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_ARGS("s", request), SD_BUS_RESULT("i", code, "s", report), on_apply,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", status), on_status, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Config", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", settings), on_config, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Stats", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", stats), on_stats, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Sessions", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_sessions,
 				SD_BUS_VTABLE_UNPRIVILEGED),
@@ -400,13 +407,38 @@ static int listen_on(struct merlon_daemon *d, struct merlon_diag *diag)
 	return 0;
 }
 
+/*
+ * The socket that the service manager listens on, by what it is called (FileDescriptorName=, else the name of its unit) and
+ * what it is. -1: none was passed. What is not known is closed and named.
+ */
+static int passed_socket(struct merlon_diag *diag)
+{
+	char **name = NULL;
+	int n = sd_listen_fds_with_names(1, &name), listener = -1, i;
+
+	for (i = 0; i < n; i++) {
+		int fd = SD_LISTEN_FDS_START + i;
+
+		if (listener < 0 && (!strcmp(name[i], "control") || !strcmp(name[i], "unknown")) &&
+		    sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0) {
+			listener = fd;
+		} else {
+			merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+					"a descriptor was passed that is no socket to listen on called \"control\": \"%s\"", name[i]);
+			close(fd);
+		}
+		free(name[i]);
+	}
+	free(name);
+	return listener;
+}
+
 int merlon_bus_open(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	int r;
 
-	if (sd_listen_fds(0) >= 1 && sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) > 0)
-		d->listener = SD_LISTEN_FDS_START;
-	else if ((r = listen_on(d, diag)) < 0)
+	d->listener = passed_socket(diag);
+	if (d->listener < 0 && (r = listen_on(d, diag)) < 0)
 		return r;
 	return sd_event_add_io(d->event, NULL, d->listener, EPOLLIN, on_connection, d);
 }

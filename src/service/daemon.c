@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -34,23 +35,58 @@ static int on_rings(sd_event_source *source, int fd, uint32_t events, void *cont
 	return 0;
 }
 
+/* Settings and sysctls as they are now; the policy is merlon.service's to reload. */
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
 	struct merlon_daemon *d = context;
+	struct merlon_diag diag = { 0 };
 
 	(void)source;
 	(void)info;
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(merlon_now_ns() / 1000));
+	if (merlon_settings_reread(&d->settings, d->argc, d->argv, &diag) < 0)
+		merlon_journal_note(LOG_ERR, "the settings stay as they were");
+	merlon_journal_diag(&diag);
+	merlon_diag_clear(&diag);
 	merlon_enforce_trackers(d);
 	merlon_links_sync(d);
+	merlon_daemon_status(d);
+	sd_notify(0, "READY=1");
 	return 0;
+}
+
+/* Whether what is in force is only what came in place of a ruleset that could not be applied, OnFailure=closed. */
+static bool is_closed(const struct merlon_daemon *d)
+{
+	const char *file = json_string_value(json_object_get(json_array_get(d->enforced.sources, 0), "file"));
+
+	return file && !strcmp(file, d->settings.closed_ruleset);
 }
 
 void merlon_daemon_status(struct merlon_daemon *d)
 {
-	uint32_t rules = d->enforced.policy ? d->enforced.policy->n_flat : 0;
+	uint32_t generation = merlon_dataplane_generation(d->dp), rules = d->enforced.policy ? d->enforced.policy->n_flat : 0;
+	struct merlon_dataplane_info info = { 0 };
 
-	sd_notifyf(0, "STATUS=generation %u, %u rule%s, %s", merlon_dataplane_generation(d->dp), rules, rules == 1 ? "" : "s",
-		   d->enforced.audit ? "audit" : "enforcing");
+	if (!generation) {
+		sd_notify(0, "STATUS=no policy is in force: nothing is filtered");
+		return;
+	}
+	merlon_dataplane_info(d->dp, &info);
+	sd_notifyf(0, "STATUS=generation %u, %u rule%s, %u session%s, %s%s", generation, rules, rules == 1 ? "" : "s",
+		   info.sessions + info.embryonic, info.sessions + info.embryonic == 1 ? "" : "s",
+		   d->enforced.audit ? "audit: nothing is dropped" : "enforcing",
+		   is_closed(d) ? ", closed: the ruleset could not be applied" : "");
+}
+
+#define STATUS_US (60 * 1000000ULL)
+
+/* Sessions come and go. */
+static int on_minute(sd_event_source *source, uint64_t due_us, void *context)
+{
+	merlon_daemon_status(context);
+	sd_event_source_set_time(source, due_us + STATUS_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 static int add_signals(struct merlon_daemon *d)
@@ -124,6 +160,9 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	merlon_dataplane_routes_changed(d->dp);
 	if (merlon_dataplane_generation(d->dp))
 		merlon_links_sync(d);
+	r = sd_event_add_time_relative(d->event, NULL, CLOCK_MONOTONIC, STATUS_US, 1000000, on_minute, d);
+	if (r < 0)
+		return r;
 	sd_event_set_watchdog(d->event, 1);
 	merlon_daemon_status(d);
 	sd_notify(0, "READY=1");
@@ -150,9 +189,9 @@ static void stop(struct merlon_daemon *d)
 	sd_event_unref(d->event);
 }
 
-int merlon_daemon_run(struct merlon_settings *settings)
+int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv)
 {
-	struct merlon_daemon d = { .settings = *settings, .listener = -1, .state_lock = -1, .space.fd = -1, .started_us = merlon_now_ns() / 1000 };
+	struct merlon_daemon d = { .settings = *settings, .argc = argc, .argv = argv, .listener = -1, .state_lock = -1, .space.fd = -1, .started_us = merlon_now_ns() / 1000 };
 	struct merlon_diag diag = { 0 };
 	int r = start(&d, &diag);
 
@@ -163,5 +202,6 @@ int merlon_daemon_run(struct merlon_settings *settings)
 	if (!r)
 		r = sd_event_loop(d.event);
 	stop(&d);
+	merlon_settings_clear(&d.settings);
 	return r;
 }

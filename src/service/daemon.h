@@ -32,6 +32,8 @@ struct merlon_enforced {
 
 struct merlon_daemon {
 	struct merlon_settings settings;
+	int argc;
+	char **argv;			/* what the settings were read from, to read them again */
 	struct merlon_trackers trackers;	/* in force, from the first policy on */
 	sd_event *event;
 	struct merlon_dataplane *dp;
@@ -150,6 +152,8 @@ void merlon_bus_close(struct merlon_daemon *d);
 /* What the counters of the policy in force, which must be known, counted in all; the caller's. */
 struct merlon_counter *merlon_counts(struct merlon_daemon *d);
 json_t *merlon_status(struct merlon_daemon *d);
+/* The settings, [{"section","key","value","from"}]. */
+json_t *merlon_config(const struct merlon_daemon *d);
 /* A warning for each size of the configuration that the data plane, which was there already, does not have. */
 void merlon_sizes_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag);
 json_t *merlon_stats(struct merlon_daemon *d);
@@ -168,7 +172,8 @@ void merlon_journal_diag(const struct merlon_diag *diag);
 void merlon_journal_note(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* daemon.c */
-int merlon_daemon_run(struct merlon_settings *settings);
+/* Takes the settings over. `argv`: what they were read from. */
+int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv);
 /* Takes away a directory that this daemon, or in the usual place one before it, has made; not if something is in it. */
 void merlon_daemon_remove_dir(const char *dir, bool own);
 void merlon_daemon_status(struct merlon_daemon *d);

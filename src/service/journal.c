@@ -18,8 +18,6 @@
 #include "src/service/event.h"
 #include "src/util/cleanup.h"
 
-#define BURST 200
-#define PER_S 20
 #define RULES 4096	/* buckets, by hash */
 #define FIELDS 24
 
@@ -178,12 +176,15 @@ static void deliver(struct entry *entry)
 }
 
 /* Whether this one may be reported, and how many before it were not. */
-static bool within_rate(struct merlon_journal *j, const struct merlon_event *e, uint64_t *ret_suppressed)
+static bool within_rate(const struct merlon_settings *settings, struct merlon_journal *j, const struct merlon_event *e,
+			uint64_t *ret_suppressed)
 {
 	uint32_t hash = ((e->rule * MERLON_HOOKS + e->hook) * 2 + e->family) * 2 + e->kind;
 	unsigned slot = hash * 0x9e3779b1U >> 20;
-	uint64_t cost = 1000000000ULL / PER_S, most = cost * BURST;
+	uint64_t cost = settings->log_rate ? 1000000000ULL / settings->log_rate : 0, most = cost * settings->log_burst;
 
+	if (!cost)
+		return true;
 	if (e->time_ns - j->rule[slot].empty_ns > most)
 		j->rule[slot].empty_ns = e->time_ns - most;
 	if (e->time_ns - j->rule[slot].empty_ns < cost) {
@@ -201,7 +202,7 @@ void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *ev
 	struct merlon_event_origin o = merlon_event_origin(d, event);
 	struct entry entry = { 0 };
 	uint64_t suppressed = 0;
-	bool within = within_rate(d->journal, event, &suppressed);
+	bool within = within_rate(&d->settings, d->journal, event, &suppressed);
 
 	if (!within && !d->journal->events)
 		return;

@@ -16,7 +16,6 @@ int main(int argc, char **argv)
 		return MERLON_EXIT_DONE;
 	if (r < 0)
 		return r == -EINVAL ? MERLON_EXIT_USAGE : MERLON_EXIT_FAILED;
-	r = merlon_daemon_run(&settings);
-	merlon_settings_clear(&settings);
+	r = merlon_daemon_run(&settings, argc, argv);
 	return r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 }

@@ -100,6 +100,20 @@ static json_t *messages(const struct merlon_daemon *d, const struct merlon_datap
 	return list;
 }
 
+json_t *merlon_config(const struct merlon_daemon *d)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; i < d->settings.n_settings; i++) {
+		const struct merlon_setting *s = &d->settings.setting[i];
+
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "section", s->section, "key", s->key, "value", s->value,
+						      "from", s->from));
+	}
+	return list;
+}
+
 static json_t *trackers(const struct merlon_daemon *d)
 {
 	json_t *list = json_object();

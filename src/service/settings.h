@@ -10,8 +10,19 @@
 #include "src/util/diag.h"
 #include "src/util/ifpattern.h"
 
+/* One setting as it was written; `from`: "FILE:LINE", "default" or "the command line". All owned. */
+struct merlon_setting {
+	char *section, *key, *value, *from;
+};
+
 struct merlon_settings {
 	char *socket, *pin_dir, *state_dir, *config, *events, *policy_netns;	/* owned; policy_netns NULL: not mounted */
+	char *instance;					/* owned; NULL: the host's own */
+	char *ruleset, *closed_ruleset;			/* owned; what merlon.service applies, and if that fails */
+	bool audit, fail_closed, stop_keeps;		/* how it does that, [Policy] */
+	uint32_t log_rate, log_burst;			/* reports of a rule into the journal: a second, at once */
+	struct merlon_setting *setting;			/* owned */
+	size_t n_settings;
 	char *interfaces;				/* owned; as it was written */
 	struct merlon_ifpattern *pattern;		/* owned; of `interfaces` */
 	uint32_t max_sessions;
@@ -24,6 +35,11 @@ struct merlon_settings {
  * refused, explained in `diag`.
  */
 int merlon_settings_read(struct merlon_settings *ret, int argc, char **argv, struct merlon_diag *diag);
+/*
+ * The same again, for a daemon that runs: what it cannot change any more stays as it is. On an error, explained in `diag`,
+ * nothing is changed.
+ */
+int merlon_settings_reread(struct merlon_settings *settings, int argc, char **argv, struct merlon_diag *diag);
 void merlon_settings_clear(struct merlon_settings *settings);
 
 #endif

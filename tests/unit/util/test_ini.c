@@ -47,7 +47,7 @@ static int read_text(const char *text, struct merlon_diag *diag)
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	close(fd);
 	got[0] = 0;
-	r = merlon_ini_read(path, keys, NULL, diag);
+	r = merlon_ini_read(path, keys, NULL, NULL, diag);
 	unlink(path);
 	return r;
 }
@@ -114,7 +114,7 @@ static void test_refused(void **state)
 		assert_int_equal(diag.message[0].line, bad[i].line);
 		merlon_diag_clear(&diag);
 	}
-	assert_int_equal(merlon_ini_read("/nonexistent/merlon.conf", keys, NULL, &diag), -ENOENT);
+	assert_int_equal(merlon_ini_read("/nonexistent/merlon.conf", keys, NULL, NULL, &diag), -ENOENT);
 	assert_int_equal(diag.n, 1);
 	merlon_diag_clear(&diag);
 }

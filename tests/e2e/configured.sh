@@ -1,0 +1,146 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The settings and what the units do by them: apply and stop as configured, reload, a passed socket, the way out without a daemon.
+set -u
+# shellcheck source=tests/lib/service.sh
+. "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
+
+cd "$dir" || exit 99
+make_network
+mkdir merlon.conf.d
+cat >merlon.conf <<END
+[Policy]
+Ruleset=$dir/ruleset.nft
+ClosedRuleset=$top/systemd/closed.nft
+
+[Network]
+Interfaces=*
+END
+policy() { # verdict of pings
+	cat <<END
+table inet t {
+	chain in {
+		type filter hook input priority filter; policy drop;
+		iif lo accept
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		ip protocol icmp $1
+	}
+}
+END
+}
+set_policy() { printf '[Policy]\n%s\n' "$1" >merlon.conf.d/50-policy.conf; }
+reload() {
+	kill -HUP "$daemon"
+	sleep 0.3
+}
+pings() { in_client ping -c 1 -W 1 -q 10.77.0.1; }
+config_is() { # key, value, where from
+	local got
+	got=$("$merlon" config --json | jq -r --arg key "$1" '.[] | select(.key == $key) | .value + " " + .from')
+	[ "$got" = "$2 $3" ] || { echo "$1 is $got"; return 1; }
+}
+
+start_daemon --config "$dir/merlon.conf" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "config tells a value of the file, and its line" config_is Ruleset "$dir/ruleset.nft" "$dir/merlon.conf:2"
+ok "... a default" config_is OnFailure open default
+ok "... as text, too" sh -c "'$merlon' config | grep -qE '^Policy +Ruleset +$dir/ruleset.nft +$dir/merlon.conf:2\$'"
+
+ok "a ruleset that is missing: open" fails 1 'nothing is filtered: OnFailure=open' "$merlon" apply --configured
+ok "... nothing is in force" status_is .generation 0
+set_policy OnFailure=closed
+reload
+ok "... closed" fails 1 'closed.nft is in force instead: OnFailure=closed' "$merlon" apply --configured
+ok "... which denies" not pings
+ok "... and is named" status_is '.sources[0]' "$top/systemd/closed.nft"
+policy accept >ruleset.nft
+ok "the ruleset of the configuration is applied" "$merlon" apply --configured
+ok "... and lets pings in" pings
+echo 'table inet t { chain in { type filter hook input priority filter; frobnicate } }' >ruleset.nft
+ok "one that does not load: an error with its line" fails 1 'ruleset.nft:1' "$merlon" apply --configured
+ok "... the policy before stays in force" pings
+ok "... also with OnFailure=closed" status_is '.sources[0]' "$dir/ruleset.nft"
+policy drop >ruleset.nft
+set_policy Mode=audit
+reload
+ok "audit, as configured" "$merlon" apply --configured
+ok "... is the mode" status_is .mode audit
+ok "... and pings pass" pings
+set_policy Mode=enforce
+reload
+ok "enforced, as configured" "$merlon" apply --configured
+ok "... pings do not pass" not pings
+ok "files and --configured" fails 2 'not both' "$merlon" apply --configured ruleset.nft
+
+echo '[Policy]
+Mode=perhaps' >merlon.conf.d/60-wrong.conf
+reload
+ok "a wrong value on reload is named with its line" grep -q "60-wrong.conf.*Mode=\"perhaps\"" log
+ok "... and the settings stay" config_is Mode enforce "$dir/merlon.conf.d/50-policy.conf:2"
+stop_daemon TERM
+ok "a wrong value refuses to start" fails 2 '60-wrong.conf:2:.*neither enforce nor audit' in_host "$merlond" --config "$dir/merlon.conf"
+rm merlon.conf.d/60-wrong.conf
+start_daemon --config "$dir/merlon.conf"
+printf '[Network]\nInterfaces=*,!up0\n' >merlon.conf.d/60-interfaces.conf
+reload
+ok "an interface that is left out on reload is let go of" status_is '.interfaces | join(" ")' lo
+ok "... it is not filtered any more" pings
+rm merlon.conf.d/60-interfaces.conf
+reload
+ok "... and taken again" status_is '.interfaces | sort | join(" ")' 'lo up0'
+
+set_policy OnStop=keep
+reload
+ok "stop, as configured: keep" "$merlon" stop --configured
+ok "... still denies" not pings
+set_policy OnStop=detach
+reload
+ok "stop, as configured: detach" "$merlon" stop --configured
+ok "... nothing is filtered" pings
+wait "$daemon"
+
+# the way out without a daemon
+for how in alive killed; do
+	start_daemon --config "$dir/merlon.conf"
+	ok "applied again ($how)" "$merlon" apply --configured
+	ok "... denies ($how)" not pings
+	if [ $how = killed ]; then
+		stop_daemon KILL
+		ok "... also without the daemon" not pings
+		# what no layout of merlon has
+		mkdir "$dir/bpf/merlon/other" "$dir/bpf/merlon/other/deep"
+		mv "$dir/bpf/merlon/maps/control" "$dir/bpf/merlon/other/deep/what"
+	else
+		kill -STOP "$daemon"
+	fi
+	ok "stop --force ($how)" in_host "$merlon" stop --force --pin-dir "$dir/bpf/merlon"
+	ok "... nothing is filtered ($how)" pings
+	ok "... no pin is left ($how)" [ ! -e "$dir/bpf/merlon" ]
+	[ $how = killed ] || { kill -CONT "$daemon"; stop_daemon TERM; }
+done
+ok "stop --force with nothing there" sh -c "'$merlon' stop --force --pin-dir '$dir/bpf/merlon' --json | jq -e '.removed == false'"
+ok "stop --force where no pins can be" fails 1 'not on a BPF file system' "$merlon" stop --force --pin-dir "$dir"
+
+# a socket that was passed; with the capabilities of the unit alone the policy namespace is a link
+netns=/run/netns/ms-$$-policy
+(exec nsenter --net="/run/netns/$host" systemd-socket-activate -l "$dir/passed" --fdname=control \
+	setpriv --bounding-set=-all,+bpf,+perfmon,+net_admin,+net_raw "$merlond" --pin-dir "$dir/bpf/merlon" --state-dir "$dir/state" \
+	--config "$dir/merlon.conf" --policy-netns "$netns" >>log 2>&1) &
+daemon=$!
+for _ in $(seq 50); do [ -S passed ] && break; sleep 0.1; done
+export MERLON_SOCKET=$dir/passed
+ok "the first command starts a daemon by its socket" status_is .generation 0
+ok "... that applies" "$merlon" apply --configured
+ok "... and denies" not pings
+ok "its policy namespace is named by a link" [ -L "$netns" ]
+ok "... that ip-netns(8) takes" sh -c "ip netns exec ${netns##*/} nft list ruleset | grep -q 'ip protocol icmp drop'"
+ok "... and where rules are changed" ip netns exec "${netns##*/}" nft insert rule inet t in ip protocol icmp accept
+sleep 0.5
+ok "... which is followed" pings
+kill "$daemon"
+wait "$daemon"
+ok "... and is gone with the daemon" [ ! -L "$netns" ]
+ok "a socket that was passed is left there" [ -S passed ]
+rm -f passed
+in_host "$merlon" stop --force --pin-dir "$dir/bpf/merlon" >/dev/null
+echo "1..$points"
+exit $failed
