@@ -265,9 +265,12 @@ static void challenge_ack(void **state)
 
 		PLAY(&session, { O, F | A, 1, 1, 0, MERLON_TCP_STEPPED, MERLON_TCP_FIN_WAIT },
 		     { B, F | A, 1, 2, 0, MERLON_TCP_STEPPED, MERLON_TCP_LAST_ACK },
-		     { O, S, 9, 0, 0, MERLON_TCP_PASSED, MERLON_TCP_LAST_ACK },
-		     { B, A, 2, 2, 0, MERLON_TCP_PASSED, MERLON_TCP_LAST_ACK },
-		     { B, A, 2, 2, 0, MERLON_TCP_STEPPED, MERLON_TCP_TIME_WAIT });
+		     { O, S, 9, 0, 0, MERLON_TCP_PASSED, MERLON_TCP_LAST_ACK });
+		/* the challenge gives it no more time */
+		session.expires_ns = 1;
+		PLAY(&session, { B, A, 2, 2, 0, MERLON_TCP_PASSED, MERLON_TCP_LAST_ACK });
+		assert_int_equal(session.expires_ns, 1);
+		PLAY(&session, { B, A, 2, 2, 0, MERLON_TCP_STEPPED, MERLON_TCP_TIME_WAIT });
 		/* in other states a SYN announces none */
 		session = established();
 		PLAY(&session, { O, S, 9, 0, 0, MERLON_TCP_PASSED, MERLON_TCP_ESTABLISHED },
@@ -560,6 +563,23 @@ static void syn_with_larger_numbers(void **state)
 	}
 }
 
+/* Both ends may have the same numbers: only the same end repeats itself. */
+static void repeats_are_of_one_end(void **state)
+{
+	static const uint32_t same[] = { 7000, 7000 };
+	struct merlon_session session;
+
+	(void)state;
+	base = same;
+	session = established();
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(enter(&session, at(i & 1, A, 1, 1, 0)), MERLON_TCP_STEPPED);
+	assert_int_equal(session.tcp.repeats, 0);
+	assert_int_equal(enter(&session, at(B, A, 1, 1, 0)), MERLON_TCP_STEPPED);
+	assert_int_equal(session.tcp.repeats, 1);
+	base = bases[0];
+}
+
 static void timeouts(void **state)
 {
 	struct merlon_session session = established();
@@ -636,7 +656,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(flag_combinations), TEST(kinds), TEST(what_begins_a_connection), TEST(handshake_assures),
 		TEST(either_end_closes), TEST(reopening), TEST(stray_syn_is_remembered), TEST(resumed_with_its_options),
-		TEST(challenge_ack), TEST(resets_of_beginnings), TEST(resets_by_number), TEST(resets_that_answer),
+		TEST(challenge_ack), TEST(repeats_are_of_one_end), TEST(resets_of_beginnings), TEST(resets_by_number), TEST(resets_that_answer),
 		TEST(simultaneous_open), TEST(out_of_place), TEST(picked_up), TEST(edges_of_the_windows), TEST(what_is_outside),
 		TEST(overshooting), TEST(scales), TEST(closed_window), TEST(selective_acknowledgments),
 		TEST(syn_with_larger_numbers), TEST(timeouts), TEST(what_passes_prolongs_nothing),
