@@ -285,6 +285,7 @@ static int take_all(struct mnl_socket *netlink, struct taking *t, const struct k
 /* The elements of the sets that stand in [from, to) of the snapshot. */
 static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t from, size_t to)
 {
+	size_t begin, taken;
 	char buffer[1024];
 	int r = 0;
 
@@ -300,7 +301,12 @@ static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t fr
 			return -EPROTO;
 		mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, mnl_attr_get_str(table));
 		mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, mnl_attr_get_str(name));
+		begin = t->snapshot->bytes;
 		r = merlon_netlink_dump(netlink, request, take_message, t);
+		taken = t->snapshot->bytes - begin;
+		if (!r && taken)
+			r = merlon_snapshot_leave_orphans((char *)t->snapshot->messages + begin, &taken);
+		t->snapshot->bytes = begin + taken;
 	}
 	return r;
 }

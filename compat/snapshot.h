@@ -50,6 +50,9 @@ int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snap
 /* What a rule as it was dumped needs in NFTA_RULE_COMPAT to be made again. False, and nothing given: it needs none. */
 bool merlon_snapshot_compat(struct nftnl_rule *rule, uint32_t *ret_proto, uint32_t *ret_flags);
 
+/* Of requests for the elements of one set: leaves ends of intervals out that have expired. 0 or -ENOMEM. */
+int merlon_snapshot_leave_orphans(char *messages, size_t *bytes);
+
 /* Makes its elements `ms` older; those whose time is over end as soon as they are put back. */
 void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t ms);
 

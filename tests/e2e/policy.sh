@@ -345,6 +345,34 @@ start
 ok "... also after a restart" told
 ok "... the same image" status_is .generation "$generation"
 
+# The end of an interval outlives it in nf_tables: what is remembered of the namespace must go back all the same.
+cat >ends.nft <<'END'
+table inet ends {
+	set blocked {
+		type ipv4_addr; flags interval, timeout
+		elements = { 10.9.0.0/24, 10.9.1.4-10.9.1.6, 10.9.1.7-10.9.1.9 }
+	}
+	chain in {
+		type filter hook input priority filter; policy accept;
+		ip saddr @blocked drop
+	}
+}
+END
+"$merlon" apply ends.nft >/dev/null
+in_set() { "$merlon" nft list set inet ends blocked | tr -d ' \t\n' | grep -q "elements={$1}"; }
+ok "elements that end soon" "$merlon" nft add element inet ends blocked '{ 0.0.0.0/24 timeout 1s, 10.9.1.1-10.9.1.3 timeout 1s, 10.9.1.78 timeout 1s, 10.9.2.0/24 timeout 1s, 255.255.255.255 timeout 1s }'
+sleep 2
+ok "... have ended" in_set '10.9.0.0/24,10.9.1.4-10.9.1.6,10.9.1.7-10.9.1.9'
+ok "... a check is made in a copy" "$merlon" nft -c add rule inet ends in udp dport 7031 drop
+ok "... a rule that is refused" fails 3 skuid "$merlon" nft add rule inet ends in meta skuid 5 drop
+ok "... is not left there" sh -c "! '$merlon' nft list chain inet ends in | grep skuid"
+ok "... nor anything else different" status_is .netns_differs false
+ok "... the elements are" in_set '10.9.0.0/24,10.9.1.4-10.9.1.6,10.9.1.7-10.9.1.9'
+ok "... and can be changed" "$merlon" nft add element inet ends blocked '{ 10.9.1.1-10.9.1.3, 10.9.1.78 }'
+stop_daemon TERM
+start
+ok "... also after a restart" in_set '10.9.0.0/24,10.9.1.1-10.9.1.3,10.9.1.4-10.9.1.6,10.9.1.7-10.9.1.9,10.9.1.78'
+
 ok "stop" "$merlon" stop
 wait "$daemon"
 daemon=''
