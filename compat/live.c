@@ -53,14 +53,26 @@ static bool is_empty(const char *text)
 	return !strstr(text, "\n-A ") && !strstr(text, "\n[") && !strstr(text, " DROP ");
 }
 
+static bool has_table(const struct merlon_ruleset *ruleset, const struct merlon_table *like)
+{
+	size_t i;
+
+	for (i = 0; i < ruleset->n_tables; i++)
+		if (ruleset->table[i].family == like->family && !strcmp(ruleset->table[i].name, like->name))
+			return true;
+	return false;
+}
+
 /* Two tables of one name would be one when printed. */
-static int rename_table(struct merlon_ruleset *ruleset)
+static int rename_tables(struct merlon_ruleset *ruleset, const struct merlon_ruleset *beside)
 {
 	size_t i;
 
 	for (i = 0; i < ruleset->n_tables; i++) {
 		char *name;
 
+		if (!has_table(beside, &ruleset->table[i]))
+			continue;
 		if (asprintf(&name, "%s_legacy", ruleset->table[i].name) < 0)
 			return -ENOMEM;
 		free(ruleset->table[i].name);
@@ -82,7 +94,7 @@ static int load_legacy(const struct legacy *kind, const struct merlon_text *text
 		r = merlon_read_namespace(policyns, ret, NULL, diag);
 	if (r == 0)
 		r = merlon_iptables_places(*ret, text, kind->family, &all);
-	return r == 0 ? rename_table(*ret) : r;
+	return r;
 }
 
 static int add_legacy(const struct legacy *kind, struct merlon_ruleset *ruleset, struct merlon_diag *diag)
@@ -106,6 +118,8 @@ static int add_legacy(const struct legacy *kind, struct merlon_ruleset *ruleset,
 		return 0;
 	text.text = output;
 	r = load_legacy(kind, &text, &more, diag);
+	if (r == 0)
+		r = rename_tables(more, ruleset);
 	return r == 0 ? merlon_build_join(ruleset, more) : r;
 }
 

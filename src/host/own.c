@@ -12,12 +12,21 @@
 /* It is refused for itself. */
 #define NOT_JUDGED (1U << MERLON_DOES_NAT)
 
+#define LEGACY "_legacy"	/* what `merlon import --live` adds to the table's name where nf_tables has one of that name */
+
+static bool is_table(const char *name, const struct merlon_host_chain *of_host)
+{
+	size_t n = strlen(of_host->table);
+
+	return !strncmp(name, of_host->table, n) && (!name[n] || (!strcmp(name + n, LEGACY) && strstr(of_host->from, "legacy")));
+}
+
 /* By their names: what the host has in it may be another state of it. */
 static bool is_same(const struct merlon_ruleset *policy, const struct merlon_chain *chain, const struct merlon_host_chain *of_host)
 {
 	const struct merlon_table *table = &policy->table[chain->table];
 
-	return of_host->family == table->family && !strcmp(of_host->table, table->name) && !strcmp(of_host->name, chain->name);
+	return of_host->family == table->family && is_table(table->name, of_host) && !strcmp(of_host->name, chain->name);
 }
 
 static int add(struct merlon_chains *chains, const struct merlon_ruleset *policy, const struct merlon_chain *from)

@@ -180,6 +180,18 @@ ok "both filter: by a map" nft_finds filters note 'chain c, handle [0-9]+$' map.
 ok "both filter: iptables-legacy" finds filters note 'INPUT' 'iptables-legacy -A INPUT -p tcp --dport 23 -j DROP' plain.nft
 ok "both filter: REJECT" finds filters note 'chain INPUT, handle' 'iptables-nft -A INPUT -p tcp --dport 23 -j REJECT' plain.nft
 
+imported() { # setup: the ruleset of a host, imported, finds nothing behind input
+	unshare --net sh -c "iptables-legacy -P INPUT DROP; iptables-legacy -P OUTPUT DROP
+		iptables-legacy -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
+		iptables-legacy -A OUTPUT -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT
+		$1
+		'$merlon' import --live -o imported.nft && '$merlon' check --host --json imported.nft" |
+		jq -es 'last | all(.host[]; .what != "begun")'
+}
+ok "imported from iptables-legacy: its chains are the policy's own" imported ''
+ok "... also where iptables-nft has a table of that name" imported 'iptables-nft -A INPUT -p udp --dport 53 -j ACCEPT'
+ok "... which gives it another name" grep -q 'table ip filter_legacy' imported.nft
+
 # What is dropped behind input has begun a connection: it matters where output asks for the state and may deny.
 { policy input 'udp dport 4000 accept'; sed 's/ p / q /; s/policy accept/policy drop/' state.nft | sed 's/hook input/hook output/'; } >answers.nft
 chain 'ip t' 'prerouting priority raw' 'udp sport 53 drop' >begun.nft
