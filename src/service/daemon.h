@@ -24,6 +24,7 @@ struct merlon_enforced {
 	struct merlon_policy *policy;
 	json_t *sources;	/* [{"file":name,"copy":path,"family":"ip"|"ip6"|null}] */
 	bool audit, partial;
+	bool as_snapshot;	/* kept for a restart as what nf_tables holds, like an edited one: the sources include other files */
 	bool edited;		/* since it was applied: it is what the policy namespace says, no longer what the sources say */
 	uint64_t loaded_ns;	/* CLOCK_MONOTONIC: when the elements had the times to live that the ruleset gives them */
 	struct merlon_counter *carried;		/* [policy->n_counters], what rules counted before this generation; NULL: nothing */

@@ -210,7 +210,7 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 	if (r)
 		return r;
 	edited = d->enforced.edited;
-	r = merlon_enforce(d, next, NULL, false, diag);
+	r = merlon_enforce(d, next, snapshot, false, diag);
 	if (!r && edited) {
 		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
 				"what `merlon nft` had changed in the policy before is not in this one, unless the files have it");

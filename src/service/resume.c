@@ -230,10 +230,10 @@ static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlo
 	if (r < 0)
 		return r;
 	merlon_state_snapshot_path(d, generation, path);
-	r = saved->edited ? read_snapshot(path, places, ret_snapshot, &saved->ruleset, diag) :
+	r = saved->edited || saved->as_snapshot ? read_snapshot(path, places, ret_snapshot, &saved->ruleset, diag) :
 			    read_sources(saved, ret_snapshot, &saved->ruleset, diag);
 	json_decref(places);
-	if (!r && saved->partial && !saved->edited) {
+	if (!r && saved->partial && !saved->edited && !saved->as_snapshot) {
 		json_t *left_out = json_array();
 
 		merlon_ruleset_leave_out(saved->ruleset, NULL, left_out);

@@ -68,32 +68,12 @@ static int copy_source(const char *from, const char *to)
 	return includes;
 }
 
-/* The printer's form needs no other file; its lines are not those of the input, so it goes by its own name. */
-static int save_printed(struct merlon_enforced *enforced, const char *path)
-{
-	_cleanup_fclose_ FILE *out = fopen(path, "we");
-	const json_t *first = json_array_get(enforced->sources, 0);
-	json_t *sources;
-
-	if (!out)
-		return -errno;
-	merlon_ruleset_print(enforced->ruleset, out);
-	if (fflush(out))
-		return -EIO;
-	sources = json_pack("[{s:s, s:s, s:n, s:O}]", "file", path, "copy", path, "family",
-			    "partial", json_object_get(first, "partial"));
-	if (!sources)
-		return -ENOMEM;
-	json_decref(enforced->sources);
-	enforced->sources = sources;
-	return 0;
-}
-
 void merlon_state_snapshot_path(const struct merlon_daemon *d, uint32_t generation, char ret[PATH_MAX])
 {
 	snprintf(ret, PATH_MAX, "%s/ruleset-%u", d->settings.state_dir, generation);
 }
 
+/* 1: one of them includes other files, and a copy of it would not do. */
 static int save_sources(const struct merlon_daemon *d, struct merlon_enforced *enforced, struct merlon_diag *diag)
 {
 	char path[PATH_MAX];
@@ -109,11 +89,8 @@ static int save_sources(const struct merlon_daemon *d, struct merlon_enforced *e
 		r = copy_source(from, path);
 		if (r < 0)
 			return cannot(diag, r, "keep a copy for restarts", path);
-		if (r > 0) {
-			snprintf(path, sizeof(path), "%s/source-%u-0", d->settings.state_dir, enforced->policy->generation);
-			r = save_printed(enforced, path);
-			return r < 0 ? cannot(diag, r, "keep a copy for restarts", path) : 0;
-		}
+		if (r > 0)
+			return 1;
 		json_object_set_new(s, "copy", json_string(path));
 	}
 	return 0;
@@ -212,20 +189,22 @@ static int save(struct merlon_daemon *d, struct merlon_enforced *enforced, const
 
 	if (mkdir(d->settings.state_dir, 0755) < 0 && errno != EEXIST)
 		return cannot(diag, -errno, "make the directory", d->settings.state_dir);
-	merlon_state_snapshot_path(d, enforced->policy->generation, path);
-	if (!enforced->edited)
+	if (!enforced->edited && !enforced->as_snapshot) {
 		r = save_sources(d, enforced, diag);
-	else if ((r = merlon_snapshot_write(snapshot, path)) < 0)
-		cannot(diag, r, "keep a copy for restarts", path);
-	if (r < 0)
-		return r;
+		if (r < 0)
+			return r;
+		enforced->as_snapshot = r;
+	}
+	merlon_state_snapshot_path(d, enforced->policy->generation, path);
+	if ((enforced->edited || enforced->as_snapshot) && (r = merlon_snapshot_write(snapshot, path)) < 0)
+		return cannot(diag, r, "keep a copy for restarts", path);
 	read_boot_id(boot_id);
 	snprintf(path, sizeof(path), "%s/policy-%u.json", d->settings.state_dir, enforced->policy->generation);
-	state = json_pack("{s:i, s:b, s:b, s:b, s:I, s:I, s:s, s:O, s:o*}", "generation", (int)enforced->policy->generation,
+	state = json_pack("{s:i, s:b, s:b, s:b, s:b, s:I, s:I, s:s, s:O, s:o*}", "generation", (int)enforced->policy->generation,
 			  "audit", enforced->audit, "partial", enforced->partial, "edited", enforced->edited,
-			  "since_us", (json_int_t)enforced->since_us, "loaded_ns", (json_int_t)enforced->loaded_ns,
+			  "snapshot", enforced->as_snapshot, "since_us", (json_int_t)enforced->since_us, "loaded_ns", (json_int_t)enforced->loaded_ns,
 			  "boot_id", boot_id, "sources", enforced->sources,
-			  "places", enforced->edited ? places(enforced->ruleset, snapshot) : NULL);
+			  "places", enforced->edited || enforced->as_snapshot ? places(enforced->ruleset, snapshot) : NULL);
 	r = state && !json_dump_file(state, path, JSON_COMPACT) ? 0 : -EIO;
 	json_decref(state);
 	return r < 0 ? cannot(diag, r, "write", path) : 0;
@@ -311,6 +290,7 @@ int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct
 		.audit = json_is_true(json_object_get(state, "audit")),
 		.partial = json_is_true(json_object_get(state, "partial")),
 		.edited = json_is_true(json_object_get(state, "edited")),
+		.as_snapshot = json_is_true(json_object_get(state, "snapshot")),
 		.loaded_ns = load_time(state),
 		.since_us = json_integer_value(json_object_get(state, "since_us")),
 		.sources = json_incref(sources),

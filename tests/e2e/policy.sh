@@ -345,6 +345,28 @@ start
 ok "... also after a restart" told
 ok "... the same image" status_is .generation "$generation"
 
+# A file that includes another: both are gone by the time that it is taken up again.
+printf 'table inet inc {\n\tchain in {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tudp dport 7041 drop\n\t\tinclude "%s/part.nft"\n\t}\n}\n' \
+	"$dir" >whole.nft
+printf '\n\nudp dport 7042 drop\n' >part.nft
+in_files() {
+	"$merlon" list | grep -qF "udp dport 7041 drop # handle" && "$merlon" list | grep '7041' | grep -qF "$dir/whole.nft:4" &&
+		"$merlon" list | grep '7042' | grep -qF "$dir/part.nft:3" || { "$merlon" list; return 1; }
+}
+ok "a file that includes another" "$merlon" apply "$dir/whole.nft"
+ok "... is the source" status_is '.sources | join(" ")' "$dir/whole.nft"
+ok "... the rules are of both" in_files
+generation=$("$merlon" status --json | jq .generation)
+rm part.nft whole.nft
+stop_daemon TERM
+start
+ok "... the source also after a restart" status_is '.sources | join(" ")' "$dir/whole.nft"
+ok "... and the rules" in_files
+ok "... the same image" status_is .generation "$generation"
+ok "... not an edited one" status_is .edited false
+ok "... a change after it" "$merlon" nft add rule inet inc in udp dport 7043 drop
+ok "... leaves their places" in_files
+
 # The end of an interval outlives it in nf_tables: what is remembered of the namespace must go back all the same.
 cat >ends.nft <<'END'
 table inet ends {
