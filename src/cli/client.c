@@ -111,6 +111,11 @@ static void explain(const sd_bus_error *error, int r, struct merlon_diag *diag)
 {
 	const char *text = error->message ? error->message : strerror(-r), *cure = strstr(text, "\n  ");
 
+	if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "merlond ended before it answered");
+		merlon_diag_cure(diag, "`merlon status` says what is in force, the journal what happened: journalctl -u merlond");
+		return;
+	}
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%.*s", (int)(cure ? cure - text : (long)strlen(text)), text);
 	if (cure)
 		merlon_diag_cure(diag, "%s", cure + 3);

@@ -195,6 +195,21 @@ static void copy_out(int fd, FILE *to, const char *path, const char *name)
 	}
 }
 
+/* What is to be said in JSON, too: the report, with nft's own words as "output". */
+static void print_failure(json_t *report, int fd)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_fclose_ FILE *in = fd < 0 || lseek(fd, 0, SEEK_SET) < 0 ? NULL : fdopen(dup(fd), "r");
+	size_t room = 0;
+
+	if (in && getdelim(&text, &room, 0, in) > 0)
+		json_object_set_new(report, "output", json_string(text));
+	/* it is read once more */
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_SET);
+	merlon_print_json(report);
+}
+
 static int ask(const struct merlon_options *options, json_t *request, const struct command *command)
 {
 	const char *path = command->spooled ? json_string_value(json_object_get(request, "file")) : NULL;
@@ -205,6 +220,8 @@ static int ask(const struct merlon_options *options, json_t *request, const stru
 
 	if (r)
 		return r;
+	if (options->json && call.status != MERLON_EXIT_DONE)
+		print_failure(call.answer, call.file);
 	/* what nft says when it fails belongs there */
 	copy_out(call.file, call.status == MERLON_EXIT_DONE ? stdout : stderr, path, command->file);
 	merlon_print_messages(call.answer, stderr);

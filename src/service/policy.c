@@ -209,7 +209,7 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 		r = is_something(next, diag);
 	if (r)
 		return r;
-	edited = d->enforced.edited;
+	edited = d->enforced.edited && d->enforced.ruleset && merlon_ruleset_totals(d->enforced.ruleset).rules;
 	r = merlon_enforce(d, next, snapshot, false, diag);
 	if (!r && edited) {
 		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },

@@ -87,14 +87,25 @@ void merlon_sizes_warn(const struct merlon_daemon *d, const struct merlon_datapl
 		warn_size(d, "[Sessions] Max", info->max_sessions, d->settings.max_sessions, diag);
 }
 
+static void warn_full(const struct merlon_daemon *d, uint64_t n, struct merlon_diag *diag)
+{
+	if (!n)
+		return;
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = d->settings.config },
+			"the table of sessions was full: %llu flow%s found no place or could not keep it", (unsigned long long)n,
+			n == 1 ? "" : "s");
+	merlon_diag_cure(diag, "raise [Sessions] Max=, then `merlon stop`, and apply the ruleset again");
+}
+
 /* What is not as one would think it is. */
-static json_t *messages(const struct merlon_daemon *d, const struct merlon_dataplane_info *info)
+static json_t *messages(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, const struct merlon_stats *stats)
 {
 	struct merlon_diag diag = { 0 };
 	json_t *list;
 
 	merlon_links_warn(d, &diag);
 	merlon_sizes_warn(d, info, &diag);
+	warn_full(d, stats->count[MERLON_STAT_SESSIONS_FULL], &diag);
 	list = merlon_report_messages(&diag);
 	merlon_diag_clear(&diag);
 	return list;
@@ -158,7 +169,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 		json_object_set(status, "netns_messages", d->space.differs);
 	json_object_set_new(status, "trackers", trackers(d));
 	json_object_set_new(status, "edited", json_boolean(d->enforced.edited));
-	json_object_set_new(status, "messages", messages(d, &info));
+	json_object_set_new(status, "messages", messages(d, &info, &stats));
 	return status;
 }
 

@@ -66,6 +66,8 @@ ok "... and empty" [ -z "$(nft_merlon list ruleset)" ]
 ok "apply" "$merlon" apply policy.nft
 ok "nft lists it" lists 'tcp dport 7000 counter'
 ok "... as JSON" sh -c "'$merlon' nft -j list ruleset | jq -e '.nftables | length > 5'"
+ok "... a failure as JSON, with nft's words" sh -c "'$merlon' nft -j list table inet nosuch 2>/dev/null | jq -e '.output | contains(\"No such file\")'"
+ok "... a refusal" sh -c "'$merlon' nft -j add rule inet t in meta skuid 5 accept 2>/dev/null | jq -e '.refused[0].reason | contains(\"sk\")'"
 ok "... in the namespace itself" sh -c "nsenter --net='$space' nft list ruleset | grep -q banned"
 ok "list has handles and lines" sh -c "'$merlon' list | grep -qE '^		tcp dport 7000 counter accept # handle [0-9]+, .*policy.nft:10$'"
 ok "... the handles are nft's" handles_agree
