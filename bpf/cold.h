@@ -171,19 +171,52 @@ merlon_inline void merlon_fragment_key(struct merlon_scratch *s)
 	__builtin_memcpy(key->daddr, s->headers.daddr, 16);
 	key->id = s->headers.fragment_id;
 	key->ifindex = s->side == MERLON_INGRESS ? s->context.iif : s->context.oif;
-	key->l4proto = s->headers.ct_proto;
+	/* of IPv6 it is no part of what tells datagrams apart, and later fragments may not know it (RFC 8200 4.5) */
+	key->l4proto = s->headers.family == MERLON_IPV4 ? s->headers.ct_proto : 0;
 	key->hook = s->context.hook;
 	key->family = s->headers.family;
 	key->pad = 0;
 }
 
 /* The first fragment carries the ports: its verdict is that of the others. */
-merlon_inline void merlon_fragment_note(struct merlon_scratch *s, __u32 verdict)
+__noinline int merlon_fragment_note(__u32 verdict)
 {
-	struct merlon_fragment fragment = { .time_ns = s->now, .verdict = verdict, .bytes = s->headers.fragment_bytes };
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_fragment *first;
 
+	if (!s)
+		return -1;
+	first = &s->first;
+	first->time_ns = s->now;
+	first->verdict = verdict;
+	first->bytes = s->headers.fragment_bytes;
+	first->is_tcp = s->headers.ct_proto == MERLON_PROTO_TCP && s->has_direction;
+	first->direction = s->direction;
+	first->seq = s->headers.seq + s->headers.ct_bytes - s->headers.tcp_header - first->bytes +
+		     (s->headers.tcp_flags & MERLON_TCP_FIN) + (s->headers.tcp_flags >> 1 & 1);
+	first->tuple = s->tuple;
+	first->hash = s->hash;
 	merlon_fragment_key(s);
-	bpf_map_update_elem(&fragments, &s->fragment, &fragment, BPF_ANY);
+	return bpf_map_update_elem(&fragments, &s->fragment, first, BPF_ANY);
+}
+
+/* The last piece of the segment in scratch->first: what acknowledges all of it acknowledges what was sent. */
+__noinline int merlon_fragment_extend(void)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_session *session;
+
+	if (!s)
+		return -1;
+	s->tuple = s->first.tuple;
+	s->hash = s->first.hash;
+	session = merlon_lock_session(s);
+	if (!session)
+		return -1;
+	merlon_tcp_extend(&session->tcp, s->first.direction,
+			  s->first.seq + s->headers.fragment_offset + s->headers.fragment_bytes);
+	merlon_unlock(session);
+	return 0;
 }
 
 merlon_inline int merlon_image_uses_ct(__u32 family)
@@ -221,7 +254,13 @@ __noinline int merlon_fragment_verdict(void)
 			first->verdict = MERLON_DROP;
 		return MERLON_DROP;
 	}
-	return first->verdict == MERLON_ACCEPT ? MERLON_ACCEPT : MERLON_DROP;
+	if (first->verdict != MERLON_ACCEPT)
+		return MERLON_DROP;
+	if (first->is_tcp && s->headers.flags & MERLON_H_LAST) {
+		s->first = *first;
+		merlon_fragment_extend();
+	}
+	return MERLON_ACCEPT;
 }
 
 /* Dropped before the rules were asked. */
@@ -248,7 +287,7 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 	if (s->context.ct_state == MERLON_CT_INVALID && !(s->headers.flags & MERLON_H_LATER))
 		merlon_stat(MERLON_STAT_INVALID);
 	if (s->headers.flags & MERLON_H_FIRST)
-		merlon_fragment_note(s, w->verdict);
+		merlon_fragment_note(w->verdict);
 	if (w->n_logs || w->logs_lost || w->verdict != MERLON_ACCEPT)
 		merlon_report(skb);
 	if (w->verdict == MERLON_ACCEPT) {
@@ -342,7 +381,7 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 		}
 		if (r == MERLON_TRACKED_ACCEPT) {
 			if (s->headers.flags & MERLON_H_FIRST)
-				merlon_fragment_note(s, MERLON_ACCEPT);
+				merlon_fragment_note(MERLON_ACCEPT);
 			merlon_send_state(skb, s);
 			return MERLON_PASS;
 		}

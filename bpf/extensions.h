@@ -41,6 +41,8 @@ merlon_inline int merlon_fragment_header(struct merlon_header_chain *chain, cons
 		return 0;
 	}
 	chain->flags |= MERLON_H_LATER | MERLON_H_UNTRACKABLE;
+	if (!(offset & 1))
+		chain->flags |= MERLON_H_LAST;
 	/* ipv6_find_hdr() names the protocol of a later fragment only if no extension header follows */
 	if (!ah && (merlon_is_extension(raw[0]) || raw[0] == MERLON_PROTO_NONE))
 		chain->flags |= MERLON_H_NO_L4;
@@ -97,7 +99,8 @@ merlon_inline int merlon_skip_cut_routing(merlon_source *source, __u32 end, stru
 /*
  * Walks the chain that starts with header `next` at `offset`, of a packet that ends at `end`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
  * an authentication header as the transport, the tracker looks behind it. Returns 0, or -1: there are more
- * headers than are walked, and what a rule would see behind them is unknown.
+ * headers than are walked, and what a rule would see behind them is unknown; or a first fragment does not have them
+ * all, which must be discarded (RFC 8200 4.5).
  */
 merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 end, __u8 next,
 				    struct merlon_header_chain *chain)
@@ -150,6 +153,8 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 e
 	}
 	chain->ct_proto = next;
 	chain->ct_offset = offset;
+	if (chain->flags & MERLON_H_FIRST && (broken || (offset >= end && next != MERLON_PROTO_NONE)))
+		return -1;
 	if ((broken && merlon_skip_cut_routing(source, end, chain)) || next == MERLON_PROTO_NONE)
 		chain->flags |= MERLON_H_UNTRACKABLE;
 	if (broken && !chain->rt_offset)

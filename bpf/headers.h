@@ -48,6 +48,7 @@ enum merlon_protocol {
 #define MERLON_H_CHECKSUM	0x10	/* the checksum of the IPv4 header is wrong */
 #define MERLON_H_BROKEN		0x20	/* IPv6 extension headers break off, and none before was a routing header */
 #define MERLON_H_GENERIC	0x40	/* this kernel has no tracker of its own for the protocol: it has no ports, no state */
+#define MERLON_H_LAST		0x80	/* of later fragments: the one that ends the datagram */
 
 /* Of the options of a TCP header (RFC 9293 3.1), what the tracker looks at. */
 struct merlon_tcp_options {

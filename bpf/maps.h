@@ -167,6 +167,13 @@ struct merlon_fragment {
 	__u64 time_ns;
 	__u32 verdict;
 	__u32 bytes;			/* data that it has; none of the others' belongs before its end */
+	/* of TCP: whose session, and the sequence number that the datagram's data begins with, counting headers as data */
+	union merlon_tuple tuple;
+	__u64 hash;
+	__u32 seq;
+	__u8 is_tcp;
+	__u8 direction;
+	__u8 pad[2];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -219,6 +226,7 @@ struct merlon_scratch {
 	struct merlon_path path;
 	struct bpf_fib_lookup fib;
 	struct merlon_fragment_key fragment;
+	struct merlon_fragment first;	/* one to be noted */
 	union merlon_tuple tuple, inner_tuple;
 	__u64 hash;			/* of `tuple` */
 	struct merlon_context context;

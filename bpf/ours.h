@@ -108,6 +108,28 @@ merlon_inline int merlon_ours_ingress(struct __sk_buff *skb, const struct merlon
 	return merlon_in_netns(skb, c);
 }
 
+#define MERLON_TAGS 4
+
+/*
+ * Behind a priority tag there may be another, which the stack takes off after this hook, for this device again if it is for
+ * VLAN 0 as well (__netif_receive_skb_core(), since Linux 5.8): nobody sends that, and it would be judged by nobody.
+ */
+merlon_inline int merlon_hides_packet(struct __sk_buff *skb)
+{
+	__be16 tag[2] = { 0, skb->protocol };
+
+	merlon_unroll
+	for (__u32 i = 0; i < MERLON_TAGS; i++) {
+		if (tag[1] != bpf_htons(ETH_P_8021Q) && tag[1] != bpf_htons(ETH_P_8021AD))
+			return tag[1] == bpf_htons(ETH_P_IP) || tag[1] == bpf_htons(ETH_P_IPV6);
+		if (bpf_skb_load_bytes_relative(skb, i * 4, tag, sizeof(tag), BPF_HDR_START_NET))
+			return 0;
+		if (tag[0] & bpf_htons(0xfff))
+			return 0;
+	}
+	return 1;
+}
+
 /* The kernel's own socket sends it, no program's: an answer of the stack. What is unknown on 6.1 is none. */
 merlon_inline int merlon_is_stacks_own(struct __sk_buff *skb)
 {

@@ -34,8 +34,9 @@ merlon_inline int merlon_parse_transport(merlon_source *source, struct merlon_he
 	/* rules see the type of an ICMP packet, and the classifier's dimension the type and code: no half of it */
 	if (merlon_is_icmp(h->ct_proto) && h->ct_bytes == 1)
 		return -1;
-	/* RFC 1858: a first fragment that hides the flags */
-	if (h->flags & MERLON_H_FIRST && h->ct_proto == MERLON_PROTO_TCP && h->ct_bytes < MERLON_TCP_BYTES)
+	/* RFC 1858: a first fragment that hides the flags, or the ports */
+	if (h->flags & MERLON_H_FIRST &&
+	    h->ct_bytes < (h->ct_proto == MERLON_PROTO_TCP ? MERLON_TCP_BYTES : merlon_has_ports(h->ct_proto) ? MERLON_UDP_BYTES : 0))
 		return -1;
 	n = merlon_read_transport(source, h->ct_offset, h->ct_bytes, raw);
 	merlon_take_transport(h, raw, n);
@@ -78,7 +79,7 @@ merlon_inline int merlon_parse4(merlon_source *source, __u32 available, struct m
 	__builtin_memcpy(&h->daddr[0], raw + 16, 4);
 	fragment = merlon_be16(raw + 6);
 	if (fragment & MERLON_IP_OFFSET)
-		h->flags |= MERLON_H_LATER | MERLON_H_UNTRACKABLE;
+		h->flags |= MERLON_H_LATER | MERLON_H_UNTRACKABLE | (fragment & MERLON_IP_MF ? 0 : MERLON_H_LAST);
 	else if (fragment & MERLON_IP_MF)
 		h->flags |= MERLON_H_FIRST;
 	h->fragment_id = raw[4] << 8 | raw[5];

@@ -198,6 +198,21 @@ merlon_inline void merlon_tcp_slide(struct merlon_tcp *tcp, const struct merlon_
 		receiver->flags &= ~MERLON_TCP_UNACKED;
 }
 
+/* A segment came in pieces, and ends here: more than its first piece showed. */
+merlon_inline void merlon_tcp_extend(struct merlon_tcp *tcp, __u8 direction, __u32 end)
+{
+	struct merlon_tcp_end *sender = &tcp->seen[direction & 1], *receiver = &tcp->seen[!direction];
+
+	if (merlon_before(sender->end, end)) {
+		sender->end = end;
+		sender->flags |= MERLON_TCP_UNACKED;
+	}
+	if (receiver->maxwin && merlon_before(sender->maxend, end))
+		receiver->maxwin += end - sender->maxend;
+	if (tcp->last_direction == direction && merlon_before(tcp->last_end, end))
+		tcp->last_end = end;
+}
+
 /* Counts how often the same ACK comes again. */
 merlon_inline void merlon_tcp_count_repeats(struct merlon_tcp *tcp, const struct merlon_tcp_segment *segment)
 {

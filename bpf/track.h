@@ -96,12 +96,17 @@ __noinline int merlon_track_inner(struct __sk_buff *skb)
 	return 0;
 }
 
-/* What no route is asked for: multicast and the limited broadcast, which a default route would seem to lead away. */
+/*
+ * What no route is asked for, which a default route would seem to lead away: multicast, the limited broadcast, and what is
+ * from nobody to nobody (ip_route_input_slow() of net/ipv4/route.c).
+ */
 merlon_inline int merlon_is_for_all(const struct merlon_headers *h)
 {
 	__u8 first = *(const __u8 *)h->daddr;
 
-	return h->family == MERLON_IPV4 ? (first & 0xf0) == 0xe0 || h->daddr[0] == 0xffffffff : first == 0xff;
+	if (h->family == MERLON_IPV6)
+		return first == 0xff;
+	return (first & 0xf0) == 0xe0 || h->daddr[0] == 0xffffffff || !(h->daddr[0] | h->saddr[0]);
 }
 
 /*

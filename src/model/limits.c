@@ -75,10 +75,10 @@ static const struct {
 	  "input judges that copy", HAS_OUTPUT, ON_ANY },
 	{ "stack-checks", "what the kernel discards or rewrites ahead of its hooks (impossible addresses, IP options, wrong lengths) is "
 	  "judged, counted, logged and answered as it came", HAS_ANY, ON_ANY },
-	{ "parser", "ICMP of one byte and IPv6 with more than eight extension headers are dropped as malformed, whatever the rules say",
-	  HAS_ANY, ON_ANY },
+	{ "parser", "ICMP of one byte, IPv6 with more than eight extension headers, first fragments without the whole transport header "
+	  "and frames with several VLAN tags 0 are dropped as malformed, whatever the rules say", HAS_ANY, ON_ANY },
 	{ "forward-route", "a packet is routed before forward judges it: the next hop's address may be asked for, a dead one "
-	  "reported", HAS_FORWARD, ON_ANY },
+	  "reported, and what dies on the way is tracked by nobody", HAS_FORWARD, ON_ANY },
 };
 
 static bool is_transport(enum merlon_field field)

@@ -134,6 +134,17 @@ static void every_cut_is_refused(void **state)
 			assert_int_equal(parse_bytes(frames[i].data + ETH, bytes, frames[i].v6, &h), -1);
 }
 
+static void extend(struct frame *f, uint8_t type, uint8_t second, size_t bytes)
+{
+	uint8_t header[64] = { f->data[ETH + 6], second };
+	size_t l4 = f->l4;
+
+	f->data[ETH + 6] = type;
+	f->l4 = ETH + 40;
+	frame_insert(f, header, bytes);
+	f->l4 = l4 + bytes;
+}
+
 static void later_fragments_have_no_ports(void **state)
 {
 	struct frame f = frame_udp(&v4, 40);
@@ -144,21 +155,48 @@ static void later_fragments_have_no_ports(void **state)
 	put16(f.data + ETH + 6, 5);
 	frame_checksum(&f);
 	assert_int_equal(parse(&f, &h), 0);
-	assert_int_equal(h.flags, MERLON_H_LATER | MERLON_H_UNTRACKABLE);
+	assert_int_equal(h.flags, MERLON_H_LATER | MERLON_H_UNTRACKABLE | MERLON_H_LAST);
 	packet = view(&f);
 	assert_true(HAS(packet, L4PROTO));
 	assert_false(HAS(packet, TH0) || HAS(packet, TH2));
+	put16(f.data + ETH + 6, 0x2000 | 5);
+	frame_checksum(&f);
+	assert_int_equal(parse(&f, &h), 0);
+	assert_int_equal(h.flags, MERLON_H_LATER | MERLON_H_UNTRACKABLE);
 }
 
-static void extend(struct frame *f, uint8_t type, uint8_t second, size_t bytes)
+/* A first fragment shows what is to be judged, or is refused. */
+static void first_fragments_have_all(void **state)
 {
-	uint8_t header[64] = { f->data[ETH + 6], second };
-	size_t l4 = f->l4;
+	static const struct {
+		uint8_t proto;
+		size_t least;
+	} protocols[] = { { 6, 20 }, { 17, 8 }, { 132, 8 }, { 136, 8 }, { 1, 0 }, { 47, 0 } };
+	struct merlon_headers h;
 
-	f->data[ETH + 6] = type;
-	f->l4 = ETH + 40;
-	frame_insert(f, header, bytes);
-	f->l4 = l4 + bytes;
+	(void)state;
+	for (size_t i = 0; i < sizeof(protocols) / sizeof(protocols[0]); i++)
+		for (size_t bytes = 0; bytes <= 24; bytes += 4) {
+			struct frame f = frame_ip(&v4, protocols[i].proto, bytes);
+
+			put16(f.data + ETH + 6, 0x2000);
+			frame_checksum(&f);
+			assert_int_equal(parse(&f, &h), bytes < protocols[i].least ? -1 : 0);
+		}
+	/* 16 bytes of destination options end with the first fragment, or leave this much for what is behind */
+	for (size_t behind = 0; behind <= 8; behind += 8)
+		for (int more = 0; more < 2; more++) {
+			struct frame f = frame_udp(&v6, behind ? 0 : 4);
+
+			extend(&f, 60, 1, 16);
+			extend(&f, 44, 0, 8);
+			put16(f.data + ETH + 42, more);
+			frame_length(&f, ETH + 40 + 8 + 16 + behind);
+			assert_int_equal(parse(&f, &h), more && !behind ? -1 : 0);
+			/* the chain itself is cut off */
+			frame_length(&f, ETH + 40 + 8 + 1);
+			assert_int_equal(parse(&f, &h), more ? -1 : 0);
+		}
 }
 
 static void chains(void **state)
@@ -398,7 +436,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tcp_fields), cmocka_unit_test(ipv6_fields), cmocka_unit_test(icmp_fields),
 		cmocka_unit_test(fields_of_short_headers), cmocka_unit_test(every_cut_is_refused),
-		cmocka_unit_test(later_fragments_have_no_ports), cmocka_unit_test(chains),
+		cmocka_unit_test(later_fragments_have_no_ports), cmocka_unit_test(first_fragments_have_all), cmocka_unit_test(chains),
 		cmocka_unit_test(routing_headers), cmocka_unit_test(routing_headers_cut_off),
 		cmocka_unit_test(chains_that_end_early), cmocka_unit_test(tcp_options), cmocka_unit_test(no_tcp_options),
 		cmocka_unit_test(noise),

@@ -563,6 +563,30 @@ static void syn_with_larger_numbers(void **state)
 	}
 }
 
+/* A segment in pieces: the first one is entered, the last one says where it ends. */
+static void pieces(void **state)
+{
+	(void)state;
+	AT_EVERY_BASE {
+		struct merlon_session session = established(), whole = session;
+
+		assert_int_equal(enter(&whole, at(O, A, 1, 1, 900)), MERLON_TCP_STEPPED);
+		assert_int_equal(enter(&session, at(O, A, 1, 1, 400)), MERLON_TCP_STEPPED);
+		merlon_tcp_extend(&session.tcp, O, base[O] + 901);
+		assert_memory_equal(&session, &whole, sizeof(session));
+		assert_int_equal(enter(&session, at(B, A, 1, 901, 0)), MERLON_TCP_STEPPED);
+		/* beyond what the receiver offered */
+		session = whole = established();
+		assert_int_equal(enter(&whole, at(O, A, 1 + WINDOW - 100, 1, 200)), MERLON_TCP_STEPPED);
+		assert_int_equal(enter(&session, at(O, A, 1 + WINDOW - 100, 1, 50)), MERLON_TCP_STEPPED);
+		merlon_tcp_extend(&session.tcp, O, base[O] + 1 + WINDOW + 100);
+		assert_memory_equal(&session, &whole, sizeof(session));
+		/* one that came before in its full length */
+		merlon_tcp_extend(&session.tcp, O, base[O] + 500);
+		assert_memory_equal(&session, &whole, sizeof(session));
+	}
+}
+
 /* Both ends may have the same numbers: only the same end repeats itself. */
 static void repeats_are_of_one_end(void **state)
 {
@@ -656,7 +680,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(flag_combinations), TEST(kinds), TEST(what_begins_a_connection), TEST(handshake_assures),
 		TEST(either_end_closes), TEST(reopening), TEST(stray_syn_is_remembered), TEST(resumed_with_its_options),
-		TEST(challenge_ack), TEST(repeats_are_of_one_end), TEST(resets_of_beginnings), TEST(resets_by_number), TEST(resets_that_answer),
+		TEST(challenge_ack), TEST(repeats_are_of_one_end), TEST(pieces), TEST(resets_of_beginnings), TEST(resets_by_number), TEST(resets_that_answer),
 		TEST(simultaneous_open), TEST(out_of_place), TEST(picked_up), TEST(edges_of_the_windows), TEST(what_is_outside),
 		TEST(overshooting), TEST(scales), TEST(closed_window), TEST(selective_acknowledgments),
 		TEST(syn_with_larger_numbers), TEST(timeouts), TEST(what_passes_prolongs_nothing),
