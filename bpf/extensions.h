@@ -18,6 +18,8 @@ struct merlon_header_chain {
 	__u8 l4proto, ct_proto;
 	__u8 flags;		/* MERLON_H_* */
 	__u8 rt_type;
+	__u8 cut;		/* a first fragment that does not have them all: to be discarded (RFC 8200 4.5) */
+	__u8 pad[3];
 };
 
 /* The headers that ipv6_ext_hdr() (net/ipv6/exthdrs_core.c) knows, but for "no next header". */
@@ -99,8 +101,7 @@ merlon_inline int merlon_skip_cut_routing(merlon_source *source, __u32 end, stru
 /*
  * Walks the chain that starts with header `next` at `offset`, of a packet that ends at `end`. As ipv6_find_hdr() and ipv6_skip_exthdr() do: rules see
  * an authentication header as the transport, the tracker looks behind it. Returns 0, or -1: there are more
- * headers than are walked, and what a rule would see behind them is unknown; or a first fragment does not have them
- * all, which must be discarded (RFC 8200 4.5).
+ * headers than are walked, and what a rule would see behind them is unknown.
  */
 merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 end, __u8 next,
 				    struct merlon_header_chain *chain)
@@ -115,6 +116,7 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 e
 	chain->fragment_at = 0;
 	chain->fragment_offset = 0;
 	chain->rt_offset = 0;
+	chain->cut = 0;
 	chain->l4proto = 0;
 	chain->l4_offset = 0;
 	merlon_unroll
@@ -153,8 +155,7 @@ merlon_global int merlon_walk_chain(merlon_source *source, __u32 offset, __u32 e
 	}
 	chain->ct_proto = next;
 	chain->ct_offset = offset;
-	if (chain->flags & MERLON_H_FIRST && (broken || (offset >= end && next != MERLON_PROTO_NONE)))
-		return -1;
+	chain->cut = chain->flags & MERLON_H_FIRST && (broken || (offset >= end && next != MERLON_PROTO_NONE));
 	if ((broken && merlon_skip_cut_routing(source, end, chain)) || next == MERLON_PROTO_NONE)
 		chain->flags |= MERLON_H_UNTRACKABLE;
 	if (broken && !chain->rt_offset)

@@ -111,7 +111,7 @@ merlon_inline int merlon_parse6(merlon_source *source, __u32 available, struct m
 	__builtin_memcpy(h->daddr, raw + 24, 16);
 	h->tos = raw[0] << 4 | raw[1] >> 4;
 	h->ttl = raw[7];
-	if (merlon_walk_chain(source, MERLON_IPV6_BYTES, h->bytes, h->nexthdr, &chain))
+	if (merlon_walk_chain(source, MERLON_IPV6_BYTES, h->bytes, h->nexthdr, &chain) || chain.cut)
 		return -1;
 	h->fragment_id = chain.fragment_id;
 	h->fragment_offset = chain.fragment_offset;
