@@ -11,14 +11,20 @@
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
 
+/* By index, as they are sorted: it is asked for each event. */
 static const struct merlon_interface *known(const struct merlon_daemon *d, unsigned index)
 {
-	size_t i;
+	size_t low = 0, n = d->n_interfaces;
 
-	for (i = 0; i < d->n_interfaces; i++)
-		if (d->interface[i].index == index)
-			return &d->interface[i];
-	return NULL;
+	while (n > low) {
+		size_t middle = low + (n - low) / 2;
+
+		if (d->interface[middle].index < index)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low < d->n_interfaces && d->interface[low].index == index ? &d->interface[low] : NULL;
 }
 
 const char *merlon_links_name(const struct merlon_daemon *d, unsigned index)
