@@ -152,7 +152,8 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0)
 		return r;
 	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_state_open(d, diag)) < 0 ||
-	    (r = merlon_journal_open(d, diag)) < 0 || (r = open_dataplane(d, diag)) < 0 ||
+	    (r = merlon_journal_open(d, diag)) < 0 || (r = merlon_event_origins_open(d)) < 0 ||
+	    (r = open_dataplane(d, diag)) < 0 ||
 	    (r = merlon_links_open(d, diag)) < 0 || (r = merlon_space_open(d, diag)) < 0)
 		return r;
 	tell_sizes(d);
@@ -182,6 +183,7 @@ static void stop(struct merlon_daemon *d)
 	merlon_space_close(d);
 	merlon_links_close(d);
 	merlon_answers_close(d->answers);
+	merlon_event_origins_close(d);
 	merlon_journal_close(d);
 	merlon_dataplane_close(d->dp);
 	merlon_enforced_clear(&d->enforced);

@@ -11,10 +11,12 @@
 #include "src/compile/compile.h"
 #include "src/kernel/answers.h"
 #include "src/kernel/dataplane.h"
+#include "src/model/event.h"
 #include "src/service/settings.h"
 #include "src/service/space.h"
 
 struct merlon_journal;
+struct merlon_event_origins;
 struct merlon_client;
 struct mnl_socket;
 
@@ -48,6 +50,7 @@ struct merlon_daemon {
 	struct mnl_socket *rtnl;
 	struct merlon_answers *answers;
 	struct merlon_journal *journal;
+	struct merlon_event_origins *origins;
 	struct merlon_client *clients;
 	unsigned n_clients;
 	int listener;
@@ -171,6 +174,17 @@ void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *ev
 /* The daemon's own messages. */
 void merlon_journal_diag(const struct merlon_diag *diag);
 void merlon_journal_note(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* origins.c */
+int merlon_event_origins_open(struct merlon_daemon *d);
+void merlon_event_origins_close(struct merlon_daemon *d);
+struct merlon_told_origin {
+	uint32_t slot;		/* the place that it has as long as its serial is there */
+	uint32_t serial;	/* never 0; no two origins have the same */
+	struct merlon_event_origin origin;
+};
+/* The rule that an event comes from; good until the next call. */
+const struct merlon_told_origin *merlon_event_origins_find(struct merlon_daemon *d, const struct merlon_event *event);
 
 /* daemon.c */
 /* Takes the settings over. `argv`: what they were read from. */

@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 #include "bpf/tcp.h"
+#include "src/model/event.h"
 #include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
-#include "src/service/event.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
