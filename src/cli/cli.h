@@ -23,6 +23,7 @@ struct merlon_options {
 	unsigned long packets;	/* verify: 0: not given */
 	unsigned long long seed;
 	bool has_seed;
+	unsigned long long count;	/* monitor: 0: not given */
 	const char *with;	/* why: --file, the ruleset to ask instead of the one in force */
 	char **file;		/* or other words, MERLON_TAKES_WORDS */
 	int n_files;
@@ -44,18 +45,20 @@ enum {
 	MERLON_TAKES_ALL = 2048,	/* what follows belongs to another program, options too */
 	MERLON_TAKES_CONFIGURED = 4096,
 	MERLON_TAKES_FORCE = 8192,	/* and --pin-dir */
+	MERLON_TAKES_COUNT = 16384,
 };
 
 struct merlon_command {
 	const char *name;
 	const char *usage;	/* what follows the name */
 	const char *does;
+	const char *more;	/* behind the options in --help; NULL: nothing */
 	unsigned takes;
 	int (*run)(const struct merlon_options *options);	/* an enum merlon_exit */
 };
 extern const struct merlon_command merlon_check, merlon_import, merlon_apply, merlon_status, merlon_stats,
 	merlon_sessions, merlon_stop, merlon_why, merlon_nft, merlon_list, merlon_flush,
-	merlon_verify, merlon_config_command;
+	merlon_verify, merlon_config_command, merlon_monitor;
 
 /* config.c: a value of what the method Config answers; "": it has none. */
 const char *merlon_configured(const json_t *list, const char *section, const char *key);
@@ -82,8 +85,8 @@ int merlon_write_remainder(const struct merlon_options *options, const struct me
 /* client.c */
 struct merlon_call {
 	int status;		/* what the method answered, where it does */
-	json_t *answer;		/* owned by the caller */
-	int file;		/* -1, or what the method answered beside it; the caller's */
+	json_t *answer;		/* owned by the caller; NULL: it is a stream */
+	int file;		/* -1, or what the method answered beside it or instead; the caller's */
 };
 /* Calls a method with a string (NULL: without). 0, or an exit status when the reason is already on stderr. */
 int merlon_call(const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret);

@@ -77,7 +77,7 @@ static json_t *load_file(int fd)
 	return in ? json_loadf(in, 0, NULL) : NULL;
 }
 
-/* One of: "s" JSON; "is" a status and JSON; "ish" and a file of text; "h" a file of JSON. */
+/* One of: "s" JSON; "is" a status and JSON; "ish" and a file of text; "h" a file of JSON or a stream. */
 static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 {
 	const char *signature = sd_bus_message_get_signature(message, 1), *text;
@@ -87,6 +87,8 @@ static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 		r = sd_bus_message_read(message, "h", &fd);
 		if (r >= 0 && lseek(fd, 0, SEEK_SET) == 0)
 			ret->answer = load_file(fd);
+		else if (r >= 0)
+			return (ret->file = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0 ? -errno : 0;
 	} else if (!strcmp(signature, "ish")) {
 		r = sd_bus_message_read(message, "ish", &ret->status, &text, &fd);
 		if (r >= 0)

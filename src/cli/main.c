@@ -11,7 +11,7 @@
 
 static const struct merlon_command *const commands[] = {
 	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_nft, &merlon_list, &merlon_sessions,
-	&merlon_why, &merlon_config_command, &merlon_flush, &merlon_stop, &merlon_verify,
+	&merlon_monitor, &merlon_why, &merlon_config_command, &merlon_flush, &merlon_stop, &merlon_verify,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -43,6 +43,7 @@ static const struct {
 	{ MERLON_TAKES_CONFIGURED, "  --configured       as merlond's configuration says ([Policy]): what merlon.service does" },
 	{ MERLON_TAKES_FORCE, "  --force            without merlond: removes what is pinned, whatever it is" },
 	{ MERLON_TAKES_FORCE, "  --pin-dir PATH     where, with --force (default /sys/fs/bpf/merlon)" },
+	{ MERLON_TAKES_COUNT, "  --count N          end after N events" },
 	{ MERLON_TAKES_SOCKET, "  --socket PATH      of merlond (default " MERLON_BUS_SOCKET ", or $MERLON_SOCKET)" },
 };
 
@@ -56,10 +57,12 @@ static void command_help(const struct merlon_command *command)
 		if (command->takes & help[i].takes)
 			puts(help[i].text);
 	puts("  --json             results as JSON on standard output\n  --help");
+	if (command->more)
+		printf("\n%s", command->more);
 }
 
 enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT, OPT_HOST, OPT_PACKETS,
-       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_FORCE, OPT_PIN_DIR };
+       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_FORCE, OPT_PIN_DIR, OPT_COUNT };
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -76,6 +79,7 @@ static const struct option long_options[] = {
 	{ "configured", no_argument, NULL, OPT_CONFIGURED },
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "pin-dir", required_argument, NULL, OPT_PIN_DIR },
+	{ "count", required_argument, NULL, OPT_COUNT },
 	{ "output", required_argument, NULL, 'o' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -104,6 +108,7 @@ static unsigned needed_for(int option)
 	case OPT_WITH: return MERLON_TAKES_WITH;
 	case OPT_CONFIGURED: return MERLON_TAKES_CONFIGURED;
 	case OPT_FORCE: case OPT_PIN_DIR: return MERLON_TAKES_FORCE;
+	case OPT_COUNT: return MERLON_TAKES_COUNT;
 	case 'o': return MERLON_TAKES_OUT;
 	}
 	return 0;
@@ -145,6 +150,13 @@ static int take_packets(struct merlon_options *options, const char *value)
 	return 0;
 }
 
+static int take_count(struct merlon_options *options, const char *value)
+{
+	if (take_number("--count", value, &options->count) < 0)
+		return -1;
+	return options->count ? 0 : (fputs("error: --count is 1 or more\n", stderr), -1);
+}
+
 static int take(struct merlon_options *options, int option)
 {
 	switch (option) {
@@ -162,6 +174,7 @@ static int take(struct merlon_options *options, int option)
 	case OPT_CONFIGURED: options->configured = true; return 0;
 	case OPT_FORCE: options->force = true; return 0;
 	case OPT_PIN_DIR: options->pin_dir = optarg; return 0;
+	case OPT_COUNT: return take_count(options, optarg);
 	case 'o': options->out = optarg; return 0;
 	}
 	return -1;

@@ -17,6 +17,7 @@
 static void on_event_record(void *context, const struct merlon_event *event)
 {
 	merlon_journal_event(context, event);
+	merlon_monitors_event(context, event);
 }
 
 static void on_reject_record(void *context, const struct merlon_reject_event *event)
@@ -32,6 +33,7 @@ static int on_rings(sd_event_source *source, int fd, uint32_t events, void *cont
 	(void)fd;
 	(void)events;
 	merlon_dataplane_events_consume(d->dp);
+	merlon_monitors_flush(d);
 	return 0;
 }
 
@@ -152,7 +154,7 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0)
 		return r;
 	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_state_open(d, diag)) < 0 ||
-	    (r = merlon_journal_open(d, diag)) < 0 || (r = merlon_event_origins_open(d)) < 0 ||
+	    (r = merlon_journal_open(d, diag)) < 0 || (r = merlon_event_origins_open(d)) < 0 || (r = merlon_monitors_open(d)) < 0 ||
 	    (r = open_dataplane(d, diag)) < 0 ||
 	    (r = merlon_links_open(d, diag)) < 0 || (r = merlon_space_open(d, diag)) < 0)
 		return r;
@@ -183,6 +185,7 @@ static void stop(struct merlon_daemon *d)
 	merlon_space_close(d);
 	merlon_links_close(d);
 	merlon_answers_close(d->answers);
+	merlon_monitors_close(d);
 	merlon_event_origins_close(d);
 	merlon_journal_close(d);
 	merlon_dataplane_close(d->dp);

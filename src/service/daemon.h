@@ -16,6 +16,7 @@
 #include "src/service/space.h"
 
 struct merlon_journal;
+struct merlon_monitors;
 struct merlon_event_origins;
 struct merlon_client;
 struct mnl_socket;
@@ -51,6 +52,7 @@ struct merlon_daemon {
 	struct merlon_answers *answers;
 	struct merlon_journal *journal;
 	struct merlon_event_origins *origins;
+	struct merlon_monitors *monitors;
 	struct merlon_client *clients;
 	unsigned n_clients;
 	int listener;
@@ -179,12 +181,21 @@ void merlon_journal_note(int priority, const char *format, ...) __attribute__((f
 int merlon_event_origins_open(struct merlon_daemon *d);
 void merlon_event_origins_close(struct merlon_daemon *d);
 struct merlon_told_origin {
-	uint32_t slot;		/* the place that it has as long as its serial is there */
+	uint32_t slot;		/* below MERLON_STREAM_ORIGINS */
 	uint32_t serial;	/* never 0; no two origins have the same */
 	struct merlon_event_origin origin;
 };
 /* The rule that an event comes from; good until the next call. */
 const struct merlon_told_origin *merlon_event_origins_find(struct merlon_daemon *d, const struct merlon_event *event);
+
+/* monitor.c */
+int merlon_monitors_open(struct merlon_daemon *d);
+void merlon_monitors_close(struct merlon_daemon *d);
+/* A socket to read a stream (src/model/stream.h) from, the caller's; -EUSERS: there are enough of them; or another error. */
+int merlon_monitors_add(struct merlon_daemon *d);
+/* Never waits. What is written goes out with the next flush. */
+void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *event);
+void merlon_monitors_flush(struct merlon_daemon *d);
 
 /* daemon.c */
 /* Takes the settings over. `argv`: what they were read from. */

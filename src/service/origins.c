@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The rules that events come from, in words, each made once: a flood of events is most often of a few rules. A slot that is
- * used anew has another serial, by which it is told from what was there.
+ * used anew has another serial, by which monitors know what they were told.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "src/model/report.h"
+#include "src/model/stream.h"
 #include "src/service/daemon.h"
 
-#define SLOTS 4096
 #define WAYS 4U		/* slots that one origin may be in */
 
 struct key {
@@ -23,7 +23,7 @@ struct merlon_event_origins {
 	struct {
 		struct key key;
 		struct merlon_told_origin named;	/* serial 0: unused */
-	} slot[SLOTS];
+	} slot[MERLON_STREAM_ORIGINS];
 };
 
 static uint32_t hash(const struct key *key)
@@ -64,10 +64,10 @@ const struct merlon_told_origin *merlon_event_origins_find(struct merlon_daemon 
 {
 	struct merlon_event_origins *o = d->origins;
 	struct key key = { e->generation, e->rule, e->kind == MERLON_EVENT_LOG ? e->log : 0, e->hook, e->family, e->kind, 0 };
-	uint32_t first = hash(&key), at = first % SLOTS;
+	uint32_t first = hash(&key), at = first % MERLON_STREAM_ORIGINS;
 
 	for (uint32_t i = 0; i < WAYS; i++) {
-		uint32_t slot = (first + i) % SLOTS;
+		uint32_t slot = (first + i) % MERLON_STREAM_ORIGINS;
 
 		if (!o->slot[slot].named.serial) {
 			at = slot;
@@ -91,7 +91,7 @@ int merlon_event_origins_open(struct merlon_daemon *d)
 
 void merlon_event_origins_close(struct merlon_daemon *d)
 {
-	for (size_t i = 0; d->origins && i < SLOTS; i++)
+	for (size_t i = 0; d->origins && i < MERLON_STREAM_ORIGINS; i++)
 		merlon_event_origin_clear(&d->origins->slot[i].named.origin);
 	free(d->origins);
 	d->origins = NULL;

@@ -3,8 +3,9 @@
  * Sends frames into an interface from one core and prints nanoseconds per packet. On a veth pair all of the
  * receiver's work up to the socket is done in the sender's time, so the figure is the cost of the whole way.
  *
- * usage: send IFACE DST-MAC FILE PACKETS     FILE: lines "udp|tcp SADDR SPORT DADDR DPORT", sent in its order, again
- * and again until PACKETS are sent; TCP frames are bare ACKs, both are 64 bytes without the FCS; IPv4.
+ * usage: send IFACE DST-MAC FILE PACKETS [PER-S]   FILE: lines "udp|tcp SADDR SPORT DADDR DPORT", sent in its order, again
+ * and again until PACKETS are sent; TCP frames are bare ACKs, both are 64 bytes without the FCS; IPv4. PER-S: not more
+ * than so many a second.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -118,6 +119,16 @@ static int open_interface(const char *name)
 	return fd;
 }
 
+/* Until so many may be sent since t0. */
+static void wait_turn(const struct timespec *t0, size_t sent, size_t per_s)
+{
+	unsigned long long ns = t0->tv_sec * 1000000000ULL + t0->tv_nsec + sent * 1000000000ULL / per_s;
+	struct timespec turn = { ns / 1000000000, ns % 1000000000 };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &turn, NULL) == EINTR)
+		;
+}
+
 int main(int argc, char **argv)
 {
 	struct mmsghdr msg[BATCH] = { 0 };
@@ -125,14 +136,15 @@ int main(int argc, char **argv)
 	unsigned char mac[6];
 	struct timespec t0, t1;
 	struct frame *frames;
-	size_t n = 0, sent = 0, packets;
+	size_t n = 0, sent = 0, packets, per_s;
 	int fd;
 
-	if (argc != 5 || sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) {
-		fprintf(stderr, "usage: send IFACE DST-MAC FILE PACKETS\n");
+	if (argc < 5 || argc > 6 || sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) {
+		fprintf(stderr, "usage: send IFACE DST-MAC FILE PACKETS [PER-S]\n");
 		return 2;
 	}
 	packets = strtoull(argv[4], NULL, 10);
+	per_s = argc > 5 ? strtoull(argv[5], NULL, 10) : 0;
 	frames = read_frames(argv[3], mac, &n);
 	fd = open_interface(argv[1]);
 	if (!n || fd < 0) {
@@ -143,6 +155,8 @@ int main(int argc, char **argv)
 	while (sent < packets) {
 		int k = 0, r;
 
+		if (per_s)
+			wait_turn(&t0, sent, per_s);
 		for (; k < BATCH && sent + k < packets; k++) {
 			iov[k] = (struct iovec){ frames[(sent + k) % n].bytes, FRAME };
 			msg[k].msg_hdr.msg_iov = &iov[k];
