@@ -24,6 +24,7 @@ struct merlon_options {
 	unsigned long long seed;
 	bool has_seed;
 	unsigned long long count;	/* monitor: 0: not given */
+	bool prometheus;	/* stats */
 	const char *with;	/* why: --file, the ruleset to ask instead of the one in force */
 	char **file;		/* or other words, MERLON_TAKES_WORDS */
 	int n_files;
@@ -46,6 +47,7 @@ enum {
 	MERLON_TAKES_CONFIGURED = 4096,
 	MERLON_TAKES_FORCE = 8192,	/* and --pin-dir */
 	MERLON_TAKES_COUNT = 16384,
+	MERLON_TAKES_PROMETHEUS = 32768,
 };
 
 struct merlon_command {
@@ -103,6 +105,9 @@ int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
 void merlon_print_unchanged(const json_t *report);
 /* The messages of a report. */
 void merlon_print_messages(const json_t *report, FILE *out);
+
+/* prometheus.c: the statistics as OpenMetrics text. */
+void merlon_prometheus(const json_t *stats, const json_t *status);
 
 /* print.c */
 /* A command that has nothing else to say: the messages on stderr, with --json also {"messages"} on stdout. Clears them; exit status 1. */

@@ -51,15 +51,36 @@ static void print(const json_t *s)
 	}
 }
 
+static int show_metrics(const struct merlon_options *options)
+{
+	struct merlon_call stats, status;
+	int r;
+
+	if (options->json) {
+		fputs("error: --prometheus and --json are different formats\n  give one of them\n", stderr);
+		return MERLON_EXIT_USAGE;
+	}
+	r = merlon_call(options, "Stats", NULL, &stats);
+	if (r)
+		return r;
+	r = merlon_call(options, "Status", NULL, &status);
+	if (!r) {
+		merlon_prometheus(stats.answer, status.answer);
+		json_decref(status.answer);
+	}
+	json_decref(stats.answer);
+	return r;
+}
+
 static int run(const struct merlon_options *options)
 {
-	return merlon_show(options, "Stats", NULL, print);
+	return options->prometheus ? show_metrics(options) : merlon_show(options, "Stats", NULL, print);
 }
 
 const struct merlon_command merlon_stats = {
 	.name = "stats",
 	.usage = "",
 	.does = "shows what was counted, also per rule",
-	.takes = MERLON_TAKES_SOCKET,
+	.takes = MERLON_TAKES_PROMETHEUS | MERLON_TAKES_SOCKET,
 	.run = run,
 };

@@ -180,9 +180,13 @@ static json_t *brief(const struct merlon_rule *rule)
 	return json_string(text ? text : "");
 }
 
-static json_t *counter_json(const struct merlon_rule *rule, const struct merlon_counter *counted)
+static json_t *counter_json(const struct merlon_daemon *d, const struct merlon_chain *chain, const struct merlon_rule *rule,
+			    const struct merlon_counter *counted)
 {
-	return json_pack("{s:o, s:s?, s:i, s:I, s:I, s:I}", "rule", brief(rule), "file", rule->place.file,
+	const struct merlon_table *table = &d->enforced.ruleset->table[chain->table];
+
+	return json_pack("{s:s?, s:s, s:o*, s:o, s:s?, s:i, s:I, s:I, s:I}", "family", merlon_nfproto_name(table->family), "table", table->name,
+			 "chain", json_string(chain->name), "rule", brief(rule), "file", rule->place.file,
 			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle,
 			 "packets", (json_int_t)counted->packets, "bytes", (json_int_t)counted->bytes);
 }
@@ -235,7 +239,7 @@ static int add_in_order(const struct merlon_daemon *d, const struct merlon_count
 			const struct merlon_rule *rule = &ruleset->chain[i].rule[j];
 
 			for (at = find(sorted, p->n_counters, rule); at < p->n_counters && sorted[at].rule == rule; at++)
-				json_array_append_new(list, counter_json(rule, &counted[sorted[at].index]));
+				json_array_append_new(list, counter_json(d, &ruleset->chain[i], rule, &counted[sorted[at].index]));
 		}
 	return 0;
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# `merlon monitor`: what it says of each packet, which ones it shows, what it loses and that it says so,
-# how it ends.
+# `merlon monitor`: what it says of each packet, which ones it shows, what it loses and that it says so, how it ends; and
+# `merlon stats --prometheus`.
 set -u
 # shellcheck source=tests/lib/service.sh
 . "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
@@ -273,6 +273,60 @@ in_words() {
 	return 1
 }
 ok "... in words" in_words
+
+# Prometheus.
+"$merlon" stats --json >stats.json
+"$merlon" stats --prometheus >metrics
+totals() {
+	local key
+	for key in $(jq -r 'to_entries[] | select(.value | type == "number") | .key' stats.json); do
+		case $key in
+		hit_rate | generation) continue ;;
+		esac
+		if ! grep -qx "merlon_${key}_total $(jq ".$key" stats.json)" metrics || ! grep -qx "# TYPE merlon_$key counter" metrics ||
+			! grep -q "^# HELP merlon_$key [A-Z]" metrics; then
+			echo "$key"
+			return 1
+		fi
+	done
+}
+ok "--prometheus: every statistic of --json" totals
+ok "... and no others" [ "$(jq '[.[] | numbers] | length' stats.json)" = "$(($(grep -c '^merlon_[a-z_]*_total [0-9]*$' metrics) + 2))" ]
+ok "... counters of rules" [ "$(grep -c '^merlon_rule_packets_total{family="inet",table="t",chain="' metrics)" = "$(jq '.counters | length' stats.json)" ]
+drops=$(jq '.counters[] | select(.rule | contains("7100")) | .packets' stats.json)
+rule='udp dport 7100-7199 counter drop comment \\"a \\\\ backslash\\"'
+ok "... escaped, with their places" grep -Fx "merlon_rule_packets_total{family=\"inet\",table=\"t\",chain=\"in\",file=\"$dir/policy.nft\",line=\"6\",rule=\"${rule//\\\\/\\}\"} $drops" metrics
+for line in 'merlon_sessions{state="established"} [0-9]+' 'merlon_sessions{state="embryonic"} [0-9]+' 'merlon_sessions_max 262144' \
+	'merlon_generation [1-9]' 'merlon_audit 0' 'merlon_interfaces 2' 'merlon_interface_filtered{interface="up0"} 1' \
+	'merlon_memory_bytes [1-9][0-9]+' 'merlon_session_hit_ratio [0-9.]+'; do
+	ok "... ${line%% *}" grep -Ex "${line/\{/\\{}" metrics
+done
+ok "... ends as it should" [ "$(tail -n 1 metrics)" = '# EOF' ]
+ok "... units are parts of names" [ -z "$(awk '$2 == "UNIT" && $3 !~ "_" $4 "$"' metrics)" ]
+"$merlon" nft add rule inet t in udp dport 7300 counter counter drop >/dev/null
+"$merlon" nft add rule inet t in udp dport 7300 counter counter drop >/dev/null
+twice() { "$merlon" stats --prometheus | sed -n 's/} [0-9]*$//p' | sort | uniq -d | grep .; }
+ok "... no two samples with the same labels" not twice
+ok "... not with --json" fails 2 'different formats' "$merlon" stats --prometheus --json
+# promtool reads the format before OpenMetrics, in which a counter's family has the _total, too.
+classic() {
+	awk '$2 == "TYPE" && $4 == "counter" { counter[$3] = 1 }
+		{ line[NR] = $0 }
+		END {
+			for (i = 1; i <= NR; i++) {
+				split(line[i], word, " ")
+				if (word[1] == "#" && word[3] in counter)
+					sub(word[3], word[3] "_total", line[i])
+				print line[i]
+			}
+		}' metrics
+}
+if command -v promtool >/dev/null; then
+	ok "... promtool finds nothing" promtool check metrics < <(classic)
+else
+	points=$((points + 1))
+	echo "ok $points - ... promtool finds nothing # SKIP promtool (package prometheus) is not installed"
+fi
 
 # The daemon goes.
 watch killed --json
