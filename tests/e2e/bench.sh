@@ -22,5 +22,7 @@ figures hotpath "$("$build/tests/bench/hotpath" --rounds 1 --json)" hot_path_v4_
 figures path "$(python3 -B "$top/tests/bench/path.py" --build "$build" --rounds 1 --json 2>/dev/null)" \
 	new_flow_10k_rules_ns new_flow_10k_rules_nft_ns new_flow_10k_rules_iptables_legacy_ns \
 	established_forward_ns established_forward_nft_ns established_forward_iptables_legacy_ns nf_conntrack_path_ns
+figures monitor "$(python3 -B "$top/tests/bench/monitor.py" --build "$build" --rounds 1 --json 2>/dev/null)" \
+	monitor_events_per_s monitor_events_lost
 echo "1..$n"
 exit $status
