@@ -190,6 +190,15 @@ static void add_rule(struct merlon_entry *entry, const struct merlon_event_origi
 		add_text(entry, "MERLON_PREFIX", o->prefix);
 }
 
+static const char *message_id(const struct merlon_event *e)
+{
+	if (e->kind == MERLON_EVENT_LOG)
+		return MERLON_MESSAGE_LOG;
+	if (e->audit)
+		return MERLON_MESSAGE_AUDIT;
+	return e->verdict == MERLON_REJECT ? MERLON_MESSAGE_REJECT : MERLON_MESSAGE_DROP;
+}
+
 void merlon_entry_build(struct merlon_entry *entry, const struct merlon_event_report *r)
 {
 	const struct merlon_event_origin *o = r->origin;
@@ -199,6 +208,7 @@ void merlon_entry_build(struct merlon_entry *entry, const struct merlon_event_re
 	ends.src_bytes = merlon_event_address(r->event, r->event->saddr, ends.src);
 	ends.dst_bytes = merlon_event_address(r->event, r->event->daddr, ends.dst);
 	add_message(entry, r, &ends);
+	add_text(entry, "MESSAGE_ID", message_id(r->event));
 	add_number(entry, "PRIORITY", !o->prefix ? LOG_INFO : o->level >= 0 ? o->level : LOG_WARNING);
 	if (r->suppressed)
 		add_number(entry, "MERLON_SUPPRESSED", r->suppressed);

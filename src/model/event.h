@@ -9,6 +9,15 @@
 
 #include "bpf/abi.h"
 
+/* MESSAGE_ID of the journal's entries; systemd/merlon.catalog explains them. */
+#define MERLON_MESSAGE_DROP	"4e1936820e8a491ca418a6508b5997ce"
+#define MERLON_MESSAGE_REJECT	"77b22fad4c88414182e511898794f01a"
+#define MERLON_MESSAGE_AUDIT	"1a5a13a880474579bdd3daf041c41358"
+#define MERLON_MESSAGE_LOG	"8890daae98b44860bf3855f3248fd3e2"
+#define MERLON_MESSAGE_IN_FORCE	"f0fd43ba0d35468e8ccc8e0e8f83e2e6"
+#define MERLON_MESSAGE_NOT_APPLIED	"6f412756b5234989a7fd4e5915f3bbb7"
+#define MERLON_MESSAGE_STOPPED	"b65187d8a60c4f0590575454297b90db"
+
 /* The rule that an event comes from. Strings are owned; NULL: no such part, or of a policy that is gone by now. */
 struct merlon_event_origin {
 	char *chain, *rule, *file;

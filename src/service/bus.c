@@ -11,9 +11,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <syslog.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "src/model/event.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
@@ -225,7 +227,7 @@ static int on_stop(sd_bus_message *message, void *context, sd_bus_error *error)
 	r = merlon_dataplane_remove(client->d->dp, &diag);
 	merlon_state_keep_only(client->d, 0);
 	merlon_journal_diag(&diag);
-	merlon_journal_note(5, "stopped: nothing is filtered any more");
+	merlon_journal_tell(client->d, MERLON_MESSAGE_STOPPED, LOG_NOTICE, "stopped: nothing is filtered any more");
 	report = json_pack("{s:o}", "messages", merlon_report_messages(&diag));
 	merlon_diag_clear(&diag);
 	r = reply_report(message, r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE, report);

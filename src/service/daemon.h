@@ -175,6 +175,9 @@ void merlon_journal_close(struct merlon_daemon *d);
 void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *event);
 /* The daemon's own messages. */
 void merlon_journal_diag(const struct merlon_diag *diag);
+/* With a MESSAGE_ID (src/model/event.h), as a word about merlon.service. */
+void merlon_journal_tell(const struct merlon_daemon *d, const char *id, int priority, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 void merlon_journal_note(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* origins.c */

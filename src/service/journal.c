@@ -49,9 +49,25 @@ static void write_line(FILE *out, const struct merlon_entry *entry)
 	fflush(out);
 }
 
-static void send_fields(const struct merlon_entry *entry)
+/*
+ * As a word about the unit that puts the policy in force, from a daemon that may say so (journalctl(1), --unit): the daemon
+ * has a unit of its own.
+ */
+static int name_unit(const struct merlon_settings *settings, struct iovec *ret)
 {
-	struct iovec field[MERLON_ENTRY_FIELDS];
+	char *text;
+	int bytes = settings->instance ? asprintf(&text, "OBJECT_SYSTEMD_UNIT=merlon@%s.service", settings->instance) :
+					 asprintf(&text, "OBJECT_SYSTEMD_UNIT=merlon.service");
+
+	if (bytes < 0)
+		return 0;
+	*ret = (struct iovec){ text, bytes };
+	return 1;
+}
+
+static void send_fields(const struct merlon_settings *settings, const struct merlon_entry *entry)
+{
+	struct iovec field[MERLON_ENTRY_FIELDS + 1];
 	char *text;
 	int n = 0;
 
@@ -62,15 +78,16 @@ static void send_fields(const struct merlon_entry *entry)
 		if (bytes >= 0)
 			field[n++] = (struct iovec){ text, bytes };
 	}
+	n += name_unit(settings, &field[n]);
 	sd_journal_sendv(field, n);
 	while (n)
 		free(field[--n].iov_base);
 }
 
-static void deliver(const struct merlon_entry *entry)
+static void deliver(const struct merlon_settings *settings, const struct merlon_entry *entry)
 {
 	if (have_journal())
-		send_fields(entry);
+		send_fields(settings, entry);
 	else
 		fprintf(stderr, "%.*s\n", (int)entry->field[0].bytes, entry->field[0].value);
 }
@@ -110,9 +127,29 @@ void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *ev
 	report.oif = event->oif ? merlon_links_name(d, event->oif) : NULL;
 	merlon_entry_build(&entry, &report);
 	if (within)
-		deliver(&entry);
+		deliver(&d->settings, &entry);
 	if (d->journal->events)
 		write_line(d->journal->events, &entry);
+}
+
+void merlon_journal_tell(const struct merlon_daemon *d, const char *id, int priority, const char *format, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	struct iovec unit = { 0 };
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vasprintf(&text, format, args);
+	va_end(args);
+	if (n < 0)
+		return;
+	if (!have_journal())
+		fprintf(stderr, "merlond: %s\n", text);
+	else if (name_unit(&d->settings, &unit))
+		sd_journal_send("MESSAGE=%s", text, "MESSAGE_ID=%s", id, "PRIORITY=%i", priority, "MERLON_GENERATION=%u",
+				merlon_dataplane_generation(d->dp), "%.*s", (int)unit.iov_len, (char *)unit.iov_base, NULL);
+	free(unit.iov_base);
 }
 
 void merlon_journal_note(int priority, const char *format, ...)

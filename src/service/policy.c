@@ -6,11 +6,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "compat/compat.h"
 #include "src/host/host.h"
+#include "src/model/event.h"
 #include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/service/bus.h"
@@ -289,13 +291,13 @@ void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, s
 	}
 	json_object_set_new(report, "messages", merlon_report_messages(diag));
 	if (status == MERLON_EXIT_DONE)
-		merlon_journal_note(5, "generation %u is in force: %lld rule%s", merlon_dataplane_generation(d->dp), rules,
-				    rules == 1 ? "" : "s");
+		merlon_journal_tell(d, MERLON_MESSAGE_IN_FORCE, LOG_NOTICE, "generation %u is in force: %lld rule%s",
+				    merlon_dataplane_generation(d->dp), rules, rules == 1 ? "" : "s");
 	else if (merlon_dataplane_generation(d->dp))
-		merlon_journal_note(4, "a new policy was not applied; generation %u stays in force",
-				    merlon_dataplane_generation(d->dp));
+		merlon_journal_tell(d, MERLON_MESSAGE_NOT_APPLIED, LOG_WARNING,
+				    "a new policy was not applied; generation %u stays in force", merlon_dataplane_generation(d->dp));
 	else
-		merlon_journal_note(4, "a new policy was not applied; none is in force");
+		merlon_journal_tell(d, MERLON_MESSAGE_NOT_APPLIED, LOG_WARNING, "a new policy was not applied; none is in force");
 	merlon_daemon_status(d);
 }
 

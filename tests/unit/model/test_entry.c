@@ -71,6 +71,7 @@ static void test_a_drop(void **state)
 	(void)state;
 	has(json, "MESSAGE", "drop IN=eth0 OUT=30 SRC=10.0.99.100 DST=255.1.2.9 LEN=60 TTL=64 PROTO=TCP SPT=1024 DPT=443 ACK SYN");
 	has(json, "PRIORITY", "6");
+	has(json, "MESSAGE_ID", MERLON_MESSAGE_DROP);
 	has(json, "MERLON_SUPPRESSED", NULL);
 	has(json, "MERLON_VERDICT", "drop");
 	has(json, "MERLON_HOOK", "forward");
@@ -107,6 +108,7 @@ static void test_a_log(void **state)
 	json = fields(&e, &origin, 12);
 	has(json, "MESSAGE", "seen: IN=eth0 OUT= SRC=10.0.99.100 DST=255.1.2.9 LEN=60 TTL=64 PROTO=ICMP TYPE=8 CODE=1");
 	has(json, "PRIORITY", "4");
+	has(json, "MESSAGE_ID", MERLON_MESSAGE_LOG);
 	has(json, "MERLON_SUPPRESSED", "12");
 	has(json, "MERLON_VERDICT", "log");
 	has(json, "MERLON_SPORT", NULL);
@@ -133,6 +135,7 @@ static void test_an_audited_one(void **state)
 	e.sport = e.dport = 0;
 	json = fields(&e, &no_origin, 0);
 	has(json, "MESSAGE", "audit reject IN=eth0 OUT=30 SRC=10.0.99.100 DST=255.1.2.9 LEN=60 TTL=64 PROTO=47");
+	has(json, "MESSAGE_ID", MERLON_MESSAGE_AUDIT);
 	has(json, "MERLON_MODE", "audit");
 	has(json, "MERLON_SPORT", "0");
 	json_decref(json);
