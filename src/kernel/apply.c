@@ -107,6 +107,18 @@ static bool fits(const struct merlon_dataplane *dp, const struct merlon_policy *
 	return false;
 }
 
+void merlon_dataplane_relax(struct merlon_dataplane *dp, void (*relax)(void *context, bool away), void *context)
+{
+	dp->relax = relax;
+	dp->relaxed = context;
+}
+
+static void relax(const struct merlon_dataplane *dp, bool away)
+{
+	if (dp->relax)
+		dp->relax(dp->relaxed, away);
+}
+
 static int zero_counters(int fd, uint32_t first, uint32_t n)
 {
 	_cleanup_free_ struct merlon_counter *zero = calloc(merlon_possible_cpus(), sizeof(*zero));
@@ -132,7 +144,7 @@ static int zero_limits(int fd, uint32_t first, uint32_t n)
 }
 
 /* Where the new generation counts. Its half of the path ids is the one that the generation in force does not use. */
-static int take_ranges(struct merlon_policy_maps *maps, const struct merlon_policy *policy, bool fresh)
+static int take_ranges(const struct merlon_dataplane *dp, struct merlon_policy_maps *maps, const struct merlon_policy *policy, bool fresh)
 {
 	const struct merlon_class *class = &maps->ledger.class;
 	uint32_t zero = 0, half = policy->generation & 1;
@@ -145,11 +157,12 @@ static int take_ranges(struct merlon_policy_maps *maps, const struct merlon_poli
 	};
 	int r = 0;
 
-	if (!fresh && (r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_counter, ranges.n_counters)) < 0)
-		return r;
-	if (!fresh && (r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_path, class->paths)) < 0)
-		return r;
-	if (!fresh && (r = zero_limits(maps->fd[MERLON_MAP_LIMITS], ranges.first_limit, ranges.n_limits)) < 0)
+	relax(dp, true);
+	if (!fresh && !(r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_counter, ranges.n_counters)) &&
+	    !(r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_path, class->paths)))
+		r = zero_limits(maps->fd[MERLON_MAP_LIMITS], ranges.first_limit, ranges.n_limits);
+	relax(dp, false);
+	if (r < 0)
 		return r;
 	maps->ledger.ranges[half] = ranges;
 	if (bpf_map_update_elem(maps->fd[MERLON_MAP_LEDGER], &zero, &maps->ledger, 0) < 0)
@@ -302,7 +315,7 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 
 	if (inner < 0)
 		return inner;
-	if ((r = take_ranges(&dp->policy, policy, false)) < 0 ||
+	if ((r = take_ranges(dp, &dp->policy, policy, false)) < 0 ||
 	    (r = hand_over_limits(&dp->policy, &dp->policy, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy", inner, policy->generation)) < 0 ||
 	    (r = set_paths(&dp->policy, policy->generation)) < 0)
@@ -356,7 +369,7 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 
 	if (inner < 0)
 		return inner;
-	if ((r = take_ranges(next, policy, true)) < 0 ||
+	if ((r = take_ranges(dp, next, policy, true)) < 0 ||
 	    (r = hand_over_limits(&dp->policy, next, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy-next", inner, policy->generation)) < 0)
 		goto failed;
@@ -389,8 +402,11 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 			bool audit, struct merlon_handover *handover, struct merlon_diag *diag)
 {
 	struct merlon_policy_maps next;
-	int r = merlon_load_programs(dp, class, "policy-next", diag);
+	int r;
 
+	relax(dp, true);
+	r = merlon_load_programs(dp, class, "policy-next", diag);
+	relax(dp, false);
 	if (!r) {
 		r = merlon_pins_open_policy(dp, "policy-next", &next);
 		if (!r) {

@@ -64,6 +64,11 @@ struct merlon_handover {
 	int error;	/* out: the policy is in force, but `last` could not be read */
 };
 
+/*
+ * Is called with true before something that takes long and changes nothing that others look at, with false behind it, while
+ * a policy is put in force.
+ */
+void merlon_dataplane_relax(struct merlon_dataplane *dp, void (*relax)(void *context, bool away), void *context);
 /* Puts a policy in force, as one step; on an error the old one stays. Limits and counters start anew. */
 int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
 			   struct merlon_diag *diag);

@@ -92,6 +92,8 @@ struct merlon_dataplane {
 	uint64_t *image;		/* mapped; NULL: none in force */
 	size_t image_bytes;
 	bool tcx;
+	void (*relax)(void *context, bool away);	/* NULL: nobody waits */
+	void *relaxed;
 	struct ring_buffer *ring;
 	int budget;
 	struct merlon_dataplane_events handler;

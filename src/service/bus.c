@@ -18,9 +18,11 @@
 #include "src/model/event.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
+#include "src/service/work.h"
 #include "src/util/cleanup.h"
 
 #define MOST_CLIENTS 256
+#define MOST_REQUESTS 64	/* that wait for their turn */
 
 struct merlon_client {
 	struct merlon_daemon *d;
@@ -63,27 +65,85 @@ static int denied(sd_bus_error *error)
 	return sd_bus_error_set(error, MERLON_BUS_DENIED, "only root may change what is enforced");
 }
 
+/* What a client asks for that is not done at once. */
+struct request {
+	struct merlon_job job;		/* first: it is what the work knows */
+	sd_bus_message *message;
+	json_t *asked;			/* owned; NULL: the method takes none */
+	bool trusted;
+	int status;
+	json_t *report;			/* owned, of what was run; NULL: it was not */
+	char *output;			/* owned; of nft */
+};
+
+static void request_free(struct merlon_daemon *d, struct request *request)
+{
+	d->n_requests--;
+	sd_bus_message_unref(request->message);
+	json_decref(request->asked);
+	json_decref(request->report);
+	free(request->output);
+	free(request);
+}
+
+static void answer_report(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+
+	reply_report(request->message, request->status, json_incref(request->report));
+	request_free(d, request);
+}
+
+/* Its answer comes when its turn has been. */
+static int begin(struct merlon_client *client, sd_bus_message *message, json_t *asked,
+		 void (*run)(struct merlon_daemon *d, struct merlon_job *job),
+		 void (*answer)(struct merlon_daemon *d, struct merlon_job *job), sd_bus_error *error)
+{
+	struct request *request = client->d->n_requests < MOST_REQUESTS ? malloc(sizeof(*request)) : NULL;
+
+	if (!request) {
+		json_decref(asked);
+		return sd_bus_error_set(error, MERLON_BUS_FAILED, "too many requests wait for their turn");
+	}
+	*request = (struct request){ .job = { .run = run, .done = answer }, .message = sd_bus_message_ref(message), .asked = asked,
+				     .trusted = client->trusted, .status = MERLON_EXIT_FAILED };
+	client->d->n_requests++;
+	merlon_work_add(client->d, &request->job);
+	return 1;
+}
+
+/* A JSON object; NULL with an error. A new reference. */
+static json_t *read_request(sd_bus_message *message, sd_bus_error *error)
+{
+	const char *text;
+	json_t *request;
+
+	if (sd_bus_message_read(message, "s", &text) < 0)
+		text = "";
+	request = json_loads(text, 0, NULL);
+	if (json_is_object(request))
+		return request;
+	json_decref(request);
+	sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "the request is no JSON object");
+	return NULL;
+}
+
+static void run_apply(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+
+	request->status = merlon_policy_apply(d, request->asked, &request->report);
+}
+
 static int on_apply(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	struct merlon_client *client = context;
-	json_t *request, *report = NULL;
-	const char *text;
-	int r, status;
+	json_t *asked;
 
 	if (!client->trusted)
 		return denied(error);
-	r = sd_bus_message_read(message, "s", &text);
-	if (r < 0)
-		return r;
-	request = json_loads(text, 0, NULL);
-	if (!json_is_object(request)) {
-		json_decref(request);
-		return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "the request is no JSON object");
-	}
-	status = merlon_policy_apply(client->d, request, &report);
-	json_decref(request);
-	merlon_daemon_status(client->d);
-	return reply_report(message, status, report);
+	asked = read_request(message, error);
+	return asked ? begin(client, message, asked, run_apply, answer_report, error) : -EINVAL;
 }
 
 static int on_status(sd_bus_message *message, void *context, sd_bus_error *error)
@@ -165,30 +225,31 @@ static int to_file(const char *text)
 	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : TAKE_FD(fd);
 }
 
+static void run_nft(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+
+	request->status = merlon_policy_nft(d, request->asked, request->trusted, &request->report, &request->output);
+}
+
+static void answer_nft(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+	_cleanup_free_ char *text = request->report ? json_dumps(request->report, JSON_COMPACT) : NULL;
+	_cleanup_close_ int fd = to_file(request->output);
+
+	if (text && fd >= 0)
+		sd_bus_reply_method_return(request->message, "ish", request->status, text, fd);
+	else
+		sd_bus_reply_method_errno(request->message, fd < 0 ? fd : -ENOMEM, NULL);
+	request_free(d, request);
+}
+
 static int on_nft(sd_bus_message *message, void *context, sd_bus_error *error)
 {
-	struct merlon_client *client = context;
-	_cleanup_free_ char *output = NULL, *text = NULL;
-	_cleanup_close_ int fd = -1;
-	json_t *request, *report = NULL;
-	const char *asked;
-	int status, r = sd_bus_message_read(message, "s", &asked);
+	json_t *asked = read_request(message, error);
 
-	if (r < 0)
-		return r;
-	request = json_loads(asked, 0, NULL);
-	if (!json_is_object(request)) {
-		json_decref(request);
-		return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "the request is no JSON object");
-	}
-	status = merlon_policy_nft(client->d, request, client->trusted, &report, &output);
-	json_decref(request);
-	text = json_dumps(report, JSON_COMPACT);
-	json_decref(report);
-	fd = to_file(output);
-	if (!text || fd < 0)
-		return text ? fd : -ENOMEM;
-	return sd_bus_reply_method_return(message, "ish", status, text, fd);
+	return asked ? begin(context, message, asked, run_nft, answer_nft, error) : -EINVAL;
 }
 
 static int on_list(sd_bus_message *message, void *context, sd_bus_error *error)
@@ -203,37 +264,49 @@ static int on_list(sd_bus_message *message, void *context, sd_bus_error *error)
 	return sd_bus_reply_method_return(message, "h", fd);
 }
 
+static void run_flush(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+
+	request->status = merlon_policy_flush(d, &request->report);
+}
+
 static int on_flush(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	struct merlon_client *client = context;
-	json_t *report = NULL;
-	int status;
 
-	if (!client->trusted)
-		return denied(error);
-	status = merlon_policy_flush(client->d, &report);
-	return reply_report(message, status, report);
+	return client->trusted ? begin(client, message, NULL, run_flush, answer_report, error) : denied(error);
+}
+
+static void run_stop(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+	struct merlon_diag diag = { 0 };
+
+	request->status = merlon_dataplane_remove(d->dp, &diag) < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+	merlon_state_keep_only(d, 0);
+	merlon_journal_diag(&diag);
+	merlon_journal_tell(d, MERLON_MESSAGE_STOPPED, LOG_NOTICE, "stopped: nothing is filtered any more");
+	request->report = json_pack("{s:o}", "messages", merlon_report_messages(&diag));
+	merlon_diag_clear(&diag);
+}
+
+static void answer_stop(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+	sd_bus *bus = sd_bus_ref(sd_bus_message_get_bus(request->message));
+
+	answer_report(d, job);
+	sd_bus_flush(bus);
+	sd_bus_unref(bus);
+	sd_event_exit(d->event, 0);
 }
 
 static int on_stop(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	struct merlon_client *client = context;
-	struct merlon_diag diag = { 0 };
-	json_t *report;
-	int r;
 
-	if (!client->trusted)
-		return denied(error);
-	r = merlon_dataplane_remove(client->d->dp, &diag);
-	merlon_state_keep_only(client->d, 0);
-	merlon_journal_diag(&diag);
-	merlon_journal_tell(client->d, MERLON_MESSAGE_STOPPED, LOG_NOTICE, "stopped: nothing is filtered any more");
-	report = json_pack("{s:o}", "messages", merlon_report_messages(&diag));
-	merlon_diag_clear(&diag);
-	r = reply_report(message, r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE, report);
-	sd_bus_flush(client->bus);
-	sd_event_exit(client->d->event, 0);
-	return r;
+	return client->trusted ? begin(client, message, NULL, run_stop, answer_stop, error) : denied(error);
 }
 
 static const sd_bus_vtable vtable[] = {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "src/service/bus.h"
+#include "src/service/work.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
@@ -38,13 +39,11 @@ static int on_rings(sd_event_source *source, int fd, uint32_t events, void *cont
 }
 
 /* Settings and sysctls as they are now; the policy is merlon.service's to reload. */
-static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+static void run_reload(struct merlon_daemon *d, struct merlon_job *job)
 {
-	struct merlon_daemon *d = context;
 	struct merlon_diag diag = { 0 };
 
-	(void)source;
-	(void)info;
+	(void)job;
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(merlon_now_ns() / 1000));
 	if (merlon_settings_reread(&d->settings, d->argc, d->argv, &diag) < 0)
 		merlon_journal_note(LOG_ERR, "the settings stay as they were");
@@ -54,6 +53,14 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 	merlon_links_sync(d);
 	merlon_daemon_status(d);
 	sd_notify(0, "READY=1");
+}
+
+/* A job: what is being done now goes by the settings as they are. */
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+	(void)source;
+	(void)info;
+	merlon_work_do(context, run_reload);
 	return 0;
 }
 
@@ -110,6 +117,14 @@ static int add_signals(struct merlon_daemon *d)
 	return sd_event_add_signal(d->event, NULL, SIGHUP, on_hangup, d);
 }
 
+static void on_relax(void *context, bool away)
+{
+	if (away)
+		merlon_work_let_go(context);
+	else
+		merlon_work_take_back(context);
+}
+
 static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	struct merlon_dataplane_options options = merlon_dataplane_defaults();
@@ -121,6 +136,7 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 	r = merlon_dataplane_open(&options, &d->dp, diag);
 	if (r < 0)
 		return r;
+	merlon_dataplane_relax(d->dp, on_relax, d);
 	r = merlon_answers_open(d->dp, true, &d->answers, diag);
 	if (r < 0)
 		return r;
@@ -151,7 +167,7 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	int r;
 
-	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0)
+	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0 || (r = merlon_work_open(d)) < 0)
 		return r;
 	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_state_open(d, diag)) < 0 ||
 	    (r = merlon_journal_open(d, diag)) < 0 || (r = merlon_event_origins_open(d)) < 0 || (r = merlon_monitors_open(d)) < 0 ||
@@ -181,6 +197,7 @@ void merlon_daemon_remove_dir(const char *dir, bool own)
 static void stop(struct merlon_daemon *d)
 {
 	sd_notify(0, "STOPPING=1");
+	merlon_work_close(d);
 	merlon_bus_close(d);
 	merlon_space_close(d);
 	merlon_links_close(d);
@@ -205,7 +222,7 @@ int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv)
 		fprintf(stderr, "error: cannot start: %s\n", strerror(-r));
 	merlon_diag_clear(&diag);
 	if (!r)
-		r = sd_event_loop(d.event);
+		r = merlon_work_loop(&d);
 	stop(&d);
 	merlon_settings_clear(&d.settings);
 	return r;

@@ -16,6 +16,7 @@
 #include "src/service/space.h"
 
 struct merlon_journal;
+struct merlon_work;
 struct merlon_monitors;
 struct merlon_event_origins;
 struct merlon_client;
@@ -51,6 +52,8 @@ struct merlon_daemon {
 	struct mnl_socket *rtnl;
 	struct merlon_answers *answers;
 	struct merlon_journal *journal;
+	struct merlon_work *work;
+	unsigned n_requests;			/* of clients, that wait for their turn */
 	struct merlon_event_origins *origins;
 	struct merlon_monitors *monitors;
 	struct merlon_client *clients;
@@ -82,11 +85,15 @@ void merlon_policy_resume(struct merlon_daemon *d);
  */
 int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
 		   struct merlon_diag *diag);
+/* next->policy, of next->ruleset and this host as it is now. */
+int merlon_enforce_compile(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_diag *diag);
 /* What a compilation needs to know of this host as it is now. */
 int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced *next, struct merlon_compile_options *ret,
 			   struct merlon_diag *diag);
-/* Compiles the ruleset in force anew: for interfaces that its image had no room for, or other addresses. */
+/* Compiles the ruleset in force anew: for interfaces that its image had no room for, or other addresses. In the thread. */
 int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag);
+/* The same as a job. */
+void merlon_enforce_renew_later(struct merlon_daemon *d);
 /* Sets the trackers as the sysctls are now and the configuration was. */
 void merlon_enforce_trackers(struct merlon_daemon *d);
 void merlon_enforced_clear(struct merlon_enforced *enforced);

@@ -15,6 +15,7 @@
 #include "src/model/report.h"
 #include "src/service/bus.h"
 #include "src/service/daemon.h"
+#include "src/service/work.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
@@ -33,7 +34,9 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 {
 	int r;
 
+	merlon_work_let_go(d);
 	merlon_nft_texts(d->space.fd, next->ruleset);
+	merlon_work_take_back(d);
 	if (d->enforced.ruleset && (merlon_carry_places(d->enforced.ruleset, next->ruleset) < 0 ||
 				    merlon_carry_sources(d->enforced.ruleset, next->ruleset, next->sources) < 0 ||
 				    merlon_carry_left_out(d->enforced.ruleset, next->ruleset) < 0))
@@ -72,7 +75,9 @@ static int take_over(struct merlon_daemon *d, json_t **report, struct merlon_dia
 	if (r)
 		return r;
 	next.sources = d->enforced.sources ? json_deep_copy(d->enforced.sources) : json_array();
+	merlon_work_let_go(d);
 	r = merlon_snapshot_and_ruleset(d->space.netlink, &next.ruleset, &snapshot, &generation, diag) < 0 ? MERLON_EXIT_FAILED : 0;
+	merlon_work_take_back(d);
 	next.loaded_ns = merlon_now_ns();
 	if (!r) {
 		/* also what is refused need not be read again */
@@ -137,7 +142,9 @@ static int remember(struct merlon_daemon *d, struct merlon_snapshot *ret, struct
 
 	if (d->space.snapshot.handle && !d->space.snapshot.ages && !d->space.differs && !merlon_space_changed(d))
 		return 0;
+	merlon_work_let_go(d);
 	r = merlon_snapshot_take(d->space.netlink, ret);
+	merlon_work_take_back(d);
 	if (r < 0)
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read the policy namespace: %s", strerror(-r));
 	return r;
@@ -196,7 +203,6 @@ static int judge(struct merlon_daemon *d, int netns, const struct merlon_ruleset
 {
 	struct merlon_enforced next = { .audit = d->enforced.audit, .partial = d->enforced.partial, .edited = true,
 					.loaded_ns = merlon_now_ns() };
-	struct merlon_compile_options options;
 	int r = merlon_read_namespace(netns, &next.ruleset, NULL, diag);
 
 	if (!r)
@@ -207,11 +213,8 @@ static int judge(struct merlon_daemon *d, int netns, const struct merlon_ruleset
 		*report = merlon_report(next.ruleset);
 		r = merlon_policy_settle(d, &next, *report, diag);
 	}
-	if (!r)
-		r = merlon_enforce_options(d, &next, &options, diag);
 	if (!r) {
-		merlon_dataplane_prepare(d->dp, &options);
-		r = merlon_compile(next.ruleset, &options, &next.policy, diag);
+		r = merlon_enforce_compile(d, &next, diag);
 		r = r == -EINVAL ? MERLON_EXIT_REFUSED : r;
 	}
 	merlon_enforced_clear(&next);
@@ -243,6 +246,16 @@ static int rehearse(struct merlon_daemon *d, const struct merlon_nft_command *co
 	return MERLON_EXIT_DONE;
 }
 
+static int run_nft(struct merlon_daemon *d, const struct merlon_nft_command *command, char **ret_output)
+{
+	int r;
+
+	merlon_work_let_go(d);
+	r = merlon_nft_run(d->space.fd, command, ret_output);
+	merlon_work_take_back(d);
+	return r;
+}
+
 static int change(struct merlon_daemon *d, const struct merlon_nft_command *command, json_t **report, char **ret_output,
 		  struct merlon_diag *diag)
 {
@@ -254,7 +267,7 @@ static int change(struct merlon_daemon *d, const struct merlon_nft_command *comm
 		merlon_policy_follow(d);
 	if (is_known(d, diag) || remember(d, &before, diag) < 0)
 		return MERLON_EXIT_FAILED;
-	r = merlon_nft_run(d->space.fd, command, ret_output);
+	r = run_nft(d, command, ret_output);
 	status = r == MERLON_NFT_REFUSED ? MERLON_EXIT_REFUSED : r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	if (r < 0)
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "libnftables could not be run on the policy namespace: %s",
@@ -282,7 +295,7 @@ int merlon_policy_nft(struct merlon_daemon *d, const json_t *request, bool trust
 	if (merlon_nft_command_read(request, &command) < 0)
 		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the request is not understood");
 	else if (merlon_nft_only_lists(&command))
-		status = merlon_nft_run(d->space.fd, &command, ret_output) ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+		status = run_nft(d, &command, ret_output) ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	else if (!trusted)
 		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "only root may do more than list");
 	else

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 
 #include "src/service/daemon.h"
+#include "src/service/work.h"
 #include "src/util/cleanup.h"
 
 void merlon_enforced_clear(struct merlon_enforced *enforced)
@@ -33,6 +33,16 @@ int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced
 		.loaded_ns = next->loaded_ns,
 	};
 	return 0;
+}
+
+/* Never NULL for want of anything to copy. */
+static void *copy_of(const void *what, size_t bytes)
+{
+	void *copy = malloc(bytes + 1);
+
+	if (copy && bytes)
+		memcpy(copy, what, bytes);
+	return copy;
 }
 
 static uint64_t realtime_us(void)
@@ -83,8 +93,11 @@ static bool has_connections(void)
 static void adopt(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	unsigned left_out = 0;
-	int r = has_connections() ? merlon_dataplane_adopt(d->dp, &d->adopted, &left_out) : 0;
+	int r;
 
+	merlon_work_let_go(d);
+	r = has_connections() ? merlon_dataplane_adopt(d->dp, &d->adopted, &left_out) : 0;
+	merlon_work_take_back(d);
 	if (d->adopted)
 		merlon_journal_note(5, "%u connections that nf_conntrack knows were taken over", d->adopted);
 	if (r < 0) {
@@ -98,22 +111,62 @@ static void adopt(struct merlon_daemon *d, struct merlon_diag *diag)
 	}
 }
 
-int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
-		   struct merlon_diag *diag)
+int merlon_enforce_compile(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_diag *diag)
 {
+	_cleanup_free_ struct merlon_interface *interface = NULL;
+	_cleanup_free_ struct merlon_address *address = NULL;
 	struct merlon_compile_options options;
 	int r = merlon_enforce_options(d, next, &options, diag);
 
 	if (r < 0)
 		return r;
 	merlon_dataplane_prepare(d->dp, &options);
+	/* the loop has its own, which may become others meanwhile; interfaces that come are bound when the policy is in force */
+	interface = copy_of(options.interface, options.n_interfaces * sizeof(*interface));
+	address = copy_of(options.address, options.n_addresses * sizeof(*address));
+	if (!interface || !address)
+		return -ENOMEM;
+	options.interface = interface;
+	options.address = address;
+	merlon_work_let_go(d);
 	r = merlon_compile(next->ruleset, &options, &next->policy, diag);
+	merlon_work_take_back(d);
+	return r;
+}
+
+static int save(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, struct merlon_diag *diag)
+{
+	int r;
+
+	merlon_work_let_go(d);
+	r = merlon_state_save(d, next, snapshot, diag);
+	merlon_work_take_back(d);
+	return r;
+}
+
+/* `next` is what is in force from now on. */
+static void replace(struct merlon_daemon *d, struct merlon_enforced *next)
+{
+	struct merlon_enforced before = d->enforced;
+
+	d->enforced = *next;
+	*next = (struct merlon_enforced){ 0 };
+	if (before.ruleset == d->enforced.ruleset)
+		before.ruleset = NULL;
+	merlon_work_let_go(d);
+	merlon_enforced_clear(&before);
+	merlon_work_take_back(d);
+}
+
+int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
+		   struct merlon_diag *diag)
+{
+	int r = merlon_enforce_compile(d, next, diag);
+
 	if (r < 0)
 		return r;
-	/* large rulesets take their time */
-	sd_notify(0, "WATCHDOG=1");
 	next->since_us = realtime_us();
-	r = merlon_state_save(d, next, snapshot, diag);
+	r = save(d, next, snapshot, diag);
 	if (r < 0)
 		return r;
 	merlon_enforce_trackers(d);
@@ -126,9 +179,7 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 		merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
 		return r;
 	}
-	merlon_enforced_clear(&d->enforced);
-	d->enforced = *next;
-	*next = (struct merlon_enforced){ 0 };
+	replace(d, next);
 	merlon_state_save_counts(d, &d->enforced);
 	merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
 	merlon_links_sync(d);
@@ -142,15 +193,32 @@ int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag)
 
 	if (!next.ruleset)
 		return -ENOENT;
-	/* Moved, not copied: the old policy refers to the same ruleset. */
+	/* Shared, not copied: both policies refer to the same ruleset. */
 	next.policy = NULL;
 	next.carried = NULL;
 	next.sources = json_deep_copy(d->enforced.sources);
-	d->enforced.ruleset = NULL;
 	r = merlon_enforce(d, &next, &d->space.snapshot, true, diag);
 	if (r < 0) {
-		d->enforced.ruleset = TAKE_PTR(next.ruleset);
+		next.ruleset = NULL;
 		merlon_enforced_clear(&next);
 	}
 	return r;
+}
+
+static void run_renew(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct merlon_diag diag = { 0 };
+	int r = merlon_enforce_renew(d, &diag);
+
+	(void)job;
+	merlon_journal_diag(&diag);
+	if (r < 0 && r != -ENOENT)
+		merlon_journal_note(3, "interfaces or addresses have changed, and the policy could not follow: generation %u judges by those before: %s",
+				    merlon_dataplane_generation(d->dp), strerror(-r));
+	merlon_diag_clear(&diag);
+}
+
+void merlon_enforce_renew_later(struct merlon_daemon *d)
+{
+	merlon_work_do(d, run_renew);
 }

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "src/service/daemon.h"
+#include "src/service/work.h"
 #include "src/util/cleanup.h"
 
 /* By index, as they are sorted: it is asked for each event. */
@@ -146,8 +147,10 @@ void merlon_links_sync(struct merlon_daemon *d)
 	/* Decisions that were taken while an interface was something else to the rules. */
 	merlon_dataplane_routes_changed(d->dp);
 	/* A renewal comes back here. Without it, an interface that the rules do not know is still better than none. */
-	if (r != -ENOSPC || merlon_enforce_renew(d, &diag) < 0)
+	if (r != -ENOSPC || !merlon_work_is_here(d) || merlon_enforce_renew(d, &diag) < 0)
 		attach_all(d, &diag);
+	if (r == -ENOSPC && !merlon_work_is_here(d))
+		merlon_enforce_renew_later(d);
 	tell_unfiltered(d, &diag);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);
@@ -185,20 +188,15 @@ int merlon_links_addresses(struct merlon_daemon *d)
 /* Rules that ask what kind of address something is have the answers in their image. */
 static void renew_addresses(struct merlon_daemon *d)
 {
-	struct merlon_diag diag = { 0 };
 	int r;
 
 	if (!d->enforced.policy)
 		return;
 	r = merlon_links_addresses(d);
 	if (r > 0 && d->enforced.policy->uses_addresses)
-		r = merlon_enforce_renew(d, &diag);
-	if (r < 0) {
-		merlon_journal_diag(&diag);
-		merlon_journal_note(3, "addresses have changed, and the policy could not follow: generation %u judges by those before: %s",
-				    merlon_dataplane_generation(d->dp), strerror(-r));
-	}
-	merlon_diag_clear(&diag);
+		merlon_enforce_renew_later(d);
+	if (r < 0)
+		merlon_journal_note(3, "cannot list the addresses: %s", strerror(-r));
 }
 
 struct batch {

@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <syslog.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "compat/compat.h"
@@ -17,6 +16,7 @@
 #include "src/model/report.h"
 #include "src/service/bus.h"
 #include "src/service/daemon.h"
+#include "src/service/work.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
@@ -127,7 +127,10 @@ static int settle_host(const struct merlon_daemon *d, const struct merlon_enforc
 	struct merlon_host host;
 	int r;
 
-	if (merlon_host_check(&options, &host) < 0)
+	merlon_work_let_go(d);
+	r = merlon_host_check(&options, &host);
+	merlon_work_take_back(d);
+	if (r < 0)
 		return MERLON_EXIT_FAILED;
 	json_object_set_new(report, "host", merlon_host_json(&host));
 	merlon_host_explain(&host, next->audit, diag);
@@ -226,8 +229,8 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 }
 
 /* Relative includes are those that check and nft -f find: in the caller's directory, "/" where it names none. */
-static int read_there(const json_t *request, const struct merlon_source *source, size_t n, struct merlon_enforced *next,
-		      struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
+static int read_there(const struct merlon_daemon *d, const json_t *request, const struct merlon_source *source, size_t n,
+		      struct merlon_enforced *next, struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
 {
 	const char *there = json_string_value(json_object_get(request, "cwd"));
 	_cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -241,7 +244,9 @@ static int read_there(const json_t *request, const struct merlon_source *source,
 		merlon_diag_cure(diag, "files are included from where merlon runs: run it in a directory that merlond sees, too");
 		return r;
 	}
+	merlon_work_let_go(d);
 	r = merlon_read_files_and(source, n, &next->ruleset, ret_snapshot, diag);
+	merlon_work_take_back(d);
 	if (fchdir(here) < 0)
 		merlon_journal_note(4, "cannot change back to the working directory: %s", strerror(errno));
 	return r;
@@ -259,7 +264,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	int r = read_request(request, source, &n, diag);
 
 	if (!r)
-		r = read_there(request, source, n, &next, &snapshot, diag);
+		r = read_there(d, request, source, n, &next, &snapshot, diag);
 	if (r < 0)
 		return MERLON_EXIT_FAILED;
 	next.loaded_ns = merlon_now_ns();
@@ -267,7 +272,6 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	next.sources = sources_of(request);
 	json_decref(*report);
 	*report = merlon_report(next.ruleset);
-	sd_notify(0, "WATCHDOG=1");
 	r = settle_and_enforce(d, &next, &snapshot, *report, diag);
 	merlon_snapshot_clear(&snapshot);
 	merlon_enforced_clear(&next);

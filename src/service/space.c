@@ -16,6 +16,7 @@
 #include "compat/compat.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
+#include "src/service/work.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 #include "src/util/netns.h"
@@ -74,8 +75,11 @@ int merlon_space_put(struct merlon_daemon *d, const struct merlon_snapshot *snap
 		     struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
-	int r = merlon_snapshot_restore(s->netlink, snapshot, generation);
+	int r;
 
+	merlon_work_let_go(d);
+	r = merlon_snapshot_restore(s->netlink, snapshot, generation);
+	merlon_work_take_back(d);
 	if (!r && d->enforced.ruleset && snapshot->n_handles)
 		r = merlon_snapshot_handles(s->netlink, snapshot, d->enforced.ruleset);
 	if (!r)
@@ -105,14 +109,18 @@ int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot,
 	return 0;
 }
 
-static int on_pause(sd_event_source *source, uint64_t due_us, void *context)
+static void run_follow(struct merlon_daemon *d, struct merlon_job *job)
 {
-	struct merlon_daemon *d = context;
-
-	(void)source;
-	(void)due_us;
+	(void)job;
 	if (merlon_space_changed(d))
 		merlon_policy_follow(d);
+}
+
+static int on_pause(sd_event_source *source, uint64_t due_us, void *context)
+{
+	(void)source;
+	(void)due_us;
+	merlon_work_do(context, run_follow);
 	return 0;
 }
 
