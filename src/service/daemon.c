@@ -98,6 +98,35 @@ static int on_minute(sd_event_source *source, uint64_t due_us, void *context)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+static void run_nothing(struct merlon_daemon *d, struct merlon_job *job)
+{
+	(void)d;
+	(void)job;
+}
+
+static void end(struct merlon_daemon *d, struct merlon_job *job)
+{
+	free(job);
+	sd_event_exit(d->event, 0);
+}
+
+/* The data plane stays. What was begun is ended and answered first; who does not want to wait for that asks twice. */
+static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+	struct merlon_daemon *d = context;
+	struct merlon_job *job = d->ending ? NULL : malloc(sizeof(*job));
+
+	(void)source;
+	(void)info;
+	d->ending = true;
+	sd_notify(0, "STOPPING=1");
+	if (!job)
+		return sd_event_exit(d->event, 0);
+	*job = (struct merlon_job){ .run = run_nothing, .done = end };
+	merlon_work_add(d, job);
+	return 0;
+}
+
 static int add_signals(struct merlon_daemon *d)
 {
 	sigset_t mask;
@@ -110,9 +139,8 @@ static int add_signals(struct merlon_daemon *d)
 	signal(SIGPIPE, SIG_IGN);
 	if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
 		return -errno;
-	/* No handler: the loop ends, the data plane stays. */
-	if ((r = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL)) < 0 ||
-	    (r = sd_event_add_signal(d->event, NULL, SIGINT, NULL, NULL)) < 0)
+	if ((r = sd_event_add_signal(d->event, NULL, SIGTERM, on_terminate, d)) < 0 ||
+	    (r = sd_event_add_signal(d->event, NULL, SIGINT, on_terminate, d)) < 0)
 		return r;
 	return sd_event_add_signal(d->event, NULL, SIGHUP, on_hangup, d);
 }

@@ -62,6 +62,7 @@ struct merlon_daemon {
 	int state_lock;
 	bool own_socket;			/* made here, to be unlinked here */
 	bool own_socket_dir, own_state_dir;	/* made here, to be removed here unless something is in them */
+	bool ending;				/* it was told to */
 	bool unfiltered;			/* a policy is in force on no interface, and the journal was told */
 	uint64_t started_us;			/* CLOCK_MONOTONIC */
 };
