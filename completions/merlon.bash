@@ -2,7 +2,7 @@
 # Completion of merlon and merlond for bash.
 # shellcheck shell=bash
 
-_merlon_commands='check import apply status stats nft list sessions why config flush stop verify'
+_merlon_commands='check import apply status stats monitor nft list sessions why config flush stop verify'
 
 # The options of a command; tests/lint/completions compares them with its --help.
 _merlon_options() {
@@ -10,7 +10,9 @@ _merlon_options() {
 	check) echo '--family --allow-partial --host --json --help' ;;
 	import) echo '-o --output --live --family --allow-partial --json --help' ;;
 	apply) echo '--family --audit --allow-partial --configured --socket --json --help' ;;
-	status | stats | list | sessions | config | flush) echo '--socket --json --help' ;;
+	stats) echo '--prometheus --socket --json --help' ;;
+	monitor) echo '--count --socket --json --help' ;;
+	status | list | sessions | config | flush) echo '--socket --json --help' ;;
 	nft) echo '-f -D -I -c -o -a -j -n -N -s -S -t -T -u -y -p -e -d --socket --help' ;;
 	why) echo '--family --allow-partial --file --socket --json --help' ;;
 	stop) echo '--configured --force --pin-dir --socket --json --help' ;;
@@ -30,7 +32,7 @@ _merlon_files() {
 _merlon_value() {
 	case $2 in
 	--family) _merlon_words 'ip ip6' ;;
-	--packets | --seed | --instance) ;;
+	--packets | --seed | --instance | --count) ;;
 	--output | --file | --socket | --pin-dir | --config | --state-dir | --events) _merlon_files ;;
 	--policy-netns) _merlon_files; [[ none != "$cur"* ]] || COMPREPLY+=(none) ;;
 	--interfaces) _merlon_words "$(command ls /sys/class/net 2>/dev/null)" ;;
@@ -54,6 +56,17 @@ _merlon_why() {
 	esac
 }
 
+# The words of `monitor`, each with a value.
+_merlon_monitor() {
+	case $1 in
+	verdict) _merlon_words 'drop reject accept log' ;;
+	proto) _merlon_words 'tcp udp icmp icmpv6 sctp gre' ;;
+	hook | state | iif | oif) _merlon_why "$1" ;;
+	src | dst | host | sport | dport | port | chain) ;;
+	*) _merlon_words 'verdict hook state proto src dst host sport dport port iif oif chain' ;;
+	esac
+}
+
 _merlon() {
 	local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
 	COMPREPLY=()
@@ -69,6 +82,7 @@ _merlon() {
 	case $command in
 	check | import | apply | verify) _merlon_files ;;
 	why) _merlon_why "$before" ;;
+	monitor) _merlon_monitor "$before" ;;
 	nft) [ "$before" != nft ] || _merlon_words 'add create delete destroy flush insert list replace rename reset' ;;
 	esac
 }

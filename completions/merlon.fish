@@ -8,6 +8,7 @@ complete -c merlon -n __fish_use_subcommand -a import -d 'turns any ruleset into
 complete -c merlon -n __fish_use_subcommand -a apply -d 'puts a ruleset in force, in one step'
 complete -c merlon -n __fish_use_subcommand -a status -d 'shows what is in force'
 complete -c merlon -n __fish_use_subcommand -a stats -d 'shows what was counted'
+complete -c merlon -n __fish_use_subcommand -a monitor -d 'shows denied and logged packets as they come'
 complete -c merlon -n __fish_use_subcommand -a nft -d 'runs a command of nft on the policy'
 complete -c merlon -n __fish_use_subcommand -a list -d 'shows the policy in force as nft text'
 complete -c merlon -n __fish_use_subcommand -a sessions -d 'lists the flows that merlon tracks'
@@ -29,6 +30,9 @@ complete -c merlon -n '__fish_seen_subcommand_from stop' -l force -d 'without me
 complete -c merlon -n '__fish_seen_subcommand_from stop' -l pin-dir -r -F -d 'where, with --force'
 complete -c merlon -n '__fish_seen_subcommand_from why' -l file -r -F -d 'ask this ruleset'
 complete -c merlon -n '__fish_seen_subcommand_from why' -a 'tcp udp icmp icmpv6 sctp iif oif hook state direction flags type code id mark length ttl tos mac'
+complete -c merlon -n '__fish_seen_subcommand_from monitor' -l count -x -d 'end after so many'
+complete -c merlon -n '__fish_seen_subcommand_from monitor' -a 'verdict hook state proto src dst host sport dport port iif oif chain'
+complete -c merlon -n '__fish_seen_subcommand_from stats' -l prometheus -d 'as OpenMetrics text'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l packets -x -d 'how many'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l seed -x -d 'of the random choices'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l each -d 'every file is a ruleset of its own'
@@ -50,9 +54,9 @@ complete -c merlon -n '__fish_seen_subcommand_from nft' -s y -d 'priorities as n
 complete -c merlon -n '__fish_seen_subcommand_from nft' -s p -d 'protocols as numbers'
 complete -c merlon -n '__fish_seen_subcommand_from nft' -s e -d echo
 complete -c merlon -n '__fish_seen_subcommand_from nft' -s d -x -a 'scanner parser eval netlink mnl proto-ctx segtree all' -d debugging
-complete -c merlon -n '__fish_seen_subcommand_from apply status stats nft list sessions why config flush stop' -l socket -r -F -d 'of merlond'
-complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats list sessions why config flush stop verify' -l json -d 'results as JSON'
-complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats nft list sessions why config flush stop verify' -l help -d 'print a summary of the options'
+complete -c merlon -n '__fish_seen_subcommand_from apply status stats monitor nft list sessions why config flush stop' -l socket -r -F -d 'of merlond'
+complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats monitor list sessions why config flush stop verify' -l json -d 'results as JSON'
+complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats monitor nft list sessions why config flush stop verify' -l help -d 'print a summary of the options'
 
 complete -c merlond -f
 complete -c merlond -l foreground -d 'stay in the foreground'
