@@ -563,6 +563,27 @@ static void syn_with_larger_numbers(void **state)
 	}
 }
 
+/* What both ends end with segments that do not fit is not remembered for long, unless that would be soon anyway. */
+static void ends_that_do_not_fit(void **state)
+{
+	const uint64_t second = 1000000000;
+	struct merlon_tcp_segment fin = at(O, F | A, 1 + 100 * WINDOW, 1, 0), its = at(B, F | A, 1 + 100 * WINDOW, 1, 0);
+
+	(void)state;
+	trackers.ns[MERLON_T_TCP_UNACK] = 60 * second;
+	for (uint64_t left = 119; left <= 121; left++) {
+		struct merlon_session session = established();
+
+		assert_int_equal(enter(&session, at(B, A, 1, 1, 0)), MERLON_TCP_STEPPED);
+		assert_true(session.flags & MERLON_S_ASSURED);
+		session.expires_ns = left * second;
+		assert_int_equal(enter(&session, fin), MERLON_TCP_REFUSED);
+		assert_int_equal(session.expires_ns, left * second);
+		assert_int_equal(enter(&session, its), MERLON_TCP_REFUSED);
+		assert_int_equal(session.expires_ns, (left < 120 ? left : 60) * second);
+	}
+}
+
 /* A segment in pieces: the first one is entered, the last one says where it ends. */
 static void pieces(void **state)
 {
@@ -680,7 +701,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(flag_combinations), TEST(kinds), TEST(what_begins_a_connection), TEST(handshake_assures),
 		TEST(either_end_closes), TEST(reopening), TEST(stray_syn_is_remembered), TEST(resumed_with_its_options),
-		TEST(challenge_ack), TEST(repeats_are_of_one_end), TEST(pieces), TEST(resets_of_beginnings), TEST(resets_by_number), TEST(resets_that_answer),
+		TEST(challenge_ack), TEST(repeats_are_of_one_end), TEST(pieces), TEST(ends_that_do_not_fit), TEST(resets_of_beginnings), TEST(resets_by_number), TEST(resets_that_answer),
 		TEST(simultaneous_open), TEST(out_of_place), TEST(picked_up), TEST(edges_of_the_windows), TEST(what_is_outside),
 		TEST(overshooting), TEST(scales), TEST(closed_window), TEST(selective_acknowledgments),
 		TEST(syn_with_larger_numbers), TEST(timeouts), TEST(what_passes_prolongs_nothing),
