@@ -157,11 +157,15 @@ static int take_ranges(const struct merlon_dataplane *dp, struct merlon_policy_m
 	};
 	int r = 0;
 
-	relax(dp, true);
-	if (!fresh && !(r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_counter, ranges.n_counters)) &&
-	    !(r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_path, class->paths)))
-		r = zero_limits(maps->fd[MERLON_MAP_LIMITS], ranges.first_limit, ranges.n_limits);
-	relax(dp, false);
+	if (!fresh) {
+		relax(dp, true);
+		r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_counter, ranges.n_counters);
+		if (!r)
+			r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_path, class->paths);
+		if (!r)
+			r = zero_limits(maps->fd[MERLON_MAP_LIMITS], ranges.first_limit, ranges.n_limits);
+		relax(dp, false);
+	}
 	if (r < 0)
 		return r;
 	maps->ledger.ranges[half] = ranges;
@@ -310,13 +314,16 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 	size_t bytes = dp->policy.ledger.class.words * sizeof(uint64_t);
 	uint32_t zero = 0, previous = dp->control.generation;
 	uint64_t *image = NULL;
-	_cleanup_close_ int inner = new_image(policy, bytes, &image);
-	int r;
+	_cleanup_close_ int inner = -1;
+	int r = take_ranges(dp, &dp->policy, policy, false);
 
+	if (r < 0)
+		return r;
+	/* behind that, which lets others go on: they may have told the policy of interfaces */
+	inner = new_image(policy, bytes, &image);
 	if (inner < 0)
 		return inner;
-	if ((r = take_ranges(dp, &dp->policy, policy, false)) < 0 ||
-	    (r = hand_over_limits(&dp->policy, &dp->policy, handover)) < 0 ||
+	if ((r = hand_over_limits(&dp->policy, &dp->policy, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy", inner, policy->generation)) < 0 ||
 	    (r = set_paths(&dp->policy, policy->generation)) < 0)
 		goto failed;

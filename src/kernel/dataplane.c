@@ -196,6 +196,7 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 		r = -errno;
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot remove the whole data plane");
+	dp->control.generation = 0;
 	return r;
 }
 

@@ -18,8 +18,8 @@
 #include "src/util/kernel.h"
 
 /* libbpf and the verifier talk at length; the end of it is what explains a failure. */
-static char log_tail[16384];
-static size_t log_bytes;
+static _Thread_local char log_tail[16384];
+static _Thread_local size_t log_bytes;
 #define LOG_LINES 6
 
 __attribute__((format(printf, 2, 0)))

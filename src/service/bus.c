@@ -90,7 +90,10 @@ static void answer_report(struct merlon_daemon *d, struct merlon_job *job)
 {
 	struct request *request = (struct request *)job;
 
-	reply_report(request->message, request->status, json_incref(request->report));
+	int r = reply_report(request->message, request->status, json_incref(request->report));
+
+	if (r < 0)
+		sd_bus_reply_method_errno(request->message, request->report ? r : -ECANCELED, NULL);
 	request_free(d, request);
 }
 
@@ -99,7 +102,9 @@ static int begin(struct merlon_client *client, sd_bus_message *message, json_t *
 		 void (*run)(struct merlon_daemon *d, struct merlon_job *job),
 		 void (*answer)(struct merlon_daemon *d, struct merlon_job *job), sd_bus_error *error)
 {
-	struct request *request = client->d->n_requests < MOST_REQUESTS ? malloc(sizeof(*request)) : NULL;
+	/* who may only read does not keep others from changing */
+	unsigned most = client->trusted ? MOST_REQUESTS : MOST_REQUESTS / 2;
+	struct request *request = client->d->n_requests < most ? malloc(sizeof(*request)) : NULL;
 
 	if (!request) {
 		json_decref(asked);
@@ -241,7 +246,7 @@ static void answer_nft(struct merlon_daemon *d, struct merlon_job *job)
 	if (text && fd >= 0)
 		sd_bus_reply_method_return(request->message, "ish", request->status, text, fd);
 	else
-		sd_bus_reply_method_errno(request->message, fd < 0 ? fd : -ENOMEM, NULL);
+		sd_bus_reply_method_errno(request->message, !request->report ? -ECANCELED : fd < 0 ? fd : -ENOMEM, NULL);
 	request_free(d, request);
 }
 
@@ -283,6 +288,7 @@ static void run_stop(struct merlon_daemon *d, struct merlon_job *job)
 	struct request *request = (struct request *)job;
 	struct merlon_diag diag = { 0 };
 
+	merlon_work_end(d);
 	request->status = merlon_dataplane_remove(d->dp, &diag) < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	merlon_state_keep_only(d, 0);
 	merlon_journal_diag(&diag);

@@ -110,18 +110,24 @@ static void end(struct merlon_daemon *d, struct merlon_job *job)
 	sd_event_exit(d->event, 0);
 }
 
-/* The data plane stays. What was begun is ended and answered first; who does not want to wait for that asks twice. */
+#define PATIENCE_NS 1000000000ULL	/* what comes sooner is the same wish, sent twice (timeout(1) does) */
+
+/* The data plane stays. What was begun is ended and answered first; who does not want to wait for that asks again. */
 static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
 	struct merlon_daemon *d = context;
-	struct merlon_job *job = d->ending ? NULL : malloc(sizeof(*job));
+	struct merlon_job *job;
 
 	(void)source;
 	(void)info;
-	d->ending = true;
-	sd_notify(0, "STOPPING=1");
+	if (d->ending_ns && merlon_now_ns() - d->ending_ns < PATIENCE_NS)
+		return 0;
+	job = d->ending_ns ? NULL : malloc(sizeof(*job));
+	/* whatever is half done, a kill would find the same */
 	if (!job)
-		return sd_event_exit(d->event, 0);
+		_exit(EXIT_FAILURE);
+	d->ending_ns = merlon_now_ns();
+	sd_notify(0, "STOPPING=1");
 	*job = (struct merlon_job){ .run = run_nothing, .done = end };
 	merlon_work_add(d, job);
 	return 0;
@@ -147,10 +153,13 @@ static int add_signals(struct merlon_daemon *d)
 
 static void on_relax(void *context, bool away)
 {
-	if (away)
+	if (away) {
 		merlon_work_let_go(context);
-	else
-		merlon_work_take_back(context);
+		return;
+	}
+	merlon_work_take_back(context);
+	/* some may have come meanwhile */
+	merlon_links_bind_coming(context);
 }
 
 static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)

@@ -30,6 +30,7 @@ struct merlon_enforced {
 	bool audit, partial;
 	bool as_snapshot;	/* kept for a restart as what nf_tables holds, like an edited one: the sources include other files */
 	bool edited;		/* since it was applied: it is what the policy namespace says, no longer what the sources say */
+	uint32_t addresses;	/* merlon_daemon.addresses that it was compiled with */
 	uint64_t loaded_ns;	/* CLOCK_MONOTONIC: when the elements had the times to live that the ruleset gives them */
 	struct merlon_counter *carried;		/* [policy->n_counters], what rules counted before this generation; NULL: nothing */
 	uint64_t since_us;	/* CLOCK_REALTIME */
@@ -62,7 +63,10 @@ struct merlon_daemon {
 	int state_lock;
 	bool own_socket;			/* made here, to be unlinked here */
 	bool own_socket_dir, own_state_dir;	/* made here, to be removed here unless something is in them */
-	bool ending;				/* it was told to */
+	uint64_t ending_ns;			/* when it was told to; 0: not yet */
+	bool renew_waits;			/* a job that compiles anew is queued */
+	uint32_t addresses;			/* how often the addresses have changed */
+	struct merlon_policy *coming;		/* of the policy that is being put in force */
 	bool unfiltered;			/* a policy is in force on no interface, and the journal was told */
 	uint64_t started_us;			/* CLOCK_MONOTONIC */
 };
@@ -95,6 +99,8 @@ int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced
 int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag);
 /* The same as a job. */
 void merlon_enforce_renew_later(struct merlon_daemon *d);
+/* The same if the policy in force asks for addresses and was compiled with others. */
+void merlon_enforce_check_addresses(struct merlon_daemon *d);
 /* Sets the trackers as the sysctls are now and the configuration was. */
 void merlon_enforce_trackers(struct merlon_daemon *d);
 void merlon_enforced_clear(struct merlon_enforced *enforced);
@@ -150,6 +156,8 @@ int merlon_links_open(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_links_close(struct merlon_daemon *d);
 /* Enters all interfaces into the image in force and attaches to the chosen ones. */
 void merlon_links_sync(struct merlon_daemon *d);
+/* Tells the policy that is being put in force which interfaces there are by now. */
+void merlon_links_bind_coming(struct merlon_daemon *d);
 /* Reads the addresses of the namespace; 1: they are others than before, or an error. */
 int merlon_links_addresses(struct merlon_daemon *d);
 /* Attaches to the chosen interfaces before there is something to enforce; an error if one of them cannot be filtered. */

@@ -203,12 +203,16 @@ static int judge(struct merlon_daemon *d, int netns, const struct merlon_ruleset
 {
 	struct merlon_enforced next = { .audit = d->enforced.audit, .partial = d->enforced.partial, .edited = true,
 					.loaded_ns = merlon_now_ns() };
-	int r = merlon_read_namespace(netns, &next.ruleset, NULL, diag);
+	int r;
 
+	merlon_work_let_go(d);
+	r = merlon_read_namespace(netns, &next.ruleset, NULL, diag);
 	if (!r)
 		r = merlon_carry_left_out(before, next.ruleset);
-	if (!r) {
+	if (!r)
 		merlon_nft_texts(netns, next.ruleset);
+	merlon_work_take_back(d);
+	if (!r) {
 		json_decref(*report);
 		*report = merlon_report(next.ruleset);
 		r = merlon_policy_settle(d, &next, *report, diag);
@@ -231,14 +235,19 @@ static int rehearse(struct merlon_daemon *d, const struct merlon_nft_command *co
 	struct merlon_nft_command done = *command;
 	_cleanup_free_ char *output = NULL;
 	_cleanup_close_ int netns = -1;
-	int r = merlon_policyns_new(&netns, diag);
+	int r, ran = -1;
 
 	done.check = false;
+	merlon_work_let_go(d);
+	r = merlon_policyns_new(&netns, diag);
 	if (!r)
 		r = read_before(d, netns, &before, diag);
+	if (!r)
+		ran = merlon_nft_run(netns, &done, &output);
+	merlon_work_take_back(d);
 	if (r < 0)
 		return MERLON_EXIT_FAILED;
-	if (merlon_nft_run(netns, &done, &output) == 0)
+	if (!ran)
 		return judge(d, netns, before, report, diag);
 	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
 			"only nft's own check was made: a command that names handles cannot be tried in a copy");

@@ -68,8 +68,12 @@ static int swap(struct merlon_daemon *d, struct merlon_enforced *next, bool carr
 	carry &= d->enforced.policy != NULL;
 	if (carry)
 		r = merlon_carry_prepare(&d->enforced, next->policy, &handover);
-	if (!r)
+	if (!r) {
+		d->coming = next->policy;
+		merlon_links_bind_coming(d);
 		r = merlon_dataplane_hand_over(d->dp, next->policy, next->audit, carry ? &handover : NULL, diag);
+		d->coming = NULL;
+	}
 	if (!r && carry) {
 		next->carried = merlon_carry_counts(&d->enforced, next->policy, &handover);
 		if (!next->carried)
@@ -122,6 +126,7 @@ int merlon_enforce_compile(struct merlon_daemon *d, struct merlon_enforced *next
 		return r;
 	merlon_dataplane_prepare(d->dp, &options);
 	/* the loop has its own, which may become others meanwhile; interfaces that come are bound when the policy is in force */
+	next->addresses = d->addresses;
 	interface = copy_of(options.interface, options.n_interfaces * sizeof(*interface));
 	address = copy_of(options.address, options.n_addresses * sizeof(*address));
 	if (!interface || !address)
@@ -183,6 +188,7 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	merlon_state_save_counts(d, &d->enforced);
 	merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
 	merlon_links_sync(d);
+	merlon_enforce_check_addresses(d);
 	return 0;
 }
 
@@ -208,9 +214,11 @@ int merlon_enforce_renew(struct merlon_daemon *d, struct merlon_diag *diag)
 static void run_renew(struct merlon_daemon *d, struct merlon_job *job)
 {
 	struct merlon_diag diag = { 0 };
-	int r = merlon_enforce_renew(d, &diag);
+	int r;
 
 	(void)job;
+	d->renew_waits = false;
+	r = merlon_enforce_renew(d, &diag);
 	merlon_journal_diag(&diag);
 	if (r < 0 && r != -ENOENT)
 		merlon_journal_note(3, "interfaces or addresses have changed, and the policy could not follow: generation %u judges by those before: %s",
@@ -220,5 +228,14 @@ static void run_renew(struct merlon_daemon *d, struct merlon_job *job)
 
 void merlon_enforce_renew_later(struct merlon_daemon *d)
 {
+	if (d->renew_waits)
+		return;
+	d->renew_waits = true;
 	merlon_work_do(d, run_renew);
+}
+
+void merlon_enforce_check_addresses(struct merlon_daemon *d)
+{
+	if (d->enforced.policy && d->enforced.policy->uses_addresses && d->enforced.addresses != d->addresses)
+		merlon_enforce_renew_later(d);
 }

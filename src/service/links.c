@@ -71,6 +71,12 @@ static int bind_all(struct merlon_daemon *d, const struct merlon_interface *old,
 	return r;
 }
 
+void merlon_links_bind_coming(struct merlon_daemon *d)
+{
+	for (size_t i = 0; d->coming && i < d->n_interfaces; i++)
+		merlon_policy_bind(d->coming, d->coming->image, d->interface[i].index, d->interface[i].name);
+}
+
 int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	int r = 0;
@@ -178,6 +184,7 @@ int merlon_links_addresses(struct merlon_daemon *d)
 	if (r < 0)
 		return r;
 	r = !same_addresses(address, n, d->address, d->n_addresses);
+	d->addresses += r;
 	free(d->address);
 	d->address = address;
 	d->n_addresses = n;
@@ -188,14 +195,11 @@ int merlon_links_addresses(struct merlon_daemon *d)
 /* Rules that ask what kind of address something is have the answers in their image. */
 static void renew_addresses(struct merlon_daemon *d)
 {
-	int r;
+	int r = merlon_links_addresses(d);
 
-	if (!d->enforced.policy)
-		return;
-	r = merlon_links_addresses(d);
-	if (r > 0 && d->enforced.policy->uses_addresses)
-		merlon_enforce_renew_later(d);
-	if (r < 0)
+	if (r >= 0)
+		merlon_enforce_check_addresses(d);
+	else
 		merlon_journal_note(3, "cannot list the addresses: %s", strerror(-r));
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <syslog.h>
@@ -19,13 +20,40 @@ struct queue {
 struct merlon_work {
 	pthread_t thread;
 	pthread_mutex_t lock;		/* the daemon's */
-	pthread_cond_t more;
+	pthread_cond_t more, taken;
+	atomic_int wants;		/* the thread wants the lock: the loop, which has it most of the time, stands back */
 	struct queue todo, ready;	/* all of this is under the lock */
 	struct merlon_job *in_hand;
 	sd_event_source *source;
 	int news;			/* eventfd: something is ready */
-	bool ends;
+	bool idle, ends;
 };
+
+/* A mutex goes to whoever comes first, and under a flood of events that would always be the loop. */
+static void take_lock(struct merlon_work *w)
+{
+	atomic_fetch_add(&w->wants, 1);
+	pthread_mutex_lock(&w->lock);
+	atomic_fetch_sub(&w->wants, 1);
+	pthread_cond_signal(&w->taken);
+}
+
+static void stand_back(struct merlon_work *w)
+{
+	while (atomic_load(&w->wants))
+		pthread_cond_wait(&w->taken, &w->lock);
+}
+
+/* Until there is a job. Who brings one says that the thread wants the lock. */
+static void wait_for_more(struct merlon_work *w)
+{
+	w->idle = true;
+	pthread_cond_wait(&w->more, &w->lock);
+	if (w->idle)
+		return;
+	atomic_fetch_sub(&w->wants, 1);
+	pthread_cond_signal(&w->taken);
+}
 
 static void enter(struct queue *queue, struct merlon_job *job)
 {
@@ -53,12 +81,13 @@ static void *work(void *context)
 	struct merlon_work *w = d->work;
 
 	/* a working directory of its own: files are included from where the caller is */
-	unshare(CLONE_FS);
+	if (unshare(CLONE_FS) < 0)
+		merlon_journal_note(LOG_WARNING, "the working directory is shared while rulesets are read");
 	pthread_mutex_lock(&w->lock);
 	while (!w->ends) {
 		w->in_hand = take(&w->todo);
 		if (!w->in_hand) {
-			pthread_cond_wait(&w->more, &w->lock);
+			wait_for_more(w);
 			continue;
 		}
 		w->in_hand->run(d, w->in_hand);
@@ -90,6 +119,7 @@ static void work_free(struct merlon_work *w)
 {
 	sd_event_source_unref(w->source);
 	merlon_closep(&w->news);
+	pthread_cond_destroy(&w->taken);
 	pthread_cond_destroy(&w->more);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
@@ -104,6 +134,7 @@ int merlon_work_open(struct merlon_daemon *d)
 		return -ENOMEM;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
+	pthread_cond_init(&w->taken, NULL);
 	w->todo.end = &w->todo.first;
 	w->ready.end = &w->ready.first;
 	w->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -121,6 +152,11 @@ int merlon_work_open(struct merlon_daemon *d)
 		work_free(w);
 	}
 	return -r;
+}
+
+void merlon_work_end(struct merlon_daemon *d)
+{
+	d->work->ends = true;
 }
 
 void merlon_work_close(struct merlon_daemon *d)
@@ -144,8 +180,14 @@ void merlon_work_close(struct merlon_daemon *d)
 
 void merlon_work_add(struct merlon_daemon *d, struct merlon_job *job)
 {
-	enter(&d->work->todo, job);
-	pthread_cond_signal(&d->work->more);
+	struct merlon_work *w = d->work;
+
+	enter(&w->todo, job);
+	if (!w->idle)
+		return;
+	w->idle = false;
+	atomic_fetch_add(&w->wants, 1);
+	pthread_cond_signal(&w->more);
 }
 
 static void free_job(struct merlon_daemon *d, struct merlon_job *job)
@@ -180,7 +222,7 @@ void merlon_work_let_go(const struct merlon_daemon *d)
 void merlon_work_take_back(const struct merlon_daemon *d)
 {
 	if (merlon_work_is_here(d))
-		pthread_mutex_lock(&d->work->lock);
+		take_lock(d->work);
 }
 
 int merlon_work_loop(struct merlon_daemon *d)
@@ -188,6 +230,7 @@ int merlon_work_loop(struct merlon_daemon *d)
 	int r, code;
 
 	while (sd_event_get_state(d->event) != SD_EVENT_FINISHED) {
+		stand_back(d->work);
 		r = sd_event_prepare(d->event);
 		if (!r) {
 			pthread_mutex_unlock(&d->work->lock);

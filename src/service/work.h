@@ -22,7 +22,9 @@ struct merlon_job {
 int merlon_work_open(struct merlon_daemon *d);
 /* Waits for the job in hand; those behind it are done without having been run. */
 void merlon_work_close(struct merlon_daemon *d);
-/* On the loop. The job is the work's until it is done. */
+/* In a job: those behind it are done without having been run. */
+void merlon_work_end(struct merlon_daemon *d);
+/* The job is the work's until it is done. The caller has the lock. */
 void merlon_work_add(struct merlon_daemon *d, struct merlon_job *job);
 /* The same with a job that is nothing but this. */
 void merlon_work_do(struct merlon_daemon *d, void (*run)(struct merlon_daemon *d, struct merlon_job *job));

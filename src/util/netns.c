@@ -261,7 +261,9 @@ int merlon_child(int (*run)(void *context), void *context, char **ret_output, si
 		if (dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
 			_exit(127);
 		r = run(context);
-		fflush(NULL);
+		/* not what another thread of the parent was about to write elsewhere */
+		fflush(stdout);
+		fflush(stderr);
 		_exit(r);
 	}
 	status = reap(pid);
