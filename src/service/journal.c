@@ -132,17 +132,25 @@ void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *ev
 		write_line(d->journal->events, &entry);
 }
 
+/* The caller's; NULL without memory. */
+__attribute__((format(printf, 1, 0)))
+static char *in_words(const char *format, va_list args)
+{
+	char *text;
+
+	return vasprintf(&text, format, args) < 0 ? NULL : text;
+}
+
 void merlon_journal_tell(const struct merlon_daemon *d, const char *id, int priority, const char *format, ...)
 {
 	_cleanup_free_ char *text = NULL;
 	struct iovec unit = { 0 };
 	va_list args;
-	int n;
 
 	va_start(args, format);
-	n = vasprintf(&text, format, args);
+	text = in_words(format, args);
 	va_end(args);
-	if (n < 0)
+	if (!text)
 		return;
 	if (!have_journal())
 		fprintf(stderr, "merlond: %s\n", text);
@@ -156,12 +164,11 @@ void merlon_journal_note(int priority, const char *format, ...)
 {
 	_cleanup_free_ char *text = NULL;
 	va_list args;
-	int n;
 
 	va_start(args, format);
-	n = vasprintf(&text, format, args);
+	text = in_words(format, args);
 	va_end(args);
-	if (n < 0)
+	if (!text)
 		return;
 	if (have_journal())
 		sd_journal_print(priority, "%s", text);
