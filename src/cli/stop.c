@@ -11,14 +11,6 @@
 
 #define SYSTEMD "org.freedesktop.systemd1"
 
-/* A property of an object of systemd, as text; NULL: it cannot be had. The caller's. */
-static char *ask_systemd(sd_bus *bus, const char *path, const char *interface, const char *property)
-{
-	char *text = NULL;
-
-	return sd_bus_get_property_string(bus, SYSTEMD, path, interface, property, NULL, &text) < 0 ? NULL : text;
-}
-
 /* The path of the job that a unit is in; NULL: there is none. The caller's. */
 static char *job_of(sd_bus *bus, const char *unit)
 {
@@ -45,7 +37,7 @@ static bool is_restart(void)
 	if (sd_pid_get_unit(0, &unit) >= 0 && sd_bus_new(&bus) >= 0 &&
 	    sd_bus_set_address(bus, "unix:path=/run/systemd/private") >= 0 && sd_bus_start(bus) >= 0 &&
 	    (job = job_of(bus, unit)))
-		type = ask_systemd(bus, job, SYSTEMD ".Job", "JobType");
+		sd_bus_get_property_string(bus, SYSTEMD, job, SYSTEMD ".Job", "JobType", NULL, &type);
 	sd_bus_flush_close_unref(bus);
 	return type && !strcmp(type, "restart");
 }

@@ -89,7 +89,6 @@ static void request_free(struct merlon_daemon *d, struct request *request)
 static void answer_report(struct merlon_daemon *d, struct merlon_job *job)
 {
 	struct request *request = (struct request *)job;
-
 	int r = reply_report(request->message, request->status, json_incref(request->report));
 
 	if (r < 0)

@@ -281,15 +281,15 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, struct merlon_diag *diag)
 {
 	long long rules = json_integer_value(json_object_get(report, "rules"));
-	struct merlon_dataplane_info info;
+	unsigned attached[4096];
 
 	json_object_set_new(report, "generation", json_integer(merlon_dataplane_generation(d->dp)));
 	/* what stays in force is not what was asked about */
-	if (status == MERLON_EXIT_DONE && d->enforced.policy && !merlon_dataplane_info(d->dp, &info)) {
+	if (status == MERLON_EXIT_DONE && d->enforced.policy) {
 		json_object_set_new(report, "ns_estimate", json_integer(d->enforced.policy->ns_estimate));
 		json_object_set_new(report, "memory_bytes", json_integer(d->enforced.policy->words * 8LL));
 		json_object_set_new(report, "flat_rules", json_integer(d->enforced.policy->n_flat));
-		json_object_set_new(report, "interfaces", json_integer(info.attached));
+		json_object_set_new(report, "interfaces", json_integer(merlon_dataplane_attached(d->dp, attached, ARRAY_SIZE(attached))));
 		json_object_set_new(report, "adopted", json_integer(d->adopted));
 		d->adopted = 0;
 	}
