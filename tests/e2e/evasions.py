@@ -16,8 +16,9 @@ import time
 TOP = os.environ.get('MERLON_TOP_SRCDIR') or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get('MERLON_TOP_BUILDDIR') or f'{TOP}/build'
 sys.dont_write_bytecode = True
-sys.path.insert(0, f'{TOP}/tools/lib')
+sys.path[:0] = [f'{TOP}/tools/lib', os.path.dirname(os.path.abspath(__file__))]
 import demo  # noqa: E402
+import lib_packet as pkt  # noqa: E402
 
 NEAR, CLIENT, SERVER = demo.BASE['near'], demo.BASE['client'], demo.BASE['server']
 CLOSED, OPEN, PORT = 22, 53, 80
@@ -65,40 +66,16 @@ def inside(ns):
         os.close(there)
 
 
-def total(data):
-    data += b'\0' * (len(data) & 1)
-    s = sum(struct.unpack(f'!{len(data) // 2}H', data))
-    while s >> 16:
-        s = (s & 0xffff) + (s >> 16)
-    return s ^ 0xffff
+def udp(source, destination, port):
+    return pkt.sealed(source, destination, UDP, pkt.udp(4000, port, b'evasion!'))
 
 
-def address(text):
-    return socket.inet_pton(socket.AF_INET6 if ':' in text else socket.AF_INET, text)
-
-
-def udp(source, destination, port, data=b'evasion!'):
-    length = 8 + len(data)
-    pseudo = address(source) + address(destination) + struct.pack('!IBBH', length, 0, 0, UDP)
-    head = struct.pack('!HHHH', 4000, port, length, 0)
-    return struct.pack('!HHHH', 4000, port, length, total(pseudo + head + data) or 0xffff) + data
-
-
-def ipv4(source, destination, data):
-    head = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(data), 7, 0, 64, UDP, 0) + address(source) + address(destination)
-    return head[:10] + struct.pack('!H', total(head)) + head[12:] + data
-
-
-def ipv6(source, destination, data, proto=UDP):
-    return struct.pack('!IHBB', 0x60000000, len(data), proto, 64) + address(source) + address(destination) + data
+def datagram(source, destination, port):
+    return pkt.packet(source, destination, UDP, pkt.udp(4000, port))
 
 
 def piece(source, destination, ident, at, more, proto, data):
-    return ipv6(source, destination, struct.pack('!BBHI', proto, 0, at | more, ident) + data, FRAGMENT)
-
-
-def options(proto):
-    return struct.pack('!BBBB4x', proto, 0, 1, 4)
+    return pkt.ip6(source, destination, FRAGMENT, pkt.fragment6(proto, at, more, ident) + data)
 
 
 class Host:
@@ -164,7 +141,7 @@ class Host:
 def tagged(host):
     """VLAN 0 is this device's, however often it is said; other numbers are not."""
     for ident, port in ((0x8100, CLOSED), (0x88a8, CLOSED)):
-        for data in (ipv4(CLIENT[4], NEAR[4], udp(CLIENT[4], NEAR[4], port)), ipv6(CLIENT[6], NEAR[6], udp(CLIENT[6], NEAR[6], port))):
+        for data in (datagram(CLIENT[f], NEAR[f], port) for f in (4, 6)):
             for tags in ([(ident, 0)], [(ident, 0), (0x8100, 0)], [(ident, 0), (0x88a8, 0)], [(ident, 0)] + [(0x8100, 0)] * 2,
                          [(ident, 0)] + [(0x8100, 0)] * 6, [(ident, 0), (0x8100, 5)], [(ident, 5), (0x8100, 0)]):
                 host.send(data, tags)
@@ -172,33 +149,33 @@ def tagged(host):
 
 def priority_tag(host):
     """One such tag is nothing special."""
-    host.send(ipv4(CLIENT[4], NEAR[4], udp(CLIENT[4], NEAR[4], OPEN)), [(0x8100, 0)])
+    host.send(datagram(CLIENT[4], NEAR[4], OPEN), [(0x8100, 0)])
 
 
 def from_nobody(host):
     """The stack takes what is from nobody to nobody for a broadcast, wherever the default route leads."""
     for to in (None, b'\xff' * 6):
-        host.send(ipv4('0.0.0.0', '0.0.0.0', udp('0.0.0.0', '0.0.0.0', CLOSED)), to=to)
+        host.send(datagram('0.0.0.0', '0.0.0.0', CLOSED), to=to)
 
 
 def cut_chain(host):
     """First fragments of IPv6 that do not show the transport header (RFC 8200 4.5)."""
     a, b = CLIENT[6], NEAR[6]
-    datagram = udp(a, b, CLOSED)
+    closed = udp(a, b, CLOSED)
     for ident, proto in ((1, DSTOPTS), (2, UDP), (3, 6)):
-        host.send(piece(a, b, ident, 0, 1, DSTOPTS, options(DSTOPTS)))
-        host.send(piece(a, b, ident, 8, 0, proto, options(UDP) + datagram))
+        host.send(piece(a, b, ident, 0, 1, DSTOPTS, pkt.extension(DSTOPTS)))
+        host.send(piece(a, b, ident, 8, 0, proto, pkt.extension(UDP) + closed))
     for ident, proto in ((4, DSTOPTS), (5, UDP)):
-        host.send(piece(a, b, ident, 0, 1, DSTOPTS, options(UDP)))
-        host.send(piece(a, b, ident, 8, 0, proto, datagram))
+        host.send(piece(a, b, ident, 0, 1, DSTOPTS, pkt.extension(UDP)))
+        host.send(piece(a, b, ident, 8, 0, proto, closed))
 
 
 def whole_chain(host):
     """The same with all headers in the first one; the later one knows another protocol."""
     a, b = CLIENT[6], NEAR[6]
-    datagram = udp(a, b, OPEN)
-    host.send(piece(a, b, 9, 0, 1, DSTOPTS, options(UDP) + datagram[:8]))
-    host.send(piece(a, b, 9, 16, 0, DSTOPTS, datagram[8:]))
+    opened = udp(a, b, OPEN)
+    host.send(piece(a, b, 9, 0, 1, DSTOPTS, pkt.extension(UDP) + opened[:8]))
+    host.send(piece(a, b, 9, 16, 0, DSTOPTS, opened[8:]))
 
 
 FRAMES = [(tagged, False), (priority_tag, True), (from_nobody, False), (cut_chain, False), (whole_chain, True)]
