@@ -171,6 +171,22 @@ merlon_inline enum merlon_tcp_fit merlon_tcp_fit(const struct merlon_tcp_end *se
 	return (receiver->maxwin && !current) || !recent ? MERLON_TCP_STALE : MERLON_TCP_INSIDE;
 }
 
+/* An end has sent as far as this. */
+merlon_inline void merlon_tcp_sent(struct merlon_tcp_end *sender, __u32 end)
+{
+	if (!merlon_before(sender->end, end))
+		return;
+	sender->end = end;
+	sender->flags |= MERLON_TCP_UNACKED;
+}
+
+/* ... and if that is more than the other one offered, it has offered more. */
+merlon_inline void merlon_tcp_overran(const struct merlon_tcp_end *sender, struct merlon_tcp_end *receiver, __u32 end)
+{
+	if (receiver->maxwin && merlon_before(sender->maxend, end))
+		receiver->maxwin += end - sender->maxend;
+}
+
 /* A segment that lies in the windows moves them. */
 merlon_inline void merlon_tcp_slide(struct merlon_tcp *tcp, const struct merlon_tcp_segment *segment)
 {
@@ -180,17 +196,13 @@ merlon_inline void merlon_tcp_slide(struct merlon_tcp *tcp, const struct merlon_
 
 	if (sender->maxwin < offered)
 		sender->maxwin = offered;
-	if (merlon_before(sender->end, segment->end)) {
-		sender->end = segment->end;
-		sender->flags |= MERLON_TCP_UNACKED;
-	}
+	merlon_tcp_sent(sender, segment->end);
 	if (segment->flags & MERLON_TCP_ACK &&
 	    (!(sender->flags & MERLON_TCP_HAS_ACK) || merlon_before(sender->maxack, segment->ack))) {
 		sender->maxack = segment->ack;
 		sender->flags |= MERLON_TCP_HAS_ACK;
 	}
-	if (receiver->maxwin && merlon_before(sender->maxend, segment->end))
-		receiver->maxwin += segment->end - sender->maxend;
+	merlon_tcp_overran(sender, receiver, segment->end);
 	/* even a window of nothing lets a probe through */
 	if (merlon_before(receiver->maxend - 1, segment->sack + window))
 		receiver->maxend = segment->sack + window + !window;
@@ -203,12 +215,8 @@ merlon_inline void merlon_tcp_extend(struct merlon_tcp *tcp, __u8 direction, __u
 {
 	struct merlon_tcp_end *sender = &tcp->seen[direction & 1], *receiver = &tcp->seen[!direction];
 
-	if (merlon_before(sender->end, end)) {
-		sender->end = end;
-		sender->flags |= MERLON_TCP_UNACKED;
-	}
-	if (receiver->maxwin && merlon_before(sender->maxend, end))
-		receiver->maxwin += end - sender->maxend;
+	merlon_tcp_sent(sender, end);
+	merlon_tcp_overran(sender, receiver, end);
 	if (tcp->last_direction == direction && merlon_before(tcp->last_end, end))
 		tcp->last_end = end;
 }
