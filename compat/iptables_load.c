@@ -121,15 +121,46 @@ static unsigned line_in(const char *message)
 	return 0;
 }
 
-static void report(const char *file, char *output, struct merlon_diag *diag)
+/* "Chain 'x' does not exist" is said of the line with COMMIT. Returns the first one that jumps there, or 0. */
+static unsigned line_of_jump(const struct merlon_text *text, const char *message)
 {
-	struct merlon_place place = { .file = file, .line = line_in(output) };
-	char *help = strstr(output, "\nTry `");
+	_cleanup_free_ char *chain = NULL;
+	struct merlon_ipt_words words;
+	struct merlon_ipt_line line;
+	unsigned found = 0;
+	int end = 0;
+
+	message = strstr(message, "Chain '");
+	if (!message || sscanf(message, "Chain '%m[^']' does not exist%n", &chain, &end) != 1 || !end)
+		return 0;
+	merlon_ipt_first(&line, text->text, text->size);
+	while (!found && merlon_ipt_next(&line)) {
+		const char *jump, *go;
+
+		if (merlon_ipt_is_kept(line.section) || merlon_ipt_split(&line, &words) < 0)
+			continue;
+		jump = merlon_ipt_option(&words, "-j", "--jump");
+		go = merlon_ipt_option(&words, "-g", "--goto");
+		if ((jump && !strcmp(jump, chain)) || (go && !strcmp(go, chain)))
+			found = line.number;
+		free(words.buffer);
+	}
+	return found;
+}
+
+static void report(const struct merlon_text *text, char *output, struct merlon_diag *diag)
+{
+	unsigned jump = line_of_jump(text, output);
+	struct merlon_place place = { .file = text->name, .line = jump ? jump : line_in(output) };
 	size_t n;
 
-	/* not its advice to call it with -h */
-	if (help)
-		*help = '\0';
+	/* not its advice to call it with -h, nor the line once more */
+	for (const char **tail = (const char *[]){ "\nTry `", "\nError occurred at line", NULL }; *tail; tail++) {
+		char *at = strstr(output, *tail);
+
+		if (at)
+			*at = '\0';
+	}
 	n = strlen(output);
 	while (n && output[n - 1] == '\n')
 		output[--n] = '\0';
@@ -160,7 +191,7 @@ int merlon_iptables_load(int netns, const struct merlon_text *text, int family, 
 		merlon_diag_add(diag, MERLON_ERROR, place, "%s could not be run in the policy namespace", restore.program);
 		return r < 0 ? r : -EPERM;
 	}
-	report(text->name, output, diag);
+	report(text, output, diag);
 	return merlon_is_too_long(output, diag) ? -EMSGSIZE : -EINVAL;
 }
 

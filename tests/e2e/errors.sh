@@ -17,6 +17,7 @@ END
 printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport 22 acept\n\t}\n}\n' >syntax.nft
 printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -p tcp --dport 22 -j ACCEPT\n-A INPUT -p tcp --dprot 23 -j ACCEPT\nCOMMIT\n' >syntax.v4
 printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j DROP\nCOMMIT\n' >refused.v4
+printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\n-A INPUT -s 10.0.0.2 -j nowhere\n-A INPUT -s 10.0.0.3 -j ACCEPT\nCOMMIT\n' >nowhere.v4
 printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.2 -m recent --name x --rcheck -j ACCEPT\n-A INPUT -s 10.0.0.3 -j ACCEPT\nCOMMIT\n' >partial.v4
 printf '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n' >family
 printf 'table ip n { chain p { type nat hook prerouting priority dstnat; tcp dport 80 redirect to :8080; }\nchain i { type filter hook input priority filter; tcp dport 8080 drop; }\n}\n' >nat.nft
@@ -45,6 +46,7 @@ ok "files where none belong" fails 2 'takes no files' "$merlon" status good.nft
 ok "no such family" fails 2 'ip or ip6' "$merlon" check --family arp good.nft
 ok "check: syntax of nft, with file and line" fails 1 'syntax\.nft:4' "$merlon" check syntax.nft
 ok "check: syntax of iptables, with file and line" fails 1 'syntax\.v4:4' "$merlon" check syntax.v4
+ok "check: a chain that there is not, with the line that jumps to it" fails 1 'nowhere\.v4:4: .*nowhere. does not exist' "$merlon" check nowhere.v4
 for file in good.nft partial.v4; do
 	sed 's/$/\r/' $file >dos.${file##*.}
 	ok "check: DOS line ends of $file" fails 1 "^dos.*: error: the file has DOS line ends" "$merlon" check "dos.${file##*.}"
