@@ -148,7 +148,8 @@ static int print_element(FILE *out, const struct merlon_named_set *set, const st
 	size_t i;
 	int r = 0;
 
-	*ret = (struct merlon_set_element){ .begin = ftell(out), .timeout_ms = e->timeout_ms, .expires_ms = e->expires_ms };
+	*ret = (struct merlon_set_element){ .begin = ftell(out), .timeout_ms = e->timeout_ms, .expires_ms = e->expires_ms,
+					     .left_ms = e->left_ms };
 	if (e->any)
 		fputc('*', out);
 	for (i = 0; type[i] && r == 0 && !e->any; i++) {

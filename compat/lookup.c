@@ -266,7 +266,7 @@ static int add_product(struct building *b, const struct merlon_choices *choices,
 static int add_element(struct building *b, const struct merlon_element *e)
 {
 	struct merlon_lookup_element element = {
-		.expires_ms = e->expires_ms, .timeout_ms = e->timeout_ms, .any = e->any, .chain = e->chain,
+		.expires_ms = e->expires_ms, .timeout_ms = e->timeout_ms, .left_ms = e->left_ms, .any = e->any, .chain = e->chain,
 	};
 	struct merlon_choices choices[OPERANDS] = { 0 };
 	size_t i;

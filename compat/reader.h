@@ -18,6 +18,7 @@ struct merlon_element {
 	bool any;		/* the element `*`; it has no key */
 	uint64_t timeout_ms;	/* 0: it stays */
 	uint64_t expires_ms;	/* what was left of it when it was read, see merlon_lookup_element */
+	uint64_t left_ms;	/* exactly, likewise */
 	int verdict;		/* verdict maps: the kernel's number */
 	char *chain;		/* verdict maps: where it jumps or goes to, or NULL */
 	char *comment;		/* or NULL */
@@ -30,6 +31,7 @@ struct merlon_named_set {
 	uint32_t key_type;	/* nft's number of the type, for printing; concatenations have six bits a part */
 	uint32_t key_len;	/* bytes; the parts of a concatenation are padded to four each */
 	uint64_t timeout_ms;	/* of elements that have none of their own, 0: they stay */
+	uint64_t late_ms;	/* its elements were asked for so long after merlon_ruleset.read_ns */
 	uint32_t size;		/* most elements, 0: not said */
 	uint32_t gc_ms;		/* interval of the garbage collection, 0: not said */
 	bool merge;		/* nft's auto-merge */

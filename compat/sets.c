@@ -11,6 +11,7 @@
 
 #include "compat/build.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
 #define BUFFER 4096
 #define NOISE_MS 2000
@@ -135,7 +136,7 @@ static int add_set(const struct nlmsghdr *message, void *context)
 
 /*
  * What is left of an element's time. A ruleset read right after it was loaded must be the same each time: up to
- * NOISE_MS less than the whole is the whole, else whole seconds.
+ * NOISE_MS less than the whole is the whole, else whole seconds. What is left exactly is told besides.
  */
 static void read_times(const struct merlon_named_set *set, struct nftnl_set_elem *e, struct merlon_element *to)
 {
@@ -145,10 +146,11 @@ static void read_times(const struct merlon_named_set *set, struct nftnl_set_elem
 		to->timeout_ms = nftnl_set_elem_get_u64(e, NFTNL_SET_ELEM_TIMEOUT);
 	else if (nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPIRATION))
 		to->timeout_ms = set->timeout_ms;
-	to->expires_ms = to->timeout_ms;
+	to->expires_ms = to->left_ms = to->timeout_ms;
 	if (!to->timeout_ms || !nftnl_set_elem_is_set(e, NFTNL_SET_ELEM_EXPIRATION))
 		return;
 	left = nftnl_set_elem_get_u64(e, NFTNL_SET_ELEM_EXPIRATION);
+	to->left_ms = left + set->late_ms;
 	if (left + NOISE_MS < to->timeout_ms)
 		to->expires_ms = left ? (left + 999) / 1000 * 1000 : 1000;
 }
@@ -326,6 +328,7 @@ static int read_elements(struct merlon_reader *reader, struct merlon_named_set *
 	nftnl_set_set_str(s, NFTNL_SET_NAME, set->name);
 	nftnl_set_elems_nlmsg_build_payload(request, s);
 	nftnl_set_free(s);
+	set->late_ms = (merlon_tick_ns() - reader->ruleset->read_ns) / 1000000;
 	r = merlon_netlink_dump(reader->netlink, request, add_elements, set);
 	if (r == 0)
 		settle_elements(set);
@@ -353,6 +356,7 @@ int merlon_sets_read(struct merlon_reader *reader)
 	struct nlmsghdr *request = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSET, NFPROTO_UNSPEC, NLM_F_DUMP, 0);
 	struct walk walk = { .reader = reader };
 
+	reader->ruleset->read_ns = merlon_tick_ns();
 	walk.r = merlon_netlink_dump(reader->netlink, request, add_set, reader);
 	if (walk.r == 0)
 		twalk_r(reader->sets, visit, &walk);

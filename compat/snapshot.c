@@ -19,6 +19,7 @@
 
 #include "compat/reader.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
 #define TRIES 20
 #define ADDED 64		/* bytes that a request may have more than the message of the dump */
@@ -328,6 +329,7 @@ static int take_once(struct mnl_socket *netlink, struct taking *t, struct merlon
 
 	t->snapshot->bytes = t->snapshot->n_handles = 0;
 	t->snapshot->ages = false;
+	t->snapshot->taken_ns = merlon_tick_ns();
 	t->set_id = 0;
 	forget_counted(t);
 	if ((r = merlon_nft_generation(netlink, &before)) < 0 || (r = take_all(netlink, t, &tables)) < 0 ||
@@ -471,11 +473,14 @@ static void age_element(const struct nlattr *element, uint64_t ms)
 		}
 }
 
-void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t ms)
+void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t now_ns)
 {
+	/* rather a little too early than later each time */
+	uint64_t ms = (now_ns - snapshot->taken_ns + 999999) / 1000000;
 	const struct nlattr *list, *element;
 	size_t at;
 
+	snapshot->taken_ns = now_ns;
 	for (at = 0; at < snapshot->bytes && snapshot->ages;) {
 		const struct nlmsghdr *message = (void *)((char *)snapshot->messages + at);
 

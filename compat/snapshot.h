@@ -27,6 +27,7 @@ struct merlon_snapshot {
 	} *handle;
 	size_t n_handles;
 	bool ages;		/* has elements whose time runs on, so that it is only true for a while */
+	uint64_t taken_ns;	/* CLOCK_MONOTONIC: when that was */
 };
 
 /* nf_tables' number of the ruleset, which every change raises. 0 or a negative errno. */
@@ -53,8 +54,11 @@ bool merlon_snapshot_compat(struct nftnl_rule *rule, uint32_t *ret_proto, uint32
 /* Of requests for the elements of one set: leaves ends of intervals out that have expired. 0 or -ENOMEM. */
 int merlon_snapshot_leave_orphans(char *messages, size_t *bytes);
 
-/* Makes its elements `ms` older; those whose time is over end as soon as they are put back. */
-void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t ms);
+/*
+ * Makes its elements as old as they are `now_ns`, when it is to be put back; those whose time is over end as soon as they
+ * are there.
+ */
+void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t now_ns);
 
 /* To a file and back; what is read is not trusted. 0 or a negative errno. */
 int merlon_snapshot_write(const struct merlon_snapshot *snapshot, const char *path);

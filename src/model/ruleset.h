@@ -86,6 +86,7 @@ struct merlon_part_range {
 struct merlon_lookup_element {
 	uint64_t expires_ms;		/* after the ruleset was loaded; 0: never */
 	uint64_t timeout_ms;		/* as declared, for printing; 0: none */
+	uint64_t left_ms;		/* of an element that expires: to the millisecond, from merlon_ruleset.read_ns on */
 	bool any;			/* the element `*`: taken when no other one is; its ranges do not count */
 	/* maps: */
 	enum merlon_rule_verdict verdict;	/* ACCEPT, DROP, CONTINUE, RETURN, JUMP, GOTO */
@@ -228,6 +229,7 @@ struct merlon_set {
 		size_t begin, time, behind, end;	/* of its text; what is left of its time stands in [time, behind) */
 		uint64_t timeout_ms;		/* 0: none */
 		uint64_t expires_ms;		/* after the ruleset was loaded; 0: never */
+		uint64_t left_ms;		/* as of struct merlon_lookup_element */
 	} *element;
 	size_t n;
 };
@@ -241,6 +243,7 @@ struct merlon_ruleset {
 	size_t n_sets;
 	char **file;			/* names of the input files, owned */
 	size_t n_files;
+	uint64_t read_ns;		/* CLOCK_MONOTONIC: when its sets were read */
 };
 
 struct merlon_ruleset *merlon_ruleset_new(void);

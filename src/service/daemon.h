@@ -137,11 +137,14 @@ int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced,
 void merlon_state_save_counts(const struct merlon_daemon *d, const struct merlon_enforced *enforced);
 struct merlon_counter *merlon_state_load_counts(const struct merlon_daemon *d, const struct merlon_policy *policy);
 /*
- * *ret_places: of an edited policy, [{"family","table","chain","rules":[[handle,file,line],...],
- * "left_out":[{"at","rule","file","line","comment","reason"},...]}]; a new reference or NULL.
+ * *ret_state: what else was kept, a new reference. "places": of an edited policy, [{"family","table","chain",
+ * "rules":[[handle,file,line],...], "left_out":[{"at","rule","file","line","comment","reason"},...]}]; "times":
+ * merlon_times_list(), or nothing; "taken_ns": of the snapshot, see merlon_state_time().
  */
-int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_places,
+int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_state,
 		      struct merlon_diag *diag);
+/* A time of CLOCK_MONOTONIC that was kept; of another boot it means nothing, and it is now. */
+uint64_t merlon_state_time(const json_t *state, const char *name);
 /* Where the snapshot of an edited policy is kept. */
 void merlon_state_snapshot_path(const struct merlon_daemon *d, uint32_t generation, char ret[PATH_MAX]);
 /* Removes the directory if it was made here and nothing is kept there. */

@@ -13,6 +13,7 @@
 #include "compat/load.h"
 #include "src/model/limits.h"
 #include "src/model/report.h"
+#include "src/model/times.h"
 #include "src/service/bus.h"
 #include "src/service/daemon.h"
 #include "src/service/work.h"
@@ -78,8 +79,9 @@ static int take_over(struct merlon_daemon *d, json_t **report, struct merlon_dia
 	merlon_work_let_go(d);
 	r = merlon_snapshot_and_ruleset(d->space.netlink, &next.ruleset, &snapshot, &generation, diag) < 0 ? MERLON_EXIT_FAILED : 0;
 	merlon_work_take_back(d);
-	next.loaded_ns = merlon_now_ns();
 	if (!r) {
+		next.loaded_ns = next.ruleset->read_ns;
+		merlon_times_exact(next.ruleset);
 		/* also what is refused need not be read again */
 		d->space.generation = generation;
 		r = settle_and_enforce(d, &next, &snapshot, report, diag);

@@ -11,6 +11,7 @@
 #include "compat/load.h"
 #include "src/host/host.h"
 #include "src/model/report.h"
+#include "src/model/times.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -224,15 +225,20 @@ static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlo
 		      struct merlon_enforced *saved, struct merlon_diag *diag)
 {
 	char path[PATH_MAX];
-	json_t *places = NULL;
-	int r = merlon_state_load(d, generation, saved, &places, diag);
+	json_t *state = NULL;
+	int r = merlon_state_load(d, generation, saved, &state, diag);
 
 	if (r < 0)
 		return r;
 	merlon_state_snapshot_path(d, generation, path);
-	r = saved->edited || saved->as_snapshot ? read_snapshot(path, places, ret_snapshot, &saved->ruleset, diag) :
+	r = saved->edited || saved->as_snapshot ? read_snapshot(path, json_object_get(state, "places"), ret_snapshot, &saved->ruleset, diag) :
 			    read_sources(saved, ret_snapshot, &saved->ruleset, diag);
-	json_decref(places);
+	if (!r) {
+		/* the times as they are in force; elements have aged, which the namespace that they were read in does not know */
+		merlon_times_set(saved->ruleset, json_object_get(state, "times"));
+		ret_snapshot->taken_ns = saved->edited || saved->as_snapshot ? merlon_state_time(state, "taken_ns") : saved->loaded_ns;
+	}
+	json_decref(state);
 	if (!r && saved->partial && !saved->edited && !saved->as_snapshot) {
 		json_t *left_out = json_array();
 
@@ -242,12 +248,10 @@ static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlo
 	return r;
 }
 
-/* Elements have aged since they were loaded, which the namespace that they are in now does not know. */
 static void hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot)
 {
 	struct merlon_diag diag = { 0 };
 
-	merlon_snapshot_age(snapshot, (merlon_now_ns() - d->enforced.loaded_ns) / 1000000);
 	merlon_space_hold(d, snapshot, NULL, &diag);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);

@@ -71,12 +71,13 @@ void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot
 	merlon_space_agrees(d);
 }
 
-int merlon_space_put(struct merlon_daemon *d, const struct merlon_snapshot *snapshot, const uint32_t *generation,
+int merlon_space_put(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
 		     struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
 	int r;
 
+	merlon_snapshot_age(snapshot, merlon_tick_ns());
 	merlon_work_let_go(d);
 	r = merlon_snapshot_restore(s->netlink, snapshot, generation);
 	merlon_work_take_back(d);

@@ -42,8 +42,8 @@ struct mnl_socket *merlon_space_socket(int netns);
  */
 int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
 		      struct merlon_diag *diag);
-/* The same with something else than what is in force. */
-int merlon_space_put(struct merlon_daemon *d, const struct merlon_snapshot *snapshot, const uint32_t *generation,
+/* The same with something else than what is in force. Elements are put back as old as they are by now. */
+int merlon_space_put(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
 		     struct merlon_diag *diag);
 /* Takes over `snapshot`, which was taken here: what is held now is in force. */
 void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "compat/compat.h"
+#include "src/model/times.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -200,11 +201,12 @@ static int save(struct merlon_daemon *d, struct merlon_enforced *enforced, const
 		return cannot(diag, r, "keep a copy for restarts", path);
 	read_boot_id(boot_id);
 	snprintf(path, sizeof(path), "%s/policy-%u.json", d->settings.state_dir, enforced->policy->generation);
-	state = json_pack("{s:i, s:b, s:b, s:b, s:b, s:I, s:I, s:s, s:O, s:o*}", "generation", (int)enforced->policy->generation,
+	state = json_pack("{s:i, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:s, s:O, s:o*, s:o*}", "generation", (int)enforced->policy->generation,
 			  "audit", enforced->audit, "partial", enforced->partial, "edited", enforced->edited,
 			  "snapshot", enforced->as_snapshot, "since_us", (json_int_t)enforced->since_us, "loaded_ns", (json_int_t)enforced->loaded_ns,
-			  "boot_id", boot_id, "sources", enforced->sources,
-			  "places", enforced->edited || enforced->as_snapshot ? places(enforced->ruleset, snapshot) : NULL);
+			  "taken_ns", (json_int_t)snapshot->taken_ns, "boot_id", boot_id, "sources", enforced->sources,
+			  "places", enforced->edited || enforced->as_snapshot ? places(enforced->ruleset, snapshot) : NULL,
+			  "times", merlon_times_list(enforced->ruleset));
 	r = state && !json_dump_file(state, path, JSON_COMPACT) ? 0 : -EIO;
 	json_decref(state);
 	return r < 0 ? cannot(diag, r, "write", path) : 0;
@@ -257,16 +259,16 @@ struct merlon_counter *merlon_state_load_counts(const struct merlon_daemon *d, c
 }
 
 /* Times of another boot mean nothing in this one: times to live start anew, as they do with nft -f. */
-static uint64_t load_time(const json_t *state)
+uint64_t merlon_state_time(const json_t *state, const char *name)
 {
 	const char *of = json_string_value(json_object_get(state, "boot_id"));
 	char boot_id[64];
 
 	read_boot_id(boot_id);
-	return of && !strcmp(of, boot_id) ? (uint64_t)json_integer_value(json_object_get(state, "loaded_ns")) : merlon_now_ns();
+	return of && !strcmp(of, boot_id) ? (uint64_t)json_integer_value(json_object_get(state, name)) : merlon_now_ns();
 }
 
-int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_places,
+int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct merlon_enforced *ret, json_t **ret_state,
 		      struct merlon_diag *diag)
 {
 	char path[PATH_MAX];
@@ -291,12 +293,11 @@ int merlon_state_load(const struct merlon_daemon *d, uint32_t generation, struct
 		.partial = json_is_true(json_object_get(state, "partial")),
 		.edited = json_is_true(json_object_get(state, "edited")),
 		.as_snapshot = json_is_true(json_object_get(state, "snapshot")),
-		.loaded_ns = load_time(state),
+		.loaded_ns = merlon_state_time(state, "loaded_ns"),
 		.since_us = json_integer_value(json_object_get(state, "since_us")),
 		.sources = json_incref(sources),
 	};
-	*ret_places = json_incref(json_object_get(state, "places"));
-	json_decref(state);
+	*ret_state = state;
 	return 0;
 }
 

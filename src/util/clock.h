@@ -14,4 +14,13 @@ static inline uint64_t merlon_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* As of the last tick, as timers of the kernel and the data path count. */
+static inline uint64_t merlon_tick_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 #endif

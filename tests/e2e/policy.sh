@@ -249,6 +249,37 @@ ok "... as long as it lives" eventually unlisted
 "$merlon" list | sed 's/ # .*//' >listed.nft
 ok "... what is listed loads again" nft -c -f listed.nft
 nft_merlon add element inet t late '{ 10.77.0.8 timeout 3s }'
+# After other changes, refused ones too, it ends when it does in nf_tables of the namespace, also when it is young.
+left_in() { grep -oE '10\.77\.0\.9 [^,}]*expires [0-9ms]+' | sed 's/.* expires //; s/ms$//; s/s/ /' | awk '{ print $1 * 1000 + $2 }'; }
+nft_merlon add element inet t late '{ 10.77.0.9 timeout 3s }'
+sleep 1.5
+nft_merlon add rule inet t in udp dport 7044 drop
+in_client ip addr add 10.77.0.9/24 dev down0
+not_later() {
+	local before after listed
+	before=$(in_space nft list set inet t late | left_in)
+	listed=$("$merlon" list | left_in)
+	after=$(in_space nft list set inet t late | left_in)
+	[ "$listed" -le "$before" ] && [ "$after" -le $((listed + 1000)) ] || { echo "$before, then $listed, then $after ms are left"; return 1; }
+}
+absent() { ! in_space nft list set inet t late | grep -qF 10.77.0.9; }
+ok "a young element ends, also after another change" eventually absent
+before=$(counted '@late')
+send_from 10.77.0.9 1
+ok "... then it matches no packet any more" count_is '@late' "$before"
+nft_merlon add element inet t late '{ 10.77.0.9 timeout 55s }'
+nft_merlon add rule inet t in udp dport 7045 drop
+ok "what is left of its time is what nf_tables has" not_later
+refused_often() { for _ in 1 2 3 4 5 6; do fails 3 skuid "$merlon" nft add rule inet t in meta skuid 5 drop || return 1; done; }
+ok "... after changes that were refused, too" refused_often
+ok "... and were put back" not_later
+generation=$("$merlon" status --json | jq .generation)
+stop_daemon KILL
+start
+ok "... and after a restart, with the same image" status_is .generation "$generation"
+ok "... and the same time" not_later
+nft_merlon delete element inet t late '{ 10.77.0.9 }'
+nft_merlon add element inet t late '{ 10.77.0.8 timeout 3s }'
 stop_daemon TERM
 start
 ok "a restarted daemon lists an element until its end" listed

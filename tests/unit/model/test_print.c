@@ -332,7 +332,7 @@ static void elements_that_expire(void **state)
 {
 	char text[] = "set s { elements = { 1 timeout 3s, 2 expires 8s, 3 }; }";
 	struct merlon_set_element element[] = {
-		{ 21, 33, 33, 33, 3000, 3000 }, { 35, 36, 47, 47, 9000, 8000 }, { 49, 50, 50, 50, 0, 0 },
+		{ 21, 33, 33, 33, 3000, 3000, 0 }, { 35, 36, 47, 47, 9000, 8000, 0 }, { 49, 50, 50, 50, 0, 0, 0 },
 	};
 	struct merlon_set set = { .declaration = text, .element = element, .n = 3 };
 
