@@ -2,7 +2,7 @@
 /*
  * Takes over the connections that nf_conntrack knows when the first policy comes into force, so that rules for the first
  * packets of connections do not cut those that are open. As ctnetlink tells them (net/netfilter/nf_conntrack_netlink.c):
- * windows are not among that, so TCP is taken over as if it was picked up.
+ * windows are not among that, so TCP is taken over as if it was picked up. tests/bpf/test_takeover compares what comes after.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -103,7 +103,7 @@ static int make_tuple(union merlon_tuple *tuple, const struct ends *e)
 	return merlon_tuple6_set(tuple, e->saddr, e->daddr, ports, tail);
 }
 
-static bool read_tcp(const struct nlattr *info, struct merlon_session *session)
+static void read_tcp(const struct nlattr *info, struct merlon_session *session)
 {
 	struct merlon_attributes outer = nested(info), tcp = nested(outer.at[CTA_PROTOINFO_TCP]);
 	uint8_t state = number8(&tcp, CTA_PROTOINFO_TCP_STATE);
@@ -120,8 +120,14 @@ static bool read_tcp(const struct nlattr *info, struct merlon_session *session)
 		session->tcp.seen[d].flags = MERLON_TCP_SACKS | MERLON_TCP_LIBERAL | (flags.flags & MERLON_TCP_CLOSED);
 	}
 	session->tcp.last_kind = MERLON_TCP_KIND_OTHER;
-	/* by a reset, perhaps, after which a SYN begins a connection anew: ctnetlink does not tell that */
-	return session->state != MERLON_TCP_CLOSE;
+	/*
+	 * Which end's reset it was ctnetlink does not tell. If it was the originator's, its next SYN begins a connection, which
+	 * the rules judge; else it is let through. Here they judge it in any case.
+	 */
+	if (session->state == MERLON_TCP_SYN_SENT2)
+		session->tcp.last_flags = MERLON_TCP_SIMULTANEOUS;
+	if (session->state == MERLON_TCP_CLOSE)
+		session->tcp.last_kind = MERLON_TCP_KIND_RST;
 }
 
 static void read_sctp(const struct nlattr *info, struct merlon_session *session)
@@ -172,8 +178,8 @@ static bool read_flow(const struct nlmsghdr *message, uint64_t now_ns, enum merl
 		session->created_ns -= STREAM_AGE_NS;
 	}
 	if (e.l4proto == MERLON_PROTO_TCP)
-		return read_tcp(entry.at[CTA_PROTOINFO], session);
-	if (e.l4proto == MERLON_PROTO_SCTP)
+		read_tcp(entry.at[CTA_PROTOINFO], session);
+	else if (e.l4proto == MERLON_PROTO_SCTP)
 		read_sctp(entry.at[CTA_PROTOINFO], session);
 	return true;
 }

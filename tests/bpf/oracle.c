@@ -8,7 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "src/kernel/dataplane.h"
+#include <bpf/bpf.h>
+
+#include "src/kernel/internal.h"
 
 #define PATIENCE_MS 500
 
@@ -168,6 +170,17 @@ int oracle_merlon(struct oracle *oracle, const struct frame *f, int from_far)
 			found = found ? -1 : (int)i;
 	memcpy(oracle->counted, now, sizeof(now));
 	return r == PLANE_PASS ? found : 0;
+}
+
+unsigned oracle_take_over(struct oracle *oracle)
+{
+	struct merlon_dataplane dp = { .fd[MERLON_MAP_SESSIONS] = bpf_map__fd(oracle->plane.skel->maps.sessions) };
+	unsigned n, left_out;
+	uint32_t zero = 0;
+
+	CHECK(!bpf_map_lookup_elem(bpf_map__fd(oracle->plane.skel->maps.control), &zero, &dp.control));
+	CHECK(!merlon_dataplane_adopt(&dp, &n, &left_out) && !left_out);
+	return n;
 }
 
 int oracle_same(const struct oracle *oracle, int kernel, int merlon)

@@ -40,6 +40,8 @@ void oracle_address(struct frame *f, int from_far);
 /* Both return an index of oracle_meaning; merlon's may be -1: several. */
 int oracle_kernel(struct oracle *oracle, const struct frame *f, int from_far);
 int oracle_merlon(struct oracle *oracle, const struct frame *f, int from_far);
+/* Takes over what nf_conntrack knows, as the first policy does. Returns how many connections. */
+unsigned oracle_take_over(struct oracle *oracle);
 int oracle_same(const struct oracle *oracle, int kernel, int merlon);
 
 /* MERLON_PACKETS of the environment, or `otherwise`. */
