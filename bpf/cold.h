@@ -192,6 +192,7 @@ __noinline int merlon_fragment_note(__u32 verdict)
 	first->bytes = s->headers.fragment_bytes;
 	first->is_tcp = s->headers.ct_proto == MERLON_PROTO_TCP && s->has_direction;
 	first->direction = s->direction;
+	first->ct_state = s->context.ct_state;
 	first->seq = s->headers.seq + s->headers.ct_bytes - s->headers.tcp_header - first->bytes +
 		     (s->headers.tcp_flags & MERLON_TCP_FIN) + (s->headers.tcp_flags >> 1 & 1);
 	first->tuple = s->tuple;
@@ -229,7 +230,8 @@ merlon_inline int merlon_image_uses_ct(__u32 family)
 /*
  * A later fragment. nf_tables sees the whole datagram where connections of its family are tracked, where it was sent, and, of
  * IPv4, where it is delivered (ip_local_deliver(); IPv6 reassembles behind the hook): there the verdict is the first one's,
- * and one whose first fragment is unknown is dropped. Returns ACCEPT, DROP or CONTINUE: the rules decide, without ports.
+ * and one whose first fragment is unknown is dropped. What loopback brings back nf_conntrack has seen already, and does not
+ * reassemble again (ipv6_defrag()). Returns ACCEPT, DROP or CONTINUE: the rules decide, without ports.
  */
 __noinline int merlon_fragment_verdict(void)
 {
@@ -238,6 +240,8 @@ __noinline int merlon_fragment_verdict(void)
 
 	if (!s)
 		return MERLON_DROP;
+	if (s->carried && s->headers.family == MERLON_IPV6)
+		return MERLON_CONTINUE;
 	if ((s->context.hook == MERLON_FORWARD || (s->context.hook == MERLON_INPUT && s->headers.family == MERLON_IPV6)) &&
 	    !merlon_image_uses_ct(s->headers.family))
 		return MERLON_CONTINUE;
@@ -256,6 +260,9 @@ __noinline int merlon_fragment_verdict(void)
 	}
 	if (first->verdict != MERLON_ACCEPT)
 		return MERLON_DROP;
+	/* to go with the piece, merlon_send_state() */
+	s->context.ct_state = first->ct_state;
+	s->direction = first->direction;
 	if (first->is_tcp && s->headers.flags & MERLON_H_LAST) {
 		s->first = *first;
 		merlon_fragment_extend();
@@ -324,9 +331,12 @@ merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scr
 		return merlon_discard(s, s->side, MERLON_STAT_DROPPED);
 	if (verdict == MERLON_ACCEPT) {
 		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->headers.bytes);
+		merlon_send_state(skb, s);
 		return MERLON_PASS;
 	}
-	s->context.ct_state = MERLON_CT_INVALID;
+	s->context.ct_state = s->carried ? s->carried >> 1 & 7 : MERLON_CT_INVALID;
+	s->direction = s->carried & 1;
+	s->has_direction = s->carried && s->context.ct_state != MERLON_CT_INVALID && s->context.ct_state != MERLON_CT_UNTRACKED;
 	if (merlon_view(skb) < 0 || merlon_ask() < 0)
 		return merlon_discard(s, s->side, MERLON_STAT_FAILED);
 	return merlon_conclude(skb);

@@ -173,7 +173,8 @@ struct merlon_fragment {
 	__u32 seq;
 	__u8 is_tcp;
 	__u8 direction;
-	__u8 pad[2];
+	__u8 ct_state;
+	__u8 pad;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -90,6 +90,7 @@ class Host:
         with open(file, 'w', encoding='utf-8') as f:
             f.write(RULES)
         self.world.make()
+        demo.run('ip', '-n', self.world.ns['host'], 'link', 'set', 'dev', 'lo', 'mtu', '4000')
         # what a default route would seem to lead away
         self.world.batch('host', [f'route add default via {SERVER[4]}', f'route add default via {SERVER[6]}'])
         if self.kind == 'kernel':
@@ -178,7 +179,38 @@ def whole_chain(host):
     host.send(piece(a, b, 9, 16, 0, DSTOPTS, opened[8:]))
 
 
-FRAMES = [(tagged, False), (priority_tag, True), (from_nobody, False), (cut_chain, False), (whole_chain, True)]
+def to_itself(host, address, answered=False):
+    """More than loopback's MTU, as a first datagram or as one of a connection that was answered."""
+    with inside(host.world.ns['host']):
+        s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
+    with s:
+        s.settimeout(2)
+        s.bind((address, 0))
+        if answered:
+            s.sendto(b'?', (address, OPEN))
+            host.hears[OPEN].recv(9)
+            host.hears[OPEN].sendto(b'!', s.getsockname() if ':' in address else (f'::ffff:{address}', s.getsockname()[1]))
+            s.recv(9)
+        s.sendto(bytes(9000), (address, OPEN))
+
+
+def alone6(host):
+    """Over loopback nf_tables judges each piece of IPv6 alone, in its connection's state: later ones have no ports."""
+    to_itself(host, '::1')
+
+
+def answered6(host):
+    """... and the state may do."""
+    to_itself(host, '::1', True)
+
+
+def whole4(host):
+    """IPv4 is put together before."""
+    to_itself(host, '127.0.0.1')
+
+
+FRAMES = [(tagged, False), (priority_tag, True), (from_nobody, False), (cut_chain, False), (whole_chain, True),
+          (alone6, False), (answered6, True), (whole4, True)]
 
 
 def differs(hosts, frames, passes):
