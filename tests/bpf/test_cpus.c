@@ -323,6 +323,66 @@ static void closed_meanwhile(void **state)
 	}
 }
 
+/* Both ends close at once: whichever FIN is second, neither is lost. */
+static void closed_by_both(void **state)
+{
+	const struct work a = { segment(0, F_FIN | F_ACK, 1000, 5000, 0), 1 }, b = { segment(1, F_FIN | F_ACK, 5000, 1000, 0), 1 };
+	struct merlon_session before, after;
+
+	(void)state;
+	for (int i = 0; i < rounds() / 4; i++) {
+		plane_forget(&plane);
+		establish();
+		assert_true(plane_session(&plane, MERLON_IPV4, &before));
+		together(&a, &b);
+		check_counts(&before, &a, &b);
+		assert_true(plane_session(&plane, MERLON_IPV4, &after));
+		assert_int_equal(after.state, MERLON_TCP_LAST_ACK);
+		assert_int_equal(after.tcp.seen[0].end, 1001);
+		assert_int_equal(after.tcp.seen[1].end, 5001);
+	}
+}
+
+/* A reset while data flow the other way, which may not bring the connection back. */
+static void reset_meanwhile(void **state)
+{
+	const struct work a = { segment(0, F_ACK, 1000, 5000, 30), 10 }, b = { segment(1, F_RST | F_ACK, 5000, 1000, 0), 1 };
+	struct merlon_session before, after;
+
+	(void)state;
+	for (int i = 0; i < rounds() / 4; i++) {
+		plane_forget(&plane);
+		establish();
+		assert_true(plane_session(&plane, MERLON_IPV4, &before));
+		together(&a, &b);
+		check_counts(&before, &a, &b);
+		assert_true(plane_session(&plane, MERLON_IPV4, &after));
+		assert_int_equal(after.state, MERLON_TCP_CLOSE);
+		assert_int_equal(after.tcp.seen[0].end, 1030);
+	}
+}
+
+/* The answer to a datagram comes while more of them go: the flow is answered, and assured to stay. */
+static void answered_meanwhile(void **state)
+{
+	const struct work a = { datagram(0, 3), 10 }, b = { datagram(1, 100), 1 };
+	struct merlon_session before, after;
+
+	(void)state;
+	for (int i = 0; i < rounds() / 4; i++) {
+		plane_forget(&plane);
+		send_one(&a.frame);
+		assert_true(plane_session(&plane, MERLON_IPV4, &before));
+		together(&a, &b);
+		check_counts(&before, &a, &b);
+		assert_true(plane_session(&plane, MERLON_IPV4, &after));
+		assert_true(after.flags & MERLON_S_SEEN_REPLY);
+		send_one(&a.frame);
+		assert_true(plane_session(&plane, MERLON_IPV4, &after));
+		assert_true(after.flags & MERLON_S_PROVED);
+	}
+}
+
 /* A flow comes back on both CPUs after its session has expired. */
 static void back_together(void **state)
 {
@@ -425,6 +485,7 @@ int main(void)
 		cmocka_unit_test_setup(udp_both_ways, forget), cmocka_unit_test_setup(udp_without_answer, forget),
 		cmocka_unit_test(first_datagrams), cmocka_unit_test(first_segments), cmocka_unit_test(first_of_both_ends),
 		cmocka_unit_test(promoted_tcp), cmocka_unit_test(promoted_udp), cmocka_unit_test(closed_meanwhile),
+		cmocka_unit_test(closed_by_both), cmocka_unit_test(reset_meanwhile), cmocka_unit_test(answered_meanwhile),
 		cmocka_unit_test(back_together), cmocka_unit_test_setup(of_another_owner, forget),
 	};
 
