@@ -311,6 +311,101 @@ static struct frame some_error(const struct talk *talk, int from, const struct f
 	return frame_error(flow, type, &inner, quoted < most ? quoted : most);
 }
 
+/* Options in place of those that there are, if all fits: `n` bytes, a multiple of 4. */
+static void replace_options(struct frame *f, const uint8_t *options, size_t n)
+{
+	uint8_t *p = f->data + f->l4;
+	size_t header = p[12] >> 4 << 2, payload;
+
+	if (header < 20 || f->l4 + header > f->bytes)
+		return;
+	payload = f->bytes - f->l4 - header;
+	memmove(p + 20 + n, p + header, payload);
+	memcpy(p + 20, options, n);
+	p[12] = (p[12] & 15) | (5 + n / 4) << 4;
+	frame_length(f, f->l4 + 20 + n + payload);
+}
+
+/* Two lists of blocks, of which the first counts; an option of which only the length is known; SACKs behind the end of the list. */
+static void odd_options(const struct talk *talk, int from, struct frame *f)
+{
+	const struct end *peer = &talk->end[!from];
+	uint8_t options[40] = { 5, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 5, 10 };
+	static const uint8_t firsts[] = { 5, 0, 1, 30, 2, 3, 4, 8, 34, 254 };
+
+	put32(options + 2, peer->next - any(100));
+	put32(options + 6, peer->next - any(100));
+	put32(options + 14, peer->next - any(100));
+	put32(options + 18, peer->next + any(3) - 1);
+	if (any(2))
+		options[0] = ONE_OF(firsts);
+	if (one_in(4))
+		options[1] = any(12);
+	replace_options(f, options, 24);
+}
+
+static void odd_tcp(const struct talk *talk, int from, struct frame *f)
+{
+	uint8_t *p = f->data + f->l4;
+
+	switch (any(6)) {
+	case 0:
+		/* ECE, CWR and the four bits before them (RFC 3168, RFC 9293 3.1) */
+		p[13] |= any(4) << 6;
+		p[12] |= any(16);
+		break;
+	case 1:
+		/* urgent data, or none to be urgent */
+		p[13] |= any(4) ? F_URG : F_URG | F_PSH;
+		put16(p + 18, any(0x10000));
+		break;
+	case 2:
+		/* a keep-alive: what was acknowledged, once more */
+		put32(p + 4, talk->end[!from].acked - 1 - any(2));
+		break;
+	case 3:
+		/* a probe of a closed window */
+		put32(p + 4, talk->end[!from].edge);
+		break;
+	case 4:
+		/* numbers that ACK says nothing of, or none where it says something */
+		if (p[13] & F_ACK)
+			put32(p + 8, 0);
+		else
+			put32(p + 8, any32());
+		break;
+	default:
+		odd_options(talk, from, f);
+	}
+}
+
+/* Record route, timestamp, router alert, an option that is unknown; a hop-by-hop header, two of one kind. */
+static void odd_ip(struct frame *f)
+{
+	static const uint8_t v4[][8] = { { 7, 7, 4, 0, 0, 0, 0, 0 }, { 68, 8, 5, 0, 0, 0, 0, 0 }, { 148, 4, 0, 0, 1, 1, 1, 1 }, { 30, 4, 0, 0, 1, 1, 1, 0 } };
+	uint8_t v6[8] = { f->data[ETH + 6], 0, 1, 4, 0, 0, 0, 0 };
+
+	if (!f->v6) {
+		if ((f->data[ETH] & 15) > 8)
+			return;
+		f->data[ETH] += 2;
+		frame_insert(f, v4[any(sizeof(v4) / sizeof(v4[0]))], 8);
+		return;
+	}
+	if (v6[0] == 60 && any(2))
+		return;
+	f->data[ETH + 6] = 60;
+	frame_insert(f, v6, sizeof(v6));
+}
+
+void talk_make_odd(const struct talk *talk, int from, struct frame *f)
+{
+	if (talk->proto == 6 && f->data[ETH + (f->v6 ? 6 : 9)] == 6)
+		odd_tcp(talk, from, f);
+	if (one_in(8))
+		odd_ip(f);
+}
+
 struct frame talk_packet(struct talk *talk, int from)
 {
 	/* beside each end, reached from the other one */

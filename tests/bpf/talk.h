@@ -39,7 +39,9 @@ extern struct talk {
 void talk_reset(int i);
 /* What one end, 0 the near one, sends next. */
 struct frame talk_packet(struct talk *talk, int from);
-/* The same of a connection as it should be, with a closed window now and then and with repeats; `*from` sends. */
+/* Makes what is seldom of a packet: flags that mean nothing to a tracker, probes, acknowledgments twice, other options of IP. */
+void talk_make_odd(const struct talk *talk, int from, struct frame *f);
+/* The same as talk_packet() of a connection as it should be, with a closed window now and then and with repeats; `*from` sends. */
 struct frame talk_proper(struct talk *talk, int *from);
 /* Writes into its story what became of a packet; both are indexes of oracle_meaning, merlon's may be -1. */
 void talk_tell(struct talk *talk, const struct frame *f, int from, int kernel, int merlon);

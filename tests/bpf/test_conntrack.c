@@ -3,7 +3,7 @@
  * Random sequences of packets over a few flows, forwarded by the kernel, whose nf_conntrack state and direction nft
  * writes into the DSCP field, and given to merlon's egress program: both must see the same in every packet. Numbers,
  * windows and options of TCP are mostly right, often at the edge of it, and sometimes anything. MERLON_SEED chooses
- * others, MERLON_PACKETS how many each of the two tests has (50,000, in a VM 10,000); the long form is
+ * others, MERLON_PACKETS how many each of the first two tests has (50,000, in a VM 10,000); the long form is
  * MERLON_PACKETS=5000000, 10,000,000 in all. --json: the figure as a line of JSON.
  */
 #include <setjmp.h>
@@ -72,7 +72,8 @@ static void begin_again(void)
 	plane_trackers(&oracle.plane, &trackers);
 }
 
-static void compare(int packets)
+/* `odd`: one in so many packets is; 0: none. */
+static void compare(int packets, unsigned odd)
 {
 	for (int i = 0; i < packets; i++) {
 		int which = any(TALKS), from, kernel, merlon;
@@ -87,6 +88,8 @@ static void compare(int packets)
 		from = talk->itself ? 0 : any(2);
 		memcpy(before, talk->end, sizeof(before));
 		f = talk_packet(talk, from);
+		if (odd && one_in(odd))
+			talk_make_odd(talk, from, &f);
 		oracle_address(&f, from);
 		kernel = oracle_kernel(&oracle, &f, from);
 		merlon = oracle_merlon(&oracle, &f, from);
@@ -112,14 +115,21 @@ static void states_and_directions(void **state)
 {
 	(void)state;
 	oracle_rules(&oracle, 0);
-	compare(length());
+	compare(length(), 0);
 }
 
 static void states_with_decisions_remembered(void **state)
 {
 	(void)state;
 	oracle_rules(&oracle, 1);
-	compare(length());
+	compare(length(), 0);
+}
+
+static void odd_packets(void **state)
+{
+	(void)state;
+	oracle_rules(&oracle, 0);
+	compare((length() + 4) / 5, 3);
 }
 
 /* What came of a packet: the sessions that it may have touched live as long as the kernel's. */
@@ -243,7 +253,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states_and_directions), cmocka_unit_test(states_with_decisions_remembered),
-		cmocka_unit_test(timeouts),
+		cmocka_unit_test(timeouts), cmocka_unit_test(odd_packets),
 	};
 	int r;
 
