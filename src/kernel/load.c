@@ -57,6 +57,15 @@ void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what)
 		merlon_diag_cure(diag, "the kernel has no memory for maps of this size; lower [Sessions] Max= in merlond's configuration");
 }
 
+/*
+ * A function that the kernel does not have is looked for in its modules, too. libbpf 1.1 gives up where that takes
+ * CAP_SYS_ADMIN, even for a weak one. It looks once an object: now, for what no kernel has, where failing does no harm.
+ */
+static void look_into_modules(struct merlon_bpf *skel)
+{
+	bpf_program__set_attach_target(skel->progs.ingress_entry, 0, "merlon_nothing");
+}
+
 /* By what it has, not by its version: distributions backport. */
 static void look_at_kernel(struct merlon_bpf *skel)
 {
@@ -69,6 +78,8 @@ static void look_at_kernel(struct merlon_bpf *skel)
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
 	skel->rodata->merlon_reject_sums_dccp = merlon_kernel_is(6, 17);
 	btf__free(kernel);
+	if (!skel->rodata->merlon_have_kern_ctx)
+		look_into_modules(skel);
 }
 
 /* A half of the map `decisions`: they grow with the rules, and so with the image. */
