@@ -2,6 +2,7 @@
 #include "src/service/work.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -95,6 +96,10 @@ static void *work(void *context)
 		w->in_hand = NULL;
 		if (write(w->news, &one, sizeof(one)) < 0)
 			merlon_journal_note(LOG_ERR, "the loop cannot be told that a job is done");
+		/* A ruleset takes a multiple of its size to read, and may be the last for long. */
+		pthread_mutex_unlock(&w->lock);
+		malloc_trim(0);
+		take_lock(w);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
