@@ -336,6 +336,20 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_END
 };
 
+/* There is no bus, but busctl says hello to one before anything else; any name will do. */
+static int on_hello(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	(void)context;
+	(void)error;
+	return sd_bus_reply_method_return(message, "s", ":1.0");
+}
+
+static const sd_bus_vtable hello[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD_WITH_ARGS("Hello", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", name), on_hello, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_VTABLE_END
+};
+
 static int on_disconnected(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	(void)message;
@@ -358,6 +372,7 @@ static int serve(struct merlon_client *client, int fd)
 	if ((r = sd_id128_randomize(&id)) < 0 || (r = sd_bus_set_server(client->bus, 1, id)) < 0 ||
 	    (r = sd_bus_set_anonymous(client->bus, 1)) < 0 || (r = sd_bus_negotiate_fds(client->bus, 1)) < 0 ||
 	    (r = sd_bus_add_object_vtable(client->bus, NULL, MERLON_BUS_PATH, MERLON_BUS_INTERFACE, vtable, client)) < 0 ||
+	    (r = sd_bus_add_object_vtable(client->bus, NULL, "/org/freedesktop/DBus", "org.freedesktop.DBus", hello, client)) < 0 ||
 	    (r = sd_bus_match_signal(client->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
 				     "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, client)) < 0 ||
 	    (r = sd_bus_start(client->bus)) < 0)

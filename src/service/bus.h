@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The control protocol: D-Bus, peer to peer over a unix socket (busctl --address=unix:path=... talks to it). Answers
- * that have structure are one JSON string, in the shapes that `merlon --json` prints.
+ * that have structure are one JSON string, in the shapes that `merlon --json` prints. merlon-bus(5) says more.
  *
  *   Apply(s request) -> (i code, s report)   request: {"files":[{"file","name"}],"family":"ip"|"ip6"|null,
  *                                            "cwd": where relative includes are looked for, else in "/",
