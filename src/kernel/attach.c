@@ -34,7 +34,7 @@
 static const int tcx_type[MERLON_PROGS] = { TCX_INGRESS, TCX_EGRESS };
 static const enum bpf_tc_attach_point tc_point[MERLON_PROGS] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
 
-bool merlon_tcx_supported(int prog_fd)
+static bool tcx_supported(int prog_fd)
 {
 	/* No interface has this index: -ENODEV says that the attach type is known. */
 	int fd = bpf_link_create(prog_fd, INT_MAX, tcx_type[0], NULL);
@@ -258,6 +258,24 @@ static size_t attached_clsact(const struct merlon_dataplane *dp, unsigned *ret, 
 	if_freenameindex(all);
 	libbpf_set_print(previous);
 	return n;
+}
+
+/* Attached both ways at once, a packet would be judged twice. */
+int merlon_attach_choose(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	bool has_tcx = tcx_supported(dp->entry_prog[MERLON_PROG_INGRESS]);
+	unsigned one;
+
+	if (!has_tcx && dp->options.attach == MERLON_ATTACH_TCX) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "this kernel has no TCX to attach by");
+		merlon_diag_cure(diag, "TCX is there since Linux 6.6; [Network] Attach=auto takes clsact before");
+		return -EOPNOTSUPP;
+	}
+	if (!has_tcx || attached_clsact(dp, &one, 1))
+		dp->tcx = false;
+	else
+		dp->tcx = dp->options.attach != MERLON_ATTACH_CLSACT || attached_tcx(dp, &one, 1);
+	return 0;
 }
 
 size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *ret, size_t max)

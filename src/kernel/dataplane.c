@@ -152,9 +152,10 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 	r = dp->pin_dir ? open_or_create(dp, diag) : -ENOMEM;
 	if (r < 0) {
 		merlon_dataplane_close(dp);
+	if (!r)
+		r = merlon_attach_choose(dp, diag);
 		return r;
 	}
-	dp->tcx = merlon_tcx_supported(dp->entry_prog[MERLON_PROG_INGRESS]);
 	*ret = dp;
 	return 0;
 }

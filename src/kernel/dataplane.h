@@ -21,10 +21,14 @@
 
 struct merlon_dataplane;
 
+/* How programs are attached: by TCX links where the kernel has them (6.6), else as filters of clsact; or only by the one. */
+enum merlon_attach { MERLON_ATTACH_AUTO, MERLON_ATTACH_TCX, MERLON_ATTACH_CLSACT };
+
 struct merlon_dataplane_options {
 	const char *pin_dir;		/* on a bpffs, made if missing; default /sys/fs/bpf/merlon */
 	uint32_t max_sessions;		/* of both address families; there is room for merlon_sessions_room() */
 	uint32_t events_bytes;		/* of the ring buffer; a power of two */
+	enum merlon_attach attach;	/* what is attached already stays as it is */
 	bool create;			/* false: only find what is pinned, -ENOENT otherwise */
 };
 

@@ -170,6 +170,7 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 
 	options.pin_dir = d->settings.pin_dir;
 	options.max_sessions = d->settings.max_sessions;
+	options.attach = d->settings.attach;
 	r = merlon_dataplane_open(&options, &d->dp, diag);
 	if (r < 0)
 		return r;
@@ -186,15 +187,15 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 	return r;
 }
 
-/* A data plane that was found keeps the sizes that it was made with. */
-static void tell_sizes(const struct merlon_daemon *d)
+/* A data plane that was found stays as it was made. */
+static void tell_kept(const struct merlon_daemon *d)
 {
 	struct merlon_dataplane_info info;
 	struct merlon_diag diag = { 0 };
 
 	if (merlon_dataplane_info(d->dp, &info) < 0)
 		return;
-	merlon_sizes_warn(d, &info, &diag);
+	merlon_kept_warn(d, &info, &diag);
 	merlon_journal_diag(&diag);
 	merlon_diag_clear(&diag);
 }
@@ -211,7 +212,7 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	    (r = open_dataplane(d, diag)) < 0 ||
 	    (r = merlon_links_open(d, diag)) < 0 || (r = merlon_space_open(d, diag)) < 0)
 		return r;
-	tell_sizes(d);
+	tell_kept(d);
 	merlon_policy_resume(d);
 	merlon_dataplane_routes_changed(d->dp);
 	if (merlon_dataplane_generation(d->dp))

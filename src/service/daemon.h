@@ -179,8 +179,8 @@ struct merlon_counter *merlon_counts(struct merlon_daemon *d);
 json_t *merlon_status(struct merlon_daemon *d);
 /* The settings, [{"section","key","value","from"}]. */
 json_t *merlon_config(const struct merlon_daemon *d);
-/* A warning for each size of the configuration that the data plane, which was there already, does not have. */
-void merlon_sizes_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag);
+/* A warning for each setting that the data plane, which was there already, does not have. */
+void merlon_kept_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag);
 json_t *merlon_stats(struct merlon_daemon *d);
 /* A file (memfd) with the list of sessions, or an error. */
 int merlon_sessions(struct merlon_daemon *d);

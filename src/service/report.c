@@ -70,21 +70,28 @@ static void add_policy(const struct merlon_daemon *d, json_t *status)
 	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
 }
 
-static void warn_size(const struct merlon_daemon *d, const char *key, uint32_t is, uint32_t configured, struct merlon_diag *diag)
+static void warn_kept(const struct merlon_daemon *d, const char *text, const char *kept, struct merlon_diag *diag)
 {
-	if (is == configured)
-		return;
 	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = d->settings.config },
-			"%s=%u is not in force: the data plane was made with %u, and keeps that", key, configured, is);
+			"%s is not in force: the data plane was made with %s, and keeps that", text, kept);
 	merlon_diag_cure(diag, "it is made anew after `merlon stop`: until merlond has started and the ruleset is applied again "
 			 "nothing is filtered, and connections are forgotten");
 }
 
-void merlon_sizes_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag)
+void merlon_kept_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag)
 {
+	char text[32], kept[16];
+
 	/* as it was written, where it comes to the same */
-	if (merlon_sessions_room(d->settings.max_sessions) != info->max_sessions)
-		warn_size(d, "[Sessions] Max", info->max_sessions, d->settings.max_sessions, diag);
+	if (merlon_sessions_room(d->settings.max_sessions) != info->max_sessions) {
+		snprintf(text, sizeof(text), "[Sessions] Max=%u", d->settings.max_sessions);
+		snprintf(kept, sizeof(kept), "%u", info->max_sessions);
+		warn_kept(d, text, kept, diag);
+	}
+	if (d->settings.attach == MERLON_ATTACH_TCX && !info->tcx)
+		warn_kept(d, "[Network] Attach=tcx", "clsact", diag);
+	else if (d->settings.attach == MERLON_ATTACH_CLSACT && info->tcx)
+		warn_kept(d, "[Network] Attach=clsact", "tcx", diag);
 }
 
 static void warn_full(const struct merlon_daemon *d, uint64_t n, struct merlon_diag *diag)
@@ -104,7 +111,7 @@ static json_t *messages(const struct merlon_daemon *d, const struct merlon_datap
 	json_t *list;
 
 	merlon_links_warn(d, &diag);
-	merlon_sizes_warn(d, info, &diag);
+	merlon_kept_warn(d, info, &diag);
 	warn_full(d, stats->count[MERLON_STAT_SESSIONS_FULL], &diag);
 	list = merlon_report_messages(&diag);
 	merlon_diag_clear(&diag);

@@ -63,6 +63,20 @@ static int set_interfaces(void *context, const char *value, struct merlon_place 
 	return set_string(&s->interfaces, value);
 }
 
+/* In the order of enum merlon_attach. */
+static const char *const attach_name[] = { "auto", "tcx", "clsact" };
+
+static int set_attach(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(attach_name); i++)
+		if (!strcmp(attach_name[i], value)) {
+			((struct merlon_settings *)context)->attach = i;
+			return 0;
+		}
+	merlon_diag_add(diag, MERLON_ERROR, place, "Attach=\"%s\" is none of auto, tcx and clsact", value);
+	return -EINVAL;
+}
+
 static int set_policy_netns(void *context, const char *value, struct merlon_place place, struct merlon_diag *diag)
 {
 	struct merlon_settings *s = context;
@@ -174,6 +188,7 @@ static int set_tracker(void *context, const char *key, const char *value, struct
 
 static const struct merlon_ini_key keys[] = {
 	{ "Network", "Interfaces", set_interfaces, NULL },
+	{ "Network", "Attach", set_attach, NULL },
 	{ "Network", "PolicyNetns", set_policy_netns, NULL },
 	{ "Policy", "Ruleset", set_ruleset, NULL },
 	{ "Policy", "ClosedRuleset", set_closed_ruleset, NULL },
@@ -192,6 +207,7 @@ static const struct {
 	const char *section, *key, *value;
 } defaults[] = {
 	{ "Network", "Interfaces", "*" },
+	{ "Network", "Attach", "auto" },
 	{ "Policy", "Mode", "enforce" },
 	{ "Policy", "OnFailure", "open" },
 	{ "Policy", "ClosedRuleset", MERLON_DATADIR "/closed.nft" },

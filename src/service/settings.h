@@ -25,6 +25,7 @@ struct merlon_settings {
 	size_t n_settings;
 	char *interfaces;				/* owned; as it was written */
 	struct merlon_ifpattern *pattern;		/* owned; of `interfaces` */
+	enum merlon_attach attach;
 	uint32_t max_sessions;
 	struct merlon_tracker_overrides trackers;
 	bool foreground;

@@ -98,6 +98,52 @@ ok "stop, as configured: detach" "$merlon" stop --configured
 ok "... nothing is filtered" pings
 wait "$daemon"
 
+# how it is attached
+attach() { printf '[Network]\nAttach=%s\n' "$1" >merlon.conf.d/60-attach.conf; }
+filters() { in_host tc filter show dev up0 ingress | grep -c ' handle 0x6d6c '; }
+attach xdp
+ok "a wrong way to attach refuses to start" fails 2 '60-attach.conf:2:.*none of auto, tcx and clsact' in_host "$merlond" --config "$dir/merlon.conf"
+attach clsact
+start_daemon --config "$dir/merlon.conf"
+ok "config tells how to attach" config_is Attach clsact "$dir/merlon.conf.d/60-attach.conf:2"
+ok "attached by clsact" "$merlon" apply --configured
+ok "... status says so" status_is .attach clsact
+ok "... there is a filter" [ "$(filters)" = 1 ]
+ok "... it denies" not pings
+attach auto
+stop_daemon TERM
+start_daemon --config "$dir/merlon.conf"
+ok "what is attached stays as it is" status_is .attach clsact
+ok "... without a warning: auto is content" status_is '.messages | length' 0
+attach tcx
+stop_daemon TERM
+if start_daemon --config "$dir/merlon.conf"; then
+	ok "... also where another way is configured" status_is .attach clsact
+	ok "... which is said" status_is '.messages[0].text | contains("Attach=tcx is not in force")' true
+	judged() { "$merlon" stats --json | jq .packets; }
+	before=$(judged)
+	pings >/dev/null
+	ok "... and a packet is judged once" [ "$(($(judged) - before))" = 1 ]
+	"$merlon" stop >/dev/null
+	wait "$daemon"
+	start_daemon --config "$dir/merlon.conf"
+	"$merlon" apply --configured >/dev/null
+	ok "after stop, it is attached as configured" status_is .attach tcx
+	ok "... and there is no filter" [ "$(filters)" = 0 ]
+	ok "... it denies" not pings
+	attach clsact
+	stop_daemon TERM
+	start_daemon --config "$dir/merlon.conf"
+	ok "TCX links stay, too" status_is .attach tcx
+	ok "... which is said" status_is '.messages[0].text | contains("Attach=clsact is not in force")' true
+	"$merlon" stop >/dev/null
+	wait "$daemon"
+else
+	ok "no TCX on this kernel: an error that says so" grep -q 'this kernel has no TCX' log
+	"$merlon" stop --force --pin-dir "$dir/bpf/merlon" >/dev/null
+fi
+rm merlon.conf.d/60-attach.conf
+
 # the way out without a daemon
 for how in alive killed; do
 	start_daemon --config "$dir/merlon.conf"

@@ -79,6 +79,8 @@ static void defaults(void **state)
 	assert_int_equal(read_with(&s, &diag, NULL, NULL), 0);
 	assert_int_equal(diag.n, 0);
 	assert_setting(&s, "Interfaces", "*", "default");
+	assert_setting(&s, "Attach", "auto", "default");
+	assert_int_equal(s.attach, MERLON_ATTACH_AUTO);
 	assert_setting(&s, "Ruleset", MERLON_SYSCONFDIR "/ruleset.nft", "default");
 	assert_setting(&s, "Mode", "enforce", "default");
 	assert_setting(&s, "OnFailure", "open", "default");
@@ -150,8 +152,34 @@ static void wrong_values(void **state)
 	assert_refused("[Log]\nRate=-1\n", 2);
 	assert_refused("[Log]\nBurst=0\n", 2);
 	assert_refused("[Network]\nPolicyNetns=merlon\n", 2);
+	assert_refused("[Network]\n\nAttach=xdp\n", 3);
+	assert_refused("[Network]\nAttach=\n", 2);
 	assert_refused("[timeouts]\nudp=soon\n", 2);
 	assert_refused("Mode=audit\n", 1);
+}
+
+static void ways_to_attach(void **state)
+{
+	static const struct {
+		const char *text;
+		enum merlon_attach attach;
+	} sample[] = {
+		{ "[Network]\nAttach=clsact\n", MERLON_ATTACH_CLSACT },
+		{ "[Network]\nAttach=tcx\n", MERLON_ATTACH_TCX },
+		{ "[Network]\nAttach=tcx\nAttach=auto\n", MERLON_ATTACH_AUTO },
+	};
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sample) / sizeof(sample[0]); i++) {
+		struct merlon_settings s;
+
+		write_file(config, sample[i].text);
+		assert_int_equal(read_with(&s, &diag, NULL, NULL), 0);
+		assert_int_equal(s.attach, sample[i].attach);
+		merlon_settings_clear(&s);
+	}
+	assert_int_equal(diag.n, 0);
 }
 
 static void unknown_ones_warn(void **state)
@@ -219,6 +247,7 @@ int main(void)
 		cmocka_unit_test_setup(defaults, fresh),
 		cmocka_unit_test_setup(the_last_word_counts, fresh),
 		cmocka_unit_test_setup(wrong_values, fresh),
+		cmocka_unit_test_setup(ways_to_attach, fresh),
 		cmocka_unit_test_setup(unknown_ones_warn, fresh),
 		cmocka_unit_test_setup(an_instance_has_places_of_its_own, fresh),
 		cmocka_unit_test_setup(read_again, fresh),
