@@ -335,6 +335,7 @@ struct merlon_control {
 };
 _Static_assert(sizeof(struct merlon_control) == 112, "merlon_control");
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */
+#define MERLON_C_PACKETS	0x02	/* events bring the packet along: struct merlon_event_packet */
 
 enum merlon_timeout {
 	/* TCP states come first, in the order of enum merlon_tcp_state */
@@ -366,7 +367,11 @@ struct merlon_trackers {
 	__u8 pad : 6;
 };
 
-/* Ring buffer records, for denied and logged packets only. Fixed size. */
+/*
+ * Ring buffer records, for denied and logged packets only. They only grow at the end: programs that are pinned may be of an
+ * older version, whose records lack what was added since (it reads as 0).
+ */
+#define MERLON_NO_UID 0xffffffffU
 enum merlon_event_kind { MERLON_EVENT_VERDICT, MERLON_EVENT_LOG };
 struct merlon_event {
 	__u64 time_ns;
@@ -378,7 +383,7 @@ struct merlon_event {
 	__be32 saddr[4], daddr[4];	/* IPv4 in [0] */
 	__be16 sport, dport;	/* ICMP: sport = type << 8 | code, host order value stored big-endian */
 	__u32 mark;
-	__u32 uid;		/* of the local sender; ~0: unknown */
+	__u32 uid;		/* of the local sender; MERLON_NO_UID: unknown */
 	__u8 kind;
 	__u8 family;
 	__u8 hook;
@@ -390,8 +395,19 @@ struct merlon_event {
 	__u8 audit;		/* it passed: only audited */
 	__u8 ttl;
 	__u8 pad[2];
+	__u64 cgroup;		/* of the local sender, its id in the unified hierarchy; 0: unknown */
 };
-_Static_assert(sizeof(struct merlon_event) == 88, "merlon_event");
+_Static_assert(sizeof(struct merlon_event) == 96, "merlon_event");
+#define MERLON_EVENT_BYTES_LEAST 88	/* of the first version */
+
+#define MERLON_EVENT_SNAP 128	/* all headers that are not long on purpose, and some data */
+struct merlon_event_packet {
+	struct merlon_event event;
+	__u32 bytes;		/* of `packet` that are filled, from the IP header on */
+	__u32 pad;
+	__u8 packet[MERLON_EVENT_SNAP];
+};
+_Static_assert(sizeof(struct merlon_event_packet) == 96 + 8 + MERLON_EVENT_SNAP, "merlon_event_packet");
 
 /*
  * A rejected packet, for the daemon to answer from a raw socket. Rejects have a ring buffer of their own, so that a

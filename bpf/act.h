@@ -10,7 +10,7 @@
 #include "bpf/maps.h"
 #include "bpf/stats.h"
 
-#define MERLON_NO_UID 0xffffffffU
+#define MERLON_SOCK_RAW 3	/* SOCK_RAW of linux/net.h, which is none of uapi */
 #define MERLON_QUOTE4 576	/* RFC 1812 4.3.2.3: an ICMP error is no longer than this */
 
 /* Later filters of the same hook see the packet, too (TC_ACT_OK would end the chain). */
@@ -25,8 +25,8 @@ merlon_inline int merlon_drop(__u8 side)
 	return side == MERLON_INGRESS ? TC_ACT_SHOT : (int)bpf_redirect(0, 0);
 }
 
-merlon_inline void merlon_event_packet(struct merlon_event *event, const struct merlon_scratch *s,
-				       const struct merlon_walk *w)
+merlon_inline void merlon_event_fill(struct merlon_event *event, const struct merlon_scratch *s,
+				     const struct merlon_walk *w)
 {
 	event->time_ns = s->now;
 	event->generation = w->generation;
@@ -47,58 +47,102 @@ merlon_inline void merlon_event_packet(struct merlon_event *event, const struct 
 	event->pad[0] = event->pad[1] = 0;
 }
 
-/* The user whose socket sends; a packet of the kernel's own has none. */
-merlon_inline __u32 merlon_uid(struct __sk_buff *skb, const struct merlon_scratch *s)
+/*
+ * Whose socket sends: the user, and the cgroup. What the kernel itself answers comes from raw sockets of its own, which
+ * are in the cgroup of whoever made the namespace: nothing is said of raw sockets.
+ */
+merlon_inline void merlon_event_sender(struct __sk_buff *skb, const struct merlon_scratch *s,
+				       struct merlon_event *event)
 {
-	if (s->context.hook != MERLON_OUTPUT || !skb->sk)
-		return MERLON_NO_UID;
-	return bpf_get_socket_uid(skb);
+	struct bpf_sock *sk = skb->sk;
+
+	event->uid = MERLON_NO_UID;
+	event->cgroup = 0;
+	if (s->context.hook != MERLON_OUTPUT || !sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (sk && sk->type == MERLON_SOCK_RAW)
+		return;
+	event->uid = bpf_get_socket_uid(skb);
+	if (merlon_have_cgroups)
+		event->cgroup = bpf_skb_cgroup_id(skb);
 }
 
-/* `log` counts for MERLON_EVENT_LOG only. */
-merlon_noinline void merlon_report_one(struct __sk_buff *skb, const struct merlon_scratch *s, const struct merlon_walk *w,
-				     const struct merlon_event *what)
+/* Of the walk: which log statement, or what came of it all. */
+merlon_inline void merlon_event_cause(struct merlon_event *event, const struct merlon_walk *w, __u32 log)
 {
-	struct merlon_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	event->verdict = w->verdict;
+	if (log < MERLON_WALK_LOGS) {
+		event->kind = MERLON_EVENT_LOG;
+		event->rule = w->logs[log].rule;
+		event->log = w->logs[log].log;
+		event->mark = w->logs[log].mark;
+	} else {
+		event->kind = MERLON_EVENT_VERDICT;
+		event->rule = w->rule;
+		event->log = 0;
+		event->mark = w->mark;
+	}
+}
 
+/* The packet, and when it came to the nanosecond: a tick of the coarse clock holds many packets. */
+merlon_inline void merlon_event_snap(struct __sk_buff *skb, const struct merlon_scratch *s,
+				     struct merlon_event_packet *with)
+{
+	__u32 n = s->headers.bytes;
+
+	if (n > MERLON_EVENT_SNAP)
+		n = MERLON_EVENT_SNAP;
+	with->event.time_ns = bpf_ktime_get_ns();
+	with->pad = 0;
+	with->bytes = 0;
+	if (n >= MERLON_IPV4_BYTES && n <= MERLON_EVENT_SNAP && !merlon_read(skb, 0, with->packet, n))
+		with->bytes = n;
+}
+
+/* One report: log statement number `log` of the walk, or, beyond MERLON_WALK_LOGS, the verdict. */
+__noinline int merlon_report_one(struct __sk_buff *skb, __u32 log)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_control *c = merlon_only(control);
+	struct merlon_walk *w = merlon_only(walk);
+	struct merlon_event_packet *with = NULL;
+	struct merlon_event *event;
+
+	if (!s || !c || !w)
+		return -1;
+	if (c->flags & MERLON_C_PACKETS)
+		event = (void *)(with = bpf_ringbuf_reserve(&events, sizeof(*with), 0));
+	else
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		merlon_stat(MERLON_STAT_EVENTS_LOST);
-		return;
+		return 0;
 	}
-	merlon_event_packet(event, s, w);
-	event->kind = what->kind;
-	event->rule = what->rule;
-	event->log = what->log;
-	event->verdict = what->verdict;
-	event->audit = what->audit;
-	event->mark = what->mark;
-	event->uid = merlon_uid(skb, s);
+	merlon_event_fill(event, s, w);
+	merlon_event_cause(event, w, log);
+	merlon_event_sender(skb, s, event);
+	event->audit = !!(c->flags & MERLON_C_AUDIT);
+	if (with)
+		merlon_event_snap(skb, s, with);
 	bpf_ringbuf_submit(event, 0);
 	merlon_stat(MERLON_STAT_EVENTS);
+	return 0;
 }
 
 /* Reports what the walk logged, and the verdict if it denies. */
 __noinline int merlon_report(struct __sk_buff *skb)
 {
-	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_control *c = merlon_only(control);
 	struct merlon_walk *w = merlon_only(walk);
-	struct merlon_event what = { 0 };
 	__u32 n;
 
-	if (!s || !w || !c)
+	if (!w)
 		return 0;
-	what.audit = !!(c->flags & MERLON_C_AUDIT);
-	what.verdict = w->verdict;
-	what.kind = MERLON_EVENT_LOG;
 	n = w->n_logs;
 	for (__u32 i = 0; i < MERLON_WALK_LOGS; i++) {
 		if (i >= n)
 			break;
-		what.rule = w->logs[i].rule;
-		what.log = w->logs[i].log;
-		what.mark = w->logs[i].mark;
-		merlon_report_one(skb, s, w, &what);
+		merlon_report_one(skb, i);
 	}
 	if (w->logs_lost) {
 		struct merlon_stats *count = merlon_only(stats);
@@ -106,13 +150,8 @@ __noinline int merlon_report(struct __sk_buff *skb)
 		if (count)
 			count->count[MERLON_STAT_EVENTS_LOST] += w->logs_lost;
 	}
-	if (w->verdict == MERLON_ACCEPT)
-		return 0;
-	what.kind = MERLON_EVENT_VERDICT;
-	what.rule = w->rule;
-	what.log = 0;
-	what.mark = w->mark;
-	merlon_report_one(skb, s, w, &what);
+	if (w->verdict != MERLON_ACCEPT)
+		merlon_report_one(skb, MERLON_WALK_LOGS);
 	return 0;
 }
 

@@ -41,6 +41,8 @@ const volatile __u8 merlon_have_mrdisc = 1;
 const volatile __u8 merlon_reset_closes = 1;
 /* A rejected DCCP packet gets its answer only if it adds up (6.17). Set by the loader by the kernel's version. */
 const volatile __u8 merlon_reject_sums_dccp = 1;
+/* Sockets know their cgroup (CONFIG_SOCK_CGROUP_DATA). Set by the loader, which finds the helper in the kernel's BTF. */
+const volatile __u8 merlon_have_cgroups = 1;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -11,7 +11,7 @@ _merlon_options() {
 	import) echo '-o --output --live --family --allow-partial --json --help' ;;
 	apply) echo '--family --audit --allow-partial --configured --socket --json --help' ;;
 	stats) echo '--prometheus --socket --json --help' ;;
-	monitor) echo '--count --socket --json --help' ;;
+	monitor) echo '--count --pcap --socket --json --help' ;;
 	status | list | sessions | config | flush) echo '--socket --json --help' ;;
 	nft) echo '-f -D -I -c -o -a -j -n -N -s -S -t -T -u -y -p -e -d --socket --help' ;;
 	why) echo '--family --allow-partial --file --socket --json --help' ;;

@@ -31,6 +31,7 @@ complete -c merlon -n '__fish_seen_subcommand_from stop' -l pin-dir -r -F -d 'wh
 complete -c merlon -n '__fish_seen_subcommand_from why' -l file -r -F -d 'ask this ruleset'
 complete -c merlon -n '__fish_seen_subcommand_from why' -a 'tcp udp icmp icmpv6 sctp iif oif hook state direction flags type code id mark length ttl tos mac'
 complete -c merlon -n '__fish_seen_subcommand_from monitor' -l count -x -d 'end after so many'
+complete -c merlon -n '__fish_seen_subcommand_from monitor' -l pcap -r -F -d 'write the packets'
 complete -c merlon -n '__fish_seen_subcommand_from monitor' -a 'verdict hook state proto src dst host sport dport port iif oif chain'
 complete -c merlon -n '__fish_seen_subcommand_from stats' -l prometheus -d 'as OpenMetrics text'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l packets -x -d 'how many'

@@ -24,6 +24,7 @@ struct merlon_options {
 	unsigned long long seed;
 	bool has_seed;
 	unsigned long long count;	/* monitor: 0: not given */
+	const char *pcap;	/* monitor: a file, or "-"; NULL: not given */
 	bool prometheus;	/* stats */
 	const char *with;	/* why: --file, the ruleset to ask instead of the one in force */
 	char **file;		/* or other words, MERLON_TAKES_WORDS */
@@ -48,6 +49,7 @@ enum {
 	MERLON_TAKES_FORCE = 8192,	/* and --pin-dir */
 	MERLON_TAKES_COUNT = 16384,
 	MERLON_TAKES_PROMETHEUS = 32768,
+	MERLON_TAKES_PCAP = 65536,
 };
 
 struct merlon_command {

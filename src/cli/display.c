@@ -4,29 +4,36 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
-#include <net/if.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "src/model/pcapng.h"
+#include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
 #define BUFFER (256U << 10)
 #define LAST_WORDS_MS 1000
 
-int merlon_display_open(struct merlon_display *d, bool json, const volatile sig_atomic_t *stopped)
+int merlon_display_open(struct merlon_display *d, enum merlon_form form, int out, const volatile sig_atomic_t *stopped)
 {
-	*d = (struct merlon_display){ .json = json, .stopped = stopped, .buffer = malloc(BUFFER), .second = -1, .ends_width = 37,
-				      .interfaces_width = 8 };
-	return d->buffer ? 0 : -ENOMEM;
+	*d = (struct merlon_display){ .form = form, .out = out, .stopped = stopped, .buffer = malloc(BUFFER), .second = -1,
+				      .ends_width = 37, .interfaces_width = 8 };
+	if (!d->buffer)
+		return -ENOMEM;
+	if (form == MERLON_FORM_PCAP)
+		d->used = merlon_pcapng_section(d->buffer) - d->buffer;
+	return 0;
 }
 
 void merlon_display_close(struct merlon_display *d)
 {
 	free(d->buffer);
+	free(d->interface);
 	d->buffer = NULL;
+	d->interface = NULL;
 }
 
 void merlon_display_synchronize(struct merlon_display *d)
@@ -40,14 +47,14 @@ void merlon_display_synchronize(struct merlon_display *d)
 static int write_all(const struct merlon_display *d, const char *from, size_t left)
 {
 	while (left) {
-		struct pollfd out = { STDOUT_FILENO, POLLOUT, 0 };
+		struct pollfd out = { d->out, POLLOUT, 0 };
 		bool last = *d->stopped;
 		ssize_t n;
 
 		if (last && poll(&out, 1, LAST_WORDS_MS) == 0)
 			return -ETIMEDOUT;
 		/* a pipe that is ready takes so much without waiting */
-		n = write(STDOUT_FILENO, from, last && left > PIPE_BUF ? PIPE_BUF : left);
+		n = write(d->out, from, last && left > PIPE_BUF ? PIPE_BUF : left);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n > 0) {
@@ -83,7 +90,7 @@ static unsigned stamp(struct merlon_display *d, uint64_t time_ns)
 	struct tm tm;
 
 	if (second != d->second) {
-		if (d->json)
+		if (d->form == MERLON_FORM_JSON)
 			strftime(d->stamp, sizeof(d->stamp), "%Y-%m-%dT%H:%M:%S", gmtime_r(&second, &tm));
 		else
 			strftime(d->stamp, sizeof(d->stamp), "%H:%M:%S", localtime_r(&second, &tm));
@@ -162,18 +169,36 @@ static void put_interfaces(char ret[40], const struct merlon_event_report *r)
 	snprintf(ret, 40, "%s%s>%s%s", iif, *iif ? " " : "", *oif ? " " : "", oif);
 }
 
+/* "  by nginx.service, uid 33" */
+static void put_sender(char *ret, size_t room, const struct merlon_event_report *r)
+{
+	size_t bytes = 0;
+	const char *unit = r->cgroup ? merlon_event_unit(r->cgroup, &bytes) : NULL;
+
+	*ret = 0;
+	if (r->event->uid == MERLON_NO_UID)
+		return;
+	if (unit)
+		snprintf(ret, room, "  by %.*s, uid %u", (int)bytes, unit, r->event->uid);
+	else
+		snprintf(ret, room, "  by uid %u", r->event->uid);
+}
+
 static int put_rule(char *to, size_t room, const struct merlon_event_report *r)
 {
 	const struct merlon_event_origin *o = r->origin;
 	const char *audited = r->event->audit && r->event->kind == MERLON_EVENT_VERDICT ? "  [audit: it passed]" : "";
+	char sender[NAME_MAX + 32];
+
+	put_sender(sender, sizeof(sender), r);
 
 	if (o->rule && o->file && o->line)
-		return snprintf(to, room, "%s  (%s:%u)%s\n", o->rule, o->file, o->line, audited);
+		return snprintf(to, room, "%s  (%s:%u)%s%s\n", o->rule, o->file, o->line, sender, audited);
 	if (o->rule)
-		return snprintf(to, room, "%s%s\n", o->rule, audited);
+		return snprintf(to, room, "%s%s%s\n", o->rule, sender, audited);
 	if (o->chain)
-		return snprintf(to, room, "chain %s policy %s%s\n", o->chain, merlon_event_verdict(r->event), audited);
-	return snprintf(to, room, "-%s\n", audited);
+		return snprintf(to, room, "chain %s policy %s%s%s\n", o->chain, merlon_event_verdict(r->event), sender, audited);
+	return snprintf(to, room, "-%s%s\n", sender, audited);
 }
 
 static int widen(int *width, const char *text)
@@ -188,7 +213,7 @@ static int text_event(struct merlon_display *d, const struct merlon_event_report
 	const struct merlon_event *e = r->event;
 	const struct merlon_event_origin *o = r->origin;
 	unsigned us = stamp(d, e->time_ns);
-	size_t room = 512 + (o->rule ? strlen(o->rule) : 0) + (o->file ? strlen(o->file) : 0) + (o->chain ? strlen(o->chain) : 0);
+	size_t room = 1024 + (o->rule ? strlen(o->rule) : 0) + (o->file ? strlen(o->file) : 0) + (o->chain ? strlen(o->chain) : 0);
 	char ends[160], interfaces[40], proto[8], *line, *to;
 	int error = make_room(d, room);
 
@@ -209,21 +234,82 @@ static int text_event(struct merlon_display *d, const struct merlon_event_report
 	return 0;
 }
 
+/* The number of an interface's block, which is written if there is none yet; or a negative errno. */
+static int interface_block(struct merlon_display *d, const char *name)
+{
+	char (*more)[IFNAMSIZ];
+	int r;
+
+	for (unsigned i = 0; i < d->n_interfaces; i++)
+		if (!strcmp(d->interface[i], name))
+			return i;
+	more = reallocarray(d->interface, d->n_interfaces + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	d->interface = more;
+	r = make_room(d, MERLON_PCAPNG_HEAD);
+	if (r < 0)
+		return r;
+	strcpy(more[d->n_interfaces], name);
+	d->used = merlon_pcapng_interface(d->buffer + d->used, name, MERLON_EVENT_SNAP) - d->buffer;
+	return d->n_interfaces++;
+}
+
+/* By the interface that it came in by; of a packet that was sent here, the one that it leaves by. */
+static int pcap_event(struct merlon_display *d, const struct merlon_event_report *r)
+{
+	const struct merlon_event *e = r->event;
+	struct merlon_pcapng_packet packet = { .time_ns = e->time_ns + d->real_ns, .data = r->packet, .bytes = r->packet_bytes,
+					       .whole = e->bytes, .direction = e->iif ? MERLON_PCAPNG_IN : MERLON_PCAPNG_OUT,
+					       .lost = d->lost };
+	_cleanup_free_ char *comment = NULL;
+	struct merlon_entry entry;
+	char name[IFNAMSIZ];
+	int block;
+
+	put_interface(name, e->iif ? e->iif : e->oif, e->iif ? r->iif : r->oif);
+	block = interface_block(d, name);
+	if (block < 0)
+		return block;
+	merlon_entry_build(&entry, r);
+	comment = malloc(merlon_entry_comment_room(&entry));
+	if (!comment)
+		return -ENOMEM;
+	packet.interface = block;
+	packet.comment = comment;
+	packet.comment_bytes = merlon_entry_comment(&entry, comment) - comment;
+	block = make_room(d, merlon_pcapng_room(&packet));
+	if (block < 0)
+		return block;
+	d->used = merlon_pcapng_packet(d->buffer + d->used, &packet) - d->buffer;
+	d->lost = 0;
+	return 0;
+}
+
 int merlon_display_event(struct merlon_display *d, const struct merlon_event_report *report)
 {
-	return d->json ? json_event(d, report) : text_event(d, report);
+	switch (d->form) {
+	case MERLON_FORM_JSON: return json_event(d, report);
+	case MERLON_FORM_PCAP: return pcap_event(d, report);
+	default: return text_event(d, report);
+	}
 }
 
 int merlon_display_lost(struct merlon_display *d, uint64_t n, const char *where)
 {
+	const char *plural = n == 1 ? "" : "s";
+	const char *who = !strcmp(where, "ring") ? "more than merlond could read" : "more than this monitor could read";
 	int r = make_room(d, 128);
 
 	if (r < 0)
 		return r;
-	if (d->json)
+	if (d->form == MERLON_FORM_JSON) {
 		d->used += sprintf(d->buffer + d->used, "{\"lost\":%llu,\"where\":\"%s\"}\n", (unsigned long long)n, where);
-	else
-		d->used += sprintf(d->buffer + d->used, "lost %llu event%s: %s\n", (unsigned long long)n, n == 1 ? "" : "s",
-				   !strcmp(where, "ring") ? "more than merlond could read" : "more than this monitor could read");
+	} else if (d->form == MERLON_FORM_TEXT) {
+		d->used += sprintf(d->buffer + d->used, "lost %llu event%s: %s\n", (unsigned long long)n, plural, who);
+	} else {
+		d->lost += n;
+		fprintf(stderr, "lost %llu packet%s: %s\n", (unsigned long long)n, plural, who);
+	}
 	return 0;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "src/cli/cli.h"
 #include "src/cli/display.h"
@@ -29,6 +31,11 @@ struct monitor {
 	uint64_t left;		/* of --count; 0: without end */
 	struct merlon_event_origin origin[MERLON_STREAM_ORIGINS];
 	struct merlon_stream_interface interface[MERLON_STREAM_INTERFACES];
+	struct {
+		uint64_t id;
+		char *path;	/* owned; NULL: not known */
+	} cgroup[MERLON_STREAM_CGROUPS];
+	uint64_t shown, lost, bare;	/* events; bare: without their packets */
 	char input[INPUT];
 	size_t used;
 };
@@ -59,19 +66,29 @@ static const char *name_of(const struct monitor *m, uint32_t index)
 	return i->index == index && *i->name ? i->name : NULL;
 }
 
-static int take_event(struct monitor *m, const char *record)
+static int take_event(struct monitor *m, const char *record, size_t bytes)
 {
 	struct merlon_stream_event e;
 	struct merlon_event_report report = { .event = &e.event };
 	int r;
 
+	if (bytes < sizeof(e))
+		return -EPROTO;
 	memcpy(&e, record, sizeof(e));
+	if (bytes - sizeof(e) != e.packet_bytes)
+		return -EPROTO;
+	report.packet = record + sizeof(e);
+	report.packet_bytes = e.packet_bytes;
 	report.origin = &m->origin[e.origin % MERLON_STREAM_ORIGINS];
 	report.iif = name_of(m, e.event.iif);
 	report.oif = name_of(m, e.event.oif);
+	if (e.event.cgroup && m->cgroup[e.event.cgroup % MERLON_STREAM_CGROUPS].id == e.event.cgroup)
+		report.cgroup = m->cgroup[e.event.cgroup % MERLON_STREAM_CGROUPS].path;
 	if (!merlon_filter_match(m->filter, &report))
 		return 0;
 	r = merlon_display_event(&m->display, &report);
+	m->shown += !r;
+	m->bare += !r && !e.packet_bytes;
 	return !r && m->left && !--m->left ? ENOUGH : r;
 }
 
@@ -95,12 +112,29 @@ static int take_interface(struct monitor *m, const char *record)
 	return 0;
 }
 
+static int take_cgroup(struct monitor *m, const char *record, size_t bytes)
+{
+	const char *path = record + sizeof(struct merlon_stream_cgroup);
+	struct merlon_stream_cgroup head;
+	size_t slot;
+
+	if (bytes <= sizeof(head) || record[bytes - 1])
+		return -EPROTO;
+	memcpy(&head, record, sizeof(head));
+	slot = head.id % MERLON_STREAM_CGROUPS;
+	free(m->cgroup[slot].path);
+	m->cgroup[slot].id = head.id;
+	m->cgroup[slot].path = *path ? strdup(path) : NULL;
+	return 0;
+}
+
 static int take_lost(struct monitor *m, const char *record)
 {
 	struct merlon_stream_lost lost;
 	int r = 0;
 
 	memcpy(&lost, record, sizeof(lost));
+	m->lost += lost.monitor + lost.ring;
 	if (lost.monitor)
 		r = merlon_display_lost(&m->display, lost.monitor, "monitor");
 	if (!r && lost.ring)
@@ -112,11 +146,13 @@ static int take(struct monitor *m, const char *record, const struct merlon_strea
 {
 	switch (header->type) {
 	case MERLON_STREAM_EVENT:
-		return header->bytes == sizeof(struct merlon_stream_event) ? take_event(m, record) : -EPROTO;
+		return take_event(m, record, header->bytes);
 	case MERLON_STREAM_ORIGIN:
 		return take_origin(m, record, header->bytes);
 	case MERLON_STREAM_INTERFACE:
 		return header->bytes == sizeof(struct merlon_stream_interface) ? take_interface(m, record) : -EPROTO;
+	case MERLON_STREAM_CGROUP:
+		return take_cgroup(m, record, header->bytes);
 	case MERLON_STREAM_LOST:
 		return header->bytes == sizeof(struct merlon_stream_lost) ? take_lost(m, record) : -EPROTO;
 	}
@@ -199,30 +235,73 @@ static int explain(int r)
 	return MERLON_EXIT_FAILED;
 }
 
+/* Where to write; or an exit status, -1 - status, when the reason is on stderr. */
+static int open_out(const struct merlon_options *options)
+{
+	int fd;
+
+	if (!options->pcap)
+		return STDOUT_FILENO;
+	if (!strcmp(options->pcap, "-") && !isatty(STDOUT_FILENO))
+		return STDOUT_FILENO;
+	if (!strcmp(options->pcap, "-")) {
+		fputs("error: packets are not for a terminal\n  pipe them into a program, as in `| tcpdump -r -`, or name a file\n", stderr);
+		return -1 - MERLON_EXIT_USAGE;
+	}
+	fd = open(options->pcap, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600);
+	if (fd >= 0)
+		return fd;
+	fprintf(stderr, "error: %s: %s\n", options->pcap, strerror(errno));
+	return -1 - MERLON_EXIT_FAILED;
+}
+
+static void sum_up(const struct monitor *m)
+{
+	fprintf(stderr, "%llu packet%s written, %llu lost\n", (unsigned long long)m->shown, m->shown == 1 ? "" : "s",
+		(unsigned long long)m->lost);
+	if (m->bare)
+		fprintf(stderr, "%llu of them without a byte: an older merlon loaded the programs in force\n"
+			"  `merlon stop`, and applying the ruleset again, loads them anew\n", (unsigned long long)m->bare);
+}
+
 static int monitor(const struct merlon_options *options, struct monitor *m)
 {
+	enum merlon_form form = options->pcap ? MERLON_FORM_PCAP : options->json ? MERLON_FORM_JSON : MERLON_FORM_TEXT;
 	struct merlon_call call;
-	int r = merlon_call(options, "Monitor", NULL, &call);
+	int out, r = merlon_call(options, options->pcap ? "Capture" : "Monitor", NULL, &call);
 
 	if (r)
 		return r;
+	out = open_out(options);
+	if (out < 0) {
+		close(call.file);
+		return -1 - out;
+	}
 	stream = call.file;
 	m->left = options->count;
 	catch_signals();
-	r = merlon_display_open(&m->display, options->json, &stopped);
+	r = merlon_display_open(&m->display, form, out, &stopped);
 	if (!r)
 		r = watch(m);
 	merlon_display_close(&m->display);
 	close(stream);
+	if (out != STDOUT_FILENO && close(out) < 0 && (!r || r == ENOUGH))
+		r = -errno;
+	if (options->pcap)
+		sum_up(m);
 	return explain(r);
 }
 
 static int run(const struct merlon_options *options)
 {
 	struct merlon_diag diag = { 0 };
-	_cleanup_free_ struct monitor *m = calloc(1, sizeof(*m));
-	int r = m ? merlon_filter_read((const char *const *)options->file, options->n_files, &m->filter, &diag) : -ENOMEM;
+	_cleanup_free_ struct monitor *m = NULL;
+	int r;
 
+	if (options->pcap && options->json)
+		return fputs("error: --pcap and --json are different formats\n", stderr), MERLON_EXIT_USAGE;
+	m = calloc(1, sizeof(*m));
+	r = m ? merlon_filter_read((const char *const *)options->file, options->n_files, &m->filter, &diag) : -ENOMEM;
 	if (r < 0) {
 		merlon_fail(options, &diag);
 		return r == -EINVAL ? MERLON_EXIT_USAGE : MERLON_EXIT_FAILED;
@@ -230,6 +309,8 @@ static int run(const struct merlon_options *options)
 	r = monitor(options, m);
 	for (size_t i = 0; i < MERLON_STREAM_ORIGINS; i++)
 		merlon_event_origin_clear(&m->origin[i]);
+	for (size_t i = 0; i < MERLON_STREAM_CGROUPS; i++)
+		free(m->cgroup[i].path);
 	merlon_filter_free(m->filter);
 	return r;
 }
@@ -246,6 +327,6 @@ const struct merlon_command merlon_monitor = {
 		"  src ADDRESS[/LENGTH], dst ADDRESS[/LENGTH], host ADDRESS[/LENGTH] (either end)\n"
 		"  sport N[-M], dport N[-M], port N[-M] (either end)\n"
 		"  iif NAME, oif NAME, chain NAME\n",
-	.takes = MERLON_TAKES_WORDS | MERLON_TAKES_COUNT | MERLON_TAKES_SOCKET,
+	.takes = MERLON_TAKES_WORDS | MERLON_TAKES_COUNT | MERLON_TAKES_PCAP | MERLON_TAKES_SOCKET,
 	.run = run,
 };

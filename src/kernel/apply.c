@@ -263,6 +263,12 @@ static int set_generation(struct merlon_dataplane *dp, uint32_t generation, bool
 	return r;
 }
 
+int merlon_dataplane_set_packets(struct merlon_dataplane *dp, bool packets)
+{
+	dp->control.flags = (dp->control.flags & ~MERLON_C_PACKETS) | (packets ? MERLON_C_PACKETS : 0);
+	return merlon_control_write(dp);
+}
+
 int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit)
 {
 	return set_generation(dp, dp->control.generation, audit);

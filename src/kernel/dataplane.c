@@ -75,6 +75,8 @@ static int adopt(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		return r;
 	}
 	dp->control.netns_cookie = cookie;
+	/* who asked for packets has gone with the process before */
+	dp->control.flags &= ~MERLON_C_PACKETS;
 	return merlon_control_write(dp);
 }
 
@@ -150,10 +152,10 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 	dp->options = *options;
 	dp->pin_dir = strdup(options->pin_dir);
 	r = dp->pin_dir ? open_or_create(dp, diag) : -ENOMEM;
-	if (r < 0) {
-		merlon_dataplane_close(dp);
 	if (!r)
 		r = merlon_attach_choose(dp, diag);
+	if (r < 0) {
+		merlon_dataplane_close(dp);
 		return r;
 	}
 	*ret = dp;

@@ -160,11 +160,14 @@ bool merlon_dataplane_remembered(const struct merlon_dataplane *dp, const struct
 /* Forgets all sessions. */
 int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp);
 
+/* Whether events bring their packets along, from now on; programs of an older version never do. */
+int merlon_dataplane_set_packets(struct merlon_dataplane *dp, bool packets);
 /*
  * Ring buffers: a descriptor to poll (epoll), and a call that hands out what is there, up to a bound; returns how many.
  */
 struct merlon_dataplane_events {
-	void (*event)(void *context, const struct merlon_event *event);
+	/* `with` has the event again, and its packet; NULL: merlon_dataplane_set_packets() was not asked for it */
+	void (*event)(void *context, const struct merlon_event *event, const struct merlon_event_packet *with);
 	void (*reject)(void *context, const struct merlon_reject_event *event);
 	void *context;
 };

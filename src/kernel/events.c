@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <string.h>
 
 #include "src/kernel/internal.h"
 
@@ -10,10 +11,14 @@
 static int on_event(void *context, void *data, size_t size)
 {
 	struct merlon_dataplane *dp = context;
+	struct merlon_event older = { 0 };
+	const struct merlon_event *event = data;
 
-	if (size < sizeof(struct merlon_event) || !dp->handler.event)
+	if (size < MERLON_EVENT_BYTES_LEAST || !dp->handler.event)
 		return 0;
-	dp->handler.event(dp->handler.context, data);
+	if (size < sizeof(older))
+		event = memcpy(&older, data, size);
+	dp->handler.event(dp->handler.context, event, size >= sizeof(struct merlon_event_packet) ? data : NULL);
 	/* A negative answer stops libbpf behind this record. */
 	return --dp->budget > 0 ? 0 : -EAGAIN;
 }

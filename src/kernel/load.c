@@ -73,6 +73,7 @@ static void look_at_kernel(struct merlon_bpf *skel)
 
 	skel->rodata->merlon_have_kern_ctx = kernel && btf__find_by_name_kind(kernel, "bpf_cast_to_kern_ctx", BTF_KIND_FUNC) > 0 &&
 					     btf__find_by_name_kind(kernel, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	skel->rodata->merlon_have_cgroups = !kernel || btf__find_by_name_kind(kernel, "bpf_skb_cgroup_id", BTF_KIND_FUNC) > 0;
 	skel->rodata->merlon_reset_closes = kernel ? btf__find_by_name_kind(kernel, "nf_ct_set_closing", BTF_KIND_FUNC) > 0 :
 						     merlon_kernel_is(6, 3);
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);

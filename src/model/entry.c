@@ -9,6 +9,7 @@
 #include <syslog.h>
 
 #include "src/model/event.h"
+#include "src/util/cleanup.h"
 
 /* Appends to the room; what no longer fits is cut. */
 static void put(struct merlon_entry *entry, const char *text, size_t n)
@@ -176,6 +177,22 @@ static void add_packet(struct merlon_entry *entry, const struct merlon_event_rep
 	add_text(entry, "MERLON_MODE", e->audit ? "audit" : "enforce");
 }
 
+/* Who sent it, where it is this host's. */
+static void add_sender(struct merlon_entry *entry, const struct merlon_event_report *r)
+{
+	const char *unit;
+	size_t bytes;
+
+	if (r->event->uid != MERLON_NO_UID)
+		add_number(entry, "MERLON_UID", r->event->uid);
+	if (!r->cgroup)
+		return;
+	unit = merlon_event_unit(r->cgroup, &bytes);
+	if (unit)
+		add(entry, "MERLON_UNIT", unit, bytes);
+	add_text(entry, "MERLON_CGROUP", r->cgroup);
+}
+
 static void add_rule(struct merlon_entry *entry, const struct merlon_event_origin *o)
 {
 	if (o->chain)
@@ -213,6 +230,7 @@ void merlon_entry_build(struct merlon_entry *entry, const struct merlon_event_re
 	if (r->suppressed)
 		add_number(entry, "MERLON_SUPPRESSED", r->suppressed);
 	add_packet(entry, r, &ends);
+	add_sender(entry, r);
 	add_rule(entry, o);
 }
 
@@ -241,6 +259,26 @@ static size_t utf8(const unsigned char *s, size_t left)
 	    (s[0] == 0xf4 && s[1] > 0x8f))
 		return 0;
 	return n;
+}
+
+/* Control characters and what is no UTF-8 become U+FFFD. */
+static char *put_utf8(const char *text, size_t bytes, char *to)
+{
+	const unsigned char *s = (const unsigned char *)text, *end = s + bytes;
+
+	while (s < end) {
+		size_t n = *s >= 0x20 && *s < 0x7f ? 1 : utf8(s, end - s);
+
+		if (n) {
+			memcpy(to, s, n);
+			to += n;
+			s += n;
+		} else {
+			to = stpcpy(to, "\xef\xbf\xbd");
+			s++;
+		}
+	}
+	return to;
 }
 
 static char *escape_one(unsigned char c, char *to)
@@ -291,6 +329,46 @@ char *merlon_entry_json(const struct merlon_entry *entry, char *to)
 		to = stpcpy(to, "\":\"");
 		to = escape(entry->field[i].value, entry->field[i].bytes, to);
 		*to++ = '"';
+	}
+	return to;
+}
+
+/* Nobody who has the packet, too, needs these. */
+static bool is_in_packet(const char *name)
+{
+	static const char *const there[] = { "MESSAGE", "MESSAGE_ID", "PRIORITY", "MERLON_SRC", "MERLON_DST", "MERLON_SPORT",
+					     "MERLON_DPORT", "MERLON_PROTO" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(there); i++)
+		if (!strcmp(name, there[i]))
+			return true;
+	return false;
+}
+
+#define REPLACED 3	/* bytes of U+FFFD */
+
+size_t merlon_entry_comment_room(const struct merlon_entry *entry)
+{
+	size_t room = 0;
+
+	for (unsigned i = 0; i < entry->n; i++)
+		room += strlen(entry->field[i].name) + sizeof("=\n") + REPLACED * entry->field[i].bytes;
+	return room;
+}
+
+char *merlon_entry_comment(const struct merlon_entry *entry, char *to)
+{
+	char *begin = to;
+
+	for (unsigned i = 0; i < entry->n; i++) {
+		const struct merlon_entry_field *f = &entry->field[i];
+
+		if (is_in_packet(f->name))
+			continue;
+		if (to > begin)
+			*to++ = '\n';
+		to = stpcpy(stpcpy(to, f->name), "=");
+		to = put_utf8(f->value, f->bytes, to);
 	}
 	return to;
 }

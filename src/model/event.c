@@ -78,6 +78,35 @@ bool merlon_event_has_ports(const struct merlon_event *e)
 	return false;
 }
 
+static bool ends_in(const char *name, size_t bytes, const char *end)
+{
+	size_t n = strlen(end);
+
+	return bytes > n && !memcmp(name + bytes - n, end, n);
+}
+
+/* As sd_pid_get_unit(3) tells it: below its slices. */
+const char *merlon_event_unit(const char *cgroup, size_t *ret_bytes)
+{
+	static const char *const kind[] = { ".service", ".scope", ".socket", ".mount", ".swap" };
+
+	while (*cgroup == '/') {
+		/* systemd escapes names that the kernel has for itself (cg_escape()) */
+		const char *name = cgroup + 1 + (cgroup[1] == '_');
+		size_t bytes = strcspn(name, "/");
+
+		cgroup = name + bytes;
+		if (ends_in(name, bytes, ".slice"))
+			continue;
+		*ret_bytes = bytes;
+		for (size_t i = 0; i < sizeof(kind) / sizeof(kind[0]); i++)
+			if (ends_in(name, bytes, kind[i]))
+				return name;
+		return NULL;
+	}
+	return NULL;
+}
+
 const char *merlon_protocol_name(uint8_t number, char ret[8])
 {
 	switch (number) {

@@ -33,6 +33,9 @@ struct merlon_event_report {
 	const struct merlon_event_origin *origin;
 	const char *iif, *oif;	/* NULL: an interface without a known name */
 	uint64_t suppressed;	/* events of this rule before it that were not told */
+	const char *cgroup;	/* path of event->cgroup, from / on; NULL: not known */
+	const void *packet;	/* from the IP header on, as far as it is there */
+	uint32_t packet_bytes;	/* of `packet`; 0: it is not there */
 };
 
 /* `from`: e->saddr or e->daddr; `to` [INET6_ADDRSTRLEN]. Returns its length. */
@@ -46,8 +49,11 @@ bool merlon_event_is_icmp(const struct merlon_event *e);
 /* ret[8] holds what is no constant. */
 const char *merlon_protocol_name(uint8_t number, char ret[8]);
 
+/* The system unit that a control group belongs to, in its path and *ret_bytes long; NULL: none. */
+const char *merlon_event_unit(const char *cgroup, size_t *ret_bytes);
+
 /* The fields of a journal entry, in their order; the first is MESSAGE. */
-#define MERLON_ENTRY_FIELDS 24
+#define MERLON_ENTRY_FIELDS 28
 struct merlon_entry {
 	struct merlon_entry_field {
 		const char *name, *value;	/* not ended by 0; of the entry or the origin */
@@ -64,5 +70,10 @@ void merlon_entry_build(struct merlon_entry *entry, const struct merlon_event_re
 size_t merlon_entry_json_room(const struct merlon_entry *entry);
 /* "NAME":"value",... without braces; what is no UTF-8 becomes U+FFFD. Returns the end of what was written. */
 char *merlon_entry_json(const struct merlon_entry *entry, char *to);
+
+/* The most bytes that merlon_entry_comment() writes. */
+size_t merlon_entry_comment_room(const struct merlon_entry *entry);
+/* A line NAME=value for each field that the packet itself does not tell, as UTF-8. Returns the end of what was written. */
+char *merlon_entry_comment(const struct merlon_entry *entry, char *to);
 
 #endif

@@ -15,6 +15,7 @@
 
 #define MERLON_STREAM_ORIGINS 4096	/* slots */
 #define MERLON_STREAM_INTERFACES 256	/* slots: by index modulo this */
+#define MERLON_STREAM_CGROUPS 256	/* slots: by id modulo this */
 #define MERLON_STREAM_RECORD 65536	/* bytes of a record at most */
 
 enum merlon_stream_type {
@@ -22,6 +23,7 @@ enum merlon_stream_type {
 	MERLON_STREAM_ORIGIN,
 	MERLON_STREAM_INTERFACE,
 	MERLON_STREAM_LOST,
+	MERLON_STREAM_CGROUP,
 };
 
 struct merlon_stream_header {
@@ -29,13 +31,14 @@ struct merlon_stream_header {
 	uint32_t type;
 };
 
+/* To a monitor that asked for packets, followed by the packet's first bytes: those from the IP header on. */
 struct merlon_stream_event {
 	struct merlon_stream_header header;
 	uint32_t origin;	/* slot */
-	uint32_t pad;
+	uint32_t packet_bytes;	/* that follow; MERLON_EVENT_SNAP at most */
 	struct merlon_event event;
 };
-_Static_assert(sizeof(struct merlon_stream_event) == 104, "merlon_stream_event");
+_Static_assert(sizeof(struct merlon_stream_event) == 112, "merlon_stream_event");
 
 struct merlon_stream_interface {
 	struct merlon_stream_header header;
@@ -43,6 +46,13 @@ struct merlon_stream_interface {
 	char name[IFNAMSIZ];	/* "": it has none that is known */
 };
 _Static_assert(sizeof(struct merlon_stream_interface) == 28, "merlon_stream_interface");
+
+/* Followed by its path, with the 0; "": it has none that is known. */
+struct merlon_stream_cgroup {
+	struct merlon_stream_header header;
+	uint64_t id;
+};
+_Static_assert(sizeof(struct merlon_stream_cgroup) == 16, "merlon_stream_cgroup");
 
 /* Events that should have stood here. */
 struct merlon_stream_lost {

@@ -177,15 +177,30 @@ static int on_sessions(sd_bus_message *message, void *context, sd_bus_error *err
 	return sd_bus_reply_method_return(message, "h", fd);
 }
 
-static int on_monitor(sd_bus_message *message, void *context, sd_bus_error *error)
+static int add_monitor(sd_bus_message *message, struct merlon_daemon *d, bool packets, sd_bus_error *error)
 {
-	_cleanup_close_ int fd = merlon_monitors_add(((struct merlon_client *)context)->d);
+	_cleanup_close_ int fd = merlon_monitors_add(d, packets);
 
 	if (fd == -EUSERS)
 		return sd_bus_error_set(error, MERLON_BUS_FAILED, "there are as many monitors as there may be\n  end one of them");
 	if (fd < 0)
 		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot monitor: %s", strerror(-fd));
 	return sd_bus_reply_method_return(message, "h", fd);
+}
+
+static int on_monitor(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	return add_monitor(message, ((struct merlon_client *)context)->d, false, error);
+}
+
+/* What is in packets is more than who talks to whom. */
+static int on_capture(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_client *client = context;
+
+	if (!client->trusted)
+		return sd_bus_error_set(error, MERLON_BUS_DENIED, "only root may see what is in packets");
+	return add_monitor(message, client->d, true, error);
 }
 
 static int on_why(sd_bus_message *message, void *context, sd_bus_error *error)
@@ -324,6 +339,8 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("Sessions", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_sessions,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Monitor", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", stream), on_monitor,
+				SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Capture", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", stream), on_capture,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_ARGS("s", words), SD_BUS_RESULT("s", answer), on_why, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Nft", SD_BUS_ARGS("s", request), SD_BUS_RESULT("i", code, "s", report, "h", output), on_nft,

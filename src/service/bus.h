@@ -11,6 +11,7 @@
  *   Why(s words) -> s                        words: an array of strings, as `merlon why` takes them
  *   Sessions() -> h                          a file with the list
  *   Monitor() -> h                           a socket to read events from as they come, see src/model/stream.h
+ *   Capture() -> h                           the same with the packets; root only
  *   Nft(s request) -> (i code, s report, h output)
  *                                            request: see compat/command.h; code: exit status of `merlon nft`; what is listed
  *                                            may be asked by all that may read

@@ -15,10 +15,10 @@
 #include "src/util/clock.h"
 
 
-static void on_event_record(void *context, const struct merlon_event *event)
+static void on_event_record(void *context, const struct merlon_event *event, const struct merlon_event_packet *with)
 {
 	merlon_journal_event(context, event);
-	merlon_monitors_event(context, event);
+	merlon_monitors_event(context, event, with);
 }
 
 static void on_reject_record(void *context, const struct merlon_reject_event *event)
@@ -208,7 +208,8 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0 || (r = merlon_work_open(d)) < 0)
 		return r;
 	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_state_open(d, diag)) < 0 ||
-	    (r = merlon_journal_open(d, diag)) < 0 || (r = merlon_event_origins_open(d)) < 0 || (r = merlon_monitors_open(d)) < 0 ||
+	    (r = merlon_journal_open(d, diag)) < 0 || (r = merlon_event_origins_open(d)) < 0 || (r = merlon_cgroups_open(d)) < 0 ||
+	    (r = merlon_monitors_open(d)) < 0 ||
 	    (r = open_dataplane(d, diag)) < 0 ||
 	    (r = merlon_links_open(d, diag)) < 0 || (r = merlon_space_open(d, diag)) < 0)
 		return r;
@@ -242,6 +243,7 @@ static void stop(struct merlon_daemon *d)
 	merlon_answers_close(d->answers);
 	merlon_monitors_close(d);
 	merlon_event_origins_close(d);
+	merlon_cgroups_close(d);
 	merlon_journal_close(d);
 	merlon_dataplane_close(d->dp);
 	merlon_enforced_clear(&d->enforced);

@@ -19,6 +19,7 @@ struct merlon_journal;
 struct merlon_work;
 struct merlon_monitors;
 struct merlon_event_origins;
+struct merlon_cgroups;
 struct merlon_client;
 struct mnl_socket;
 
@@ -56,6 +57,7 @@ struct merlon_daemon {
 	struct merlon_work *work;
 	unsigned n_requests;			/* of clients, that wait for their turn */
 	struct merlon_event_origins *origins;
+	struct merlon_cgroups *cgroups;
 	struct merlon_monitors *monitors;
 	struct merlon_client *clients;
 	unsigned n_clients;
@@ -210,13 +212,22 @@ struct merlon_told_origin {
 /* The rule that an event comes from; good until the next call. */
 const struct merlon_told_origin *merlon_event_origins_find(struct merlon_daemon *d, const struct merlon_event *event);
 
+/* cgroups.c */
+int merlon_cgroups_open(struct merlon_daemon *d);
+void merlon_cgroups_close(struct merlon_daemon *d);
+/* The path of a control group of the unified hierarchy, from / on; NULL: not known. Good until the next call. */
+const char *merlon_cgroup_path(struct merlon_daemon *d, uint64_t id);
+
 /* monitor.c */
 int merlon_monitors_open(struct merlon_daemon *d);
 void merlon_monitors_close(struct merlon_daemon *d);
-/* A socket to read a stream (src/model/stream.h) from, the caller's; -EUSERS: there are enough of them; or another error. */
-int merlon_monitors_add(struct merlon_daemon *d);
-/* Never waits. What is written goes out with the next flush. */
-void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *event);
+/*
+ * A socket to read a stream (src/model/stream.h) from, the caller's; -EUSERS: there are enough of them; or another error.
+ * `packets`: with the packets of the events.
+ */
+int merlon_monitors_add(struct merlon_daemon *d, bool packets);
+/* Never waits. What is written goes out with the next flush. `with`: NULL, or the same event with its packet. */
+void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *event, const struct merlon_event_packet *with);
 void merlon_monitors_flush(struct merlon_daemon *d);
 
 /* daemon.c */

@@ -125,6 +125,7 @@ void merlon_journal_event(struct merlon_daemon *d, const struct merlon_event *ev
 	report.origin = &merlon_event_origins_find(d, event)->origin;
 	report.iif = event->iif ? merlon_links_name(d, event->iif) : NULL;
 	report.oif = event->oif ? merlon_links_name(d, event->oif) : NULL;
+	report.cgroup = event->cgroup ? merlon_cgroup_path(d, event->cgroup) : NULL;
 	merlon_entry_build(&entry, &report);
 	if (within)
 		deliver(&d->settings, &entry);

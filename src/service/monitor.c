@@ -31,19 +31,36 @@ struct monitor {
 	int fd;
 	char *buffer;				/* a ring of BUFFER bytes */
 	size_t start, used;
+	bool packets;				/* it gets them, too */
 	uint64_t lost;				/* events, since it was told */
 	uint64_t ring_told;			/* of merlon_monitors.ring_lost */
 	uint32_t origin[MERLON_STREAM_ORIGINS];	/* serials of what it was told */
 	struct merlon_stream_interface interface[MERLON_STREAM_INTERFACES];
+	struct {
+		uint64_t id;
+		bool named;
+	} cgroup[MERLON_STREAM_CGROUPS];
 };
 
 struct merlon_monitors {
 	struct monitor *first;
-	unsigned n;
+	unsigned n, n_packets;			/* of all, of those that get packets */
 	sd_event_source *look;
 	bool looks;
 	uint64_t ring_lost;			/* of the data plane, when last looked at */
 };
+
+/* The data plane takes packets along as long as there is somebody who gets them. */
+static int count_packets(struct merlon_daemon *d, int more)
+{
+	unsigned n = d->monitors->n_packets + more;
+	int r = !n == !d->monitors->n_packets ? 0 : merlon_dataplane_set_packets(d->dp, n);
+
+	if (r < 0 && n)
+		return r;
+	d->monitors->n_packets = n;
+	return 0;
+}
 
 static void monitor_free(struct monitor *m)
 {
@@ -54,6 +71,8 @@ static void monitor_free(struct monitor *m)
 	if (*p) {
 		*p = m->next;
 		m->d->monitors->n--;
+		if (m->packets)
+			count_packets(m->d, -1);
 	}
 	sd_event_source_disable_unref(m->source);
 	merlon_closep(&m->fd);
@@ -175,6 +194,21 @@ static void put_interface(struct monitor *m, uint32_t index, const char *name)
 	put(m, told, sizeof(*told));
 }
 
+/* A group may be named later than its first event. */
+static void put_cgroup(struct monitor *m, uint64_t id, const char *path)
+{
+	struct merlon_stream_cgroup record = { { sizeof(record), MERLON_STREAM_CGROUP }, .id = id };
+	size_t bytes = path ? strlen(path) + 1 : 1, slot = id % MERLON_STREAM_CGROUPS;
+
+	if (!id || (m->cgroup[slot].id == id && m->cgroup[slot].named == !!path))
+		return;
+	m->cgroup[slot].id = id;
+	m->cgroup[slot].named = path;
+	record.header.bytes += bytes;
+	put(m, &record, sizeof(record));
+	put(m, path ? path : "", bytes);
+}
+
 static void put_origin(struct monitor *m, const struct merlon_told_origin *named)
 {
 	static char record[MERLON_STREAM_RECORD];
@@ -185,10 +219,19 @@ static void put_origin(struct monitor *m, const struct merlon_told_origin *named
 	m->origin[named->slot] = named->serial;
 }
 
-void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *event)
+static void put_event(struct monitor *m, struct merlon_stream_event *record, const struct merlon_event_packet *with)
 {
-	struct merlon_stream_event record = { { sizeof(record), MERLON_STREAM_EVENT }, .event = *event };
-	const char *iif, *oif;
+	record->packet_bytes = m->packets && with && with->bytes <= sizeof(with->packet) ? with->bytes : 0;
+	record->header.bytes = sizeof(*record) + record->packet_bytes;
+	put(m, record, sizeof(*record));
+	if (record->packet_bytes)
+		put(m, with->packet, record->packet_bytes);
+}
+
+void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *event, const struct merlon_event_packet *with)
+{
+	struct merlon_stream_event record = { .header.type = MERLON_STREAM_EVENT, .event = *event };
+	const char *iif, *oif, *cgroup;
 	const struct merlon_told_origin *named;
 
 	if (!d->monitors->first)
@@ -196,6 +239,7 @@ void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *e
 	named = merlon_event_origins_find(d, event);
 	iif = event->iif ? merlon_links_name(d, event->iif) : NULL;
 	oif = event->oif ? merlon_links_name(d, event->oif) : NULL;
+	cgroup = event->cgroup ? merlon_cgroup_path(d, event->cgroup) : NULL;
 	record.origin = named->slot;
 	for (struct monitor *m = d->monitors->first; m; m = m->next) {
 		tell_lost(m);
@@ -206,7 +250,8 @@ void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *e
 		put_origin(m, named);
 		put_interface(m, event->iif, iif ? iif : "");
 		put_interface(m, event->oif, oif ? oif : "");
-		put(m, &record, sizeof(record));
+		put_cgroup(m, event->cgroup, cgroup);
+		put_event(m, &record, with);
 	}
 	look_later(d);
 }
@@ -223,7 +268,7 @@ static int make_pair(int ret[2])
 	return fcntl(ret[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-int merlon_monitors_add(struct merlon_daemon *d)
+int merlon_monitors_add(struct merlon_daemon *d, bool packets)
 {
 	_cleanup_close_ int theirs = -1;
 	struct monitor *m;
@@ -243,10 +288,13 @@ int merlon_monitors_add(struct merlon_daemon *d)
 		theirs = pair[1];
 		r = sd_event_add_io(d->event, &m->source, m->fd, 0, on_ready, m);
 	}
+	if (r >= 0 && packets)
+		r = count_packets(d, 1);
 	if (r < 0) {
 		monitor_free(m);
 		return r;
 	}
+	m->packets = packets;
 	d->monitors->ring_lost = m->ring_told = ring_lost(d);
 	m->next = d->monitors->first;
 	d->monitors->first = m;

@@ -36,13 +36,14 @@ int merlon_plane_bpffs(struct merlon_diag *diag)
 	return 0;
 }
 
-static void on_event(void *context, const struct merlon_event *e)
+static void on_event(void *context, const struct merlon_event *e, const struct merlon_event_packet *with)
 {
 	struct merlon_plane *p = context;
 	struct merlon_logged logged = { .hook = e->hook, .family = e->family, .iif = e->iif, .oif = e->oif,
 					.bytes = e->bytes, .mark = e->mark };
 	size_t bytes = e->family == MERLON_IPV4 ? 4 : 16;
 
+	(void)with;
 	if (e->kind != MERLON_EVENT_LOG) {
 		if (p->denied)
 			p->denied(p->context, e);

@@ -15,7 +15,7 @@
 
 static struct merlon_event tcp4(void)
 {
-	struct merlon_event e = { .generation = 4294967295U, .bytes = 60, .iif = 2, .oif = 30, .sport = htons(1024),
+	struct merlon_event e = { .generation = 4294967295U, .uid = MERLON_NO_UID, .bytes = 60, .iif = 2, .oif = 30, .sport = htons(1024),
 				  .dport = htons(443), .family = MERLON_IPV4, .hook = MERLON_FORWARD, .verdict = MERLON_DROP,
 				  .l4proto = IPPROTO_TCP, .ct_state = MERLON_CT_NEW, .tcp_flags = 0x12, .ttl = 64 };
 
@@ -29,7 +29,7 @@ static const struct merlon_event_origin no_origin = { .level = -1 };
 /* What merlon_entry_json() writes, which jansson must read; a new reference. */
 static json_t *fields(const struct merlon_event *e, const struct merlon_event_origin *origin, uint64_t suppressed)
 {
-	struct merlon_event_report report = { e, origin, "eth0", NULL, suppressed };
+	struct merlon_event_report report = { .event = e, .origin = origin, .iif = "eth0", .suppressed = suppressed };
 	struct merlon_entry entry;
 	json_t *json;
 	size_t room;
@@ -90,6 +90,8 @@ static void test_a_drop(void **state)
 	has(json, "MERLON_RULE_FILE", "a.nft");
 	has(json, "MERLON_RULE_LINE", "3");
 	has(json, "MERLON_PREFIX", NULL);
+	has(json, "MERLON_UID", NULL);
+	has(json, "MERLON_CGROUP", NULL);
 	json_decref(json);
 }
 
@@ -182,6 +184,55 @@ static void test_escapes(void **state)
 	}
 }
 
+static void unit_of(const char *cgroup, const char *unit)
+{
+	struct merlon_event e = tcp4();
+	struct merlon_event_report report = { .event = &e, .origin = &no_origin, .cgroup = cgroup };
+	struct merlon_entry entry;
+	char text[4096], expected[512];
+
+	e.uid = 33;
+	merlon_entry_build(&entry, &report);
+	*merlon_entry_json(&entry, text) = 0;
+	snprintf(expected, sizeof(expected), "\"MERLON_UID\":\"33\",%s%s%s\"MERLON_CGROUP\":\"%s\"", unit ? "\"MERLON_UNIT\":\"" : "",
+		 unit ? unit : "", unit ? "\"," : "", cgroup);
+	assert_non_null(strstr(text, expected));
+}
+
+static void test_units(void **state)
+{
+	(void)state;
+	unit_of("/system.slice/nginx.service", "nginx.service");
+	unit_of("/system.slice/system-getty.slice/getty@tty1.service/below/x.service", "getty@tty1.service");
+	unit_of("/user.slice/user-1000.slice/user@1000.service/app.slice/sh.service", "user@1000.service");
+	unit_of("/user.slice/user-0.slice/session-1.scope", "session-1.scope");
+	unit_of("/init.scope", "init.scope");
+	unit_of("/_cgroup.service", "cgroup.service");
+	unit_of("/", NULL);
+	unit_of("/system.slice", NULL);
+	unit_of("/kubepods/pod1/x.service", NULL);
+	unit_of("/system.slice/.service", NULL);
+}
+
+static void test_a_comment(void **state)
+{
+	struct merlon_event_origin origin = { (char *)"in", (char *)"a\nb\xff \xc3\xa9", (char *)"a.nft", (char *)"p", 3, -1 };
+	struct merlon_event e = tcp4();
+	struct merlon_event_report report = { .event = &e, .origin = &origin, .iif = "eth0", .suppressed = 7 };
+	struct merlon_entry entry;
+	char text[2048], *end;
+
+	(void)state;
+	merlon_entry_build(&entry, &report);
+	end = merlon_entry_comment(&entry, text);
+	assert_true((size_t)(end - text) <= merlon_entry_comment_room(&entry));
+	*end = 0;
+	assert_string_equal(text, "MERLON_SUPPRESSED=7\nMERLON_VERDICT=drop\nMERLON_HOOK=forward\nMERLON_IIF=eth0\nMERLON_OIF=30\n"
+			    "MERLON_STATE=new\nMERLON_GENERATION=4294967295\nMERLON_MODE=enforce\nMERLON_CHAIN=in\n"
+			    "MERLON_RULE=a\xef\xbf\xbd" "b\xef\xbf\xbd \xc3\xa9\nMERLON_RULE_FILE=a.nft\nMERLON_RULE_LINE=3\n"
+			    "MERLON_PREFIX=p");
+}
+
 static void test_a_long_prefix_is_cut_in_the_message_only(void **state)
 {
 	struct merlon_event_origin origin = { .level = -1 };
@@ -203,6 +254,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_drop), cmocka_unit_test(test_a_log), cmocka_unit_test(test_an_audited_one),
 		cmocka_unit_test(test_ipv6), cmocka_unit_test(test_escapes),
+		cmocka_unit_test(test_units), cmocka_unit_test(test_a_comment),
 		cmocka_unit_test(test_a_long_prefix_is_cut_in_the_message_only),
 	};
 

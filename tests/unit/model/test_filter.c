@@ -39,7 +39,7 @@ static struct merlon_event tcp4(void)
 static bool matches(const struct merlon_event *e, const char *words)
 {
 	struct merlon_event_origin origin = { .chain = (char *)"in" };
-	struct merlon_event_report report = { e, &origin, "eth0", "eth1", 0 };
+	struct merlon_event_report report = { .event = e, .origin = &origin, .iif = "eth0", .oif = "eth1" };
 	struct merlon_diag diag = { 0 };
 	struct merlon_filter *filter;
 	const char *word[WORDS];
