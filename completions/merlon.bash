@@ -10,7 +10,7 @@ _merlon_options() {
 	check) echo '--family --allow-partial --host --json --help' ;;
 	import) echo '-o --output --live --family --allow-partial --json --help' ;;
 	apply) echo '--family --audit --allow-partial --configured --socket --json --help' ;;
-	stats) echo '--prometheus --socket --json --help' ;;
+	stats) echo '--prometheus --textfile --socket --json --help' ;;
 	monitor) echo '--count --pcap --socket --json --help' ;;
 	status | list | sessions | config | flush) echo '--socket --json --help' ;;
 	nft) echo '-f -D -I -c -o -a -j -n -N -s -S -t -T -u -y -p -e -d --socket --help' ;;

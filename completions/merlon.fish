@@ -34,6 +34,7 @@ complete -c merlon -n '__fish_seen_subcommand_from monitor' -l count -x -d 'end 
 complete -c merlon -n '__fish_seen_subcommand_from monitor' -l pcap -r -F -d 'write the packets'
 complete -c merlon -n '__fish_seen_subcommand_from monitor' -a 'verdict hook state proto src dst host sport dport port iif oif chain'
 complete -c merlon -n '__fish_seen_subcommand_from stats' -l prometheus -d 'as OpenMetrics text'
+complete -c merlon -n '__fish_seen_subcommand_from stats' -l textfile -r -F -d 'write metrics for node_exporter'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l packets -x -d 'how many'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l seed -x -d 'of the random choices'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l each -d 'every file is a ruleset of its own'

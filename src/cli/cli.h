@@ -26,6 +26,7 @@ struct merlon_options {
 	unsigned long long count;	/* monitor: 0: not given */
 	const char *pcap;	/* monitor: a file, or "-"; NULL: not given */
 	bool prometheus;	/* stats */
+	const char *textfile;	/* stats: NULL: not given */
 	const char *with;	/* why: --file, the ruleset to ask instead of the one in force */
 	char **file;		/* or other words, MERLON_TAKES_WORDS */
 	int n_files;
@@ -48,7 +49,7 @@ enum {
 	MERLON_TAKES_CONFIGURED = 4096,
 	MERLON_TAKES_FORCE = 8192,	/* and --pin-dir */
 	MERLON_TAKES_COUNT = 16384,
-	MERLON_TAKES_PROMETHEUS = 32768,
+	MERLON_TAKES_PROMETHEUS = 32768,	/* and --textfile */
 	MERLON_TAKES_PCAP = 65536,
 };
 
@@ -108,8 +109,8 @@ void merlon_print_unchanged(const json_t *report);
 /* The messages of a report. */
 void merlon_print_messages(const json_t *report, FILE *out);
 
-/* prometheus.c: the statistics as OpenMetrics text. */
-void merlon_prometheus(const json_t *stats, const json_t *status);
+/* prometheus.c: the statistics as OpenMetrics text on stdout; `textfile`: as node_exporter reads it. */
+void merlon_prometheus(const json_t *stats, const json_t *status, bool textfile);
 
 /* print.c */
 /* A command that has nothing else to say: the messages on stderr, with --json also {"messages"} on stdout. Clears them; exit status 1. */

@@ -46,6 +46,7 @@ static const struct {
 	{ MERLON_TAKES_COUNT, "  --count N          end after N events" },
 	{ MERLON_TAKES_PCAP, "  --pcap FILE        the packets, as a pcapng file; \"-\": to standard output" },
 	{ MERLON_TAKES_PROMETHEUS, "  --prometheus       as OpenMetrics text, for Prometheus" },
+	{ MERLON_TAKES_PROMETHEUS, "  --textfile FILE    write metrics there, for node_exporter" },
 	{ MERLON_TAKES_SOCKET, "  --socket PATH      of merlond (default " MERLON_BUS_SOCKET ", or $MERLON_SOCKET)" },
 };
 
@@ -64,7 +65,7 @@ static void command_help(const struct merlon_command *command)
 }
 
 enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT, OPT_HOST, OPT_PACKETS,
-       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_FORCE, OPT_PIN_DIR, OPT_COUNT, OPT_PCAP, OPT_PROMETHEUS };
+       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_FORCE, OPT_PIN_DIR, OPT_COUNT, OPT_PCAP, OPT_PROMETHEUS, OPT_TEXTFILE };
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -84,6 +85,7 @@ static const struct option long_options[] = {
 	{ "count", required_argument, NULL, OPT_COUNT },
 	{ "pcap", required_argument, NULL, OPT_PCAP },
 	{ "prometheus", no_argument, NULL, OPT_PROMETHEUS },
+	{ "textfile", required_argument, NULL, OPT_TEXTFILE },
 	{ "output", required_argument, NULL, 'o' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -114,7 +116,7 @@ static unsigned needed_for(int option)
 	case OPT_FORCE: case OPT_PIN_DIR: return MERLON_TAKES_FORCE;
 	case OPT_COUNT: return MERLON_TAKES_COUNT;
 	case OPT_PCAP: return MERLON_TAKES_PCAP;
-	case OPT_PROMETHEUS: return MERLON_TAKES_PROMETHEUS;
+	case OPT_PROMETHEUS: case OPT_TEXTFILE: return MERLON_TAKES_PROMETHEUS;
 	case 'o': return MERLON_TAKES_OUT;
 	}
 	return 0;
@@ -183,6 +185,7 @@ static int take(struct merlon_options *options, int option)
 	case OPT_COUNT: return take_count(options, optarg);
 	case OPT_PCAP: options->pcap = optarg; return 0;
 	case OPT_PROMETHEUS: options->prometheus = true; return 0;
+	case OPT_TEXTFILE: options->textfile = optarg; return 0;
 	case 'o': options->out = optarg; return 0;
 	}
 	return -1;

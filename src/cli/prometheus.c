@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* OpenMetrics 1.0 text: families are named as the keys of `merlon stats --json`. */
+/*
+ * OpenMetrics 1.0 text: families are named as the keys of `merlon stats --json`. Or the text format before it, which
+ * node_exporter reads: there a counter's family has the _total, too, and there are no units and no end.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,13 +21,17 @@ static const char *text(const json_t *object, const char *key)
 	return value ? value : "";
 }
 
+static bool before_openmetrics;
+
 /* `unit`: "" or what the name ends with. */
 static void family(const char *name, const char *type, const char *unit, const char *help)
 {
-	printf("# TYPE merlon_%s %s\n", name, type);
-	if (*unit)
+	const char *total = before_openmetrics && !strcmp(type, "counter") ? "_total" : "";
+
+	printf("# TYPE merlon_%s%s %s\n", name, total, type);
+	if (*unit && !before_openmetrics)
 		printf("# UNIT merlon_%s %s\n", name, unit);
-	printf("# HELP merlon_%s %s\n", name, help);
+	printf("# HELP merlon_%s%s %s\n", name, total, help);
 }
 
 static void put_escaped(const char *from, FILE *out)
@@ -148,13 +155,15 @@ static void print_rules(const json_t *counters, const char *key, const char *nam
 	json_decref(seen);
 }
 
-void merlon_prometheus(const json_t *stats, const json_t *status)
+void merlon_prometheus(const json_t *stats, const json_t *status, bool textfile)
 {
 	const json_t *counters = json_object_get(stats, "counters");
 
+	before_openmetrics = textfile;
 	print_totals(stats);
 	print_state(stats, status);
 	print_rules(counters, "packets", "rule_packets", "", "Packets that a rule counted.");
 	print_rules(counters, "bytes", "rule_bytes", "bytes", "Bytes of the packets that a rule counted.");
-	puts("# EOF");
+	if (!textfile)
+		puts("# EOF");
 }

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "src/cli/cli.h"
+#include "src/util/cleanup.h"
 
 static void print(const json_t *s)
 {
@@ -54,26 +61,52 @@ static void print(const json_t *s)
 static int show_metrics(const struct merlon_options *options)
 {
 	struct merlon_call stats, status;
-	int r;
+	int r = merlon_call(options, "Stats", NULL, &stats);
 
-	if (options->json) {
-		fputs("error: --prometheus and --json are different formats\n  give one of them\n", stderr);
-		return MERLON_EXIT_USAGE;
-	}
-	r = merlon_call(options, "Stats", NULL, &stats);
 	if (r)
 		return r;
 	r = merlon_call(options, "Status", NULL, &status);
 	if (!r) {
-		merlon_prometheus(stats.answer, status.answer);
+		merlon_prometheus(stats.answer, status.answer, options->textfile);
 		json_decref(status.answer);
 	}
 	json_decref(stats.answer);
 	return r;
 }
 
+/* Who reads the file finds the one before or this one, whole. Until it is named by its name, it is none that is read. */
+static int write_metrics(const struct merlon_options *options)
+{
+	_cleanup_free_ char *new = NULL;
+	int fd, r, error = 0;
+
+	if (asprintf(&new, "%s.XXXXXX", options->textfile) < 0)
+		return MERLON_EXIT_FAILED;
+	fd = mkostemp(new, O_CLOEXEC);
+	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || fchmod(fd, 0644) < 0)
+		error = errno;
+	r = error ? MERLON_EXIT_FAILED : show_metrics(options);
+	if (!r && fflush(stdout))
+		error = errno;
+	if (fd >= 0 && close(fd) < 0 && !error)
+		error = errno;
+	if (!r && !error && rename(new, options->textfile) < 0)
+		error = errno;
+	if (error)
+		fprintf(stderr, "error: %s: %s\n", options->textfile, strerror(error));
+	if (fd >= 0 && (r || error))
+		unlink(new);
+	return error ? MERLON_EXIT_FAILED : r;
+}
+
 static int run(const struct merlon_options *options)
 {
+	if (options->json + options->prometheus + !!options->textfile > 1) {
+		fputs("error: --prometheus, --textfile and --json are different formats\n  give one of them\n", stderr);
+		return MERLON_EXIT_USAGE;
+	}
+	if (options->textfile)
+		return write_metrics(options);
 	return options->prometheus ? show_metrics(options) : merlon_show(options, "Stats", NULL, print);
 }
 

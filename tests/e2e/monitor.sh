@@ -308,21 +308,43 @@ ok "... units are parts of names" [ -z "$(awk '$2 == "UNIT" && $3 !~ "_" $4 "$"'
 twice() { "$merlon" stats --prometheus | sed -n 's/} [0-9]*$//p' | sort | uniq -d | grep .; }
 ok "... no two samples with the same labels" not twice
 ok "... not with --json" fails 2 'different formats' "$merlon" stats --prometheus --json
-# promtool reads the format before OpenMetrics, in which a counter's family has the _total, too.
-classic() {
-	awk '$2 == "TYPE" && $4 == "counter" { counter[$3] = 1 }
-		{ line[NR] = $0 }
-		END {
-			for (i = 1; i <= NR; i++) {
-				split(line[i], word, " ")
-				if (word[1] == "#" && word[3] in counter)
-					sub(word[3], word[3] "_total", line[i])
-				print line[i]
-			}
-		}' metrics
+# One line each of TYPE and HELP, ahead of a family's samples, which are together; counters end in _total.
+wellformed() {
+	awk '
+		/^# (TYPE|HELP|UNIT) / {
+			if ($2 == "TYPE") { if ($3 in type) print "again: " $3; type[$3] = $4; now = $3 }
+			else if ($3 != now) print "apart: " $0
+			else if ($2 == "HELP") help[$3]++
+			next
+		}
+		/^# EOF$/ { next }
+		{
+			name = $0
+			sub(/[{ ].*/, "", name)
+			family = name
+			if (strict && sub(/_total$/, "", family) != (type[now] == "counter")) print "total: " $0
+			if (family != now || type[now] !~ /^(counter|gauge)$/) print "of no family: " $0
+			if (type[now] == "counter" && name !~ /_total$/) print "no _total: " $0
+			if (help[now] != 1) print "help: " now
+			if ($0 !~ /^[a-z_]+([{]([a-z]+="([^"\\]|\\[n"\\])*",?)*[}])? [0-9.]+$/) print "no sample: " $0
+		}' strict="$2" "$1"
 }
+ok "... families as they should be" [ -z "$(wellformed metrics 1)" ]
+ok "--textfile: the same, in the format of node_exporter" "$merlon" stats --textfile "$dir/merlon.prom"
+samples() { grep -v '^#' "$1" | sed 's/ [0-9.]*$//'; }
+"$merlon" stats --prometheus >metrics
+ok "... all of it" diff <(samples metrics) <(samples merlon.prom)
+ok "... families as they should be" [ -z "$(wellformed merlon.prom 0)" ]
+ok "... without what is OpenMetrics' own" not grep -E '^# (EOF|UNIT)' merlon.prom
+ok "... readable for all" [ "$(stat -c %a merlon.prom)" = 644 ]
+ok "... and nothing else is left" [ "$(find . -name 'merlon.prom*')" = ./merlon.prom ]
+ok "... a place that is none" fails 1 'nosuch/x.prom: No such file' "$merlon" stats --textfile "$dir/nosuch/x.prom"
+cp merlon.prom before.prom
+ok "... no daemon: what was there stays" fails 1 'not running' "$merlon" stats --textfile "$dir/merlon.prom" --socket "$dir/none"
+ok "... as it was, alone" [ "$(find . -name 'merlon.prom*')$(cmp merlon.prom before.prom)" = ./merlon.prom ]
+ok "... not with --prometheus" fails 2 'different formats' "$merlon" stats --prometheus --textfile x
 if command -v promtool >/dev/null; then
-	ok "... promtool finds nothing" promtool check metrics < <(classic)
+	ok "... promtool finds nothing" promtool check metrics <merlon.prom
 else
 	points=$((points + 1))
 	echo "ok $points - ... promtool finds nothing # SKIP promtool (package prometheus) is not installed"
