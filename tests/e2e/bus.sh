@@ -64,6 +64,7 @@ ok "... an unknown method" answers 'Unknown method' Nosuch
 chmod 711 . && chmod 666 socket
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups busctl --address="unix:path=$MERLON_SOCKET" call org.merlon $object $interface "$@"; }
 ok "others than root may ask" as_nobody Status
+ok "... and not see what is in packets" fails 1 'only root may see' as_nobody Capture
 for method in Flush Stop "Apply s {}"; do
 	# shellcheck disable=SC2086
 	ok "... and not change: ${method%% *}" fails 1 'only root may change' as_nobody $method
