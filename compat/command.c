@@ -12,8 +12,6 @@
 #include "src/util/netns.h"
 
 #define FAILED 125	/* the child could not even start */
-/* A command that waits (`monitor` in a file, a pipe that nobody writes to) must not hold up the daemon for ever. */
-#define LONGEST_S 300
 
 int merlon_nft_command_read(const json_t *request, struct merlon_nft_command *ret)
 {
@@ -99,7 +97,6 @@ static int run(void *context)
 		merlon_diag_print(&diag, stderr);
 		return r < 0 ? FAILED : MERLON_NFT_REFUSED;
 	}
-	alarm(LONGEST_S);
 	ctx = merlon_nft_context(running->netns);
 	if (!ctx)
 		return FAILED;
@@ -108,11 +105,12 @@ static int run(void *context)
 	return r ? 1 : 0;
 }
 
-int merlon_nft_run(int netns, const struct merlon_nft_command *command, char **ret_output)
+int merlon_nft_run(int netns, const struct merlon_nft_command *command, char **ret_output, struct merlon_diag *diag)
 {
 	struct running running = { netns, command };
 	size_t size;
 	int r = merlon_child(run, &running, ret_output, &size);
 
-	return r == FAILED ? -EIO : r;
+	r = r == FAILED ? -EIO : r;
+	return r < 0 ? merlon_tool_failed(command->file, "nft", r, diag) : r;
 }

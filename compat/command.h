@@ -6,6 +6,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "src/util/diag.h"
+
 struct merlon_nft_command {
 	const char *text;	/* NULL: the file */
 	const char *file;	/* absolute path */
@@ -27,9 +29,9 @@ bool merlon_nft_only_lists(const struct merlon_nft_command *command);
 /*
  * Runs it on the namespace, in a child; *ret_output is what it printed, on both streams, and the caller's. Names of
  * interfaces are looked up in the namespace of the caller. 0, 1: nft said no, MERLON_NFT_REFUSED: it was not asked, since its file
- * has rules that `merlon import` refused, or a negative errno.
+ * has rules that `merlon import` refused, or a negative errno with a diagnostic.
  */
 #define MERLON_NFT_REFUSED 2
-int merlon_nft_run(int netns, const struct merlon_nft_command *command, char **ret_output);
+int merlon_nft_run(int netns, const struct merlon_nft_command *command, char **ret_output, struct merlon_diag *diag);
 
 #endif

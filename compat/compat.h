@@ -20,6 +20,8 @@ struct merlon_source {
 	int family;			/* AF_INET, AF_INET6 for iptables-save; AF_UNSPEC: told by the text, else an error that asks */
 };
 
+#define MERLON_TEXT_LARGEST (128U << 20)	/* bytes of a source: what has more is refused */
+
 /* The end of an iptables-save file's name that says its family, where nothing else does: ".v4", ".v6", or "". */
 const char *merlon_iptables_suffix(const char *file);
 

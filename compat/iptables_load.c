@@ -187,10 +187,8 @@ int merlon_iptables_load(int netns, const struct merlon_text *text, int family, 
 		merlon_diag_cure(diag, "install the package iptables (Debian) or iptables-nft (Fedora)");
 		return -ENOENT;
 	}
-	if (r < 0 || r > NOT_FOUND) {
-		merlon_diag_add(diag, MERLON_ERROR, place, "%s could not be run in the policy namespace", restore.program);
-		return r < 0 ? r : -EPERM;
-	}
+	if (r < 0 || r > NOT_FOUND)
+		return merlon_tool_failed(text->name, restore.program, r < 0 ? r : -EPERM, diag);
 	report(text, output, diag);
 	return merlon_is_too_long(output, diag) ? -EMSGSIZE : -EINVAL;
 }

@@ -107,12 +107,14 @@ static int add_legacy(const struct legacy *kind, struct merlon_ruleset *ruleset,
 	if (!is_there(kind))
 		return 0;
 	r = merlon_child(run_save, (void *)kind, &output, &text.size);
+	if (r < 0)
+		return merlon_tool_failed(NULL, kind->save, r, diag);
 	if (r != 0) {
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
 				"rules of iptables-legacy are in force, and %s %s", kind->save,
 				r == NOT_FOUND ? "is not installed" : "failed");
 		merlon_diag_cure(diag, "install the package iptables (Debian) or iptables-legacy (Fedora)");
-		return r < 0 ? r : -ENOENT;
+		return -ENOENT;
 	}
 	if (is_empty(output))
 		return 0;

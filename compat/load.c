@@ -29,39 +29,49 @@ int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag)
 	return r;
 }
 
+/* Its size, or a negative errno: -EFBIG, -EINVAL: it has NUL bytes. What has no end is not read for ever. */
+static ssize_t read_all(FILE *f, char **ret)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t n = 0, room = 0, got;
+
+	do {
+		if (room - n < BUFSIZ) {
+			char *grown = realloc(data, room = room ? room * 2 : 4 * BUFSIZ);
+
+			if (!grown)
+				return -ENOMEM;
+			data = grown;
+		}
+		got = fread(data + n, 1, room - n - 1, f);
+		if (ferror(f))
+			return -errno;
+		if (memchr(data + n, '\0', got))
+			return -EINVAL;
+		n += got;
+		if (n > MERLON_TEXT_LARGEST)
+			return -EFBIG;
+	} while (!feof(f));
+	data[n] = '\0';
+	*ret = TAKE_PTR(data);
+	return n;
+}
+
 /* All of a file or, for NULL, of the standard input. */
 int merlon_text_read(const char *file, struct merlon_text *text, struct merlon_diag *diag)
 {
 	_cleanup_fclose_ FILE *f = file ? fopen(file, "re") : fdopen(dup(STDIN_FILENO), "r");
-	_cleanup_free_ char *data = NULL;
-	size_t size = 0;
-	struct stat st;
-	ssize_t n = -1;
-	int e;
+	struct merlon_place place = { .file = text->name };
+	ssize_t n = f ? read_all(f, &text->text) : -errno;
 
-	if (f && fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode))
-		errno = EISDIR;
-	else if (f)
-		n = getdelim(&data, &size, -1, f);
-	e = errno;
-	/* an empty file is none to getdelim(3) */
-	if (n < 0 && f && feof(f) && !ferror(f)) {
-		n = 0;
-		free(data);
-		data = strdup("");
-		e = ENOMEM;
-	}
-	if (n < 0 || !data) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = text->name }, "cannot read: %s",
-				strerror(e));
-		return -e;
-	}
-	if (memchr(data, '\0', n)) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = text->name },
-				"not a ruleset: it has NUL bytes");
-		return -EINVAL;
-	}
-	text->text = TAKE_PTR(data);
+	if (n == -EINVAL)
+		merlon_diag_add(diag, MERLON_ERROR, place, "not a ruleset: it has NUL bytes");
+	else if (n == -EFBIG)
+		merlon_diag_add(diag, MERLON_ERROR, place, "no ruleset has more than %u MB", MERLON_TEXT_LARGEST >> 20);
+	else if (n < 0)
+		merlon_diag_add(diag, MERLON_ERROR, place, "cannot read: %s", strerror(-n));
+	if (n < 0)
+		return n;
 	text->size = n;
 	return 0;
 }
@@ -131,6 +141,25 @@ int merlon_input_read(const char *file, char **ret_text, size_t *ret_size, struc
 		*ret_size = text.size;
 	}
 	return r;
+}
+
+int merlon_tool_failed(const char *file, const char *tool, int error, struct merlon_diag *diag)
+{
+	struct merlon_place place = { .file = file };
+
+	if (error == -ETIMEDOUT) {
+		merlon_diag_add(diag, MERLON_ERROR, place, "%s did not end within %u s, and was killed", tool, merlon_child_limit_s());
+		merlon_diag_cure(diag, "was it stopped (SIGSTOP), or does the ruleset include a pipe that nobody writes to? where the host "
+				 "is slow, start merlond with more seconds in MERLON_CHILD_TIMEOUT");
+	} else if (error == -EFBIG) {
+		merlon_diag_add(diag, MERLON_ERROR, place, "%s printed without end, and was killed", tool);
+	} else if (error == -ECHILD) {
+		merlon_diag_add(diag, MERLON_ERROR, place, "%s was killed by a signal before it ended", tool);
+		merlon_diag_cure(diag, "where the kernel's log has it killed for want of memory, give it more, or a smaller ruleset");
+	} else {
+		merlon_diag_add(diag, MERLON_ERROR, place, "%s could not be run on the policy namespace: %s", tool, strerror(-error));
+	}
+	return error;
 }
 
 bool merlon_is_too_long(const char *message, struct merlon_diag *diag)

@@ -15,6 +15,12 @@ struct merlon_text {
 	size_t size;
 };
 
+/*
+ * Says why merlon_child() (src/util/netns.h) has no answer from a tool that was to read `file`, NULL: no file. `error`: what it
+ * returned, or -EIO if the tool could not be run. Returns it.
+ */
+int merlon_tool_failed(const char *file, const char *tool, int error, struct merlon_diag *diag);
+
 /* Whether a tool failed because its transaction is too large for an unprivileged socket: adds the cure. */
 bool merlon_is_too_long(const char *message, struct merlon_diag *diag);
 

@@ -16,6 +16,7 @@
 #include "src/util/cleanup.h"
 #include "src/util/netns.h"
 
+#define LONGEST_SHOWN 2000
 #define FAILED 125	/* the child could not even start */
 
 static bool is_netfilter_socket(int fd)
@@ -137,6 +138,9 @@ static void report(const struct merlon_text *source, const char *loaded, char *o
 				size--;
 			if (head > size)
 				head = size;
+			/* of what was written by hand the line helps */
+			if (size > LONGEST_SHOWN)
+				size = head;
 			place = (struct merlon_place){ name ? name : source->name, line };
 			if (*columns)
 				merlon_diag_add(diag, MERLON_ERROR, place, "%.*s (column %.*s)%.*s", (int)head, text,
@@ -187,11 +191,8 @@ int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, s
 
 	if (r == 0)
 		return 0;
-	if (r < 0 || r == FAILED) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = text->name },
-				"libnftables could not be run on the policy namespace");
-		return r < 0 ? r : -EIO;
-	}
+	if (r < 0 || r == FAILED)
+		return merlon_tool_failed(text->name, "libnftables", r < 0 ? r : -EIO, diag);
 	report(text, load.file, output, diag);
 	return merlon_is_too_long(output, diag) ? -EMSGSIZE : -EINVAL;
 }

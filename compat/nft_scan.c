@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <linux/netfilter.h>
 #include <stdlib.h>
@@ -207,7 +208,9 @@ static char *find_include(const struct scan *s, const char *name)
 
 static int read_include(struct scan *s, const char *path, char **ret, size_t *ret_size)
 {
-	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	/* of a pipe it is not waited for somebody who writes to it */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	_cleanup_fclose_ FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
 	char **grown = reallocarray(s->text, s->n_texts + 1, sizeof(*grown)), *text = NULL;
 	size_t room = 0;
 	struct stat st;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "compat/compat.h"
 #include "src/cli/cli.h"
 #include "src/model/report.h"
 #include "src/util/cleanup.h"
@@ -18,13 +19,18 @@ static int spool(int in, char path[PATH_MAX])
 {
 	int fd = memfd_create("merlon-input", 0);
 	char buffer[65536];
+	size_t all = 0;
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	while ((n = read(in, buffer, sizeof(buffer))) > 0)
+	while ((n = read(in, buffer, sizeof(buffer))) > 0) {
 		if (write(fd, buffer, n) != n)
 			return -EIO;
+		/* one byte more than the reader takes, for it to say so */
+		if ((all += n) > MERLON_TEXT_LARGEST)
+			break;
+	}
 	if (n < 0)
 		return -errno;
 	snprintf(path, PATH_MAX, "/proc/%d/fd/%d", (int)getpid(), fd);

@@ -245,9 +245,9 @@ static int rehearse(struct merlon_daemon *d, const struct merlon_nft_command *co
 	if (!r)
 		r = read_before(d, netns, &before, diag);
 	if (!r)
-		ran = merlon_nft_run(netns, &done, &output);
+		ran = merlon_nft_run(netns, &done, &output, diag);
 	merlon_work_take_back(d);
-	if (r < 0)
+	if (r < 0 || ran < 0)
 		return MERLON_EXIT_FAILED;
 	if (!ran)
 		return judge(d, netns, before, report, diag);
@@ -257,12 +257,12 @@ static int rehearse(struct merlon_daemon *d, const struct merlon_nft_command *co
 	return MERLON_EXIT_DONE;
 }
 
-static int run_nft(struct merlon_daemon *d, const struct merlon_nft_command *command, char **ret_output)
+static int run_nft(struct merlon_daemon *d, const struct merlon_nft_command *command, char **ret_output, struct merlon_diag *diag)
 {
 	int r;
 
 	merlon_work_let_go(d);
-	r = merlon_nft_run(d->space.fd, command, ret_output);
+	r = merlon_nft_run(d->space.fd, command, ret_output, diag);
 	merlon_work_take_back(d);
 	return r;
 }
@@ -278,11 +278,8 @@ static int change(struct merlon_daemon *d, const struct merlon_nft_command *comm
 		merlon_policy_follow(d);
 	if (is_known(d, diag) || remember(d, &before, diag) < 0)
 		return MERLON_EXIT_FAILED;
-	r = run_nft(d, command, ret_output);
+	r = run_nft(d, command, ret_output, diag);
 	status = r == MERLON_NFT_REFUSED ? MERLON_EXIT_REFUSED : r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
-	if (r < 0)
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "libnftables could not be run on the policy namespace: %s",
-				strerror(-r));
 	if (command->check && !r)
 		status = rehearse(d, command, report, diag);
 	if (merlon_space_changed(d)) {
@@ -306,7 +303,7 @@ int merlon_policy_nft(struct merlon_daemon *d, const json_t *request, bool trust
 	if (merlon_nft_command_read(request, &command) < 0)
 		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the request is not understood");
 	else if (merlon_nft_only_lists(&command))
-		status = run_nft(d, &command, ret_output) ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+		status = run_nft(d, &command, ret_output, &diag) ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	else if (!trusted)
 		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "only root may do more than list");
 	else

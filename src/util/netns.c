@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/nsfs.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,7 +13,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,8 +23,21 @@
 #include <unistd.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
-/* Waits for a child; its exit status, -ECHILD if a signal ended it. */
+#define CHILD_S 300
+/* What libnftables lists of a million rules takes less. */
+#define CHILD_BYTES (128ULL << 20)
+
+unsigned merlon_child_limit_s(void)
+{
+	const char *said = getenv("MERLON_CHILD_TIMEOUT");
+	unsigned long s = said ? strtoul(said, NULL, 10) : 0;
+
+	return s && s <= UINT16_MAX ? s : CHILD_S;
+}
+
+/* Waits for a child; its exit status, -EFBIG: it wrote more than it may, -ECHILD: another signal ended it. */
 static int reap(pid_t pid)
 {
 	int status;
@@ -29,7 +45,29 @@ static int reap(pid_t pid)
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	return WTERMSIG(status) == SIGXFSZ ? -EFBIG : -ECHILD;
+}
+
+/* The same of one that may be stopped, or wait for what never comes: -ETIMEDOUT, and it is gone. */
+static int reap_in_time(pid_t pid)
+{
+	uint64_t now = merlon_now_ns(), end = now + merlon_child_limit_s() * 1000000000ULL;
+	_cleanup_close_ int fd = pidfd_open(pid, 0);
+	struct pollfd ended = { fd, POLLIN, 0 };
+	int r = fd < 0 ? -1 : 0;
+
+	while (fd >= 0 && (now = merlon_now_ns()) < end) {
+		r = poll(&ended, 1, (end - now) / 1000000 + 1);
+		if (r > 0 || (r < 0 && errno != EINTR))
+			break;
+	}
+	if (r)
+		return reap(pid);
+	kill(pid, SIGKILL);
+	r = reap(pid);
+	return r == -ECHILD ? -ETIMEDOUT : r;
 }
 
 static int write_file(const char *path, const char *text)
@@ -129,22 +167,38 @@ static int receive_fd(int from)
 	return fd;
 }
 
+/* A child holds the caller's descriptors, a daemon's socket among them: it must not outlive it. */
+static void die_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+}
+
 /* Opens something in a child; what it opened or a negative errno. */
 static int open_in_child(int (*open_it)(void *context), void *context)
 {
+	const struct timeval limit = { .tv_sec = merlon_child_limit_s() };
 	int pair[2], fd;
-	pid_t pid;
+	pid_t pid, parent;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
+	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	parent = getpid();
 	pid = fork();
 	if (pid == 0) {
+		die_with(parent);
 		send_fd(pair[1], open_it(context));
 		_exit(0);
 	}
 	close(pair[1]);
 	fd = pid < 0 ? -errno : receive_fd(pair[0]);
 	close(pair[0]);
+	if (fd == -EAGAIN) {
+		kill(pid, SIGKILL);
+		fd = -ETIMEDOUT;
+	}
 	if (pid > 0)
 		reap(pid);
 	return fd;
@@ -242,9 +296,12 @@ int merlon_child(int (*run)(void *context), void *context, char **ret_output, si
 {
 	/* a file in memory, not a pipe: the child never waits for a reader */
 	_cleanup_close_ int out = memfd_create("merlon-output", MFD_CLOEXEC);
+	const struct rlimit most = { CHILD_BYTES, CHILD_BYTES };
 	int status, r;
 	pid_t pid, parent;
 
+	*ret_output = NULL;
+	*ret_size = 0;
 	if (out < 0)
 		return -errno;
 	/* what the parent has not written yet must not be written twice */
@@ -254,10 +311,9 @@ int merlon_child(int (*run)(void *context), void *context, char **ret_output, si
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
-		/* It holds the caller's descriptors, a daemon's socket among them: it must not outlive it. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(127);
+		die_with(parent);
+		/* the memory that it writes to */
+		setrlimit(RLIMIT_FSIZE, &most);
 		if (dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
 			_exit(127);
 		r = run(context);
@@ -266,13 +322,7 @@ int merlon_child(int (*run)(void *context), void *context, char **ret_output, si
 		fflush(stderr);
 		_exit(r);
 	}
-	status = reap(pid);
-	r = read_all(out, ret_output, ret_size);
-	if (r < 0)
-		return r;
-	if (status < 0) {
-		free(*ret_output);
-		*ret_output = NULL;
-	}
-	return status;
+	status = reap_in_time(pid);
+	r = status < 0 ? 0 : read_all(out, ret_output, ret_size);
+	return r < 0 ? r : status;
 }

@@ -24,8 +24,13 @@ int merlon_netns_socket(int fd, int family, int type, int protocol);
 /*
  * Runs `run` in a child, with standard output and error going into a buffer. *ret_output is that text, to be freed,
  * with a final NUL that *ret_size does not count. Returns the child's exit status, or a negative errno if it could not
- * be run or did not end by itself (-ECHILD). The child leaves by _exit(run's answer): no handlers of the parent run.
+ * be run or did not end by itself: -ETIMEDOUT: within merlon_child_limit_s(), it was killed then, -EFBIG: it wrote without
+ * end, -ECHILD: a signal ended it. There is no text then. The child leaves by _exit(run's answer): no handlers of the
+ * parent run; it does not outlive the thread that called.
  */
 int merlon_child(int (*run)(void *context), void *context, char **ret_output, size_t *ret_size);
+
+/* 300, or what MERLON_CHILD_TIMEOUT says. */
+unsigned merlon_child_limit_s(void);
 
 #endif
