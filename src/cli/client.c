@@ -114,8 +114,9 @@ static void explain(const sd_bus_error *error, int r, struct merlon_diag *diag)
 	const char *text = error->message ? error->message : strerror(-r), *cure = strstr(text, "\n  ");
 
 	if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "merlond ended before it answered");
-		merlon_diag_cure(diag, "`merlon status` says what is in force, the journal what happened: journalctl -u merlond");
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "merlond closed the connection before it answered");
+		merlon_diag_cure(diag, "it ended, or had too many connections: `merlon status` says what is in force, the journal what "
+				 "happened: journalctl -u merlond");
 		return;
 	}
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%.*s", (int)(cure ? cure - text : (long)strlen(text)), text);

@@ -3,16 +3,11 @@
 #include "src/service/bus.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <syslog.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "src/model/event.h"
@@ -20,18 +15,25 @@
 #include "src/service/daemon.h"
 #include "src/service/work.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
-#define MOST_CLIENTS 256
+#define MOST_CLIENTS 128	/* of root, and as many of all others together */
+#define MOST_OF_ONE 32		/* of one of these others */
 #define MOST_REQUESTS 64	/* that wait for their turn */
+#define MOST_UNREAD 16		/* answers that wait for a client to read those before */
+#define TELL_NS 60000000000ULL	/* how seldom the journal hears that there are too many clients */
 
+/* In a list: who was heard last comes first. */
 struct merlon_client {
 	struct merlon_daemon *d;
 	sd_bus *bus;
+	uid_t uid;
 	bool trusted;		/* may change things */
+	unsigned waits;		/* requests that wait for their turn */
 	struct merlon_client *next;
 };
 
-static void client_free(struct merlon_client *client)
+static void take_out(struct merlon_client *client)
 {
 	struct merlon_client **p = &client->d->clients;
 
@@ -39,7 +41,17 @@ static void client_free(struct merlon_client *client)
 		p = &(*p)->next;
 	if (*p)
 		*p = client->next;
-	client->d->n_clients--;
+}
+
+static void put_first(struct merlon_client *client)
+{
+	client->next = client->d->clients;
+	client->d->clients = client;
+}
+
+static void client_free(struct merlon_client *client)
+{
+	take_out(client);
 	sd_bus_close_unref(client->bus);
 	free(client);
 }
@@ -78,6 +90,13 @@ struct request {
 
 static void request_free(struct merlon_daemon *d, struct request *request)
 {
+	struct merlon_client *client = d->clients;
+
+	/* which may be gone */
+	while (client && client->bus != sd_bus_message_get_bus(request->message))
+		client = client->next;
+	if (client)
+		client->waits--;
 	d->n_requests--;
 	sd_bus_message_unref(request->message);
 	json_decref(request->asked);
@@ -112,6 +131,7 @@ static int begin(struct merlon_client *client, sd_bus_message *message, json_t *
 	*request = (struct request){ .job = { .run = run, .done = answer }, .message = sd_bus_message_ref(message), .asked = asked,
 				     .trusted = client->trusted, .status = MERLON_EXIT_FAILED };
 	client->d->n_requests++;
+	client->waits++;
 	merlon_work_add(client->d, &request->job);
 	return 1;
 }
@@ -177,9 +197,9 @@ static int on_sessions(sd_bus_message *message, void *context, sd_bus_error *err
 	return sd_bus_reply_method_return(message, "h", fd);
 }
 
-static int add_monitor(sd_bus_message *message, struct merlon_daemon *d, bool packets, sd_bus_error *error)
+static int add_monitor(sd_bus_message *message, const struct merlon_client *client, bool packets, sd_bus_error *error)
 {
-	_cleanup_close_ int fd = merlon_monitors_add(d, packets);
+	_cleanup_close_ int fd = merlon_monitors_add(client->d, client->trusted, packets);
 
 	if (fd == -EUSERS)
 		return sd_bus_error_set(error, MERLON_BUS_FAILED, "there are as many monitors as there may be\n  end one of them");
@@ -190,7 +210,7 @@ static int add_monitor(sd_bus_message *message, struct merlon_daemon *d, bool pa
 
 static int on_monitor(sd_bus_message *message, void *context, sd_bus_error *error)
 {
-	return add_monitor(message, ((struct merlon_client *)context)->d, false, error);
+	return add_monitor(message, context, false, error);
 }
 
 /* What is in packets is more than who talks to whom. */
@@ -200,7 +220,7 @@ static int on_capture(sd_bus_message *message, void *context, sd_bus_error *erro
 
 	if (!client->trusted)
 		return sd_bus_error_set(error, MERLON_BUS_DENIED, "only root may see what is in packets");
-	return add_monitor(message, client->d, true, error);
+	return add_monitor(message, client, true, error);
 }
 
 static int on_why(sd_bus_message *message, void *context, sd_bus_error *error)
@@ -367,6 +387,24 @@ static const sd_bus_vtable hello[] = {
 	SD_BUS_VTABLE_END
 };
 
+/* Every message comes by here first. */
+static int on_message(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_client *client = context;
+	uint64_t unread = 0;
+
+	(void)message;
+	(void)error;
+	sd_bus_get_n_queued_write(client->bus, &unread);
+	if (unread > MOST_UNREAD) {
+		client_free(client);
+		return 1;
+	}
+	take_out(client);
+	put_first(client);
+	return 0;
+}
+
 static int on_disconnected(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	(void)message;
@@ -388,6 +426,7 @@ static int serve(struct merlon_client *client, int fd)
 	}
 	if ((r = sd_id128_randomize(&id)) < 0 || (r = sd_bus_set_server(client->bus, 1, id)) < 0 ||
 	    (r = sd_bus_set_anonymous(client->bus, 1)) < 0 || (r = sd_bus_negotiate_fds(client->bus, 1)) < 0 ||
+	    (r = sd_bus_add_filter(client->bus, NULL, on_message, client)) < 0 ||
 	    (r = sd_bus_add_object_vtable(client->bus, NULL, MERLON_BUS_PATH, MERLON_BUS_INTERFACE, vtable, client)) < 0 ||
 	    (r = sd_bus_add_object_vtable(client->bus, NULL, "/org/freedesktop/DBus", "org.freedesktop.DBus", hello, client)) < 0 ||
 	    (r = sd_bus_match_signal(client->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
@@ -397,173 +436,95 @@ static int serve(struct merlon_client *client, int fd)
 	return sd_bus_attach_event(client->bus, client->d->event, SD_EVENT_PRIORITY_NORMAL);
 }
 
+/* What others do to the socket is no reason not to let a new one in: who was not heard for longest goes. Who waits stays. */
+static struct merlon_client *find_quiet(const struct merlon_daemon *d, bool trusted, const uid_t *uid)
+{
+	struct merlon_client *client, *quiet = NULL;
+
+	for (client = d->clients; client; client = client->next)
+		if (client->trusted == trusted && (!uid || client->uid == *uid) && !client->waits)
+			quiet = client;
+	return quiet;
+}
+
+static void tell_many(struct merlon_daemon *d, uid_t uid)
+{
+	uint64_t now = merlon_now_ns();
+
+	if (d->many_told_ns && now - d->many_told_ns < TELL_NS)
+		return;
+	d->many_told_ns = now;
+	merlon_journal_note(LOG_WARNING, "too many connections of uid %u: those that were quiet for longest are closed", (unsigned)uid);
+}
+
+/* Whether there is room for one more. */
+static bool make_room(struct merlon_daemon *d, bool trusted, uid_t uid)
+{
+	struct merlon_client *client, *quiet;
+	unsigned alike = 0, of_one = 0;
+	bool full;
+
+	for (client = d->clients; client; client = client->next) {
+		alike += client->trusted == trusted;
+		of_one += client->uid == uid;
+	}
+	full = !trusted && of_one >= MOST_OF_ONE;
+	if (!full && alike < MOST_CLIENTS)
+		return true;
+	tell_many(d, uid);
+	quiet = find_quiet(d, trusted, full ? &uid : NULL);
+	if (!quiet)
+		return false;
+	client_free(quiet);
+	return true;
+}
+
+/* There are no descriptors left, and it would be asked again at once. */
+static void make_any_room(struct merlon_daemon *d)
+{
+	struct merlon_client *quiet = find_quiet(d, false, NULL);
+
+	if (!quiet)
+		quiet = find_quiet(d, true, NULL);
+	if (quiet)
+		client_free(quiet);
+}
+
 static int on_connection(sd_event_source *source, int listener, uint32_t events, void *context)
 {
 	struct merlon_daemon *d = context;
 	struct merlon_client *client;
 	struct ucred peer = { .uid = (uid_t)-1 };
 	socklen_t size = sizeof(peer);
+	bool trusted;
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)source;
 	(void)events;
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			make_any_room(d);
 		return 0;
-	client = d->n_clients < MOST_CLIENTS ? calloc(1, sizeof(*client)) : NULL;
+	}
+	trusted = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.uid == 0;
+	client = make_room(d, trusted, peer.uid) ? calloc(1, sizeof(*client)) : NULL;
 	if (!client) {
 		close(fd);
 		return 0;
 	}
-	client->d = d;
-	client->next = d->clients;
-	d->clients = client;
-	d->n_clients++;
-	client->trusted = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.uid == 0;
+	*client = (struct merlon_client){ .d = d, .uid = peer.uid, .trusted = trusted };
+	put_first(client);
 	if (serve(client, fd) < 0)
 		client_free(client);
 	return 0;
-}
-
-/* Whether somebody listens. The children of a daemon that was killed hold its socket until they are gone, too. */
-static bool is_served(const struct sockaddr_un *address)
-{
-	int tries;
-
-	for (tries = 0; tries < 10; tries++) {
-		_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-		if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno != EAGAIN)
-			return false;
-		usleep(50000);
-	}
-	return true;
-}
-
-static int cannot_listen(const char *path, int error, struct merlon_diag *diag)
-{
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot listen on %s: %s", path, strerror(-error));
-	if (error == -EACCES || error == -EPERM)
-		merlon_diag_cure(diag, "run as root");
-	else if (error == -ENOENT)
-		merlon_diag_cure(diag, "run as root, who may make its directory, or name a place that is there with --socket");
-	return error;
-}
-
-/* Another daemon may serve there; a socket that nobody listens on is the rest of one that was killed. */
-static int clear_stale(const struct sockaddr_un *address, struct merlon_diag *diag)
-{
-	struct merlon_place nowhere = { 0 };
-	struct stat st;
-
-	if (lstat(address->sun_path, &st) < 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode)) {
-		merlon_diag_add(diag, MERLON_ERROR, nowhere, "%s is there and is no socket", address->sun_path);
-		return -EEXIST;
-	}
-	if (!is_served(address))
-		return unlink(address->sun_path) < 0 && errno != ENOENT ? cannot_listen(address->sun_path, -errno, diag) : 0;
-	merlon_diag_add(diag, MERLON_ERROR, nowhere, "another merlond listens on %s", address->sun_path);
-	merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
-	return -EADDRINUSE;
-}
-
-/* Reading is for the group merlon, where there is one; what may be changed is decided by uid. */
-static void give_to_group(const char *path)
-{
-	const struct group *group = getgrnam("merlon");
-
-	if (group && chown(path, 0, group->gr_gid) == 0)
-		chmod(path, 0660);
-}
-
-/* NULL: it is the root, the current one, or there is no memory. The caller's. */
-static char *parent_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash != path ? strndup(path, slash - path) : NULL;
-}
-
-static void make_parent(struct merlon_daemon *d)
-{
-	_cleanup_free_ char *dir = parent_of(d->settings.socket);
-
-	d->own_socket_dir = dir && mkdir(dir, 0755) == 0;
-}
-
-static void remove_socket(struct merlon_daemon *d)
-{
-	_cleanup_free_ char *dir = parent_of(d->settings.socket);
-
-	unlink(d->settings.socket);
-	if (dir)
-		merlon_daemon_remove_dir(dir, d->own_socket_dir);
-}
-
-static int listen_on(struct merlon_daemon *d, struct merlon_diag *diag)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	const char *path = d->settings.socket;
-	_cleanup_close_ int fd = -1;
-	mode_t mask;
-	int r;
-
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s is too long for a socket", path);
-		return -ENAMETOOLONG;
-	}
-	strcpy(address.sun_path, path);
-	make_parent(d);
-	r = clear_stale(&address, diag);
-	if (r < 0)
-		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	mask = umask(0177);
-	r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 64) < 0 ? -errno : 0;
-	umask(mask);
-	if (r < 0)
-		return cannot_listen(path, r, diag);
-	give_to_group(path);
-	d->own_socket = true;
-	d->listener = TAKE_FD(fd);
-	return 0;
-}
-
-/*
- * The socket that the service manager listens on, by what it is called (FileDescriptorName=, else the name of its unit) and
- * what it is. -1: none was passed. What is not known is closed and named.
- */
-static int passed_socket(struct merlon_diag *diag)
-{
-	char **name = NULL;
-	int n = sd_listen_fds_with_names(1, &name), listener = -1, i;
-
-	for (i = 0; i < n; i++) {
-		int fd = SD_LISTEN_FDS_START + i;
-
-		if (listener < 0 && (!strcmp(name[i], "control") || !strcmp(name[i], "unknown")) &&
-		    sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0) {
-			listener = fd;
-		} else {
-			merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
-					"a descriptor was passed that is no socket to listen on called \"control\": \"%s\"", name[i]);
-			close(fd);
-		}
-		free(name[i]);
-	}
-	free(name);
-	return listener;
 }
 
 int merlon_bus_open(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	int r;
 
-	d->listener = passed_socket(diag);
-	if (d->listener < 0 && (r = listen_on(d, diag)) < 0)
+	r = merlon_listen(d, diag);
+	if (r < 0)
 		return r;
 	return sd_event_add_io(d->event, NULL, d->listener, EPOLLIN, on_connection, d);
 }
@@ -574,8 +535,5 @@ void merlon_bus_close(struct merlon_daemon *d)
 		sd_bus_flush(d->clients->bus);
 		client_free(d->clients);
 	}
-	if (d->own_socket)
-		remove_socket(d);
-	merlon_closep(&d->listener);
-	d->listener = -1;
+	merlon_listen_end(d);
 }

@@ -60,7 +60,7 @@ struct merlon_daemon {
 	struct merlon_cgroups *cgroups;
 	struct merlon_monitors *monitors;
 	struct merlon_client *clients;
-	unsigned n_clients;
+	uint64_t many_told_ns;			/* when the journal heard of too many clients; 0: not yet */
 	int listener;
 	int state_lock;
 	bool own_socket;			/* made here, to be unlinked here */
@@ -175,6 +175,10 @@ const char *merlon_links_name(const struct merlon_daemon *d, unsigned index);
 int merlon_bus_open(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_bus_close(struct merlon_daemon *d);
 
+/* listen.c: the socket, in d->listener. 0, or an error with a diagnostic or without. */
+int merlon_listen(struct merlon_daemon *d, struct merlon_diag *diag);
+void merlon_listen_end(struct merlon_daemon *d);
+
 /* report.c: new references, NULL without memory. */
 /* What the counters of the policy in force, which must be known, counted in all; the caller's. */
 struct merlon_counter *merlon_counts(struct merlon_daemon *d);
@@ -222,10 +226,10 @@ const char *merlon_cgroup_path(struct merlon_daemon *d, uint64_t id);
 int merlon_monitors_open(struct merlon_daemon *d);
 void merlon_monitors_close(struct merlon_daemon *d);
 /*
- * A socket to read a stream (src/model/stream.h) from, the caller's; -EUSERS: there are enough of them; or another error.
- * `packets`: with the packets of the events.
+ * A socket to read a stream (src/model/stream.h) from, the caller's; -EUSERS: there are enough of them, half of which are kept
+ * for those who are trusted; or another error. `packets`: with the packets of the events.
  */
-int merlon_monitors_add(struct merlon_daemon *d, bool packets);
+int merlon_monitors_add(struct merlon_daemon *d, bool trusted, bool packets);
 /* Never waits. What is written goes out with the next flush. `with`: NULL, or the same event with its packet. */
 void merlon_monitors_event(struct merlon_daemon *d, const struct merlon_event *event, const struct merlon_event_packet *with);
 void merlon_monitors_flush(struct merlon_daemon *d);

@@ -268,13 +268,13 @@ static int make_pair(int ret[2])
 	return fcntl(ret[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-int merlon_monitors_add(struct merlon_daemon *d, bool packets)
+int merlon_monitors_add(struct merlon_daemon *d, bool trusted, bool packets)
 {
 	_cleanup_close_ int theirs = -1;
 	struct monitor *m;
 	int pair[2], r;
 
-	if (d->monitors->n >= MOST_MONITORS)
+	if (d->monitors->n >= (trusted ? MOST_MONITORS : MOST_MONITORS / 2))
 		return -EUSERS;
 	m = calloc(1, sizeof(*m));
 	if (!m)
