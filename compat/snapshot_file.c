@@ -18,7 +18,7 @@ int merlon_snapshot_write(const struct merlon_snapshot *snapshot, const char *pa
 	if (!out)
 		return -errno;
 	if ((snapshot->bytes && fwrite(snapshot->messages, snapshot->bytes, 1, out) != 1) || fflush(out))
-		return -EIO;
+		return -errno;
 	return 0;
 }
 

@@ -82,14 +82,10 @@ static int adopt(struct merlon_dataplane *dp, struct merlon_diag *diag)
 
 static int create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
-	static const char *const dirs[] = { "links", "policy-next", "policy", "progs", "maps" };
-	size_t i;
-	int r;
+	int r = merlon_pins_remove_rest(dp, diag);
 
-	/* What is there without a control map is the rest of a start that was cut off. */
-	for (i = 0; i < ARRAY_SIZE(dirs); i++)
-		merlon_pins_remove_dir(dp, dirs[i]);
-	r = merlon_pins_prepare(dp->pin_dir, diag);
+	if (!r)
+		r = merlon_pins_prepare(dp->pin_dir, diag);
 	if (!r)
 		r = merlon_load_programs(dp, &smallest, "policy", diag);
 	return r;
@@ -160,6 +156,16 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 	}
 	*ret = dp;
 	return 0;
+}
+
+int merlon_dataplane_is_there(const struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	if (merlon_lock_is_of(dp->lock, dp->pin_dir))
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+			"the data plane is not pinned in %s any more: the directory was removed, or its file system unmounted", dp->pin_dir);
+	merlon_diag_cure(diag, "what is in force goes on at most until merlond ends; restart it with a BPF file system mounted there, and apply again");
+	return -ESTALE;
 }
 
 void merlon_dataplane_close(struct merlon_dataplane *dp)

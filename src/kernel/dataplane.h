@@ -44,6 +44,8 @@ uint32_t merlon_sessions_room(uint32_t max_sessions);
  */
 int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct merlon_dataplane **ret,
 			  struct merlon_diag *diag);
+/* 0; -ESTALE with a diagnostic: its pins were taken away, and there can be no other policy than the one in force. */
+int merlon_dataplane_is_there(const struct merlon_dataplane *dp, struct merlon_diag *diag);
 /* Lets go of descriptors; enforcement goes on. */
 void merlon_dataplane_close(struct merlon_dataplane *dp);
 /* Detaches from all interfaces and removes the pins. */

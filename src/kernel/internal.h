@@ -106,6 +106,8 @@ int merlon_pin_path(const struct merlon_dataplane *dp, char *ret, const char *fo
 int merlon_pins_prepare(const char *pin_dir, struct merlon_diag *diag);
 /* 1: there are some, or the directory for them; 0: there are none; an error if it is not for pins. */
 int merlon_pins_are_there(const char *pin_dir, struct merlon_diag *diag);
+/* Before a data plane is made: what is there may be the rest of one, and is removed then; or an error with a diagnostic. */
+int merlon_pins_remove_rest(struct merlon_dataplane *dp, struct merlon_diag *diag);
 int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag);
 int merlon_pins_open_policy(const struct merlon_dataplane *dp, const char *dir, struct merlon_policy_maps *ret);
 int merlon_pins_remove_dir(const struct merlon_dataplane *dp, const char *dir);

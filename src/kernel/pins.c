@@ -104,6 +104,8 @@ static int make_dirs(const char *pin_dir, struct merlon_diag *diag)
 					strerror(-error));
 			if (error == -EPERM || error == -EACCES)
 				merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+			else
+				merlon_diag_cure(diag, "choose another place with --pin-dir");
 			return error;
 		}
 	}
@@ -127,12 +129,65 @@ int merlon_pins_are_there(const char *pin_dir, struct merlon_diag *diag)
 	return r < 0 ? r : 1;
 }
 
+/* What a pin of a map that is ours leads to; a value is not read before, which would be as large as another wants it. */
+struct shape {
+	uint32_t type, key_size, value_size;
+};
+
+static const struct shape state_shape[MERLON_STATE_MAPS] = {
+	[MERLON_MAP_CONTROL] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_control) },
+	[MERLON_MAP_ENTRY] = { BPF_MAP_TYPE_PROG_ARRAY, 4, 4 },
+	[MERLON_MAP_TRACKERS] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_trackers) },
+	[MERLON_MAP_STATS] = { BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct merlon_stats) },
+	[MERLON_MAP_SESSIONS] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_flow_set) },
+	[MERLON_MAP_EVENTS] = { BPF_MAP_TYPE_RINGBUF, 0, 0 },
+	[MERLON_MAP_REJECTS] = { BPF_MAP_TYPE_RINGBUF, 0, 0 },
+	[MERLON_MAP_FILTERED] = { BPF_MAP_TYPE_HASH, 4, 1 },
+	[MERLON_MAP_MARTIAN] = { BPF_MAP_TYPE_HASH, 4, 1 },
+};
+static const struct shape policy_shape[MERLON_POLICY_MAPS] = {
+	[MERLON_MAP_IMAGE] = { BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4 },
+	[MERLON_MAP_COUNTERS] = { BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct merlon_counter) },
+	[MERLON_MAP_LIMITS] = { BPF_MAP_TYPE_ARRAY, 4, 8 },
+	[MERLON_MAP_PATHS] = { BPF_MAP_TYPE_HASH, sizeof(struct merlon_path), 4 },
+	[MERLON_MAP_PATH_NEXT] = { BPF_MAP_TYPE_ARRAY, 4, 4 },
+	[MERLON_MAP_DECISIONS] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_decision) },
+	[MERLON_MAP_LEDGER] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_ledger) },
+};
+
 static int get(const struct merlon_dataplane *dp, const char *dir, const char *name)
 {
 	char path[PATH_MAX];
 	int r = merlon_pin_path(dp, path, "%s/%s", dir, name);
 
 	return r < 0 ? r : bpf_obj_get(path);
+}
+
+static int get_map(const struct merlon_dataplane *dp, const char *dir, const char *name, const struct shape *shape)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+	_cleanup_close_ int fd = get(dp, dir, name);
+
+	if (fd < 0)
+		return fd;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.type != shape->type || info.key_size != shape->key_size ||
+	    info.value_size != shape->value_size)
+		return -EUCLEAN;
+	return TAKE_FD(fd);
+}
+
+static int get_prog(const struct merlon_dataplane *dp, const char *dir, const char *name, const char *is_called)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+	_cleanup_close_ int fd = get(dp, dir, name);
+
+	if (fd < 0)
+		return fd;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.type != BPF_PROG_TYPE_SCHED_CLS || strcmp(info.name, is_called))
+		return -EUCLEAN;
+	return TAKE_FD(fd);
 }
 
 void merlon_policy_maps_close(struct merlon_policy_maps *maps)
@@ -155,12 +210,12 @@ int merlon_pins_open_policy(const struct merlon_dataplane *dp, const char *dir, 
 
 	memset(&maps, 0xff, sizeof(maps));
 	for (i = 0; !r && i < MERLON_POLICY_MAPS; i++) {
-		maps.fd[i] = get(dp, dir, merlon_policy_map_name[i]);
+		maps.fd[i] = get_map(dp, dir, merlon_policy_map_name[i], &policy_shape[i]);
 		if (maps.fd[i] < 0)
 			r = maps.fd[i];
 	}
 	for (i = 0; !r && i < MERLON_PROGS; i++) {
-		maps.prog[i] = get(dp, dir, merlon_prog_name[i]);
+		maps.prog[i] = get_prog(dp, dir, merlon_prog_name[i], merlon_prog_name[i]);
 		if (maps.prog[i] < 0)
 			r = maps.prog[i];
 	}
@@ -248,49 +303,109 @@ static int open_policy(struct merlon_dataplane *dp)
 	return merlon_pins_remove_dir(dp, "policy-next");
 }
 
+/* The first word of the map `control`, whatever its size; 0: it is no such map. */
+static uint32_t version_of(int control)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info), zero = 0, version = 0;
+	_cleanup_free_ char *value = NULL;
+
+	if (bpf_obj_get_info_by_fd(control, &info, &size) < 0 || info.type != BPF_MAP_TYPE_ARRAY || info.key_size != 4 ||
+	    info.value_size < sizeof(version) || strcmp(info.name, state_map_name[MERLON_MAP_CONTROL]))
+		return 0;
+	value = malloc(info.value_size);
+	if (value && !bpf_map_lookup_elem(control, &zero, value))
+		memcpy(&version, value, sizeof(version));
+	return version;
+}
+
 /* Before the other maps are looked for: another layout has others. */
 static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
-	if (dp->control.version == MERLON_ABI_VERSION)
+	_cleanup_close_ int control = get(dp, "maps", state_map_name[MERLON_MAP_CONTROL]);
+	uint32_t version = control < 0 ? 0 : version_of(control);
+
+	if (control == -ENOENT)
+		return -ENOENT;
+	if (!version)
+		return -EUCLEAN;
+	if (version == MERLON_ABI_VERSION)
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_dir,
-			dp->control.version, MERLON_ABI_VERSION);
+			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_dir, version, MERLON_ABI_VERSION);
 	merlon_diag_cure(diag, "stop the merlon that made it with its own `merlon stop`, then start this one");
 	return -EPROTO;
 }
 
-int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag)
+static int say_broken(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
-	uint32_t zero = 0;
-	size_t i;
-	int r;
-
-	for (i = 0; i < MERLON_STATE_MAPS; i++) {
-		dp->fd[i] = get(dp, "maps", state_map_name[i]);
-		if (dp->fd[i] == -ENOENT && i == MERLON_MAP_CONTROL)
-			return -ENOENT;
-		if (dp->fd[i] < 0)
-			goto broken;
-		if (i == MERLON_MAP_CONTROL) {
-			if (bpf_map_lookup_elem(dp->fd[i], &zero, &dp->control) < 0)
-				goto broken;
-			r = check_layout(dp, diag);
-			if (r < 0)
-				return r;
-		}
-	}
-	for (i = 0; i < MERLON_PROGS; i++) {
-		dp->entry_prog[i] = get(dp, "progs", merlon_prog_name[i]);
-		if (dp->entry_prog[i] < 0)
-			goto broken;
-	}
-	if (open_policy(dp) >= 0)
-		return 0;
-broken:
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
 			"the pins in %s are not a whole data plane of merlon's", dp->pin_dir);
-	merlon_diag_cure(diag, "remove them (rm -r %s) and start again",
-			 dp->pin_dir);
+	merlon_diag_cure(diag, "if they are merlon's, `merlon stop --force --pin-dir %s` removes them, and what they enforce, and a new start "
+			 "makes new ones; else choose another place with --pin-dir", dp->pin_dir);
 	return -EUCLEAN;
+}
+
+/* Whether a pin may be the rest of a start that was cut off: a map or program of merlon's under its own name. */
+static bool is_rest(const struct merlon_dataplane *dp, const char *dir, const char *name)
+{
+	_cleanup_close_ int fd = get(dp, dir, name);
+	struct bpf_prog_info prog = { 0 };
+	struct bpf_map_info map = { 0 };
+	uint32_t prog_size = sizeof(prog), map_size = sizeof(map);
+
+	if (fd == -ENOENT)
+		return true;
+	if (fd < 0)
+		return false;
+	if (!strcmp(name, merlon_prog_name[MERLON_PROG_INGRESS]) || !strcmp(name, merlon_prog_name[MERLON_PROG_EGRESS]))
+		return !bpf_obj_get_info_by_fd(fd, &prog, &prog_size) && !strncmp(prog.name, name, strlen(name));
+	return !bpf_obj_get_info_by_fd(fd, &map, &map_size) &&
+	       (!strcmp(map.name, name) || (!strcmp(name, "ledger") && !strcmp(map.name, "merlon_ledger")));
+}
+
+/*
+ * Of a start that was cut off some maps and programs are left and no links: interfaces come when all is whole. With links
+ * there is something in force.
+ */
+int merlon_pins_remove_rest(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	static const char *const dirs[] = { "policy-next", "policy", "progs", "maps", "links" };
+	char path[PATH_MAX];
+	struct dirent *entry;
+	bool rest = true;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
+		DIR *d = merlon_pin_path(dp, path, "%s", dirs[i]) < 0 ? NULL : opendir(path);
+
+		while (d && (entry = readdir(d)))
+			if (entry->d_name[0] != '.')
+				rest &= strcmp(dirs[i], "links") && is_rest(dp, dirs[i], entry->d_name);
+		if (d)
+			closedir(d);
+	}
+	if (!rest)
+		return say_broken(dp, diag);
+	for (i = 0; i < ARRAY_SIZE(dirs); i++)
+		merlon_pins_remove_dir(dp, dirs[i]);
+	return 0;
+}
+
+int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	static const char *const entry_name[MERLON_PROGS] = { "ingress_entry", "egress_entry" };
+	uint32_t zero = 0;
+	size_t i;
+	int r = check_layout(dp, diag);
+
+	if (r == -ENOENT || r == -EPROTO)
+		return r;
+	for (i = 0; r >= 0 && i < MERLON_STATE_MAPS; i++)
+		r = dp->fd[i] = get_map(dp, "maps", state_map_name[i], &state_shape[i]);
+	for (i = 0; r >= 0 && i < MERLON_PROGS; i++)
+		r = dp->entry_prog[i] = get_prog(dp, "progs", merlon_prog_name[i], entry_name[i]);
+	if (r >= 0 && !bpf_map_lookup_elem(dp->fd[MERLON_MAP_CONTROL], &zero, &dp->control) && open_policy(dp) >= 0)
+		return 0;
+	return say_broken(dp, diag);
 }

@@ -200,14 +200,17 @@ static void tell_kept(const struct merlon_daemon *d)
 	merlon_diag_clear(&diag);
 }
 
-/* The socket comes first: a second daemon must not touch the data plane of the first. */
+/*
+ * A second daemon must not touch the data plane of the first: the lock of the state comes first, since of two that find the
+ * socket of one that was killed only one may take its place.
+ */
 static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	int r;
 
 	if ((r = sd_event_new(&d->event)) < 0 || (r = add_signals(d)) < 0 || (r = merlon_work_open(d)) < 0)
 		return r;
-	if ((r = merlon_bus_open(d, diag)) < 0 || (r = merlon_state_open(d, diag)) < 0 ||
+	if ((r = merlon_state_open(d, diag)) < 0 || (r = merlon_bus_open(d, diag)) < 0 ||
 	    (r = merlon_journal_open(d, diag)) < 0 || (r = merlon_event_origins_open(d)) < 0 || (r = merlon_cgroups_open(d)) < 0 ||
 	    (r = merlon_monitors_open(d)) < 0 ||
 	    (r = open_dataplane(d, diag)) < 0 ||

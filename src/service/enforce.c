@@ -171,13 +171,15 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	if (r < 0)
 		return r;
 	next->since_us = realtime_us();
-	r = save(d, next, snapshot, diag);
-	if (r < 0)
-		return r;
-	merlon_enforce_trackers(d);
-	if (!merlon_dataplane_generation(d->dp))
-		adopt(d, diag);
-	r = merlon_links_attach(d, diag);
+	r = merlon_dataplane_is_there(d->dp, diag);
+	if (!r)
+		r = save(d, next, snapshot, diag);
+	if (!r) {
+		merlon_enforce_trackers(d);
+		if (!merlon_dataplane_generation(d->dp))
+			adopt(d, diag);
+		r = merlon_links_attach(d, diag);
+	}
 	if (!r)
 		r = swap(d, next, carry, diag);
 	if (r < 0) {

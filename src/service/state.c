@@ -25,6 +25,8 @@
 static int cannot(struct merlon_diag *diag, int error, const char *what, const char *path)
 {
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = path }, "cannot %s: %s", what, strerror(-error));
+	if (error == -ENOSPC || error == -EDQUOT || error == -EROFS || error == -EACCES)
+		merlon_diag_cure(diag, "let merlond write there, or choose another place with --state-dir");
 	return error;
 }
 
@@ -62,10 +64,10 @@ static int copy_source(const char *from, const char *to)
 	while ((bytes = getline(&line, &room, in)) >= 0) {
 		includes |= is_include(line);
 		if (fwrite(line, 1, bytes, out) != (size_t)bytes)
-			return -EIO;
+			return -errno;
 	}
 	if (ferror(in) || fflush(out))
-		return -EIO;
+		return -errno;
 	return includes;
 }
 
@@ -181,6 +183,13 @@ static void read_boot_id(char ret[64])
 		*ret = 0;
 }
 
+static int write_json(const json_t *json, const char *path)
+{
+	_cleanup_fclose_ FILE *out = fopen(path, "we");
+
+	return !out || json_dumpf(json, out, JSON_COMPACT) || fflush(out) ? -errno : 0;
+}
+
 static int save(struct merlon_daemon *d, struct merlon_enforced *enforced, const struct merlon_snapshot *snapshot,
 		struct merlon_diag *diag)
 {
@@ -207,7 +216,7 @@ static int save(struct merlon_daemon *d, struct merlon_enforced *enforced, const
 			  "taken_ns", (json_int_t)snapshot->taken_ns, "boot_id", boot_id, "sources", enforced->sources,
 			  "places", enforced->edited || enforced->as_snapshot ? places(enforced->ruleset, snapshot) : NULL,
 			  "times", merlon_times_list(enforced->ruleset));
-	r = state && !json_dump_file(state, path, JSON_COMPACT) ? 0 : -EIO;
+	r = state ? write_json(state, path) : -ENOMEM;
 	json_decref(state);
 	return r < 0 ? cannot(diag, r, "write", path) : 0;
 }

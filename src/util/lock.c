@@ -12,10 +12,16 @@
 #define TRIES 10
 #define PAUSE_US 50000
 
+bool merlon_lock_is_of(int fd, const char *path)
+{
+	struct stat ours, there;
+
+	return !fstat(fd, &ours) && !stat(path, &there) && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+}
+
 int merlon_lock_dir(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stat ours, there;
 	int tries;
 
 	if (fd < 0)
@@ -28,7 +34,7 @@ int merlon_lock_dir(const char *path)
 			return -EBUSY;
 		usleep(PAUSE_US);
 	}
-	if (fstat(fd, &ours) < 0 || stat(path, &there) < 0 || ours.st_ino != there.st_ino || ours.st_dev != there.st_dev)
+	if (!merlon_lock_is_of(fd, path))
 		return -ESTALE;
 	return TAKE_FD(fd);
 }
