@@ -11,6 +11,7 @@ large() { # table: 30,000 rules, and pings are dropped
 	printf 'table inet %s {\nchain in {\ntype filter hook input priority filter; policy accept;\n' "$1"
 	seq 30000 | awk '{ printf "ip saddr 10.%d.%d.%d udp dport %d drop\n", $1 % 250, $1 / 250 % 250, $1 % 7, 1000 + $1 % 30000 }'
 	echo 'ip protocol icmp drop'
+	echo 'fib daddr type local udp dport 7003 counter drop'
 	printf '}\n}\n'
 }
 large one >one.nft
@@ -39,14 +40,36 @@ ok "... it is in force" not pings
 apply=$!
 in_host ip link add late0 type veth peer name late1
 in_host ip link set late0 up
-in_host ip link set late1 up
+in_host ip link set late1 netns "$client"
+in_client sh -c 'ip addr add 10.78.0.2/16 dev late1; ip link set late1 up'
+(while kill -0 $apply 2>/dev/null && [ $((n += 1)) -lt 200 ]; do in_host ip addr add "10.78.$n.1/16" dev late0 && echo "10.78.$n.1" && sleep 0.1; done) >late.out &
+late=$!
 ok "the policy before is in force meanwhile" not pings
 ok "... and reports" sh -c "for i in \$(seq 50); do grep -q MERLON_VERDICT '$dir/events' && exit 0; sleep 0.1; done; exit 1"
 kill -HUP "$daemon"
 wait $apply
 ok "... the apply is done" [ $? = 0 ]
-ok "... interfaces that came are filtered" status_is '.interfaces | sort | join(" ")' 'late0 late1 lo up0'
+ok "... interfaces that came are filtered" status_is '.interfaces | sort | join(" ")' 'late0 lo up0'
 ok "... it is in force" sh -c "'$merlon' nft list tables | grep -qx 'table inet two'"
+
+# Addresses that came, at whatever moment, are this host's to the rules: what is sent there is counted.
+counted() { "$merlon" stats --json | jq '[.counters[] | select(.rule | contains("dport 7003")) | .packets] | add'; }
+all_local() {
+	local before
+	for _ in $(seq 60); do
+		before=$(counted)
+		in_client python3 -c "
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for line in open('late.out'): s.sendto(b'x', (line.strip(), 7003))"
+		[ $(($(counted) - before)) -lt "$(wc -l <late.out)" ] || return 0
+		sleep 0.2
+	done
+	echo "$(counted) counted, $before before; $(wc -l <late.out) addresses"
+	return 1
+}
+wait $late
+ok "... as are addresses that came" all_local
 
 # one after the other, in the order in which they came
 "$merlon" apply one.nft >apply.out 2>&1 &
