@@ -47,7 +47,7 @@ static int check_kernel(struct merlon_diag *diag)
 
 static uint64_t netns_cookie(void)
 {
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	uint64_t cookie = 0;
 	socklen_t size = sizeof(cookie);
 

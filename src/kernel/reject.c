@@ -31,8 +31,13 @@ static uint16_t fold(uint32_t sum)
 	return htons((uint16_t)~sum);
 }
 
+uint16_t merlon_checksum(const void *data, size_t bytes)
+{
+	return fold(sum_words(data, bytes, 0));
+}
+
 /* RFC 793's pseudo header, RFC 8200's 8.1: addresses, protocol, length. */
-static uint16_t transport_checksum(const void *addresses, size_t bytes, uint8_t protocol, const void *l4, size_t l4_bytes)
+uint16_t merlon_transport_checksum(const void *addresses, size_t bytes, uint8_t protocol, const void *l4, size_t l4_bytes)
 {
 	return fold(sum_words(l4, l4_bytes, sum_words(addresses, bytes, protocol + (uint32_t)l4_bytes)));
 }
@@ -76,7 +81,7 @@ static int build_reset4(const struct merlon_reject_event *event, const struct ip
 	if (!read_tcp(event, &tcp))
 		return -EINVAL;
 	fill_reset(event, &tcp, &rst);
-	rst.check = transport_checksum(&ip.saddr, 8, IPPROTO_TCP, &rst, sizeof(rst));
+	rst.check = merlon_transport_checksum(&ip.saddr, 8, IPPROTO_TCP, &rst, sizeof(rst));
 	ret->bytes = sizeof(ip) + sizeof(rst);
 	ip.tot_len = htons(ret->bytes);
 	memcpy(ret->packet, &ip, sizeof(ip));
@@ -108,7 +113,7 @@ static int build_unreachable4(const struct merlon_reject_event *event, const str
 
 	memcpy(at, &icmp, sizeof(icmp));
 	memcpy(at + sizeof(icmp), event->packet, quote);
-	icmp.checksum = fold(sum_words(at, sizeof(icmp) + quote, 0));
+	icmp.checksum = merlon_checksum(at, sizeof(icmp) + quote);
 	memcpy(at, &icmp, sizeof(icmp));
 	ret->bytes = sizeof(ip) + sizeof(icmp) + quote;
 	ip.tot_len = htons(ret->bytes);
@@ -172,7 +177,7 @@ static int build_reset6(const struct merlon_reject_event *event, const struct ip
 		return -EINVAL;
 	begin6(old, IPPROTO_TCP, sizeof(rst), hop_limit, &ip);
 	fill_reset(event, &tcp, &rst);
-	rst.check = transport_checksum(&ip.ip6_src, 32, IPPROTO_TCP, &rst, sizeof(rst));
+	rst.check = merlon_transport_checksum(&ip.ip6_src, 32, IPPROTO_TCP, &rst, sizeof(rst));
 	ret->bytes = sizeof(ip) + sizeof(rst);
 	memcpy(ret->packet, &ip, sizeof(ip));
 	memcpy(ret->packet + sizeof(ip), &rst, sizeof(rst));
@@ -196,7 +201,7 @@ static int build_unreachable6(const struct merlon_reject_event *event, const str
 	}
 	memcpy(ret->packet + offset, &icmp, sizeof(icmp));
 	memcpy(ret->packet + offset + sizeof(icmp), event->packet, quote);
-	icmp.icmp6_cksum = transport_checksum(&ip.ip6_src, 32, IPPROTO_ICMPV6, ret->packet + offset, payload);
+	icmp.icmp6_cksum = merlon_transport_checksum(&ip.ip6_src, 32, IPPROTO_ICMPV6, ret->packet + offset, payload);
 	memcpy(ret->packet + offset, &icmp, sizeof(icmp));
 	ret->bytes = offset + payload;
 	return 0;

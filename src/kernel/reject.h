@@ -35,4 +35,8 @@ struct merlon_reject_limits {
 int merlon_reject_build(const struct merlon_reject_event *event, const struct merlon_reject_limits *limits,
 			struct merlon_answer *ret);
 
+/* As they stand in a header (network byte order), which has 0 there meanwhile. `addresses`: both, `bytes` of them together. */
+uint16_t merlon_checksum(const void *data, size_t bytes);
+uint16_t merlon_transport_checksum(const void *addresses, size_t bytes, uint8_t protocol, const void *l4, size_t l4_bytes);
+
 #endif

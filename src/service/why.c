@@ -229,7 +229,7 @@ static int side_of(const struct asking *a, enum merlon_hook hook)
 /* Destination, source and type; a device takes the packet for its own (eth_type_trans()). */
 static void put_ethernet(const struct asking *a, const struct merlon_why *why, unsigned ifindex, uint8_t *frame)
 {
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	uint16_t type = htons(a->q.family == MERLON_IPV4 ? ETH_P_IP : ETH_P_IPV6);
 	struct ifreq request = { 0 };
 
