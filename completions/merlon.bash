@@ -17,7 +17,7 @@ _merlon_options() {
 	why) echo '--family --allow-partial --file --socket --json --help' ;;
 	stop) echo '--configured --force --pin-dir --socket --json --help' ;;
 	verify) echo '--family --allow-partial --packets --seed --each --json --help' ;;
-	merlond) echo '--foreground --socket --pin-dir --interfaces --config --instance --state-dir --policy-netns --events --help --version' ;;
+	merlond) echo '--foreground --socket --pin-dir --bpf-fs --answers --interfaces --config --instance --state-dir --policy-netns --events --help --version' ;;
 	esac
 }
 
@@ -33,7 +33,7 @@ _merlon_value() {
 	case $2 in
 	--family) _merlon_words 'ip ip6' ;;
 	--packets | --seed | --instance | --count) ;;
-	--output | --file | --socket | --pin-dir | --config | --state-dir | --events) _merlon_files ;;
+	--output | --file | --socket | --pin-dir | --bpf-fs | --answers | --config | --state-dir | --events) _merlon_files ;;
 	--policy-netns) _merlon_files; [[ none != "$cur"* ]] || COMPREPLY+=(none) ;;
 	--interfaces) _merlon_words "$(command ls /sys/class/net 2>/dev/null)" ;;
 	-o) [ "$1" = import ] || return 1; _merlon_files ;;

@@ -64,6 +64,8 @@ complete -c merlond -f
 complete -c merlond -l foreground -d 'stay in the foreground'
 complete -c merlond -l socket -r -F -d 'where merlon finds it'
 complete -c merlond -l pin-dir -r -F -d 'where the data plane is pinned'
+complete -c merlond -l bpf-fs -r -F -d 'where to find /sys/fs/bpf'
+complete -c merlond -l answers -r -F -d 'where rejected packets are answered'
 complete -c merlond -l interfaces -x -a '(command ls /sys/class/net)' -d 'to filter'
 complete -c merlond -l config -r -F -d configuration
 complete -c merlond -l instance -x -d 'one of several'

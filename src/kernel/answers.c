@@ -28,6 +28,7 @@
 #define PEER_BURST 6
 #define RESETS_PER_S 20000
 #define KINDS 3			/* enum merlon_answer_kind */
+_Static_assert(KINDS == MERLON_REJECT_SOCKETS, "each socket has its place in the map");
 
 struct bucket {
 	uint64_t empty_ns;	/* when it was empty, as far as the burst goes back */
@@ -168,19 +169,21 @@ static void open_sockets(int fd[KINDS])
 		block_input(fd[MERLON_ANSWER_ICMPV6]);
 }
 
-static int register_sockets(const struct merlon_answers *a, enum merlon_answer_to to, struct merlon_dataplane *dp)
+void merlon_answers_cookies(const struct merlon_answers *a, struct merlon_answer_cookies *ret)
 {
-	uint64_t cookie[KINDS];
-	size_t i, n = 0;
+	size_t to, i;
 
-	for (i = 0; i < KINDS; i++) {
-		socklen_t size = sizeof(cookie[n]);
+	*ret = (struct merlon_answer_cookies){ 0 };
+	for (to = 0; to < MERLON_ANSWERS; to++) {
+		uint64_t *cookie = ret->cookie[to];
 
-		if (a->related[to][i] >= 0 &&
-		    !getsockopt(a->related[to][i], SOL_SOCKET, SO_COOKIE, &cookie[n], &size))
-			n++;
+		for (i = 0; i < KINDS; i++) {
+			socklen_t size = sizeof(*cookie);
+
+			if (a->related[to][i] >= 0 && !getsockopt(a->related[to][i], SOL_SOCKET, SO_COOKIE, cookie, &size))
+				cookie++;
+		}
 	}
-	return merlon_dataplane_reject_sockets(dp, to, cookie, n);
 }
 
 static int fill(struct merlon_answers *a, struct merlon_diag *diag)
@@ -208,18 +211,15 @@ static int fill(struct merlon_answers *a, struct merlon_diag *diag)
 	return 0;
 }
 
-int merlon_answers_open(struct merlon_dataplane *dp, bool bounded, struct merlon_answers **ret, struct merlon_diag *diag)
+int merlon_answers_open(bool bounded, struct merlon_answers **ret, struct merlon_diag *diag)
 {
 	struct merlon_answers *a = calloc(1, sizeof(*a));
-	unsigned to;
 	int r;
 
 	if (!a)
 		return -ENOMEM;
 	a->bounded = bounded;
 	r = fill(a, diag);
-	for (to = 0; !r && to < MERLON_ANSWERS; to++)
-		r = register_sockets(a, to, dp);
 	if (r < 0) {
 		merlon_answers_close(a);
 		return r;

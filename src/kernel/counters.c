@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/kernel/answers.h"
 #include "src/util/cleanup.h"
 
 int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stats *ret)
@@ -112,15 +113,10 @@ int merlon_dataplane_routes_changed(struct merlon_dataplane *dp)
 	return merlon_control_write(dp);
 }
 
-int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_answer_to what, const uint64_t *cookies,
-				    size_t n)
+int merlon_dataplane_answers_by(struct merlon_dataplane *dp, const struct merlon_answer_cookies *sockets)
 {
-	uint64_t *to = (uint64_t *)dp->control.reject_cookie[what];
-
-	if (n > MERLON_REJECT_SOCKETS)
-		return -E2BIG;
-	memset(to, 0, sizeof(dp->control.reject_cookie[what]));
-	memcpy(to, cookies, n * sizeof(*cookies));
+	_Static_assert(sizeof(sockets->cookie) == sizeof(dp->control.reject_cookie), "one cookie a socket");
+	memcpy(dp->control.reject_cookie, sockets->cookie, sizeof(sockets->cookie));
 	return merlon_control_write(dp);
 }
 

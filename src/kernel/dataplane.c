@@ -65,7 +65,7 @@ static int adopt(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		return r;
 	if (dp->control.netns_cookie && cookie && dp->control.netns_cookie != cookie) {
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-				"the data plane pinned in %s filters another network namespace", dp->pin_dir);
+				"the data plane pinned in %s filters another network namespace", dp->pin_name);
 		merlon_diag_cure(diag, "give each namespace a place of its own with --pin-dir");
 		return -EBUSY;
 	}
@@ -103,7 +103,7 @@ static int lock_pins(struct merlon_dataplane *dp, struct merlon_diag *diag)
 	} while (r == -ESTALE || r == -ENOENT);
 	if (r == -EBUSY) {
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-				"another merlond has the data plane pinned in %s", dp->pin_dir);
+				"another merlond has the data plane pinned in %s", dp->pin_name);
 		merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
 	} else if (r < 0 && !diag->n) {
 		merlon_diag_errno(diag, r, "cannot lock the data plane's pins");
@@ -147,7 +147,8 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 	memset(dp->policy.prog, 0xff, sizeof(dp->policy.prog));
 	dp->options = *options;
 	dp->pin_dir = strdup(options->pin_dir);
-	r = dp->pin_dir ? open_or_create(dp, diag) : -ENOMEM;
+	dp->pin_name = strdup(options->pin_name ? options->pin_name : options->pin_dir);
+	r = dp->pin_dir && dp->pin_name ? open_or_create(dp, diag) : -ENOMEM;
 	if (!r)
 		r = merlon_attach_choose(dp, diag);
 	if (r < 0) {
@@ -163,7 +164,7 @@ int merlon_dataplane_is_there(const struct merlon_dataplane *dp, struct merlon_d
 	if (merlon_lock_is_of(dp->lock, dp->pin_dir))
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-			"the data plane is not pinned in %s any more: the directory was removed, or its file system unmounted", dp->pin_dir);
+			"the data plane is not pinned in %s any more: the directory was removed, or its file system unmounted", dp->pin_name);
 	merlon_diag_cure(diag, "what is in force goes on at most until merlond ends; restart it with a BPF file system mounted there, and apply again");
 	return -ESTALE;
 }
@@ -185,6 +186,7 @@ void merlon_dataplane_close(struct merlon_dataplane *dp)
 	merlon_policy_maps_close(&dp->policy);
 	merlon_closep(&dp->lock);
 	free(dp->pin_dir);
+	free(dp->pin_name);
 	free(dp);
 }
 

@@ -26,6 +26,7 @@ enum merlon_attach { MERLON_ATTACH_AUTO, MERLON_ATTACH_TCX, MERLON_ATTACH_CLSACT
 
 struct merlon_dataplane_options {
 	const char *pin_dir;		/* on a bpffs, made if missing; default /sys/fs/bpf/merlon */
+	const char *pin_name;		/* what messages call it; NULL: as it is */
 	uint32_t max_sessions;		/* of both address families; there is room for merlon_sessions_room() */
 	uint32_t events_bytes;		/* of the ring buffer; a power of two */
 	enum merlon_attach attach;	/* what is attached already stays as it is */
@@ -107,9 +108,9 @@ int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_addres
 int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n, unsigned *ret_left_out);
 /* Raised whenever addresses or routes changed: cached decisions are taken anew. */
 int merlon_dataplane_routes_changed(struct merlon_dataplane *dp);
-/* Sockets whose packets are such answers; replaces the ones that were. */
-int merlon_dataplane_reject_sockets(struct merlon_dataplane *dp, enum merlon_answer_to what, const uint64_t *cookies,
-				    size_t n);
+/* Sockets whose packets answer rejected ones; replaces the ones that were. */
+struct merlon_answer_cookies;
+int merlon_dataplane_answers_by(struct merlon_dataplane *dp, const struct merlon_answer_cookies *sockets);
 /* As the nf_conntrack sysctls of the caller's namespace have them, or their defaults. */
 void merlon_trackers_read(struct merlon_trackers *ret);
 int merlon_dataplane_trackers(struct merlon_dataplane *dp, const struct merlon_trackers *trackers);
@@ -170,12 +171,14 @@ int merlon_dataplane_set_packets(struct merlon_dataplane *dp, bool packets);
 struct merlon_dataplane_events {
 	/* `with` has the event again, and its packet; NULL: merlon_dataplane_set_packets() was not asked for it */
 	void (*event)(void *context, const struct merlon_event *event, const struct merlon_event_packet *with);
-	void (*reject)(void *context, const struct merlon_reject_event *event);
+	void (*reject)(void *context, const struct merlon_reject_event *event);	/* NULL: another process reads that ring */
 	void *context;
 };
 int merlon_dataplane_events_open(struct merlon_dataplane *dp, const struct merlon_dataplane_events *handler);
 int merlon_dataplane_events_fd(const struct merlon_dataplane *dp);
 int merlon_dataplane_events_consume(struct merlon_dataplane *dp);
+/* The ring of rejected packets, for another process: its descriptor, which stays the data plane's, or a negative errno. */
+int merlon_dataplane_rejects(const struct merlon_dataplane *dp, uint32_t *ret_bytes);
 
 /*
  * What the policy in force would say of a packet (bpf/why.h). Nothing comes of it: no counter, token, session or event.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static int on_reject(void *context, void *data, size_t size)
 {
 	struct merlon_dataplane *dp = context;
 
-	if (size < sizeof(struct merlon_reject_event) || !dp->handler.reject)
+	if (size < sizeof(struct merlon_reject_event))
 		return 0;
 	dp->handler.reject(dp->handler.context, data);
 	return --dp->budget > 0 ? 0 : -EAGAIN;
@@ -41,10 +42,13 @@ int merlon_dataplane_events_open(struct merlon_dataplane *dp, const struct merlo
 		return -EALREADY;
 	dp->handler = *handler;
 	/* Rejects first: libbpf reads the rings in this order, and an answer is waited for. */
-	dp->ring = ring_buffer__new(dp->fd[MERLON_MAP_REJECTS], on_reject, dp, NULL);
+	if (handler->reject)
+		dp->ring = ring_buffer__new(dp->fd[MERLON_MAP_REJECTS], on_reject, dp, NULL);
+	else
+		dp->ring = ring_buffer__new(dp->fd[MERLON_MAP_EVENTS], on_event, dp, NULL);
 	if (!dp->ring)
 		return -errno;
-	r = ring_buffer__add(dp->ring, dp->fd[MERLON_MAP_EVENTS], on_event, dp);
+	r = handler->reject ? ring_buffer__add(dp->ring, dp->fd[MERLON_MAP_EVENTS], on_event, dp) : 0;
 	if (r < 0) {
 		ring_buffer__free(dp->ring);
 		dp->ring = NULL;
@@ -67,4 +71,15 @@ int merlon_dataplane_events_consume(struct merlon_dataplane *dp)
 	/* whether or not a wake-up is still on its way */
 	r = ring_buffer__consume(dp->ring);
 	return r == -EAGAIN ? BUDGET : r;
+}
+
+int merlon_dataplane_rejects(const struct merlon_dataplane *dp, uint32_t *ret_bytes)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(dp->fd[MERLON_MAP_REJECTS], &info, &size) < 0)
+		return -errno;
+	*ret_bytes = info.max_entries;
+	return dp->fd[MERLON_MAP_REJECTS];
 }

@@ -82,7 +82,7 @@ struct merlon_asking {
 };
 
 struct merlon_dataplane {
-	char *pin_dir;
+	char *pin_dir, *pin_name;	/* where it is, and what messages call it */
 	int lock;			/* on pin_dir */
 	struct merlon_dataplane_options options;
 	int fd[MERLON_STATE_MAPS];

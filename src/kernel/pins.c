@@ -332,7 +332,7 @@ static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *d
 	if (version == MERLON_ABI_VERSION)
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_dir, version, MERLON_ABI_VERSION);
+			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_name, version, MERLON_ABI_VERSION);
 	merlon_diag_cure(diag, "stop the merlon that made it with its own `merlon stop`, then start this one");
 	return -EPROTO;
 }
@@ -340,9 +340,9 @@ static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *d
 static int say_broken(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-			"the pins in %s are not a whole data plane of merlon's", dp->pin_dir);
+			"the pins in %s are not a whole data plane of merlon's", dp->pin_name);
 	merlon_diag_cure(diag, "if they are merlon's, `merlon stop --force --pin-dir %s` removes them, and what they enforce, and a new start "
-			 "makes new ones; else choose another place with --pin-dir", dp->pin_dir);
+			 "makes new ones; else choose another place with --pin-dir", dp->pin_name);
 	return -EUCLEAN;
 }
 

@@ -23,7 +23,7 @@ static void on_event_record(void *context, const struct merlon_event *event, con
 
 static void on_reject_record(void *context, const struct merlon_reject_event *event)
 {
-	merlon_answers_reject(((struct merlon_daemon *)context)->answers, event);
+	merlon_answers_reject(((struct merlon_daemon *)context)->answering.own, event);
 }
 
 static int on_rings(sd_event_source *source, int fd, uint32_t events, void *context)
@@ -165,17 +165,18 @@ static void on_relax(void *context, bool away)
 static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	struct merlon_dataplane_options options = merlon_dataplane_defaults();
-	struct merlon_dataplane_events handler = { on_event_record, on_reject_record, d };
+	struct merlon_dataplane_events handler = { on_event_record, d->settings.answers ? NULL : on_reject_record, d };
 	int r;
 
-	options.pin_dir = d->settings.pin_dir;
+	options.pin_dir = d->settings.pin_path;
+	options.pin_name = d->settings.pin_dir;
 	options.max_sessions = d->settings.max_sessions;
 	options.attach = d->settings.attach;
 	r = merlon_dataplane_open(&options, &d->dp, diag);
 	if (r < 0)
 		return r;
 	merlon_dataplane_relax(d->dp, on_relax, d);
-	r = merlon_answers_open(d->dp, true, &d->answers, diag);
+	r = merlon_answering_open(d, diag);
 	if (r < 0)
 		return r;
 	r = merlon_dataplane_events_open(d->dp, &handler);
@@ -243,7 +244,7 @@ static void stop(struct merlon_daemon *d)
 	merlon_bus_close(d);
 	merlon_space_close(d);
 	merlon_links_close(d);
-	merlon_answers_close(d->answers);
+	merlon_answering_close(d);
 	merlon_monitors_close(d);
 	merlon_event_origins_close(d);
 	merlon_cgroups_close(d);
@@ -256,7 +257,7 @@ static void stop(struct merlon_daemon *d)
 
 int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv)
 {
-	struct merlon_daemon d = { .settings = *settings, .argc = argc, .argv = argv, .listener = -1, .state_lock = -1, .space.fd = -1, .started_us = merlon_now_ns() / 1000 };
+	struct merlon_daemon d = { .settings = *settings, .argc = argc, .argv = argv, .listener = -1, .state_lock = -1, .space.fd = -1, .answering.fd = -1, .started_us = merlon_now_ns() / 1000 };
 	struct merlon_diag diag = { 0 };
 	int r = start(&d, &diag);
 

@@ -37,6 +37,14 @@ struct merlon_enforced {
 	uint64_t since_us;	/* CLOCK_REALTIME */
 };
 
+/* Who answers rejected packets. */
+struct merlon_answering {
+	struct merlon_answers *own;	/* this process; NULL: the one that settings.answers leads to */
+	int fd;				/* to that one; -1: it is not there */
+	sd_event_source *source, *pause;
+	bool missing;			/* and the journal was told */
+};
+
 struct merlon_daemon {
 	struct merlon_settings settings;
 	int argc;
@@ -52,7 +60,7 @@ struct merlon_daemon {
 	unsigned adopted;	/* connections of nf_conntrack, by the first policy */
 	struct merlon_space space;
 	struct mnl_socket *rtnl;
-	struct merlon_answers *answers;
+	struct merlon_answering answering;
 	struct merlon_journal *journal;
 	struct merlon_work *work;
 	unsigned n_requests;			/* of clients, that wait for their turn */
@@ -155,6 +163,13 @@ void merlon_state_close(struct merlon_daemon *d);
 int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag);
 /* Removes what belongs to other generations; 0: to all. */
 void merlon_state_keep_only(const struct merlon_daemon *d, uint32_t generation);
+
+/* answering.c */
+/* With --answers it is no error if nobody is there: it is tried again. */
+int merlon_answering_open(struct merlon_daemon *d, struct merlon_diag *diag);
+/* A warning while nobody answers. */
+void merlon_answering_warn(const struct merlon_daemon *d, struct merlon_diag *diag);
+void merlon_answering_close(struct merlon_daemon *d);
 
 /* links.c */
 int merlon_links_open(struct merlon_daemon *d, struct merlon_diag *diag);

@@ -112,6 +112,7 @@ static json_t *messages(const struct merlon_daemon *d, const struct merlon_datap
 
 	merlon_links_warn(d, &diag);
 	merlon_kept_warn(d, info, &diag);
+	merlon_answering_warn(d, &diag);
 	warn_full(d, stats->count[MERLON_STAT_SESSIONS_FULL], &diag);
 	list = merlon_report_messages(&diag);
 	merlon_diag_clear(&diag);

@@ -27,12 +27,14 @@ static const char usage[] =
 	"  --foreground         stay in the foreground (merlond always does; for symmetry with other daemons)\n"
 	"  --socket PATH        where `merlon` finds it (default " MERLON_BUS_SOCKET ")\n"
 	"  --pin-dir PATH       where the data plane is pinned, on a BPF file system (default /sys/fs/bpf/merlon)\n"
+	"  --bpf-fs PATH        where to find what is below /sys/fs/bpf, if that is read-only here\n"
 	"  --interfaces GLOBS   interfaces to filter: a comma list of patterns, `!` leaves out (default *)\n"
 	"  --config FILE        configuration file, with FILE.d/*.conf (default " MERLON_SYSCONFDIR "/merlon.conf, if it is there)\n"
 	"  --instance NAME      one of several: its places are named by it (/run/merlon/NAME, /sys/fs/bpf/merlon-NAME,\n"
 	"                       " MERLON_SYSCONFDIR "/NAME.conf, " MERLON_SYSCONFDIR "/NAME.nft)\n"
 	"  --state-dir DIR      where the policy in force is kept for a restart (default " MERLON_RUN_DIR ")\n"
 	"  --policy-netns PATH  where the policy namespace is mounted; none: nowhere (default /run/netns/merlon, for the default pins)\n"
+	"  --answers SOCKET     where merlon-answers answers rejected packets (default: merlond does so itself)\n"
 	"  --events FILE        also write every report there, a JSON object a line with the journal's fields, without its limits\n"
 	"  --help, --version\n";
 
@@ -259,11 +261,13 @@ static int set_default(struct merlon_settings *s, const char *section, const cha
 	return r < 0 ? r : record(s, section, key, value, "default");
 }
 
-enum { OPT_FOREGROUND = 256, OPT_SOCKET, OPT_PIN_DIR, OPT_INTERFACES, OPT_CONFIG, OPT_INSTANCE, OPT_STATE_DIR, OPT_EVENTS, OPT_POLICY_NETNS, OPT_HELP, OPT_VERSION };
+enum { OPT_FOREGROUND = 256, OPT_SOCKET, OPT_PIN_DIR, OPT_BPF_FS, OPT_ANSWERS, OPT_INTERFACES, OPT_CONFIG, OPT_INSTANCE, OPT_STATE_DIR, OPT_EVENTS, OPT_POLICY_NETNS, OPT_HELP, OPT_VERSION };
 static const struct option options[] = {
 	{ "foreground", no_argument, NULL, OPT_FOREGROUND },
 	{ "socket", required_argument, NULL, OPT_SOCKET },
 	{ "pin-dir", required_argument, NULL, OPT_PIN_DIR },
+	{ "bpf-fs", required_argument, NULL, OPT_BPF_FS },
+	{ "answers", required_argument, NULL, OPT_ANSWERS },
 	{ "interfaces", required_argument, NULL, OPT_INTERFACES },
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "instance", required_argument, NULL, OPT_INSTANCE },
@@ -299,6 +303,10 @@ static int take_option(struct merlon_settings *s, int option, struct merlon_diag
 		return set_string(&s->socket, optarg);
 	case OPT_PIN_DIR:
 		return set_string(&s->pin_dir, optarg);
+	case OPT_BPF_FS:
+		return set_string(&s->bpf_fs, optarg);
+	case OPT_ANSWERS:
+		return set_string(&s->answers, optarg);
 	case OPT_STATE_DIR:
 		return set_string(&s->state_dir, optarg);
 	case OPT_CONFIG:
@@ -405,6 +413,18 @@ static int settle_policy_netns(struct merlon_settings *s, const char *usual_pins
 	return 0;
 }
 
+/* The same file system may be mounted twice, the second time for this process alone. */
+static int settle_pin_path(struct merlon_settings *s)
+{
+	static const char usual[] = "/sys/fs/bpf/";
+
+	free(s->pin_path);
+	s->pin_path = NULL;
+	if (!s->bpf_fs || strncmp(s->pin_dir, usual, strlen(usual)) != 0)
+		return set_string(&s->pin_path, s->pin_dir);
+	return asprintf(&s->pin_path, "%s/%s", s->bpf_fs, s->pin_dir + strlen(usual)) < 0 ? -ENOMEM : 0;
+}
+
 /* Where an instance has what; "" is the host's own. */
 static int name_places(struct merlon_settings *s, const char *pin_dir, struct merlon_diag *diag)
 {
@@ -441,6 +461,8 @@ static int read_all(struct merlon_settings *s, int argc, char **argv, struct mer
 		r = read_files(s, diag);
 	if (!r)
 		r = read_arguments(s, argc, argv, diag);
+	if (!r)
+		r = settle_pin_path(s);
 	return r ? r : settle_policy_netns(s, pin_dir);
 }
 
@@ -476,6 +498,8 @@ int merlon_settings_reread(struct merlon_settings *settings, int argc, char **ar
 		return r;
 	keep(&new.socket, &old.socket, "the socket", diag);
 	keep(&new.pin_dir, &old.pin_dir, "the place of the pins", diag);
+	keep(&new.pin_path, &old.pin_path, "--bpf-fs", diag);
+	keep(&new.answers, &old.answers, "--answers", diag);
 	keep(&new.state_dir, &old.state_dir, "the place of what is kept", diag);
 	keep(&new.policy_netns, &old.policy_netns, "[Network] PolicyNetns", diag);
 	keep(&new.events, &old.events, "--events", diag);
@@ -497,6 +521,9 @@ void merlon_settings_clear(struct merlon_settings *settings)
 	free(settings->setting);
 	free(settings->socket);
 	free(settings->pin_dir);
+	free(settings->bpf_fs);
+	free(settings->pin_path);
+	free(settings->answers);
 	free(settings->state_dir);
 	free(settings->config);
 	free(settings->instance);

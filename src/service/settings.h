@@ -17,6 +17,8 @@ struct merlon_setting {
 
 struct merlon_settings {
 	char *socket, *pin_dir, *state_dir, *config, *events, *policy_netns;	/* owned; policy_netns NULL: not mounted */
+	char *bpf_fs, *pin_path;			/* owned; bpf_fs may be NULL; pin_dir as it is reached by that */
+	char *answers;					/* owned; NULL: rejected packets are answered by this process */
 	char *instance;					/* owned; NULL: the host's own */
 	char *ruleset, *closed_ruleset;			/* owned; what merlon.service applies, and if that fails */
 	bool audit, fail_closed, stop_keeps;		/* how it does that, [Policy] */

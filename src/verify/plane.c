@@ -68,6 +68,7 @@ int merlon_plane_open(struct merlon_plane *ret, struct merlon_diag *diag)
 {
 	struct merlon_dataplane_options options = merlon_dataplane_defaults();
 	struct merlon_dataplane_events handler = { on_event, on_reject, ret };
+	struct merlon_answer_cookies cookies;
 	struct merlon_trackers trackers;
 	int r;
 
@@ -77,11 +78,14 @@ int merlon_plane_open(struct merlon_plane *ret, struct merlon_diag *diag)
 	options.events_bytes = EVENTS_BYTES;
 	r = merlon_dataplane_open(&options, &ret->dp, diag);
 	if (!r)
-		r = merlon_answers_open(ret->dp, false, &ret->answers, diag);
+		r = merlon_answers_open(false, &ret->answers, diag);
 	if (r < 0)
 		goto failed;
+	merlon_answers_cookies(ret->answers, &cookies);
 	merlon_trackers_read(&trackers);
 	r = merlon_dataplane_events_open(ret->dp, &handler);
+	if (!r)
+		r = merlon_dataplane_answers_by(ret->dp, &cookies);
 	if (!r)
 		r = merlon_dataplane_trackers(ret->dp, &trackers);
 	if (!r)

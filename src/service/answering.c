@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Who answers rejected packets: this process, or one that may open sockets of IP, behind --answers. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
+
+#include "src/kernel/answers.h"
+#include "src/service/daemon.h"
+#include "src/util/cleanup.h"
+
+#define PAUSE_US 250000		/* slower than systemd takes a socket for broken, 20 times in 2 s */
+
+static int on_pause(sd_event_source *source, uint64_t due_us, void *context);
+
+/* Rejected packets wait in their ring, as far as there is room. */
+static void try_later(struct merlon_daemon *d, int error)
+{
+	struct merlon_answering *a = &d->answering;
+
+	if (!a->missing)
+		merlon_journal_note(LOG_WARNING, "%s: %s; rejected packets get no answer until it is there", d->settings.answers,
+				    strerror(-error));
+	a->missing = true;
+	a->source = sd_event_source_disable_unref(a->source);
+	merlon_closep(&a->fd);
+	a->fd = -1;
+	sd_event_source_disable_unref(a->pause);
+	a->pause = NULL;
+	sd_event_add_time_relative(d->event, &a->pause, CLOCK_MONOTONIC, PAUSE_US, 0, on_pause, d);
+}
+
+/* `ring` -1: there is none any more. */
+static int send_ring(int to, int ring, uint32_t bytes)
+{
+	struct merlon_answers_ring what = { .bytes = bytes };
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = &what, .iov_len = sizeof(what) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (ring >= 0) {
+		struct cmsghdr *c;
+
+		message.msg_control = control;
+		message.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&message);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &ring, sizeof(ring));
+	}
+	return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* The data path knows the sockets first: an answer must be `related` from the first one on. */
+static int hand_over(struct merlon_daemon *d, const struct merlon_answer_cookies *cookies)
+{
+	uint32_t bytes;
+	int ring = merlon_dataplane_rejects(d->dp, &bytes), r = ring < 0 ? ring : merlon_dataplane_answers_by(d->dp, cookies);
+
+	return r < 0 ? r : send_ring(d->answering.fd, ring, bytes);
+}
+
+static int on_answering(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct merlon_daemon *d = context;
+	struct merlon_answer_cookies cookies;
+	ssize_t n = recv(fd, &cookies, sizeof(cookies), 0);
+	int r;
+
+	(void)source;
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	r = n < 0 ? -errno : n == sizeof(cookies) ? hand_over(d, &cookies) : -ECONNRESET;
+	if (r < 0)
+		try_later(d, r);
+	else if (d->answering.missing)
+		merlon_journal_note(LOG_NOTICE, "%s: rejected packets are answered again", d->settings.answers);
+	if (!r)
+		d->answering.missing = false;
+	return 0;
+}
+
+static int connect_to(struct merlon_daemon *d)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct merlon_answering *a = &d->answering;
+
+	if (snprintf(to.sun_path, sizeof(to.sun_path), "%s", d->settings.answers) >= (int)sizeof(to.sun_path))
+		return -ENAMETOOLONG;
+	a->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (a->fd < 0 || connect(a->fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		return -errno;
+	return sd_event_add_io(d->event, &a->source, a->fd, EPOLLIN, on_answering, d);
+}
+
+static int on_pause(sd_event_source *source, uint64_t due_us, void *context)
+{
+	int r = connect_to(context);
+
+	(void)source;
+	(void)due_us;
+	if (r < 0)
+		try_later(context, r);
+	return 0;
+}
+
+int merlon_answering_open(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct merlon_answer_cookies cookies;
+	int r;
+
+	if (d->settings.answers) {
+		r = connect_to(d);
+		if (r < 0)
+			try_later(d, r);
+		return 0;
+	}
+	r = merlon_answers_open(true, &d->answering.own, diag);
+	if (r < 0)
+		return r;
+	merlon_answers_cookies(d->answering.own, &cookies);
+	return merlon_dataplane_answers_by(d->dp, &cookies);
+}
+
+void merlon_answering_warn(const struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	if (!d->answering.missing)
+		return;
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = d->settings.answers },
+			"nobody is there who would answer rejected packets");
+	merlon_diag_cure(diag, "start merlon-answers.socket");
+}
+
+void merlon_answering_close(struct merlon_daemon *d)
+{
+	struct merlon_answering *a = &d->answering;
+
+	/* what is in force goes on without this process, and so do the answers */
+	if (a->fd >= 0 && d->dp && !merlon_dataplane_generation(d->dp))
+		send_ring(a->fd, -1, 0);
+	sd_event_source_disable_unref(a->source);
+	sd_event_source_disable_unref(a->pause);
+	merlon_closep(&a->fd);
+	merlon_answers_close(a->own);
+	*a = (struct merlon_answering){ .fd = -1 };
+}

@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Rejected packets are answered by a process of its own: both families, errors and resets, past an output policy that denies
+# what is not related; while merlond is killed and started again; again when that process was killed; no longer than there is
+# a data plane.
+set -u
+# shellcheck source=tests/lib/service.sh
+. "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
+command -v systemd-socket-activate >/dev/null || { echo "1..0 # SKIP systemd-socket-activate is missing: tools/setup --test"; exit 0; }
+
+cd "$dir" || exit 99
+make_network
+cat >policy.nft <<'END'
+table inet t {
+	chain in {
+		type filter hook input priority filter; policy drop;
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		meta l4proto udp reject
+		meta l4proto tcp reject with tcp reset
+	}
+	chain out {
+		type filter hook output priority filter; policy drop;
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		ct state related counter accept
+	}
+}
+END
+cat >ask.py <<'END'
+import socket, sys
+kinds = {'tcp': socket.SOCK_STREAM, 'udp': socket.SOCK_DGRAM}
+silent = 0
+for kind, to in [q.split(',') for q in sys.argv[2:]]:
+    with socket.socket(socket.AF_INET6 if ':' in to else socket.AF_INET, kinds[kind]) as s:
+        s.settimeout(float(sys.argv[1]))
+        try:
+            s.connect((to, 7000)); s.send(b'x'); s.recv(10)
+        except ConnectionRefusedError:
+            continue
+        except OSError as e:
+            print(kind, to, e)
+            silent += 1
+sys.exit(silent)
+END
+# answered PROTOCOL,ADDRESS...: the other end refuses.
+answered() { in_client python3 ask.py 5 "$@"; }
+silent() { ! in_client python3 ask.py 0.5 "$@"; }
+all_answered() { answered tcp,10.77.0.1 tcp,fd77::1 udp,10.77.0.1 udp,fd77::1; }
+# As systemd does for merlon-answers.socket: the process is started by the first connection.
+listen() {
+	rm -f answers.sock
+	(exec nsenter --net="/run/netns/$host" systemd-socket-activate --seqpacket --listen="$dir/answers.sock" \
+		"$build/src/merlon-answers") >>answers.log 2>&1 &
+	answers=$!
+	for _ in $(seq 50); do [ ! -S answers.sock ] || return 0; sleep 0.1; done
+	return 1
+}
+# within COMMAND...: in five seconds.
+within() {
+	for _ in $(seq 50); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
+	"$@"
+}
+warned() { "$merlon" status --json | jq -e 'any(.messages[]; tostring | contains("answer rejected packets"))'; }
+no_capabilities() {
+	[ "$(grep -cE '^Cap(Eff|Prm|Amb):	0+$' "/proc/$answers/status")" = 3 ]
+}
+gone() { ! kill -0 "$answers" 2>/dev/null; }
+
+start_daemon --answers "$dir/answers.sock" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "a daemon starts though nobody answers" "$merlon" apply policy.nft
+ok "... says so" warned
+ok "... and rejects in silence" silent udp,10.77.0.1
+listen
+ok "the process that answers is noticed when it is there" within not warned
+ok "an error over IPv4" answered udp,10.77.0.1
+ok "... over IPv6" answered udp,fd77::1
+ok "a reset over IPv4" answered tcp,10.77.0.1
+ok "... over IPv6" answered tcp,fd77::1
+ok "they are related" sh -c "'$merlon' stats --json | jq -e 'any(.counters[]; (.rule | contains(\"related\")) and .packets >= 4)'"
+ok "it has no capability left" no_capabilities
+stop_daemon KILL
+ok "without the daemon all are answered" all_answered
+start_daemon --answers "$dir/answers.sock" || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
+ok "... and with the next one" all_answered
+kill -KILL "$answers"
+ok "that process is killed" within warned
+ok "... packets are rejected all the same" silent tcp,10.77.0.1
+listen
+ok "the next one is found" within not warned
+ok "... and answers" all_answered
+cat >rubbish.py <<'END'
+import socket, sys
+for rubbish in b'', b'x', b'x' * 100:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.connect(sys.argv[1])
+        s.send(rubbish)
+END
+ok "one that is talked to in rubbish" python3 rubbish.py "$dir/answers.sock"
+ok "... answers on" all_answered
+ok "... is the same" not gone
+ok "... and merlond comes back to it" within not warned
+ok "merlon stop" "$merlon" stop
+ok "... ends it, too" within gone
+ok "without its socket it does not start" sh -c "! '$build/src/merlon-answers' 2>started.log && grep -q merlon-answers.socket started.log"
+finish
