@@ -3,7 +3,8 @@
 # has a neighbour, its bpffs and cgroup are its own. It can be booted again, with a new /run and a new bpffs, as a machine.
 # Needs $work, a directory. Sets host and peer, the network namespaces: v0 10.77.0.1, fd77::1 and v1 10.77.0.2, fd77::2.
 # shellcheck shell=bash
-box=merlon-$$
+# Cgroups are the machine's, and process ids those of a sandbox: another run has the same.
+box=merlon-${work##*.}
 host=$box-h peer=$box-p
 root=$work/root
 nspawn='' leader=''
