@@ -115,3 +115,4 @@ another_namespace() {
 	inside ip -n x link set vy up
 }
 pings_x() { nsenter --net="/run/netns/$host" ping -c 1 -W 1 -q 10.78.0.2; }
+refused_x() { nsenter --net="/run/netns/$host" timeout 5 bash -c 'echo >/dev/tcp/10.78.0.2/81' 2>&1 | grep -i refused; }
