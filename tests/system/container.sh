@@ -4,7 +4,7 @@
 # Needs $work, a directory. Sets host and peer, the network namespaces: v0 10.77.0.1, fd77::1 and v1 10.77.0.2, fd77::2.
 # shellcheck shell=bash
 # Cgroups are the machine's, and process ids those of a sandbox: another run has the same.
-box=merlon-${work##*.}
+box=${work:?} box=merlon-${box##*.}
 host=$box-h peer=$box-p
 root=$work/root
 nspawn='' leader=''
