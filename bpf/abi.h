@@ -4,6 +4,11 @@
  * fixed layout, padded explicitly. A change of layout is a change of MERLON_ABI_VERSION (pinned maps outlive the
  * programs that made them).
  *
+ * Another version takes the sessions over by the names of structs, members and states (src/kernel/layout.c). So
+ * struct merlon_flow_set with `tag` and `way`, their flows and struct merlon_control may change in order, sizes and
+ * numbers; what gets another meaning gets another name. The bits of MERLON_S_* and of tags keep theirs, and
+ * merlon_control begins with `version`.
+ *
  * Byte order is in the type: __be16 and __be32 are as on the wire, __u16, __u32, __u64 are host order.
  * Times are CLOCK_MONOTONIC nanoseconds as bpf_ktime_get_coarse_ns() gives them.
  */
@@ -12,7 +17,12 @@
 
 #include <linux/types.h>
 
-#define MERLON_ABI_VERSION 6
+/* MERLON_TEST_LAYOUT: another layout, for tests of the way from one to the other and back. */
+#ifdef MERLON_TEST_LAYOUT
+#define MERLON_ABI_VERSION 1007
+#else
+#define MERLON_ABI_VERSION 7
+#endif
 
 enum merlon_family {
 	MERLON_IPV4,
@@ -189,9 +199,15 @@ struct merlon_tcp_end {
 	__u32 maxend;		/* how far it may send, as the other end's window allows */
 	__u32 maxwin;		/* the largest window that it offered, in bytes; 0: nothing is known of it */
 	__u32 maxack;		/* the highest number that it acknowledged, with MERLON_TCP_HAS_ACK */
+#ifdef MERLON_TEST_LAYOUT
+	__u16 flags;
+	__u8 pad;
+	__u8 scale;
+#else
 	__u8 scale;		/* of its windows: a shift */
 	__u8 flags;		/* MERLON_TCP_* */
 	__u16 pad;
+#endif
 };
 
 /* Of the last segment: what may explain the next one. */
@@ -223,11 +239,21 @@ _Static_assert(sizeof(struct merlon_sctp) == 16, "merlon_sctp");
 
 /* What packets read and write comes first: with the tuple in front of it (struct merlon_flow) it begins in the first line. */
 struct merlon_session {
+#ifdef MERLON_TEST_LAYOUT
+	__u8 added[24];
+#endif
 	__u64 expires_ns;
 	__u32 owner;		/* whose it is, by the tuple's hash; 0: nobody's, it left its table. Or MERLON_LOCKED (bpf/lock.h) */
+#ifdef MERLON_TEST_LAYOUT
+	__u16 flags;
+	__u8 state : 6;
+	__u8 moved : 2;
+	__u8 pad;
+#else
 	__u8 state;		/* of the connection: enum merlon_tcp_state, enum merlon_sctp_state; 0 for others */
 	__u8 flags;		/* MERLON_S_* */
 	__u16 pad;
+#endif
 	/* what the policy said: indexes of the map `decisions`, 0: nothing; all of one policy and of the same routes */
 	__u32 generation;
 	__u32 routes;		/* merlon_control.routes */
@@ -246,15 +272,21 @@ struct merlon_session {
 	__u32 admitted;		/* MERLON_ADMITTED() */
 };
 #define MERLON_ADMITTED(hook, rule) ((__u32)(hook) << 30 | ((rule) & 0x3fffffff))
+#ifndef MERLON_TEST_LAYOUT
 _Static_assert(sizeof(struct merlon_session) == 152, "merlon_session");
+#endif
 
 /*
  * The table of sessions, of both families: set-associative. By its hash a tuple may be in two sets, first of all in one way
  * of the first one; what has no room takes the place of an embryonic flow, one that has not proved itself: of the one
  * that has been unused for longest. So a flood costs what it is worth, and no established flow (bpf/set.h).
  */
+#ifdef MERLON_TEST_LAYOUT
+#define MERLON_WAYS 4
+#else
 #define MERLON_WAYS 8
-#define MERLON_WAYS_ESTABLISHED 7	/* the other one is for those who come */
+#endif
+#define MERLON_WAYS_ESTABLISHED (MERLON_WAYS - 1)	/* the other one is for those who come */
 struct merlon_flow {
 	union merlon_tuple tuple;
 	struct merlon_session session;
@@ -263,12 +295,14 @@ struct merlon_flow_set {
 	__u32 lock;		/* of all but the sessions, which have their own */
 	__u16 tag[MERLON_WAYS];	/* family and bits of the hash of what is in a way; 0: it is empty */
 	__u32 used[MERLON_WAYS];	/* when it was last looked for, while embryonic: MERLON_USED() */
-	__u8 pad[12];
+	__u8 pad[60 - 6 * MERLON_WAYS];
 	struct merlon_flow way[MERLON_WAYS];
 };
 #define MERLON_USED(ns) ((__u32)((ns) >> 20))
+#ifndef MERLON_TEST_LAYOUT
 _Static_assert(sizeof(struct merlon_flow) == 192, "merlon_flow: three lines");
-_Static_assert(sizeof(struct merlon_flow_set) == 64 + MERLON_WAYS * 192, "a set begins with a line of its own");
+#endif
+_Static_assert(sizeof(struct merlon_flow_set) == 64 + MERLON_WAYS * sizeof(struct merlon_flow), "a set begins with a line of its own");
 
 /* What the map `filtered` says of an interface. */
 #define MERLON_IS_FILTERED	1

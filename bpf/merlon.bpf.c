@@ -12,6 +12,7 @@
 #include "bpf/cold.h"
 #include "bpf/hot.h"
 #include "bpf/ours.h"
+#include "bpf/takeover.h"
 #include "bpf/why.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -84,4 +85,17 @@ SEC("?tc")
 int why(struct __sk_buff *skb)
 {
 	return merlon_why(skb);
+}
+
+/* In the slots of `entry` while sessions go from a data plane of another layout to this one. */
+SEC("?tc")
+int ingress_takeover(struct __sk_buff *skb)
+{
+	return merlon_take_over(skb, MERLON_INGRESS);
+}
+
+SEC("?tc")
+int egress_takeover(struct __sk_buff *skb)
+{
+	return merlon_take_over(skb, MERLON_EGRESS);
 }

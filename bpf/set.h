@@ -56,7 +56,7 @@ merlon_inline __u32 merlon_second_set(__u64 hash)
 
 merlon_inline __u32 merlon_first_way(__u64 hash)
 {
-	return hash >> 61;
+	return hash >> 61 & (MERLON_WAYS - 1);
 }
 
 /* merlon_session.owner of the session of a tuple with this hash. */

@@ -50,7 +50,7 @@ void merlon_dataplane_prepare(struct merlon_dataplane *dp, struct merlon_compile
 
 	if (!now)
 		now = &none;
-	options->generation = dp->control.generation + 1;
+	options->generation = merlon_dataplane_generation(dp) + 1;
 	if (!options->generation)
 		options->generation = 1;
 	options->first_counter = gap(1, class->counters, now->first_counter, now->n_counters);
@@ -62,9 +62,14 @@ void merlon_dataplane_prepare(struct merlon_dataplane *dp, struct merlon_compile
 
 int merlon_dataplane_in_force(const struct merlon_dataplane *dp, struct merlon_compile_options *options)
 {
-	const struct merlon_ranges *now = in_force(dp);
+	const struct merlon_ranges *now = in_force(dp), other = { .generation = merlon_dataplane_generation(dp), .first_counter = 1 };
 
-	if (!now || !dp->image)
+	/* another layout has other numbers: nothing comes out the same */
+	if (dp->before && !now)
+		now = other.generation ? &other : NULL;
+	else if (!dp->image)
+		now = NULL;
+	if (!now)
 		return -ENOENT;
 	options->generation = now->generation;
 	options->first_counter = now->first_counter;
@@ -113,7 +118,7 @@ void merlon_dataplane_relax(struct merlon_dataplane *dp, void (*relax)(void *con
 	dp->relaxed = context;
 }
 
-static void relax(const struct merlon_dataplane *dp, bool away)
+void merlon_relax(const struct merlon_dataplane *dp, bool away)
 {
 	if (dp->relax)
 		dp->relax(dp->relaxed, away);
@@ -158,13 +163,13 @@ static int take_ranges(const struct merlon_dataplane *dp, struct merlon_policy_m
 	int r = 0;
 
 	if (!fresh) {
-		relax(dp, true);
+		merlon_relax(dp, true);
 		r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_counter, ranges.n_counters);
 		if (!r)
 			r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_path, class->paths);
 		if (!r)
 			r = zero_limits(maps->fd[MERLON_MAP_LIMITS], ranges.first_limit, ranges.n_limits);
-		relax(dp, false);
+		merlon_relax(dp, false);
 	}
 	if (r < 0)
 		return r;
@@ -392,7 +397,8 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 	}
 	if ((r = set_paths(next, policy->generation)) < 0 || (r = exchange_dirs(dp)) < 0)
 		goto failed;
-	r = swap_slots(dp, next);
+	/* or merlon_takeover() does it */
+	r = dp->before ? 0 : swap_slots(dp, next);
 	if (r < 0) {
 		swap_slots(dp, &dp->policy);
 		exchange_dirs(dp);
@@ -417,9 +423,9 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 	struct merlon_policy_maps next;
 	int r;
 
-	relax(dp, true);
+	merlon_relax(dp, true);
 	r = merlon_load_programs(dp, class, "policy-next", diag);
-	relax(dp, false);
+	merlon_relax(dp, false);
 	if (!r) {
 		r = merlon_pins_open_policy(dp, "policy-next", &next);
 		if (!r) {
@@ -433,8 +439,8 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 	return r;
 }
 
-int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
-			       struct merlon_handover *handover, struct merlon_diag *diag)
+static int put_in_force(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
+			struct merlon_handover *handover, struct merlon_diag *diag)
 {
 	struct merlon_class class;
 	int r;
@@ -444,6 +450,20 @@ int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_
 	r = swap_image(dp, policy, audit, handover);
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot put the policy in force");
+	return r;
+}
+
+int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
+			       struct merlon_handover *handover, struct merlon_diag *diag)
+{
+	int r = put_in_force(dp, policy, audit, handover, diag);
+
+	if (!r && dp->before) {
+		r = merlon_takeover(dp, diag);
+		/* that of the one before still is, for all flows */
+		if (r < 0 && dp->before && !dp->before->begun)
+			set_generation(dp, 0, audit);
+	}
 	return r;
 }
 

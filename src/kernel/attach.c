@@ -46,7 +46,7 @@ static bool tcx_supported(int prog_fd)
 
 static int link_path(const struct merlon_dataplane *dp, char *ret, unsigned ifindex, int side)
 {
-	return merlon_pin_path(dp, ret, "links/%u-%s", ifindex, merlon_prog_name[side]);
+	return snprintf(ret, PATH_MAX, "%s/%u-%s", dp->links_dir, ifindex, merlon_prog_name[side]) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 uint32_t merlon_prog_id(int fd)
@@ -227,12 +227,11 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 
 static size_t attached_tcx(const struct merlon_dataplane *dp, unsigned *ret, size_t max)
 {
-	char path[PATH_MAX];
 	struct dirent *entry;
 	size_t n = 0;
-	DIR *d;
+	DIR *d = opendir(dp->links_dir);
 
-	if (merlon_pin_path(dp, path, "links") < 0 || !(d = opendir(path)))
+	if (!d)
 		return 0;
 	while (n < max && (entry = readdir(d))) {
 		unsigned ifindex;

@@ -56,25 +56,32 @@ static uint64_t netns_cookie(void)
 	return cookie;
 }
 
-static int adopt(struct merlon_dataplane *dp, struct merlon_diag *diag)
+int merlon_check_netns(const char *pin_name, const struct merlon_control *control, struct merlon_diag *diag)
 {
 	uint64_t cookie = netns_cookie();
+
+	if (!control->netns_cookie || !cookie || control->netns_cookie == cookie)
+		return 0;
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the data plane pinned in %s filters another network namespace",
+			pin_name);
+	merlon_diag_cure(diag, "give each namespace a place of its own with --pin-dir");
+	return -EBUSY;
+}
+
+static int adopt(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
 	int r = merlon_pins_open(dp, diag);
 
+	if (!r)
+		r = merlon_check_netns(dp->pin_name, &dp->control, diag);
 	if (r < 0)
 		return r;
-	if (dp->control.netns_cookie && cookie && dp->control.netns_cookie != cookie) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-				"the data plane pinned in %s filters another network namespace", dp->pin_name);
-		merlon_diag_cure(diag, "give each namespace a place of its own with --pin-dir");
-		return -EBUSY;
-	}
 	r = merlon_image_adopt(dp);
 	if (r < 0) {
 		merlon_diag_errno(diag, r, "cannot read the pinned policy");
 		return r;
 	}
-	dp->control.netns_cookie = cookie;
+	dp->control.netns_cookie = netns_cookie();
 	/* who asked for packets has gone with the process before */
 	dp->control.flags &= ~MERLON_C_PACKETS;
 	return merlon_control_write(dp);
@@ -111,14 +118,31 @@ static int lock_pins(struct merlon_dataplane *dp, struct merlon_diag *diag)
 	return r < 0 ? r : 0;
 }
 
+/* One of another layout goes on enforcing until the new one does, with the same policy (merlon_dataplane_hand_over()). */
+static int replace(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	int r = merlon_takeover_prepare(dp, &smallest, diag);
+
+	if (!r)
+		r = adopt(dp, diag);
+	/* nothing is in force, or it was cut off when the policy was */
+	if (!r && (!dp->before->control.generation || (dp->before->begun && dp->control.generation)))
+		r = merlon_takeover(dp, diag);
+	return r;
+}
+
 static int open_or_create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	int r = check_kernel(diag);
 
 	if (!r)
 		r = lock_pins(dp, diag);
+	if (!r && (r = merlon_pins_tidy(dp->pin_dir)) < 0)
+		merlon_diag_errno(diag, r, "cannot put the data plane's pins in order");
 	if (!r)
 		r = adopt(dp, diag);
+	if (r == -EPROTO)
+		return replace(dp, diag);
 	if (r != -ENOENT)
 		return r;
 	if (!dp->options.create)
@@ -148,7 +172,9 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 	dp->options = *options;
 	dp->pin_dir = strdup(options->pin_dir);
 	dp->pin_name = strdup(options->pin_name ? options->pin_name : options->pin_dir);
-	r = dp->pin_dir && dp->pin_name ? open_or_create(dp, diag) : -ENOMEM;
+	if (asprintf(&dp->links_dir, "%s/links", options->pin_dir) < 0)
+		dp->links_dir = NULL;
+	r = dp->pin_dir && dp->pin_name && dp->links_dir ? open_or_create(dp, diag) : -ENOMEM;
 	if (!r)
 		r = merlon_attach_choose(dp, diag);
 	if (r < 0) {
@@ -161,7 +187,7 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 
 int merlon_dataplane_is_there(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
-	if (merlon_lock_is_of(dp->lock, dp->pin_dir))
+	if (merlon_lock_is_of(dp->lock, dp->before ? dp->before->pin_dir : dp->pin_dir))
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
 			"the data plane is not pinned in %s any more: the directory was removed, or its file system unmounted", dp->pin_name);
@@ -171,20 +197,16 @@ int merlon_dataplane_is_there(const struct merlon_dataplane *dp, struct merlon_d
 
 void merlon_dataplane_close(struct merlon_dataplane *dp)
 {
-	size_t i;
-
 	if (!dp)
 		return;
 	ring_buffer__free(dp->ring);
 	merlon_asking_close(&dp->asking);
 	if (dp->image)
 		munmap(dp->image, dp->image_bytes);
-	for (i = 0; i < MERLON_STATE_MAPS; i++)
-		merlon_closep(&dp->fd[i]);
-	for (i = 0; i < MERLON_PROGS; i++)
-		merlon_closep(&dp->entry_prog[i]);
-	merlon_policy_maps_close(&dp->policy);
+	merlon_pins_close(dp);
+	merlon_before_free(dp->before);
 	merlon_closep(&dp->lock);
+	free(dp->links_dir);
 	free(dp->pin_dir);
 	free(dp->pin_name);
 	free(dp);
@@ -203,22 +225,26 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 	for (i = 0; i < ARRAY_SIZE(dirs); i++)
 		if ((one = merlon_pins_remove_dir(dp, dirs[i])) < 0)
 			r = one;
+	if (dp->before && (one = merlon_dataplane_force_remove(dp->before->pin_dir, diag)) < 0)
+		r = one;
 	if (rmdir(dp->pin_dir) < 0 && errno != ENOENT && errno != ENOTEMPTY && errno != EBUSY && errno != EPERM)
 		r = -errno;
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot remove the whole data plane");
 	dp->control.generation = 0;
+	if (dp->before)
+		dp->before->control.generation = 0;
 	return r;
 }
 
 uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp)
 {
-	return dp->control.generation;
+	return dp->control.generation || !dp->before ? dp->control.generation : dp->before->control.generation;
 }
 
 uint64_t *merlon_dataplane_image(struct merlon_dataplane *dp)
 {
-	return dp->image;
+	return dp->before ? NULL : dp->image;
 }
 
 /* The kernel's own account, in /proc/self/fdinfo (kernel/bpf/syscall.c, bpf_map_show_fdinfo). */
@@ -262,7 +288,7 @@ static uint32_t max_entries(int fd)
 
 bool merlon_dataplane_audits(const struct merlon_dataplane *dp)
 {
-	return dp->control.flags & MERLON_C_AUDIT;
+	return (dp->before ? dp->before->control.flags : dp->control.flags) & MERLON_C_AUDIT;
 }
 
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)

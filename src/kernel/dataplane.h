@@ -41,7 +41,9 @@ uint32_t merlon_sessions_room(uint32_t max_sessions);
 
 /*
  * Finds the pinned data plane, with the sizes that it was made with, or makes it. Error and diagnostic with the cure: no bpffs, no privileges, kernel too old
- * (floor: 6.1), pins of another version. -ENOENT: nothing there and !create.
+ * (floor: 6.1), pins that cannot be read. -ENOENT: nothing there and !create.
+ * One whose maps have another layout goes on enforcing, as it did, until the next policy is put in force: that policy comes
+ * with a data plane of this layout, which takes the sessions over (takeover.c). Till then it has a generation, but no image.
  */
 int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct merlon_dataplane **ret,
 			  struct merlon_diag *diag);
@@ -85,7 +87,7 @@ int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_
 /* Whether the policy in force denies, or only says what it would deny. */
 int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit);
 bool merlon_dataplane_audits(const struct merlon_dataplane *dp);
-/* The image in force, writable (for merlon_policy_bind()), NULL: none. */
+/* The image in force, writable (for merlon_policy_bind()), NULL: none, or one of another layout. */
 uint64_t *merlon_dataplane_image(struct merlon_dataplane *dp);
 uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp);
 

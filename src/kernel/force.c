@@ -87,6 +87,19 @@ static int remove_below(int at, const char *name)
 	return r;
 }
 
+int merlon_pins_remove_below(const char *pin_dir, const char *dir)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	r = remove_below(AT_FDCWD, path);
+	if (!r && rmdir(path) < 0)
+		r = -errno;
+	return r == -ENOENT ? 0 : r;
+}
+
 int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(NULL);

@@ -7,6 +7,9 @@
  *                     those programs
  *
  * A larger policy gets a directory `policy-next`, which is exchanged with `policy` in one step.
+ *
+ * What takes the place of a data plane of another layout (takeover.c) is made in PIN_DIR/next/, where all but the links
+ * is as above. When it is in force, that becomes PIN_DIR/after/ in one step, and is moved up from there.
  */
 #ifndef MERLON_KERNEL_INTERNAL_H
 #define MERLON_KERNEL_INTERNAL_H
@@ -29,6 +32,7 @@ enum merlon_map {
 	MERLON_MAP_REJECTS,
 	MERLON_MAP_FILTERED,
 	MERLON_MAP_MARTIAN,
+	MERLON_MAP_LAYOUT,	/* the BTF of them all, for other versions: layout.h */
 	MERLON_STATE_MAPS,
 };
 enum merlon_policy_map {
@@ -81,9 +85,25 @@ struct merlon_asking {
 	uint32_t image_id;		/* of the map that it reads images from */
 };
 
+/* The data plane of another layout that is in force until this one is, see takeover.c. */
+struct merlon_before {
+	char *pin_dir;
+	struct merlon_layout *layout;
+	struct merlon_control control;	/* as far as it has that */
+	uint32_t version;
+	int sessions;			/* its map */
+	int entry;			/* likewise; this data plane uses it, too */
+	int prog[MERLON_PROGS];		/* in force */
+	int entry_prog[MERLON_PROGS];
+	bool begun;			/* a takeover that was cut off goes on */
+};
+
 struct merlon_dataplane {
-	char *pin_dir, *pin_name;	/* where it is, and what messages call it */
-	int lock;			/* on pin_dir */
+	char *pin_dir;			/* where its maps and programs are; links are in links_dir */
+	char *links_dir;
+	char *pin_name;			/* what messages call the directory of all */
+	struct merlon_before *before;	/* NULL: none */
+	int lock;			/* on the directory of all pins */
 	struct merlon_dataplane_options options;
 	int fd[MERLON_STATE_MAPS];
 	int entry_prog[MERLON_PROGS];
@@ -108,7 +128,17 @@ int merlon_pins_prepare(const char *pin_dir, struct merlon_diag *diag);
 int merlon_pins_are_there(const char *pin_dir, struct merlon_diag *diag);
 /* Before a data plane is made: what is there may be the rest of one, and is removed then; or an error with a diagnostic. */
 int merlon_pins_remove_rest(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* -EPROTO without a diagnostic: it has another layout, dp->control.version; nothing is open then. */
 int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag);
+void merlon_pins_close(struct merlon_dataplane *dp);
+/* What is pinned below a directory: PIN_DIR/DIR/NAME. A descriptor or a negative errno. */
+int merlon_pin_get(const char *pin_dir, const char *dir, const char *name);
+/* The data plane in PIN_DIR/next/ is in force: takes the place of the other one, also after it was cut off doing so. */
+int merlon_pins_commit(const char *pin_dir);
+/* Ends what was cut off behind its first step. */
+int merlon_pins_tidy(const char *pin_dir);
+/* Everything below, and the directory. Not there: 0. */
+int merlon_pins_remove_below(const char *pin_dir, const char *dir);
 int merlon_pins_open_policy(const struct merlon_dataplane *dp, const char *dir, struct merlon_policy_maps *ret);
 int merlon_pins_remove_dir(const struct merlon_dataplane *dp, const char *dir);
 void merlon_policy_maps_close(struct merlon_policy_maps *maps);
@@ -118,12 +148,43 @@ extern const char *const merlon_prog_name[MERLON_PROGS];
 /* load.c: loads the programs for a class, pins its maps and programs in `dir`, and what is missing in maps/ and progs/. */
 int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir,
 			 struct merlon_diag *diag);
+/* Programs that judge packets by two data planes (bpf/takeover.h). */
+struct merlon_taking {
+	struct merlon_bpf *skel;	/* owned; the rest is its */
+	int prog[MERLON_PROGS];
+	int takers;
+	volatile uint32_t *stage;
+};
+int merlon_taking_open(const struct merlon_dataplane *dp, struct merlon_taking *ret, struct merlon_diag *diag);
+void merlon_taking_close(struct merlon_taking *taking);
+/* The BTF of this version's programs and maps; the data is the caller's. */
+struct merlon_blob;
+int merlon_load_layout(struct merlon_blob *ret);
 /* Loads the program that is asked, for the policy maps in force. */
 int merlon_asking_open(const struct merlon_dataplane *dp, struct merlon_asking *ret, struct merlon_diag *diag);
 void merlon_asking_close(struct merlon_asking *asking);
 void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what);
 
+/*
+ * takeover.c: finds a data plane of another layout, and makes one to take its place, dp->before. Nothing changes for packets
+ * until merlon_takeover(), which is called when the new one has a policy in force.
+ */
+int merlon_takeover_prepare(struct merlon_dataplane *dp, const struct merlon_class *class, struct merlon_diag *diag);
+int merlon_takeover(struct merlon_dataplane *dp, struct merlon_diag *diag);
+void merlon_before_free(struct merlon_before *before);
+
+/* For the test that ends a takeover at this step, as MERLON_TEST_CUT says. */
+#ifdef MERLON_TEST_LAYOUT
+void merlon_cut_here(int step);
+#else
+#define merlon_cut_here(step) ((void)(step))
+#endif
+
+/* dataplane.c: -EBUSY and a diagnostic: what it controls filters another network namespace. */
+int merlon_check_netns(const char *pin_name, const struct merlon_control *control, struct merlon_diag *diag);
+
 /* apply.c */
+void merlon_relax(const struct merlon_dataplane *dp, bool away);
 int merlon_control_write(struct merlon_dataplane *dp);
 int merlon_image_adopt(struct merlon_dataplane *dp);
 /* `least`, which is a power of two, or the next one that is at least n. */

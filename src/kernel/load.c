@@ -13,7 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef MERLON_TEST_LAYOUT
+#include "bpf/layout.skel.h"
+#else
 #include "bpf/merlon.skel.h"
+#endif
+#include "src/kernel/layout.h"
 #include "src/util/cleanup.h"
 #include "src/util/kernel.h"
 
@@ -191,6 +196,23 @@ static int pin_ledger(const struct merlon_dataplane *dp, const struct merlon_cla
 	return pin(dp, fd, dir, merlon_policy_map_name[MERLON_MAP_LEDGER]);
 }
 
+/* For other versions, which know other layouts. */
+static int pin_layout(const struct merlon_dataplane *dp, const struct merlon_bpf *skel)
+{
+	uint32_t bytes = 0, zero = 0;
+	const void *raw = btf__raw_data(bpf_object__btf(skel->obj), &bytes);
+	_cleanup_close_ int fd = -1;
+
+	if (!raw)
+		return -ENOMEM;
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "layout", sizeof(zero), bytes, 1, NULL);
+	if (fd < 0)
+		return fd;
+	if (bpf_map_update_elem(fd, &zero, raw, 0) < 0)
+		return -errno;
+	return pin(dp, fd, "maps", "layout");
+}
+
 /* The map `control` comes last: where it is pinned, everything is. */
 static int pin_all(const struct merlon_dataplane *dp, struct merlon_bpf *skel, const struct merlon_class *class,
 		   const char *dir)
@@ -202,10 +224,10 @@ static int pin_all(const struct merlon_dataplane *dp, struct merlon_bpf *skel, c
 	    (r = pin(dp, bpf_program__fd(skel->progs.egress), dir, "egress")) < 0 ||
 	    (r = pin(dp, bpf_program__fd(skel->progs.ingress_entry), "progs", "ingress")) < 0 ||
 	    (r = pin(dp, bpf_program__fd(skel->progs.egress_entry), "progs", "egress")) < 0 ||
-	    (r = pin_ledger(dp, class, dir)) < 0)
+	    (r = pin_ledger(dp, class, dir)) < 0 || (r = pin_layout(dp, skel)) < 0)
 		return r;
 	bpf_object__for_each_map(map, skel->obj) {
-		if (bpf_map__is_internal(map) || map == skel->maps.control)
+		if (bpf_map__is_internal(map) || map == skel->maps.control || !bpf_map__autocreate(map))
 			continue;
 		r = pin(dp, bpf_map__fd(map), belongs_to_policy(map) ? dir : "maps", bpf_map__name(map));
 		if (r < 0)
@@ -279,6 +301,8 @@ static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const stru
 	}
 	/* as it is, which may be pinned since other settings */
 	skel->rodata->merlon_sets_mask = bpf_map__max_entries(skel->maps.sessions) - 1;
+	bpf_map__set_autocreate(skel->maps.takers, false);
+	bpf_map__set_autocreate(skel->maps.noted, false);
 	log_bytes = 0;
 	r = merlon_bpf__load(skel);
 	if (r < 0)
@@ -309,8 +333,11 @@ int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class 
 		r = merlon_pin_path(dp, path, "%s", dir);
 	if (!r && mkdir(path, 0700) < 0)
 		r = -errno;
-	/* Slots first: nothing is attached yet, and a data plane that has its control map pinned must be whole. */
-	if (!r && fresh)
+	/*
+	 * Slots first: nothing is attached yet, and a data plane that has its control map pinned must be whole. Those that it
+	 * shares with the one before lead there until it takes its place.
+	 */
+	if (!r && fresh && !dp->before)
 		r = fill_entry_slots(skel);
 	if (!r && fresh)
 		r = init_control(skel);
@@ -324,21 +351,17 @@ out:
 	return r;
 }
 
+struct shared_map {
+	struct bpf_map *map;
+	int fd;
+};
+
 /*
- * What the program that is asked shares with the data path, and only reads. Its other maps are its own; those that it
- * does not use are not made.
+ * What programs of a load of their own share with the data path. They have `n_own` maps that are theirs alone; those that
+ * they do not use are not made.
  */
-static int share_maps(const struct merlon_dataplane *dp, struct merlon_bpf *skel)
+static int share_maps(struct merlon_bpf *skel, struct bpf_map *const *own, size_t n_own, const struct shared_map *shared, size_t n_shared)
 {
-	const struct bpf_map *own[] = { skel->maps.walk, skel->maps.scratch, skel->maps.limits, skel->maps.counters };
-	const struct {
-		struct bpf_map *map;
-		int fd;
-	} shared[] = {
-		{ skel->maps.image, dp->policy.fd[MERLON_MAP_IMAGE] },
-		{ skel->maps.control, dp->fd[MERLON_MAP_CONTROL] },
-		{ skel->maps.trackers, dp->fd[MERLON_MAP_TRACKERS] },
-	};
 	struct bpf_map *map;
 	size_t i;
 	int r;
@@ -346,15 +369,15 @@ static int share_maps(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 	bpf_object__for_each_map(map, skel->obj) {
 		bool used = bpf_map__is_internal(map);
 
-		for (i = 0; i < ARRAY_SIZE(own); i++)
+		for (i = 0; i < n_own; i++)
 			used |= map == own[i];
-		for (i = 0; i < ARRAY_SIZE(shared); i++)
+		for (i = 0; i < n_shared; i++)
 			used |= map == shared[i].map;
 		r = used ? 0 : bpf_map__set_autocreate(map, false);
 		if (r < 0)
 			return r;
 	}
-	for (i = 0; i < ARRAY_SIZE(shared); i++)
+	for (i = 0; i < n_shared; i++)
 		if ((r = bpf_map__reuse_fd(shared[i].map, shared[i].fd)) < 0)
 			return r;
 	return 0;
@@ -362,6 +385,12 @@ static int share_maps(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 
 static int load_asked(const struct merlon_dataplane *dp, struct merlon_bpf *skel, struct merlon_diag *diag)
 {
+	struct bpf_map *const own[] = { skel->maps.walk, skel->maps.scratch, skel->maps.limits, skel->maps.counters };
+	const struct shared_map shared[] = {
+		{ skel->maps.image, dp->policy.fd[MERLON_MAP_IMAGE] },
+		{ skel->maps.control, dp->fd[MERLON_MAP_CONTROL] },
+		{ skel->maps.trackers, dp->fd[MERLON_MAP_TRACKERS] },
+	};
 	struct bpf_program *program;
 	int r;
 
@@ -371,7 +400,7 @@ static int load_asked(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 	if (!r)
 		r = bpf_map__set_max_entries(skel->maps.counters, 1);
 	if (!r)
-		r = share_maps(dp, skel);
+		r = share_maps(skel, own, ARRAY_SIZE(own), shared, ARRAY_SIZE(shared));
 	if (r < 0) {
 		merlon_diag_errno(diag, r, "cannot set up the program that asks the data plane");
 		return r;
@@ -410,4 +439,75 @@ void merlon_asking_close(struct merlon_asking *asking)
 	if (asking->skel)
 		merlon_bpf__destroy(asking->skel);
 	*asking = (struct merlon_asking){ 0 };
+}
+
+int merlon_load_layout(struct merlon_blob *ret)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(NULL);
+	struct merlon_bpf *skel = merlon_bpf__open();
+	uint32_t bytes = 0;
+	const void *raw = skel ? btf__raw_data(bpf_object__btf(skel->obj), &bytes) : NULL;
+	void *copy = raw ? malloc(bytes) : NULL;
+
+	if (copy)
+		*ret = (struct merlon_blob){ memcpy(copy, raw, bytes), bytes };
+	merlon_bpf__destroy(skel);
+	libbpf_set_print(previous);
+	return copy ? 0 : -ENOMEM;
+}
+
+static int load_taking(const struct merlon_dataplane *dp, struct merlon_bpf *skel, struct merlon_diag *diag)
+{
+	struct bpf_map *const own[] = { skel->maps.scratch, skel->maps.stats, skel->maps.takers, skel->maps.noted };
+	const struct shared_map shared[] = {
+		{ skel->maps.sessions, dp->fd[MERLON_MAP_SESSIONS] },
+		{ skel->maps.control, dp->fd[MERLON_MAP_CONTROL] },
+		{ skel->maps.trackers, dp->fd[MERLON_MAP_TRACKERS] },
+	};
+	struct bpf_program *program;
+	int r;
+
+	bpf_object__for_each_program(program, skel->obj)
+		bpf_program__set_autoload(program, program == skel->progs.ingress_takeover || program == skel->progs.egress_takeover);
+	look_at_kernel(skel);
+	r = share_maps(skel, own, ARRAY_SIZE(own), shared, ARRAY_SIZE(shared));
+	if (r < 0) {
+		merlon_diag_errno(diag, r, "cannot set up the programs that take the sessions over");
+		return r;
+	}
+	skel->rodata->merlon_sets_mask = bpf_map__max_entries(skel->maps.sessions) - 1;
+	log_bytes = 0;
+	r = merlon_bpf__load(skel);
+	if (r < 0)
+		say_why(r, diag);
+	return r;
+}
+
+int merlon_taking_open(const struct merlon_dataplane *dp, struct merlon_taking *ret, struct merlon_diag *diag)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
+	struct merlon_bpf *skel = merlon_bpf__open();
+	int r;
+
+	if (skel) {
+		r = load_taking(dp, skel, diag);
+	} else {
+		r = -errno;
+		merlon_diag_errno(diag, r, "cannot open the BPF programs");
+	}
+	libbpf_set_print(previous);
+	if (r < 0) {
+		merlon_bpf__destroy(skel);
+		return r;
+	}
+	*ret = (struct merlon_taking){ .skel = skel, .takers = bpf_map__fd(skel->maps.takers), .stage = &skel->bss->merlon_takeover_stage,
+				       .prog = { bpf_program__fd(skel->progs.ingress_takeover), bpf_program__fd(skel->progs.egress_takeover) } };
+	return 0;
+}
+
+void merlon_taking_close(struct merlon_taking *taking)
+{
+	if (taking->skel)
+		merlon_bpf__destroy(taking->skel);
+	*taking = (struct merlon_taking){ 0 };
 }

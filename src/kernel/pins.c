@@ -26,6 +26,7 @@ static const char *const state_map_name[MERLON_STATE_MAPS] = {
 	[MERLON_MAP_REJECTS] = "rejects",
 	[MERLON_MAP_FILTERED] = "filtered",
 	[MERLON_MAP_MARTIAN] = "martian",
+	[MERLON_MAP_LAYOUT] = "layout",
 };
 const char *const merlon_policy_map_name[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_IMAGE] = "image",
@@ -130,6 +131,7 @@ int merlon_pins_are_there(const char *pin_dir, struct merlon_diag *diag)
 }
 
 /* What a pin of a map that is ours leads to; a value is not read before, which would be as large as another wants it. */
+#define ANY_SIZE 0xffffffffU
 struct shape {
 	uint32_t type, key_size, value_size;
 };
@@ -144,6 +146,7 @@ static const struct shape state_shape[MERLON_STATE_MAPS] = {
 	[MERLON_MAP_REJECTS] = { BPF_MAP_TYPE_RINGBUF, 0, 0 },
 	[MERLON_MAP_FILTERED] = { BPF_MAP_TYPE_HASH, 4, 1 },
 	[MERLON_MAP_MARTIAN] = { BPF_MAP_TYPE_HASH, 4, 1 },
+	[MERLON_MAP_LAYOUT] = { BPF_MAP_TYPE_ARRAY, 4, ANY_SIZE },
 };
 static const struct shape policy_shape[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_IMAGE] = { BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4 },
@@ -155,12 +158,18 @@ static const struct shape policy_shape[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_LEDGER] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_ledger) },
 };
 
-static int get(const struct merlon_dataplane *dp, const char *dir, const char *name)
+int merlon_pin_get(const char *pin_dir, const char *dir, const char *name)
 {
 	char path[PATH_MAX];
-	int r = merlon_pin_path(dp, path, "%s/%s", dir, name);
 
-	return r < 0 ? r : bpf_obj_get(path);
+	if (snprintf(path, sizeof(path), "%s/%s/%s", pin_dir, dir, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return bpf_obj_get(path);
+}
+
+static int get(const struct merlon_dataplane *dp, const char *dir, const char *name)
+{
+	return merlon_pin_get(dp->pin_dir, dir, name);
 }
 
 static int get_map(const struct merlon_dataplane *dp, const char *dir, const char *name, const struct shape *shape)
@@ -172,7 +181,7 @@ static int get_map(const struct merlon_dataplane *dp, const char *dir, const cha
 	if (fd < 0)
 		return fd;
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.type != shape->type || info.key_size != shape->key_size ||
-	    info.value_size != shape->value_size)
+	    (shape->value_size != ANY_SIZE && info.value_size != shape->value_size))
 		return -EUCLEAN;
 	return TAKE_FD(fd);
 }
@@ -320,7 +329,7 @@ static uint32_t version_of(int control)
 }
 
 /* Before the other maps are looked for: another layout has others. */
-static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *diag)
+static int check_layout(const struct merlon_dataplane *dp)
 {
 	_cleanup_close_ int control = get(dp, "maps", state_map_name[MERLON_MAP_CONTROL]);
 	uint32_t version = control < 0 ? 0 : version_of(control);
@@ -329,16 +338,37 @@ static int check_layout(const struct merlon_dataplane *dp, struct merlon_diag *d
 		return -ENOENT;
 	if (!version)
 		return -EUCLEAN;
-	if (version == MERLON_ABI_VERSION)
-		return 0;
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
-			"the data plane pinned in %s has layout %u, this merlon has %u", dp->pin_name, version, MERLON_ABI_VERSION);
-	merlon_diag_cure(diag, "stop the merlon that made it with its own `merlon stop`, then start this one");
-	return -EPROTO;
+	return version == MERLON_ABI_VERSION ? 0 : -EPROTO;
+}
+
+static bool is_there(const char *pin_dir, const char *name)
+{
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/%s", pin_dir, name) < (int)sizeof(path) && !access(path, F_OK);
+}
+
+void merlon_pins_close(struct merlon_dataplane *dp)
+{
+	size_t i;
+
+	for (i = 0; i < MERLON_STATE_MAPS; i++)
+		merlon_closep(&dp->fd[i]);
+	for (i = 0; i < MERLON_PROGS; i++)
+		merlon_closep(&dp->entry_prog[i]);
+	memset(dp->fd, 0xff, sizeof(dp->fd));
+	memset(dp->entry_prog, 0xff, sizeof(dp->entry_prog));
+	merlon_policy_maps_close(&dp->policy);
 }
 
 static int say_broken(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
+	if (is_there(dp->pin_dir, "next")) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+				"the data plane pinned in %s was about to be taken over by another version", dp->pin_name);
+		merlon_diag_cure(diag, "start that version once more, which ends it; it goes on enforcing meanwhile");
+		return -EUCLEAN;
+	}
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
 			"the pins in %s are not a whole data plane of merlon's", dp->pin_name);
 	merlon_diag_cure(diag, "if they are merlon's, `merlon stop --force --pin-dir %s` removes them, and what they enforce, and a new start "
@@ -397,7 +427,7 @@ int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag)
 	static const char *const entry_name[MERLON_PROGS] = { "ingress_entry", "egress_entry" };
 	uint32_t zero = 0;
 	size_t i;
-	int r = check_layout(dp, diag);
+	int r = check_layout(dp);
 
 	if (r == -ENOENT || r == -EPROTO)
 		return r;
@@ -405,7 +435,53 @@ int merlon_pins_open(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		r = dp->fd[i] = get_map(dp, "maps", state_map_name[i], &state_shape[i]);
 	for (i = 0; r >= 0 && i < MERLON_PROGS; i++)
 		r = dp->entry_prog[i] = get_prog(dp, "progs", merlon_prog_name[i], entry_name[i]);
-	if (r >= 0 && !bpf_map_lookup_elem(dp->fd[MERLON_MAP_CONTROL], &zero, &dp->control) && open_policy(dp) >= 0)
-		return 0;
+	if (r >= 0 && bpf_map_lookup_elem(dp->fd[MERLON_MAP_CONTROL], &zero, &dp->control) < 0)
+		r = -errno;
+	/* what is to take another's place is not reached by any packet yet */
+	if (r >= 0)
+		r = dp->before ? merlon_pins_open_policy(dp, "policy", &dp->policy) : open_policy(dp);
+	if (r >= 0)
+		return dp->before ? 0 : merlon_pins_remove_below(dp->pin_dir, "next");
 	return say_broken(dp, diag);
+}
+
+static int move(const char *pin_dir, const char *from, const char *to)
+{
+	char a[PATH_MAX], b[PATH_MAX];
+
+	if (snprintf(a, sizeof(a), "%s/%s", pin_dir, from) >= (int)sizeof(a) ||
+	    snprintf(b, sizeof(b), "%s/%s", pin_dir, to) >= (int)sizeof(b))
+		return -ENAMETOOLONG;
+	return rename(a, b) < 0 ? -errno : 0;
+}
+
+int merlon_pins_tidy(const char *pin_dir)
+{
+	static const char *const dirs[][3] = {
+		{ "maps", "after/maps", "after/maps-before" },
+		{ "policy", "after/policy", "after/policy-before" },
+	};
+	size_t i;
+	int r;
+
+	if (!is_there(pin_dir, "after"))
+		return 0;
+	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
+		if (!is_there(pin_dir, dirs[i][1]))
+			continue;
+		r = is_there(pin_dir, dirs[i][0]) ? move(pin_dir, dirs[i][0], dirs[i][2]) : 0;
+		if (!r)
+			r = move(pin_dir, dirs[i][1], dirs[i][0]);
+		if (r < 0)
+			return r;
+	}
+	return merlon_pins_remove_below(pin_dir, "after");
+}
+
+int merlon_pins_commit(const char *pin_dir)
+{
+	int r = move(pin_dir, "next", "after");
+
+	merlon_cut_here(6);
+	return r < 0 ? r : merlon_pins_tidy(pin_dir);
 }

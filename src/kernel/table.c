@@ -4,10 +4,14 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include "bpf/set.h"
 #include "src/util/cleanup.h"
+
+#define LOCK_TRIES 10000
+#define ENTER_TRIES 100
 
 int merlon_table_map(int fd, struct merlon_flow_table *ret)
 {
@@ -49,30 +53,96 @@ static struct merlon_session *find(const struct merlon_flow_table *table, enum m
 	return NULL;
 }
 
-int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family, const struct merlon_flow *flow,
-		       uint64_t now_ns)
+/*
+ * Locks of the data path, which never holds one for long. It waits for this process no longer than bpf/lock.h says; while
+ * it has a lock, this process does nothing but write to memory.
+ */
+static bool lock_word(uint32_t *word, uint32_t free)
 {
-	uint64_t hash = merlon_tuple_hash(seed, family, &flow->tuple);
-	struct merlon_flow_set *set = set_at(table, merlon_first_set(hash)), *second = set_at(table, merlon_second_set(hash));
+	for (unsigned tries = 0; tries < LOCK_TRIES; tries++) {
+		uint32_t expected = free;
+
+		if (__atomic_compare_exchange_n(word, &expected, free | MERLON_LOCKED, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return true;
+		if (expected != (free | MERLON_LOCKED))
+			return false;
+		sched_yield();
+	}
+	return false;
+}
+
+static void unlock_word(uint32_t *word, uint32_t free)
+{
+	__atomic_store_n(word, free, __ATOMIC_RELEASE);
+}
+
+/* Both sets are locked, or are one. */
+static int enter(struct merlon_flow_set *set, struct merlon_flow_set *second, uint64_t hash, enum merlon_family family,
+		 const struct merlon_flow *flow, uint64_t now_ns)
+{
 	merlon_offer offer = merlon_set_first_offer(set, hash, MERLON_USED(now_ns)), other = merlon_set_offer(second, MERLON_USED(now_ns));
 	struct merlon_session session = flow->session, *entered;
 	uint32_t way;
 
-	if (find(table, family, &flow->tuple, hash))
-		return -EEXIST;
 	if (other > offer) {
 		set = second;
 		offer = other;
 	}
 	way = merlon_offered_way(offer);
-	session.owner = merlon_owner_of(hash);
+	/* nobody sees it before it is whole */
+	session.owner = merlon_owner_of(hash) | MERLON_LOCKED;
 	session.flags &= ~MERLON_S_ESTABLISHED;
-	if (!offer || (offer < MERLON_OFFER_EMPTY && !(session.flags & MERLON_S_PROVED)) ||
-	    merlon_set_put(set, way, family, &flow->tuple, merlon_tag_of(family, hash), MERLON_USED(now_ns), &session, &entered))
+	if (!offer || (offer < MERLON_OFFER_EMPTY && !(session.flags & MERLON_S_PROVED)))
 		return -ENOSPC;
+	if (merlon_set_put(set, way, family, &flow->tuple, merlon_tag_of(family, hash), MERLON_USED(now_ns), &session, &entered))
+		return -EBUSY;
 	if (session.flags & MERLON_S_PROVED && !merlon_set_keep(set, way, now_ns))
 		entered->flags |= MERLON_S_ESTABLISHED;
+	unlock_word(&entered->owner, merlon_owner_of(hash));
 	return 0;
+}
+
+static int enter_locked(const struct merlon_flow_table *table, uint64_t hash, enum merlon_family family, const struct merlon_flow *flow,
+			uint64_t now_ns)
+{
+	struct merlon_flow_set *set = set_at(table, merlon_first_set(hash)), *second = set_at(table, merlon_second_set(hash));
+	int r = -EBUSY;
+
+	if (!lock_word(&set->lock, 0))
+		return -EBUSY;
+	/* who has the lock of a first set waits for no other one */
+	if (second == set || __sync_bool_compare_and_swap(&second->lock, 0, MERLON_LOCKED)) {
+		r = find(table, family, &flow->tuple, hash) ? -EEXIST : enter(set, second, hash, family, flow, now_ns);
+		if (second != set)
+			unlock_word(&second->lock, 0);
+	}
+	unlock_word(&set->lock, 0);
+	return r;
+}
+
+int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family, const struct merlon_flow *flow,
+		       uint64_t now_ns)
+{
+	uint64_t hash = merlon_tuple_hash(seed, family, &flow->tuple);
+	int r = -EBUSY;
+
+	for (unsigned tries = 0; r == -EBUSY && tries < ENTER_TRIES; tries++)
+		r = enter_locked(table, hash, family, flow, now_ns);
+	return r == -EBUSY ? -ENOSPC : r;
+}
+
+struct merlon_session *merlon_table_lock(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family,
+					 const union merlon_tuple *tuple)
+{
+	uint64_t hash = merlon_tuple_hash(seed, family, tuple);
+	struct merlon_session *session = find(table, family, tuple, hash);
+
+	return session && lock_word(&session->owner, merlon_owner_of(hash)) ? session : NULL;
+}
+
+void merlon_table_unlock(struct merlon_session *session)
+{
+	unlock_word(&session->owner, session->owner & ~MERLON_LOCKED);
 }
 
 int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),

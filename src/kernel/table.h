@@ -17,10 +17,14 @@ int merlon_table_map(int fd, struct merlon_flow_table *ret);
 void merlon_table_unmap(const struct merlon_flow_table *table);
 /*
  * Enters a flow, which keeps its place if it has proved itself (MERLON_S_PROVED), and may then take an embryonic one's.
- * -EEXIST: it is there; -ENOSPC: there is no way for it. The data path does not work on the table meanwhile.
+ * -EEXIST: it is there; -ENOSPC: there is no way for it. The data path may work on the table meanwhile.
  */
 int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family, const struct merlon_flow *flow,
 		       uint64_t now_ns);
+/* The session of a tuple, which the data path does not change until it is unlocked: very soon. NULL: there is none. */
+struct merlon_session *merlon_table_lock(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family,
+					 const union merlon_tuple *tuple);
+void merlon_table_unlock(struct merlon_session *session);
 
 /* Calls `each` for every flow, expired ones too, until it returns other than 0. It gets a copy, which may be torn. */
 int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),

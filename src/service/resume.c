@@ -269,8 +269,8 @@ static int take_up(struct merlon_daemon *d, struct merlon_enforced *saved, const
 	r = merlon_compile(saved->ruleset, &options, &saved->policy, diag);
 	if (r < 0)
 		return r;
-	if (!same_image(saved->policy, merlon_dataplane_image(d->dp))) {
-		/* Another compiler made it, or other addresses. The sources are what the administrator applied. */
+	if (!merlon_dataplane_image(d->dp) || !same_image(saved->policy, merlon_dataplane_image(d->dp))) {
+		/* Another compiler made it, for another layout perhaps, or other addresses. The sources are what the administrator applied. */
 		merlon_policy_free(saved->policy);
 		saved->policy = NULL;
 		r = merlon_enforce(d, saved, snapshot, false, diag);

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From a data plane of another layout: whose a packet is while sessions go over, and that all of many do. The other layout is
+ * this one under another number; tests/e2e/layout.sh has one that is another.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <cmocka.h>
+
+#include "bpf/set.h"
+#include "bpf/takeover_stage.h"
+#include "src/kernel/internal.h"
+#include "src/kernel/table.h"
+#include "src/util/cleanup.h"
+#include "src/util/clock.h"
+#include "src/verify/plane.h"
+#include "tests/bpf/packet.h"
+
+#define PINS "/sys/fs/bpf/merlon-takeover"
+#define OTHER_LAYOUT 5
+#define FLOWS 100000U
+
+static struct merlon_dataplane *dp;
+
+static int set_up_group(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	return merlon_plane_bpffs(&diag);
+}
+
+static int open_it(struct merlon_diag *diag)
+{
+	struct merlon_dataplane_options options = merlon_dataplane_defaults();
+
+	options.pin_dir = PINS;
+	return merlon_dataplane_open(&options, &dp, diag);
+}
+
+static int set_up(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	return open_it(&diag);
+}
+
+static int tear_down(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	merlon_dataplane_close(dp);
+	dp = NULL;
+	merlon_dataplane_force_remove(PINS, &diag);
+	merlon_diag_clear(&diag);
+	return 0;
+}
+
+static struct merlon_flow a_flow(uint32_t i)
+{
+	struct merlon_flow flow = { 0 };
+
+	merlon_tuple4_set(&flow.tuple, htonl(0xc6330000 + i), htonl(0xc0000201), merlon_pair16(htons(7), htons(80)),
+			  merlon_tuple_tail(0, MERLON_PROTO_TCP));
+	flow.session.state = MERLON_TCP_ESTABLISHED;
+	flow.session.flags = MERLON_S_SEEN_REPLY | MERLON_S_ASSURED | MERLON_S_PROVED;
+	flow.session.expires_ns = merlon_now_ns() + 3600000000000ULL;
+	flow.session.created_ns = 1;
+	flow.session.stats[MERLON_REPLY].bytes = i;
+	flow.session.tcp.seen[MERLON_ORIGINAL].maxack = i;
+	return flow;
+}
+
+static void enter(uint32_t n)
+{
+	struct merlon_flow_table table;
+	uint32_t i;
+
+	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &table), 0);
+	for (i = 0; i < n; i++) {
+		struct merlon_flow flow = a_flow(i);
+
+		assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow, merlon_now_ns()), 0);
+	}
+	merlon_table_unmap(&table);
+}
+
+static void becomes_another(void)
+{
+	dp->control.version = OTHER_LAYOUT;
+	assert_int_equal(merlon_control_write(dp), 0);
+	merlon_dataplane_close(dp);
+	dp = NULL;
+}
+
+static void check_flow(uint32_t i)
+{
+	struct merlon_flow was = a_flow(i);
+	struct merlon_session session;
+
+	assert_int_equal(merlon_dataplane_session(dp, MERLON_IPV4, &was.tuple, &session), 0);
+	assert_int_equal(session.state, MERLON_TCP_ESTABLISHED);
+	assert_int_equal(session.flags & ~MERLON_S_ESTABLISHED, was.session.flags);
+	assert_int_equal(session.stats[MERLON_REPLY].bytes, i);
+	assert_int_equal(session.tcp.seen[MERLON_ORIGINAL].maxack, i);
+	assert_int_equal(session.owner & MERLON_LOCKED, 0);
+}
+
+static void takes_all(void **state)
+{
+	struct merlon_diag diag = { 0 };
+	struct merlon_dataplane_info info;
+	char path[PATH_MAX];
+	uint64_t seed;
+	uint32_t i, slot, id;
+
+	(void)state;
+	enter(FLOWS);
+	seed = dp->control.seed;
+	becomes_another();
+	assert_int_equal(open_it(&diag), 0);
+	assert_int_equal(diag.n, 1);
+	printf("# %s\n", diag.message[0].text);
+	merlon_diag_clear(&diag);
+	assert_null(dp->before);
+	assert_int_equal(dp->control.version, MERLON_ABI_VERSION);
+	assert_int_not_equal(dp->control.seed, seed);
+	assert_int_equal(merlon_dataplane_info(dp, &info), 0);
+	assert_int_equal(info.sessions + info.embryonic, FLOWS);
+	for (i = 0; i < FLOWS; i += 97)
+		check_flow(i);
+	for (slot = 0; slot < MERLON_PROGS; slot++) {
+		assert_int_equal(bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &slot, &id), 0);
+		assert_int_equal(id, merlon_prog_id(dp->policy.prog[slot]));
+	}
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s", PINS, i ? "after" : "next");
+		assert_int_equal(access(path, F_OK), -1);
+	}
+	merlon_dataplane_close(dp);
+	dp = NULL;
+	assert_int_equal(open_it(&diag), 0);
+	check_flow(1);
+}
+
+static void without_description(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	becomes_another();
+	assert_int_equal(unlink(PINS "/maps/layout"), 0);
+	assert_int_equal(open_it(&diag), -EPROTO);
+	assert_int_equal(diag.n, 1);
+	assert_non_null(strstr(diag.message[0].text, "layout 5"));
+	merlon_diag_clear(&diag);
+	assert_int_equal(access(PINS "/maps/sessions", F_OK), 0);
+}
+
+/* Of a data plane that answers by a number. */
+static int says(int32_t answer)
+{
+	const struct bpf_insn code[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = answer },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, NULL, "GPL", code, ARRAY_SIZE(code), NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+enum { BEFORE = 71, NEXT = 72 };
+
+static struct merlon_taking open_taking(void)
+{
+	struct merlon_diag diag = { 0 };
+	struct merlon_taking taking;
+	uint32_t slot;
+
+	assert_int_equal(merlon_taking_open(dp, &taking, &diag), 0);
+	for (slot = 0; slot < MERLON_TAKERS; slot++) {
+		_cleanup_close_ int fd = says(slot < MERLON_TAKER_NEXT ? BEFORE : NEXT);
+
+		assert_int_equal(bpf_map_update_elem(taking.takers, &slot, &fd, 0), 0);
+	}
+	return taking;
+}
+
+static int whose(const struct merlon_taking *taking, const struct frame *f)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->bytes, .repeat = 1);
+
+	assert_int_equal(bpf_prog_test_run_opts(taking->prog[MERLON_PROG_INGRESS], &opts), 0);
+	return opts.retval;
+}
+
+static const struct flow known = { "198.51.0.3", "192.0.2.1", 7, 80 };	/* a_flow(3) */
+static const struct flow noted = { "198.51.100.1", "192.0.2.1", 7, 80 }, late = { "198.51.100.2", "192.0.2.1", 7, 80 };
+
+static void flow_by_flow(void **state)
+{
+	struct merlon_taking taking = open_taking();
+	const struct flow back = reversed(&known);
+	struct frame f, first = frame_tcp(&known, 0x10, 0), second = frame_tcp(&noted, 0x02, 0), third = frame_tcp(&late, 0x02, 0);
+
+	(void)state;
+	assert_int_equal(whose(&taking, &first), BEFORE);
+	enter(4);
+	assert_int_equal(whose(&taking, &first), NEXT);
+	f = frame_tcp(&back, 0x10, 0);
+	assert_int_equal(whose(&taking, &f), NEXT);
+	assert_int_equal(whose(&taking, &second), BEFORE);
+	*taking.stage = MERLON_TAKEOVER_SETTLING;
+	assert_int_equal(whose(&taking, &first), NEXT);
+	assert_int_equal(whose(&taking, &second), BEFORE);
+	assert_int_equal(whose(&taking, &third), NEXT);
+	merlon_taking_close(&taking);
+}
+
+/* As the error's packet: it says whose the flow is that it is about. */
+static void errors(void **state)
+{
+	struct merlon_taking taking = open_taking();
+	const struct flow from = { "192.0.2.1", "198.51.0.3", 0, 0 };
+	const struct flow *about[] = { &known, &noted };
+
+	(void)state;
+	enter(4);
+	for (size_t i = 0; i < ARRAY_SIZE(about); i++) {
+		struct flow error = from;
+		struct frame inside = frame_tcp(about[i], 0x10, 0), f;
+
+		error.daddr = about[i]->saddr;
+		f = frame_icmp(&error, 3, 1, 28);
+		memcpy(f.data + 14 + 20 + 8, inside.data + 14, 28);
+		assert_int_equal(whose(&taking, &f), i ? BEFORE : NEXT);
+	}
+	merlon_taking_close(&taking);
+}
+
+/* Later fragments follow the first one, of which alone can be said whose the flow is. */
+static void fragments(void **state)
+{
+	static const struct flow *const of[] = { &known, &noted };
+	struct merlon_taking taking = open_taking();
+
+	(void)state;
+	enter(4);
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
+		struct frame first = frame_tcp(of[i], 0x10, 12), later = first;
+
+		put16(first.data + 14 + 6, 0x2000);
+		frame_checksum(&first);
+		put16(later.data + 14 + 6, 4);
+		frame_checksum(&later);
+		assert_int_equal(whose(&taking, &later), BEFORE);
+		assert_int_equal(whose(&taking, &first), i ? BEFORE : NEXT);
+		assert_int_equal(whose(&taking, &later), i ? BEFORE : NEXT);
+	}
+	merlon_taking_close(&taking);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(takes_all, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(without_description, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(flow_by_flow, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(fragments, set_up, tear_down),
+	};
+
+	return geteuid() ? 77 : cmocka_run_group_tests(tests, set_up_group, NULL);
+}
