@@ -362,6 +362,9 @@ static bool plan_all(struct merlon_layout *layout, const struct btf *theirs, con
 		layout->tcp.whole = false;
 	if (!plan_member(&flow, &our_flow, "session", "sctp", &layout->sctp))
 		layout->sctp.whole = false;
+	/* without these nothing would seem to be in force */
+	if (!find_member(&control, "generation", 0, &session) || !find_member(&control, "flags", 0, &session))
+		return false;
 	layout->control.whole = true;
 	if (match(&layout->control, &control, &our_control, 0))
 		return false;

@@ -154,7 +154,7 @@ static int read_before(struct merlon_before *b, const struct merlon_blob *ours, 
 	free((void *)theirs.data);
 	if (!r)
 		r = read_pinned(b->pin_dir, "control", &control);
-	if (!r && control.bytes < merlon_layout_control_bytes(b->layout))
+	if (!r && control.bytes != merlon_layout_control_bytes(b->layout))
 		r = -EUCLEAN;
 	if (!r)
 		merlon_layout_control(b->layout, control.data, &b->control);

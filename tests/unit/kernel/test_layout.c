@@ -169,6 +169,8 @@ static struct btf *their_btf(unsigned without)
 	btf__add_struct(t.btf, "merlon_control", 16);
 	field(&t, "version", t.u32, 0);
 	field(&t, "netns_cookie", t.u64, 8);
+	field(&t, "generation", t.u16, 4);
+	field(&t, "flags", t.u16, 6);
 	add_states(&t);
 	return t.btf;
 }
