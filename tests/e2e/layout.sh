@@ -69,7 +69,7 @@ taken() { grep -q 'sessions of a data plane of layout [0-9]* taken over' log; }
 # One long established connection as the data plane knows it.
 one_of() {
 	"$merlon" sessions --json | jq -c 'map(select(.dport == 7000 and .state == "established" and .dst == "10.77.0.1")) | sort_by(.sport) |
-		.[0] | {sport, proto, state, direction}'
+		.[0] | {src, dst, sport, proto, state}'
 }
 counted() { "$merlon" sessions --json | jq 'map(select(.dport == 7000 or .dport == 7001 or .dport == 7010)) | map(.packets) | add'; }
 # change_to MERLOND: its daemon instead of the one that runs. Not within ok, which is another process.
