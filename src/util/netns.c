@@ -195,12 +195,13 @@ static int open_in_child(int (*open_it)(void *context), void *context)
 	close(pair[1]);
 	fd = pid < 0 ? -errno : receive_fd(pair[0]);
 	close(pair[0]);
+	if (pid < 0)
+		return fd;
 	if (fd == -EAGAIN) {
 		kill(pid, SIGKILL);
 		fd = -ETIMEDOUT;
 	}
-	if (pid > 0)
-		reap(pid);
+	reap(pid);
 	return fd;
 }
 
