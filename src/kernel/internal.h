@@ -96,6 +96,7 @@ struct merlon_before {
 	int prog[MERLON_PROGS];		/* in force */
 	int entry_prog[MERLON_PROGS];
 	bool begun;			/* a takeover that was cut off goes on */
+	bool settled;			/* it was when all packets were the new one's already */
 };
 
 struct merlon_dataplane {

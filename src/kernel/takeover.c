@@ -11,7 +11,8 @@
  *
  * A packet that changes a session in the other table while that is copied is found in the next pass: what has changed
  * since is entered into the session here, which may have gone on by then (reconcile()).
- * Killed before 1: the next daemon begins anew. Before 5: it goes on from 1; each packet is judged by who knows its flow.
+ * Killed before 1: the next daemon begins anew. Before 4 is done: it goes on from 1; each packet is judged by who knows its
+ * flow. Then: with 5, since flows may have ended here that the other table still has.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -130,6 +131,7 @@ static int find_programs(struct merlon_before *b, const char *next)
 	if (version_of(next) != MERLON_ABI_VERSION)
 		return -EUCLEAN;
 	b->begun = true;
+	b->settled = slots_lead_to(b, "next/policy") == MERLON_PROGS;
 	slots_lead_to(b, "policy");
 	return b->prog[MERLON_PROG_EGRESS] < 0 ? -EUCLEAN : 0;
 }
@@ -529,7 +531,7 @@ static int commit(struct merlon_dataplane *dp)
 	return r;
 }
 
-int merlon_takeover(struct merlon_dataplane *dp, struct merlon_diag *diag)
+static int take_sessions(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	struct merlon_taking taking = { 0 };
 	struct takeover t = { .dp = dp };
@@ -547,10 +549,17 @@ int merlon_takeover(struct merlon_dataplane *dp, struct merlon_diag *diag)
 	merlon_taking_close(&taking);
 	close_tables(&t);
 	merlon_relax(dp, false);
-	if (!r) {
+	if (!r)
 		report(&t, (merlon_now_ns() - began_ns) / 1000000, diag);
+	return r;
+}
+
+int merlon_takeover(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	int r = dp->before->settled ? 0 : take_sessions(dp, diag);
+
+	if (!r)
 		r = commit(dp);
-	}
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot take the place of the data plane of another layout");
 	return r;
