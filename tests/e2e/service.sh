@@ -205,8 +205,15 @@ ok "... the programs are off the interfaces" [ -z "$(in_host bpftool net show de
 close_client
 
 # A directory that the daemon made goes with it, unless it keeps a policy there.
-made() { in_host timeout 10 "$merlond" --foreground --socket "$dir/made/socket" --state-dir "$dir/made" --pin-dir "$dir/bpf/made"; }
-begin() { made & until [ -S "$dir/made/socket" ] && "$merlon" status --socket "$dir/made/socket" >/dev/null 2>&1; do sleep 0.1; done; }
+made() { in_host timeout 60 "$merlond" --foreground --socket "$dir/made/socket" --state-dir "$dir/made" --pin-dir "$dir/bpf/made"; }
+begun() {
+	for _ in $(seq 100); do
+		[ -S "$dir/made/socket" ] && "$merlon" status --socket "$dir/made/socket" >/dev/null 2>&1 && return 0
+		sleep 0.1
+	done
+	return 1
+}
+begin() { made & begun || { echo "Bail out! merlond does not start in $dir/made"; exit 1; }; }
 end() { ip netns pids "$host" | xargs kill -TERM; wait; }
 begin
 ok "the daemon's own directory is there" [ -d "$dir/made" ]
