@@ -42,7 +42,7 @@ in_host ip link add late0 type veth peer name late1
 in_host ip link set late0 up
 in_host ip link set late1 netns "$client"
 in_client sh -c 'ip addr add 10.78.0.2/16 dev late1; ip link set late1 up'
-(while kill -0 $apply 2>/dev/null && [ $((n += 1)) -lt 200 ]; do in_host ip addr add "10.78.$n.1/16" dev late0 && echo "10.78.$n.1" && sleep 0.1; done) >late.out &
+(n=0; while [ $((n += 1)) -lt 200 ]; do in_host ip addr add "10.78.$n.1/16" dev late0 && echo "10.78.$n.1" && sleep 0.1; kill -0 $apply 2>/dev/null || break; done) >late.out &
 late=$!
 ok "the policy before is in force meanwhile" not pings
 ok "... and reports" sh -c "for i in \$(seq 50); do grep -q MERLON_VERDICT '$dir/events' && exit 0; sleep 0.1; done; exit 1"
@@ -56,6 +56,7 @@ ok "... it is in force" sh -c "'$merlon' nft list tables | grep -qx 'table inet 
 counted() { "$merlon" stats --json | jq '[.counters[] | select(.rule | contains("dport 7003")) | .packets] | add'; }
 all_local() {
 	local before
+	[ -s late.out ] || { echo "no address came"; return 1; }
 	for _ in $(seq 60); do
 		before=$(counted)
 		in_client python3 -c "
