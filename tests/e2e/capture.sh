@@ -250,9 +250,12 @@ ok "... nor its echo reply" settle last '.MERLON_PROTO == "ICMP"' "$nobody"
 send_udp 7002 1
 ok "... nor what comes in" settle last '.MERLON_DPORT == "7002"' "$nobody"
 mkdir "$slice/late.service"
-sleep 0.5
-in_unit late.service bash -c 'echo x >/dev/udp/10.77.0.2/7200'
-ok "a unit that is new" settle last '.MERLON_DPORT == "7200"' '.MERLON_UNIT == "late.service" and .MERLON_UID == "0"'
+# the tree of groups is read again after a pause
+late_named() {
+	in_unit late.service bash -c 'echo x >/dev/udp/10.77.0.2/7200'
+	last '.MERLON_DPORT == "7200"' '.MERLON_UNIT == "late.service" and .MERLON_UID == "0"'
+}
+ok "a unit that is new" settle late_named
 in_host bash -c "echo x >/dev/udp/10.77.0.2/7200"
 ok "a group that is no unit's" settle last '.MERLON_DPORT == "7200"' '.MERLON_UID == "0" and (has("MERLON_UNIT") | not)'
 kill "$text" "$json" "$who"
