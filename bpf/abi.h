@@ -444,7 +444,7 @@ struct merlon_event_packet {
 _Static_assert(sizeof(struct merlon_event_packet) == 96 + 8 + MERLON_EVENT_SNAP, "merlon_event_packet");
 
 /*
- * A rejected packet, for the daemon to answer from a raw socket. Rejects have a ring buffer of their own, so that a
+ * A rejected packet, to be answered from a raw socket (src/kernel/answers.h). Rejects have a ring buffer of their own, so that a
  * flood of events does not silence answers.
  */
 #define MERLON_REJECT_SNAP 1280	/* RFC 4443 2.4 (c): as much as fits in the minimum MTU; RFC 1812 4.3.2.3: 576 for IPv4 */

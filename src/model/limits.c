@@ -68,7 +68,8 @@ static const struct {
 	  "import has no word for that", HAS_SHORT, ON_ANY },
 	{ "log-group", "what a rule logs to a group (log group, NFLOG) goes to merlond's journal: no program that listens to the group, "
 	  "such as ulogd, hears of it", HAS_GROUP, ON_ANY },
-	{ "reject-daemon", "rejects are answered by merlond; while it does not run they are silent drops", HAS_REJECT, ON_ANY },
+	{ "reject-daemon", "rejects are answered by merlon-answers, or by merlond without --answers; while it does not run they are "
+	  "silent drops", HAS_REJECT, ON_ANY },
 	{ "reject-checksum", "before Linux 6.2 a packet with a wrong checksum is answered, too", HAS_REJECT, ON_6_1 },
 	{ "output-errno", "a program whose packet is dropped in output gets no EPERM: the packet vanishes", HAS_OUTPUT, ON_ANY },
 	{ "output-copies", "what the host sends to all or to a group has come back to its own programs before output judges it: "
