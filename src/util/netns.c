@@ -56,14 +56,14 @@ static int reap_in_time(pid_t pid)
 	uint64_t now = merlon_now_ns(), end = now + merlon_child_limit_s() * 1000000000ULL;
 	_cleanup_close_ int fd = pidfd_open(pid, 0);
 	struct pollfd ended = { fd, POLLIN, 0 };
-	int r = fd < 0 ? -1 : 0;
+	int r = 0;
 
 	while (fd >= 0 && (now = merlon_now_ns()) < end) {
 		r = poll(&ended, 1, (end - now) / 1000000 + 1);
 		if (r > 0 || (r < 0 && errno != EINTR))
 			break;
 	}
-	if (r)
+	if (r > 0 || fd < 0)
 		return reap(pid);
 	kill(pid, SIGKILL);
 	r = reap(pid);
