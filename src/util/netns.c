@@ -121,52 +121,6 @@ static int unshare_as_user(void)
 	return r;
 }
 
-/* Sends an open descriptor (or, if negative, an error) through a socket, with SCM_RIGHTS of unix(7). */
-static void send_fd(int to, int fd)
-{
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = &fd, .iov_len = sizeof(fd) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	while (sendmsg(to, &msg, MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
-}
-
-static int receive_fd(int from)
-{
-	char control[CMSG_SPACE(sizeof(int))];
-	int fd = -EIO;
-	struct iovec iov = { .iov_base = &fd, .iov_len = sizeof(fd) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
-			      .msg_control = control, .msg_controllen = sizeof(control) };
-	struct cmsghdr *c;
-	ssize_t n;
-
-	do
-		n = recvmsg(from, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if (n != sizeof(fd))
-		return -ECHILD;
-	c = CMSG_FIRSTHDR(&msg);
-	if (!c || c->cmsg_type != SCM_RIGHTS)
-		return fd < 0 ? fd : -EIO;
-	memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
-}
-
 /* A child holds the caller's descriptors, a daemon's socket among them: it must not outlive it. */
 static void die_with(pid_t parent)
 {
@@ -175,34 +129,47 @@ static void die_with(pid_t parent)
 		_exit(127);
 }
 
-/* Opens something in a child; what it opened or a negative errno. */
+struct opening {
+	int (*open_it)(void *context);
+	void *context;
+	pid_t parent;
+	int to;
+};
+
+static int open_and_tell(void *argument)
+{
+	const struct opening *o = argument;
+	int fd;
+
+	die_with(o->parent);
+	fd = o->open_it(o->context);
+	_exit(write(o->to, &fd, sizeof(fd)) == sizeof(fd) ? 0 : 1);
+}
+
+/*
+ * Opens something in a child; what it opened or a negative errno. The child shares its descriptors: to send them, by
+ * SCM_RIGHTS, fails while this user's programs have more under way than RLIMIT_NOFILE (unix(7), ETOOMANYREFS).
+ */
 static int open_in_child(int (*open_it)(void *context), void *context)
 {
-	const struct timeval limit = { .tv_sec = merlon_child_limit_s() };
-	int pair[2], fd;
-	pid_t pid, parent;
+	_Alignas(16) char stack[64 << 10];
+	struct opening opening = { .open_it = open_it, .context = context, .parent = getpid() };
+	int told[2], fd, r;
+	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	if (pipe2(told, O_CLOEXEC) < 0)
 		return -errno;
-	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	parent = getpid();
-	pid = fork();
-	if (pid == 0) {
-		die_with(parent);
-		send_fd(pair[1], open_it(context));
-		_exit(0);
-	}
-	close(pair[1]);
-	fd = pid < 0 ? -errno : receive_fd(pair[0]);
-	close(pair[0]);
-	if (pid < 0)
+	opening.to = told[1];
+	pid = clone(open_and_tell, stack + sizeof(stack), CLONE_FILES | SIGCHLD, &opening);
+	r = pid < 0 ? -errno : reap_in_time(pid);
+	/* one that exits with 0 has written */
+	if (r == 0 && read(told[0], &fd, sizeof(fd)) != sizeof(fd))
+		r = -EIO;
+	close(told[0]);
+	close(told[1]);
+	if (r == 0)
 		return fd;
-	if (fd == -EAGAIN) {
-		kill(pid, SIGKILL);
-		fd = -ETIMEDOUT;
-	}
-	reap(pid);
-	return fd;
+	return r < 0 ? r : -ECHILD;
 }
 
 static int open_new(void *context)
@@ -256,7 +223,7 @@ static int open_socket(void *context)
 
 	if (fd < 0)
 		return fd;
-	fd = socket(r->family, r->type, r->protocol);
+	fd = socket(r->family, r->type | SOCK_CLOEXEC, r->protocol);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where no process can be made: it is said, and no other process hears of it. */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,6 +21,16 @@ static unsigned killed;
 /* These are found before libc's. */
 pid_t fork(void)
 {
+	errno = error;
+	return -1;
+}
+
+int clone(int (*run)(void *argument), void *stack, int flags, void *argument, ...)
+{
+	(void)run;
+	(void)stack;
+	(void)flags;
+	(void)argument;
 	errno = error;
 	return -1;
 }
