@@ -185,7 +185,11 @@ void merlon_journal_diag(const struct merlon_diag *diag)
 	for (i = 0; i < diag->n; i++) {
 		const struct merlon_message *m = &diag->message[i];
 
-		merlon_journal_note(priority[m->severity], "%s%s%s%s%s", m->file ? m->file : "", m->file ? ": " : "", m->text,
+		char line[16] = "";
+
+		if (m->file && m->line)
+			snprintf(line, sizeof(line), ":%u", m->line);
+		merlon_journal_note(priority[m->severity], "%s%s%s%s%s%s", m->file ? m->file : "", line, m->file ? ": " : "", m->text,
 				    m->cure ? "; " : "", m->cure ? m->cure : "");
 	}
 }

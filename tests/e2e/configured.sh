@@ -74,7 +74,7 @@ ok "files and --configured" fails 2 'not both' "$merlon" apply --configured rule
 echo '[Policy]
 Mode=perhaps' >merlon.conf.d/60-wrong.conf
 reload
-ok "a wrong value on reload is named with its line" grep -q "60-wrong.conf.*Mode=\"perhaps\"" log
+ok "a wrong value on reload is named with its line" grep -q "60-wrong.conf:2: Mode=\"perhaps\"" log
 ok "... and the settings stay" config_is Mode enforce "$dir/merlon.conf.d/50-policy.conf:2"
 stop_daemon TERM
 ok "a wrong value refuses to start" fails 2 '60-wrong.conf:2:.*neither enforce nor audit' in_host "$merlond" --config "$dir/merlon.conf"
