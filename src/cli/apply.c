@@ -66,6 +66,8 @@ static void cannot_read(const struct merlon_options *options, const char *file, 
 	json_t *report;
 
 	merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: %s", strerror(-error));
+	if (options->configured)
+		merlon_diag_cure(&diag, "write the ruleset there, or name another one with Ruleset= or ClosedRuleset= in merlon.conf");
 	merlon_diag_print(&diag, stderr);
 	if (options->json) {
 		report = json_pack("{s:i, s:i, s:i, s:[], s:o}", "rules", 0, "exact", 0, "kept", 0, "refused", "messages",

@@ -24,7 +24,7 @@ static void tell_pins(struct merlon_diag *diag)
 		return;
 	merlon_diag_add(diag, MERLON_NOTE, (struct merlon_place){ 0 },
 			"the data plane is still pinned below %s: a policy that was in force goes on filtering without merlond", pins);
-	merlon_diag_cure(diag, "to see or change it start merlond again; to end it `merlon stop` after that");
+	merlon_diag_cure(diag, "to see or change it start merlond again; to end it `merlon stop --force` needs no merlond");
 }
 
 static int cannot_connect(const char *path, int error, struct merlon_diag *diag)
@@ -33,7 +33,12 @@ static int cannot_connect(const char *path, int error, struct merlon_diag *diag)
 
 	if (error == ENOENT || error == ECONNREFUSED) {
 		merlon_diag_add(diag, MERLON_ERROR, nowhere, "merlond is not running (nobody listens on %s)", path);
-		merlon_diag_cure(diag, "start it as root with `merlond --socket %s`; or is it elsewhere: --socket, $MERLON_SOCKET?", path);
+		/* systemd gives the socket up when the daemon could not start */
+		if (!strcmp(path, MERLON_BUS_SOCKET) && access("/run/systemd/system", F_OK) == 0)
+			merlon_diag_cure(diag, "`journalctl -u merlond` says why; then start it as root with "
+					 "`systemctl reset-failed merlond; systemctl restart merlon.socket`");
+		else
+			merlon_diag_cure(diag, "start it as root with `merlond --socket %s`; or is it elsewhere: --socket, $MERLON_SOCKET?", path);
 		tell_pins(diag);
 	} else if (error == EACCES || error == EPERM) {
 		merlon_diag_add(diag, MERLON_ERROR, nowhere, "you may not talk to merlond on %s", path);
@@ -115,8 +120,8 @@ static void explain(const sd_bus_error *error, int r, struct merlon_diag *diag)
 
 	if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "merlond closed the connection before it answered");
-		merlon_diag_cure(diag, "it ended, or had too many connections: `merlon status` says what is in force, the journal what "
-				 "happened: journalctl -u merlond");
+		merlon_diag_cure(diag, "it could not start, ended, or had too many connections: `journalctl -u merlond` says which, "
+				 "`merlon status` what is in force now");
 		return;
 	}
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%.*s", (int)(cure ? cure - text : (long)strlen(text)), text);

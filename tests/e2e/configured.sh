@@ -46,6 +46,7 @@ ok "... a default" config_is OnFailure open default
 ok "... as text, too" sh -c "'$merlon' config | grep -qE '^Policy +Ruleset +$dir/ruleset.nft +$dir/merlon.conf:2\$'"
 
 ok "a ruleset that is missing: open" fails 1 'nothing is filtered: OnFailure=open' "$merlon" apply --configured
+ok "... and what there is to do is said" fails 1 'name another one with Ruleset=' "$merlon" apply --configured
 ok "... nothing is in force" status_is .generation 0
 set_policy OnFailure=closed
 reload
