@@ -23,10 +23,14 @@ static json_t *string_or_null(const char *text)
 	return json_string(copy);
 }
 
-static json_t *describe(const struct merlon_chain *chain, const struct merlon_rule *rule)
+static json_t *describe(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, const struct merlon_rule *rule)
 {
-	return json_pack("{s:o, s:i, s:I, s:s, s:o, s:o, s:b}", "file", string_or_null(rule->place.file),
-			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle, "chain", chain->name,
+	const struct merlon_table *table = &ruleset->table[chain->table];
+	const char *family = merlon_nfproto_name(table->family);
+
+	return json_pack("{s:o, s:i, s:I, s:o, s:s, s:o, s:o, s:b}", "file", string_or_null(rule->place.file),
+			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle,
+			 "table", json_sprintf("%s %s", family ? family : "?", table->name), "chain", chain->name,
 			 "rule", string_or_null(rule->text), "reason", string_or_null(rule->reason), "comment", rule->commented);
 }
 
@@ -39,7 +43,7 @@ static int add_refused(const struct merlon_ruleset *ruleset, json_t *list)
 
 		for (j = 0; j < chain->n; j++)
 			if (chain->rule[j].status == MERLON_REFUSED &&
-			    json_array_append_new(list, describe(chain, &chain->rule[j])) < 0)
+			    json_array_append_new(list, describe(ruleset, chain, &chain->rule[j])) < 0)
 				return -ENOMEM;
 	}
 	return 0;
@@ -52,21 +56,18 @@ json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset)
 
 	for (i = 0; i < ruleset->n_chains; i++)
 		for (j = 0; j < ruleset->chain[i].n_left_out; j++)
-			json_array_append_new(list, describe(&ruleset->chain[i], &ruleset->chain[i].left_out[j].rule));
+			json_array_append_new(list, describe(ruleset, &ruleset->chain[i], &ruleset->chain[i].left_out[j].rule));
 	return list;
 }
 
 static void add_uncompared(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, json_t *list)
 {
-	const struct merlon_table *table = &ruleset->table[chain->table];
 	const struct merlon_rule none = { 0 };
-	const char *family = merlon_nfproto_name(table->family);
 	size_t i;
 
 	for (i = 0; i < chain->n || (!chain->n && chain->kept && !i); i++) {
-		json_t *one = describe(chain, chain->n ? &chain->rule[i] : &none);
+		json_t *one = describe(ruleset, chain, chain->n ? &chain->rule[i] : &none);
 
-		json_object_set_new(one, "table", json_sprintf("%s %s", family ? family : "?", table->name));
 		json_object_set_new(one, "reason", json_string(chain->kept ? "its chain is left to netfilter" :
 							       "no base chain leads to its chain"));
 		json_array_append_new(list, one);
@@ -176,7 +177,8 @@ static void print_rules(const json_t *list, const char *what, FILE *out)
 			fprintf(out, "%s: ", file);
 		fprintf(out, "%s: %s\n", what, text ? text : "(no text)");
 		if (!file || !line)
-			fprintf(out, "  chain %s, handle %lld\n", json_string_value(json_object_get(rule, "chain")),
+			fprintf(out, "  table %s, chain %s, handle %lld\n", json_string_value(json_object_get(rule, "table")),
+				json_string_value(json_object_get(rule, "chain")),
 				(long long)json_integer_value(json_object_get(rule, "handle")));
 		fprintf(out, "  %s\n", reason ? reason : "(no reason)");
 		if (stays)
@@ -327,6 +329,7 @@ static const char *why_it_stays(const struct merlon_rule *rule)
 }
 
 struct leaving_out {
+	const struct merlon_ruleset *ruleset;
 	const struct merlon_chain *chain;
 	json_t *refused;	/* NULL, or the report's: in the order of the rules */
 	size_t at;		/* in it */
@@ -342,7 +345,7 @@ static bool may_be_left_out(void *context, const struct merlon_rule *rule)
 	if (rule->status != MERLON_REFUSED)
 		return false;
 	if (only_accepts(rule)) {
-		json_array_append_new(l->list, describe(l->chain, rule));
+		json_array_append_new(l->list, describe(l->ruleset, l->chain, rule));
 		return true;
 	}
 	json_object_set_new(told, "stays", json_string(why_it_stays(rule)));
@@ -352,7 +355,7 @@ static bool may_be_left_out(void *context, const struct merlon_rule *rule)
 
 int merlon_ruleset_leave_out(struct merlon_ruleset *ruleset, json_t *refused, json_t *ret_left_out)
 {
-	struct leaving_out l = { .refused = refused, .list = ret_left_out };
+	struct leaving_out l = { .ruleset = ruleset, .refused = refused, .list = ret_left_out };
 	size_t i;
 
 	for (i = 0; i < ruleset->n_chains; i++) {

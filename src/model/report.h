@@ -8,8 +8,8 @@
 #include "src/model/ruleset.h"
 
 /*
- * {"rules","exact","kept","refused":[{"file","line","handle","chain","rule","reason","comment"}],"limits",
- * "missing_sets":[{"table","set","reason"}]}; "comment": only that is there. A new reference, NULL: no memory.
+ * {"rules","exact","kept","refused":[{"file","line","handle","table","chain","rule","reason","comment"}],
+ * "limits","missing_sets":[{"table","set","reason"}]}; "comment": only that is there. A new reference, NULL: no memory.
  */
 json_t *merlon_report(const struct merlon_ruleset *ruleset);
 
@@ -18,7 +18,7 @@ json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset);
 
 /*
  * What stays out where packets are compared: all of the chains that are left to netfilter, also those without rules, and rules
- * that nothing leads to. A list in the form of "refused" with "table", "rule" null for a chain; a new reference, NULL: no memory.
+ * that nothing leads to. A list in the form of "refused", "rule" null for a chain; a new reference, NULL: no memory.
  */
 json_t *merlon_report_uncompared(const struct merlon_ruleset *ruleset);
 

@@ -106,7 +106,8 @@ static void put_refusals(const json_t *report, struct merlon_diag *diag)
 		struct merlon_place place = { json_string_value(json_object_get(item, "file")),
 					      json_integer_value(json_object_get(item, "line")) };
 
-		merlon_diag_add(diag, MERLON_ERROR, place, "refused: %s (chain %s, handle %lld): %s", text ? text : "a rule",
+		merlon_diag_add(diag, MERLON_ERROR, place, "refused: %s (table %s, chain %s, handle %lld): %s", text ? text : "a rule",
+				json_string_value(json_object_get(item, "table")),
 				json_string_value(json_object_get(item, "chain")),
 				(long long)json_integer_value(json_object_get(item, "handle")), reason ? reason : "");
 	}

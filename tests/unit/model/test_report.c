@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <linux/netfilter.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,10 @@ static struct merlon_ruleset *with_rules(const char *const *text, size_t n)
 	struct merlon_ruleset *r = merlon_ruleset_new();
 	size_t i;
 
+	r->table = calloc(1, sizeof(*r->table));
+	r->n_tables = 1;
+	r->table->name = strdup("t");
+	r->table->family = NFPROTO_INET;
 	r->chain = calloc(1, sizeof(*r->chain));
 	r->n_chains = 1;
 	r->chain->name = strdup("input");
@@ -69,6 +74,7 @@ static void test_order_kept(void **state)
 
 	(void)state;
 	assert_int_equal(json_array_size(refused), 3);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(refused, 0), "table")), "inet t");
 	assert_int_equal(merlon_ruleset_leave_out(r, refused, left_out), 2);
 	assert_string_equal(r->chain->rule[0].text, "a drop");
 	assert_string_equal(r->chain->rule[1].text, text[2]);
