@@ -35,6 +35,7 @@ struct path {
 };
 
 static const char other_family[] = "it is of the other family";
+static const char other_protocol[] = "it is not for TCP, UDP or echo requests";
 static const char contradictory[] = "no packet meets all matches on the way to it";
 
 /* What became of a rule. */
@@ -340,7 +341,7 @@ static const char *why_not(const struct path *path, uint8_t l4proto)
 	if (path->bound[MERLON_F_TH0])
 		return "the probes' source ports are chosen by the kernel";
 	if (path->bound[MERLON_F_L4PROTO] && !merlon_intervals_contain(&path->in[MERLON_F_L4PROTO], l4proto))
-		return "it is not for TCP, UDP or echo requests";
+		return other_protocol;
 	if (path->bound[MERLON_F_TH2] && l4proto != IPPROTO_TCP && l4proto != IPPROTO_UDP)
 		return "it asks for a port of a protocol that has none";
 	return NULL;
@@ -366,7 +367,7 @@ static void print_path(const struct at *at, const struct path *path)
 		if (!why) {
 			print_ports(&p);
 			print_outside(&p);
-		} else if (at->cover && (!at->cover->without || at->cover->without == other_family)) {
+		} else if (at->cover && (!at->cover->without || at->cover->without == other_family || at->cover->without == other_protocol)) {
 			at->cover->without = why;
 		}
 	}
