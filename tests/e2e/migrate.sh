@@ -39,7 +39,7 @@ case "\$*" in
 "reload nftables.service" | "enable --now nftables.service") nft 'flush ruleset; include "/etc/nftables.conf"' ;;
 "disable --now firewalld.service") nft delete table inet firewalld ;;
 "enable --now firewalld.service") nft -f "$dir/firewalld.nft" ;;
-"disable netfilter-persistent.service" | "enable netfilter-persistent.service") ;;
+"disable --now netfilter-persistent.service" | "enable --now netfilter-persistent.service") ;;
 *) exit 1 ;;
 esac
 END
