@@ -2,17 +2,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "compat/compat.h"
 #include "src/cli/cli.h"
 #include "src/model/report.h"
 #include "src/util/cleanup.h"
+
+/*
+ * The files of a process are closed to one that has fewer capabilities (ptrace(2), access mode checking), and merlond.service
+ * has few. Nothing that is left to do here needs any.
+ */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
 
 /* A file in memory of what the daemon could not read, or not twice; it lives as long as this process. */
 static int spool(int in, char path[PATH_MAX])
@@ -34,7 +48,7 @@ static int spool(int in, char path[PATH_MAX])
 	if (n < 0)
 		return -errno;
 	snprintf(path, PATH_MAX, "/proc/%d/fd/%d", (int)getpid(), fd);
-	return 0;
+	return drop_capabilities();
 }
 
 int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
