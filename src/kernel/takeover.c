@@ -174,7 +174,8 @@ static void explain(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 	merlon_diag_add(diag, MERLON_ERROR, nowhere,
 			"the data plane pinned in %s has layout %u, this merlon has %u, and cannot take it over", dp->pin_name, dp->before->version,
 			MERLON_ABI_VERSION);
-	merlon_diag_cure(diag, "it goes on enforcing; stop the merlon that made it with its own `merlon stop`, then start this one");
+	merlon_diag_cure(diag, "it goes on enforcing; `merlon stop --force` ends it, whichever merlon made it, then start this one: "
+			 "in between nothing is filtered");
 }
 
 /* What both have: where packets come in. */
