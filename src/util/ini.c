@@ -90,6 +90,7 @@ int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, merlon_
 	_cleanup_fclose_ FILE *f = fopen(file, "re");
 	_cleanup_free_ char *line = NULL;
 	size_t room = 0;
+	ssize_t bytes;
 	int first = 0;
 
 	if (!f) {
@@ -98,14 +99,20 @@ int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, merlon_
 		merlon_diag_add(diag, MERLON_ERROR, place, "cannot read: %s", strerror(-error));
 		return error;
 	}
-	while (getline(&line, &room, f) >= 0) {
+	while ((bytes = getline(&line, &room, f)) >= 0) {
+		bool cut = memchr(line, 0, bytes);
 		char *text = trim(line);
-		int r = 0;
+		int r;
 
 		place.line++;
-		if (!*text || *text == '#' || *text == ';')
+		if (!cut && (!*text || *text == '#' || *text == ';'))
 			continue;
-		r = *text == '[' ? begin_section(&s, text, place) : assign(&s, text, place);
+		if (cut) {
+			merlon_diag_add(diag, MERLON_ERROR, place, "a NUL byte: this is no text");
+			r = -EINVAL;
+		} else {
+			r = *text == '[' ? begin_section(&s, text, place) : assign(&s, text, place);
+		}
 		if (r < 0 && !first)
 			first = r;
 	}

@@ -38,18 +38,23 @@ static const struct merlon_ini_key keys[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
-static int read_text(const char *text, struct merlon_diag *diag)
+static int read_bytes(const char *text, size_t bytes, struct merlon_diag *diag)
 {
 	char path[] = "/tmp/merlon-ini-XXXXXX";
 	int fd = mkstemp(path), r;
 
 	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_int_equal(write(fd, text, bytes), bytes);
 	close(fd);
 	got[0] = 0;
 	r = merlon_ini_read(path, keys, NULL, NULL, diag);
 	unlink(path);
 	return r;
+}
+
+static int read_text(const char *text, struct merlon_diag *diag)
+{
+	return read_bytes(text, strlen(text), diag);
 }
 
 static void test_values(void **state)
@@ -114,6 +119,13 @@ static void test_refused(void **state)
 		assert_int_equal(diag.message[0].line, bad[i].line);
 		merlon_diag_clear(&diag);
 	}
+	/* what is behind a NUL may be what was meant: no line of it counts */
+	assert_int_equal(read_bytes("[One]\n\0Key=b\nKey=c\0d\n", 20, &diag), -EINVAL);
+	assert_string_equal(got, "");
+	assert_int_equal(diag.n, 2);
+	assert_int_equal(diag.message[0].line, 2);
+	assert_int_equal(diag.message[1].line, 3);
+	merlon_diag_clear(&diag);
 	assert_int_equal(merlon_ini_read("/nonexistent/merlon.conf", keys, NULL, NULL, &diag), -ENOENT);
 	assert_int_equal(diag.n, 1);
 	merlon_diag_clear(&diag);
