@@ -60,21 +60,23 @@ static bool listen_to(struct answering *a)
 	char control[CMSG_SPACE(sizeof(int))];
 	struct merlon_answers_ring what;
 	struct iovec iov = { .iov_base = &what, .iov_len = sizeof(what) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_LEN(sizeof(int)) };
 	ssize_t n = recvmsg(a->merlond, &message, MSG_CMSG_CLOEXEC);
 	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
 	struct merlon_ring ring;
-	int fd, r;
+	_cleanup_close_ int fd = -1;
+	int r;
 
-	if (n != sizeof(what) || message.msg_flags & MSG_TRUNC) {
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	if (n != sizeof(what) || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		if (n >= 0 || errno != EAGAIN)
 			let_go(a);
 		return true;
 	}
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+	if (fd < 0)
 		return false;
-	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	r = merlon_ring_open(fd, what.bytes, &ring);
+	r = merlon_ring_open(TAKE_FD(fd), what.bytes, &ring);
 	if (r < 0) {
 		fprintf(stderr, SD_ERR "cannot read the ring of rejected packets: %s\n", strerror(-r));
 		let_go(a);

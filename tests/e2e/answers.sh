@@ -88,15 +88,26 @@ listen
 ok "the next one is found" within not warned
 ok "... and answers" all_answered
 cat >rubbish.py <<'END'
-import socket, sys
-for rubbish in b'', b'x', b'x' * 100:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-        s.connect(sys.argv[1])
-        s.send(rubbish)
+import array, os, socket, sys
+null = array.array('i', [os.open('/dev/null', os.O_RDONLY)])
+for rubbish in b'', b'x', b'x' * 100, b'\0\x10\0\0':
+    for with_it in null[:0], null, null * 3:
+        # that is the end of it, rightly: a ring of no descriptor
+        if len(rubbish) == 4 and not with_it:
+            continue
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(sys.argv[1])
+            s.sendmsg([rubbish], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, with_it)] if with_it else [])
+            s.settimeout(10)
+            while s.recv(100):
+                pass
 END
+descriptors() { find "/proc/$answers/fd" -lname /dev/null | wc -l; }
+before=$(descriptors)
 ok "one that is talked to in rubbish" python3 rubbish.py "$dir/answers.sock"
 ok "... answers on" all_answered
 ok "... is the same" not gone
+ok "... keeps no descriptor of it" [ "$(descriptors)" = "$before" ]
 ok "... and merlond comes back to it" within not warned
 ok "merlon stop" "$merlon" stop
 ok "... ends it, too" within gone
