@@ -208,6 +208,23 @@ static int widen(int *width, const char *text)
 	return *width;
 }
 
+/*
+ * What rules, interfaces and control groups are called must not command the terminal: no C0, and no C1, which are one byte, or
+ * two of UTF-8.
+ */
+static void harmless(char *line, const char *end)
+{
+	bool in_utf8 = false;
+
+	for (; line < end; line++) {
+		unsigned char c = *line;
+
+		if (c < 0x20 || c == 0x7f || (c < 0xa0 && c >= 0x80 && (!in_utf8 || (unsigned char)line[-1] == 0xc2)))
+			*line = '?';
+		in_utf8 = c >= 0xc2 || (in_utf8 && c >= 0x80 && c < 0xc0);
+	}
+}
+
 static int text_event(struct merlon_display *d, const struct merlon_event_report *r)
 {
 	const struct merlon_event *e = r->event;
@@ -226,10 +243,7 @@ static int text_event(struct merlon_display *d, const struct merlon_event_report
 		      merlon_event_hook(e), merlon_protocol_name(e->l4proto, proto), widen(&d->ends_width, ends), ends);
 	to += sprintf(to, "%-*s  %-11s  ", widen(&d->interfaces_width, interfaces), interfaces, merlon_event_state(e));
 	to += put_rule(to, room - (to - line), r);
-	/* What a rule says must not command the terminal. */
-	for (; line < to - 1; line++)
-		if ((unsigned char)*line < 0x20 || *line == 0x7f)
-			*line = '?';
+	harmless(line, to - 1);
 	d->used = to - d->buffer;
 	return 0;
 }
