@@ -128,7 +128,7 @@ static int begin(struct merlon_client *client, sd_bus_message *message, json_t *
 		json_decref(asked);
 		return sd_bus_error_set(error, MERLON_BUS_FAILED, "too many requests wait for their turn");
 	}
-	*request = (struct request){ .job = { .run = run, .done = answer }, .message = sd_bus_message_ref(message), .asked = asked,
+	*request = (struct request){ .job = { .run = run, .done = answer, .yields = !client->trusted }, .message = sd_bus_message_ref(message), .asked = asked,
 				     .trusted = client->trusted, .status = MERLON_EXIT_FAILED };
 	client->d->n_requests++;
 	client->waits++;
@@ -190,10 +190,12 @@ static int on_stats(sd_bus_message *message, void *context, sd_bus_error *error)
 
 static int on_sessions(sd_bus_message *message, void *context, sd_bus_error *error)
 {
-	_cleanup_close_ int fd = merlon_sessions(((struct merlon_client *)context)->d);
+	struct merlon_client *client = context;
+	_cleanup_close_ int fd = merlon_sessions(client->d);
+	int r = fd < 0 ? fd : client->trusted ? 0 : merlon_listings_keep(client->d, fd);
 
-	if (fd < 0)
-		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the sessions: %s", strerror(-fd));
+	if (r < 0)
+		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the sessions: %s", strerror(-r));
 	return sd_bus_reply_method_return(message, "h", fd);
 }
 
@@ -276,11 +278,12 @@ static void answer_nft(struct merlon_daemon *d, struct merlon_job *job)
 	struct request *request = (struct request *)job;
 	_cleanup_free_ char *text = request->report ? json_dumps(request->report, JSON_COMPACT) : NULL;
 	_cleanup_close_ int fd = to_file(request->output);
+	int r = fd < 0 ? fd : request->trusted ? 0 : merlon_listings_keep(d, fd);
 
-	if (text && fd >= 0)
+	if (text && r >= 0)
 		sd_bus_reply_method_return(request->message, "ish", request->status, text, fd);
 	else
-		sd_bus_reply_method_errno(request->message, !request->report ? -ECANCELED : fd < 0 ? fd : -ENOMEM, NULL);
+		sd_bus_reply_method_errno(request->message, !request->report ? -ECANCELED : r < 0 ? r : -ENOMEM, NULL);
 	request_free(d, request);
 }
 
@@ -293,13 +296,15 @@ static int on_nft(sd_bus_message *message, void *context, sd_bus_error *error)
 
 static int on_list(sd_bus_message *message, void *context, sd_bus_error *error)
 {
-	json_t *list = merlon_policy_list(((struct merlon_client *)context)->d);
+	struct merlon_client *client = context;
+	json_t *list = merlon_policy_list(client->d);
 	_cleanup_free_ char *text = list ? json_dumps(list, JSON_COMPACT) : NULL;
 	_cleanup_close_ int fd = text ? to_file(text) : -ENOMEM;
+	int r = fd < 0 ? fd : client->trusted ? 0 : merlon_listings_keep(client->d, fd);
 
 	json_decref(list);
-	if (fd < 0)
-		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the policy: %s", strerror(-fd));
+	if (r < 0)
+		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the policy: %s", strerror(-r));
 	return sd_bus_reply_method_return(message, "h", fd);
 }
 
@@ -433,7 +438,8 @@ static int serve(struct merlon_client *client, int fd)
 				     "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, client)) < 0 ||
 	    (r = sd_bus_start(client->bus)) < 0)
 		return r;
-	return sd_bus_attach_event(client->bus, client->d->event, SD_EVENT_PRIORITY_NORMAL);
+	/* who may only read is served when there is nothing else to do: what it asks for may take long to write */
+	return sd_bus_attach_event(client->bus, client->d->event, SD_EVENT_PRIORITY_NORMAL + !client->trusted);
 }
 
 /* What others do to the socket is no reason not to let a new one in: who was not heard for longest goes. Who waits stays. */
@@ -535,5 +541,6 @@ void merlon_bus_close(struct merlon_daemon *d)
 		sd_bus_flush(d->clients->bus);
 		client_free(d->clients);
 	}
+	merlon_listings_close(d);
 	merlon_listen_end(d);
 }

@@ -21,6 +21,7 @@ struct merlon_monitors;
 struct merlon_event_origins;
 struct merlon_cgroups;
 struct merlon_client;
+struct merlon_listings;
 struct mnl_socket;
 
 /* The policy in force with what it was made from. */
@@ -68,6 +69,7 @@ struct merlon_daemon {
 	struct merlon_cgroups *cgroups;
 	struct merlon_monitors *monitors;
 	struct merlon_client *clients;
+	struct merlon_listings *listings;	/* NULL: none yet */
 	uint64_t many_told_ns;			/* when the journal heard of too many clients; 0: not yet */
 	int listener;
 	int state_lock;
@@ -90,6 +92,10 @@ int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enfo
 			 struct merlon_diag *diag);
 /* Completes a report by what is in force now, and says in the journal what became of it. */
 void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, struct merlon_diag *diag);
+
+/* listings.c: a file that a client who may only read is to get, which stays the caller's, is one of a bounded amount. */
+int merlon_listings_keep(struct merlon_daemon *d, int fd);
+void merlon_listings_close(struct merlon_daemon *d);
 
 /* resume.c: takes up the policy that is pinned; explains in the log where that is not possible. */
 void merlon_policy_resume(struct merlon_daemon *d);

@@ -4,16 +4,21 @@
  * error. Per rule so many at once and so many a second; what is suppressed is counted and said with the next one.
  */
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <systemd/sd-journal.h>
 
 #include "src/model/event.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
 #define RULES 4096	/* buckets, by hash */
 
@@ -25,13 +30,50 @@ struct merlon_journal {
 	} rule[RULES];
 };
 
+#define SOCKET "/run/systemd/journal/socket"
+#define PATIENCE_MS 100
+#define AGAIN_NS 1000000000ULL
+
 static bool have_journal(void)
 {
 	static int known = -1;
 
 	if (known < 0)
-		known = access("/run/systemd/journal/socket", W_OK) == 0;
+		known = access(SOCKET, W_OK) == 0;
 	return known;
+}
+
+/*
+ * Whether journald reads: sd_journal_send() waits until it does. What cannot be told soon is lost, and counted; the loop and
+ * the thread may both be here.
+ */
+static bool journal_takes(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct pollfd to = { .fd = -1, .events = POLLOUT };
+	static uint64_t lost, late_ns;
+	const struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = SOCKET };
+	uint64_t now = merlon_now_ns(), told;
+	bool takes;
+
+	pthread_mutex_lock(&lock);
+	if (to.fd < 0) {
+		to.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		connect(to.fd, (const struct sockaddr *)&name, sizeof(name));
+	}
+	takes = poll(&to, 1, late_ns && now - late_ns < AGAIN_NS ? 0 : PATIENCE_MS) > 0;
+	late_ns = takes ? 0 : late_ns && now - late_ns < AGAIN_NS ? late_ns : merlon_now_ns();
+	told = takes ? lost : 0;
+	lost = takes ? 0 : lost + 1;
+	/* another journald may have taken its place */
+	if (!takes || to.revents & (POLLERR | POLLHUP)) {
+		merlon_closep(&to.fd);
+		to.fd = -1;
+	}
+	pthread_mutex_unlock(&lock);
+	if (told)
+		sd_journal_print(LOG_WARNING, "%llu entries are lost: journald did not take them", (unsigned long long)told);
+	return takes;
 }
 
 /* One line of JSON, as `journalctl -o json` has it. */
@@ -86,10 +128,10 @@ static void send_fields(const struct merlon_settings *settings, const struct mer
 
 static void deliver(const struct merlon_settings *settings, const struct merlon_entry *entry)
 {
-	if (have_journal())
-		send_fields(settings, entry);
-	else
+	if (!have_journal())
 		fprintf(stderr, "%.*s\n", (int)entry->field[0].bytes, entry->field[0].value);
+	else if (journal_takes())
+		send_fields(settings, entry);
 }
 
 /* Whether this one may be reported, and how many before it were not. */
@@ -155,7 +197,7 @@ void merlon_journal_tell(const struct merlon_daemon *d, const char *id, int prio
 		return;
 	if (!have_journal())
 		fprintf(stderr, "merlond: %s\n", text);
-	else if (name_unit(&d->settings, &unit))
+	else if (journal_takes() && name_unit(&d->settings, &unit))
 		sd_journal_send("MESSAGE=%s", text, "MESSAGE_ID=%s", id, "PRIORITY=%i", priority, "MERLON_GENERATION=%u",
 				merlon_dataplane_generation(d->dp), "%.*s", (int)unit.iov_len, (char *)unit.iov_base, NULL);
 	free(unit.iov_base);
@@ -171,10 +213,10 @@ void merlon_journal_note(int priority, const char *format, ...)
 	va_end(args);
 	if (!text)
 		return;
-	if (have_journal())
-		sd_journal_print(priority, "%s", text);
-	else
+	if (!have_journal())
 		fprintf(stderr, "merlond: %s\n", text);
+	else if (journal_takes())
+		sd_journal_print(priority, "%s", text);
 }
 
 void merlon_journal_diag(const struct merlon_diag *diag)

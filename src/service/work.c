@@ -23,7 +23,7 @@ struct merlon_work {
 	pthread_mutex_t lock;		/* the daemon's */
 	pthread_cond_t more, taken;
 	atomic_int wants;		/* the thread wants the lock: the loop, which has it most of the time, stands back */
-	struct queue todo, ready;	/* all of this is under the lock */
+	struct queue todo, yielding, ready;	/* all of this is under the lock */
 	struct merlon_job *in_hand;
 	sd_event_source *source;
 	int news;			/* eventfd: something is ready */
@@ -75,6 +75,13 @@ static struct merlon_job *take(struct queue *queue)
 	return job;
 }
 
+static struct merlon_job *next_job(struct merlon_work *w)
+{
+	struct merlon_job *job = take(&w->todo);
+
+	return job ? job : take(&w->yielding);
+}
+
 static void *work(void *context)
 {
 	const uint64_t one = 1;
@@ -86,7 +93,7 @@ static void *work(void *context)
 		merlon_journal_note(LOG_WARNING, "the working directory is shared while rulesets are read");
 	pthread_mutex_lock(&w->lock);
 	while (!w->ends) {
-		w->in_hand = take(&w->todo);
+		w->in_hand = next_job(w);
 		if (!w->in_hand) {
 			wait_for_more(w);
 			continue;
@@ -141,6 +148,7 @@ int merlon_work_open(struct merlon_daemon *d)
 	pthread_cond_init(&w->more, NULL);
 	pthread_cond_init(&w->taken, NULL);
 	w->todo.end = &w->todo.first;
+	w->yielding.end = &w->yielding.first;
 	w->ready.end = &w->ready.first;
 	w->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = w->news < 0 ? -errno : sd_event_add_io(d->event, &w->source, w->news, EPOLLIN, on_news, d);
@@ -177,7 +185,7 @@ void merlon_work_close(struct merlon_daemon *d)
 	pthread_join(w->thread, NULL);
 	while ((job = take(&w->ready)))
 		job->done(d, job);
-	while ((job = take(&w->todo)))
+	while ((job = next_job(w)))
 		job->done(d, job);
 	d->work = NULL;
 	work_free(w);
@@ -187,7 +195,7 @@ void merlon_work_add(struct merlon_daemon *d, struct merlon_job *job)
 {
 	struct merlon_work *w = d->work;
 
-	enter(&w->todo, job);
+	enter(job->yields ? &w->yielding : &w->todo, job);
 	if (!w->idle)
 		return;
 	w->idle = false;

@@ -16,6 +16,7 @@ struct merlon_job {
 	void (*run)(struct merlon_daemon *d, struct merlon_job *job);
 	void (*done)(struct merlon_daemon *d, struct merlon_job *job);
 	struct merlon_job *next;
+	bool yields;	/* all that do not are done first */
 };
 
 /* From here on the caller has the lock. 0 or a negative errno. */

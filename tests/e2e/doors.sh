@@ -8,6 +8,7 @@
 #   hostile texts, a tool that is stopped, waits, prints or dies           here
 #   a full disk, a read-only /etc, pins and state that are not ours        here; kills amid a change of policies: holds.sh
 #   no BPF file system, another layout, no privileges at the start         errors.sh; one that is unmounted: here
+#   readers that ask without end, a journald that is stopped              here
 #   interfaces that vanish or are renamed meanwhile                        here; taken ones, reused indexes: holds.sh
 #   interfaces and addresses that come while a policy is compiled          meanwhile.sh
 #   two daemons at once                                                    here; one after the other: errors.sh, holds.sh
@@ -134,6 +135,33 @@ stop_daemon TERM
 PATH=$dir/bin:$PATH begin
 chmod 666 "$MERLON_SOCKET"
 crowd "... of several users" 10000 65531 65532 65533 65534 65535
+
+# Readers that ask without end.
+chmod 666 "$MERLON_SOCKET"
+turns=$(python3 "$doors" turns "$MERLON_SOCKET" 65530)
+ok "root does not wait for what others asked for before" [ "${turns:-20}" -lt 10 ]
+ok "what readers keep is not merlond's memory for good" [ "$(python3 "$doors" keep "$MERLON_SOCKET" 65530)" = "100 32 True" ]
+ok "... and they are served" as 65530 timeout 20 "$merlon" list
+ok "... and nothing has changed" holds
+
+# A journald that is stopped.
+stop_daemon TERM
+(exec nsenter --net="/run/netns/$host" unshare --mount bash -c '
+	mount -t tmpfs none /run && mkdir -p /run/systemd/journal || exit 99
+	python3 "$1" sink /run/systemd/journal/socket journal &
+	for _ in $(seq 100); do [ -S /run/systemd/journal/socket ] && break; sleep 0.1; done
+	exec "${@:2}"' - "$doors" "$merlond" --foreground --socket "$MERLON_SOCKET" --pin-dir "$dir/bpf/merlon" \
+	--state-dir "$dir/state" --config "$dir/merlon.conf") >>log 2>&1 &
+daemon=$!
+for _ in $(seq 100); do "$merlon" status >/dev/null 2>&1 && break; sleep 0.1; done
+send_udp 7003 300
+ok "a journald that reads nothing delays nobody" holds
+ok "... not a new policy either" applied "$merlon" apply policy.nft
+: >journal
+journal_says() { for _ in $(seq 50); do grep -qa "$1" journal && return; send_udp 7003 1; sleep 0.1; done; return 1; }
+ok "... and when it reads, hears how much it has lost" journal_says 'MESSAGE=[0-9]* entries are lost: journald did not take them'
+stop_daemon TERM
+PATH=$dir/bin:$PATH begin
 
 # Hostile texts.
 mkfifo pipe

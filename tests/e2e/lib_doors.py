@@ -6,6 +6,9 @@ doors.py serve ADDRESS            answers on UDP 7001; what comes to UDP 7003 is
 doors.py watch ADDRESS            sends to both all the time; a line on standard input asks for "ANSWERED LOST"
 doors.py garbage SOCKET           each way to say nonsense; prints which connections were closed, then stays
 doors.py unread SOCKET            asks without reading; prints when it was cut off
+doors.py turns SOCKET UID         NFT requests of that user and then one of root's; prints how many were answered before root's
+doors.py keep SOCKET UID          asks for listings and keeps them; prints how many of them there are and how many hold anything
+doors.py sink SOCKET FILE         a journald that reads nothing until FILE is there, and then into it
 doors.py many SOCKET N [UID...]   N connections that say nothing, of these users; says when they are there, then stays
 """
 import array
@@ -21,11 +24,14 @@ import time
 AUTH = b'\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n'
 
 
+NFT = '{"output":0,"debug":0,"check":false,"optimize":false,"include":[],"define":[],"text":"list ruleset","cwd":"/"}'
+
+
 def padded(data, size):
     return data + b'\0' * (-len(data) % size)
 
 
-def message(member, serial=1, order='<', body=b'', fields_size=None, body_size=None, kind=1):
+def message(member, serial=1, order='<', body=b'', fields_size=None, body_size=None, kind=1, signature=''):
     """A call of org.merlon.Control1, or one that only looks like it."""
     def field(code, signature, value):
         text = value.encode()
@@ -35,6 +41,8 @@ def message(member, serial=1, order='<', body=b'', fields_size=None, body_size=N
     fields = b''
     for f in (field(1, 'o', '/org/merlon/Control1'), field(2, 's', 'org.merlon.Control1'), field(3, 's', member)):
         fields = padded(fields, 8) + f
+    if signature:
+        fields = padded(fields, 8) + field(8, 'g', signature)
     head = struct.pack(order + 'cBBBII', b'l' if order == '<' else b'B', kind, 0, 1,
                        len(body) if body_size is None else body_size, serial)
     return padded(head + struct.pack(order + 'I', len(fields) if fields_size is None else fields_size) + fields, 8) + body
@@ -158,6 +166,65 @@ def raise_limit(n):
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(n, hard), hard))
 
 
+def text(value):
+    return struct.pack('<I', len(value)) + value.encode() + b'\0'
+
+
+def by(uid, path):
+    os.seteuid(uid)
+    try:
+        return authenticated(path)
+    finally:
+        os.seteuid(0)
+
+
+def listing(s):
+    """The descriptor that comes with the next answer."""
+    descriptors = array.array('i')
+    while not descriptors:
+        data, control, _, _ = s.recvmsg(65536, socket.CMSG_SPACE(descriptors.itemsize))
+        if not data:
+            raise ConnectionError
+        for _, _, value in control:
+            descriptors.frombytes(value)
+    return descriptors[0]
+
+
+def turns(path, uid, n=20):
+    reader, root = by(uid, path), authenticated(path)
+    for serial in range(1, n + 1):
+        reader.sendall(message('Nft', serial=serial, body=text(NFT), signature='s'))
+    os.close(listing(reader))  # all of them wait for their turn
+    root.sendall(message('Nft', body=text(NFT), signature='s'))
+    os.close(listing(root))
+    reader.setblocking(False)
+    answered = 1
+    try:
+        while True:
+            os.close(listing(reader))
+            answered += 1
+    except BlockingIOError:
+        print(answered, flush=True)
+
+
+def keep(path, uid, n=100):
+    reader, kept = by(uid, path), []
+    for _ in range(n):
+        reader.sendall(message('List'))
+        kept.append(listing(reader))
+    print(len(kept), sum(os.fstat(fd).st_size > 0 for fd in kept), os.fstat(kept[-1]).st_size > 0, flush=True)
+
+
+def sink(path, out):
+    journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    journal.bind(path)
+    while not os.path.exists(out):
+        time.sleep(0.05)
+    with open(out, 'ab', buffering=0) as f:
+        while True:
+            f.write(journal.recv(1 << 20))
+
+
 def many(path, n, uids):
     raise_limit(n + 100)
     held = []
@@ -225,5 +292,9 @@ if __name__ == '__main__':
     what, rest = sys.argv[1], sys.argv[2:]
     if what == 'many':
         many(rest[0], int(rest[1]), rest[2:])
+    elif what in ('turns', 'keep'):
+        {'turns': turns, 'keep': keep}[what](rest[0], int(rest[1]))
+    elif what == 'sink':
+        sink(rest[0], rest[1])
     else:
         {'serve': serve, 'watch': watch, 'garbage': garbage, 'unread': unread}[what](rest[0])
