@@ -114,7 +114,7 @@ static json_t *text_of(const struct merlon_rule *rule)
 {
 	_cleanup_free_ char *text = merlon_rule_brief(rule);
 
-	return json_string(text ? text : "");
+	return merlon_report_text(text ? text : "");
 }
 
 /* The chain that a rule is in. */
@@ -132,9 +132,9 @@ static json_t *place_json(const struct merlon_ruleset *ruleset, const struct mer
 {
 	json_t *text = rule ? text_of(rule) : json_sprintf("policy %s", chain->drop ? "drop" : "accept");
 
-	return json_pack("{s:s, s:s, s:o, s:s?, s:i, s:I}", "table", ruleset->table[chain->table].name, "chain", chain->name,
-			 "rule", text, "file", rule ? rule->place.file : NULL, "line", rule ? (int)rule->place.line : 0,
-			 "handle", (json_int_t)(rule ? rule->handle : 0));
+	return json_pack("{s:s, s:s, s:o, s:o, s:i, s:I}", "table", ruleset->table[chain->table].name, "chain", chain->name,
+			 "rule", text, "file", merlon_report_text(rule ? rule->place.file : NULL),
+			 "line", rule ? (int)rule->place.line : 0, "handle", (json_int_t)(rule ? rule->handle : 0));
 }
 
 static json_t *rule_json(const struct merlon_ruleset *ruleset, const struct merlon_rule *rule)
@@ -327,8 +327,8 @@ json_t *merlon_explain(const struct merlon_explain *explain, const struct merlon
 	if (!answer)
 		return NULL;
 	json_object_set_new(answer, "judged", json_true());
-	json_object_set_new(answer, "iif", json_string(explain->iif));
-	json_object_set_new(answer, "oif", json_string(explain->oif));
+	json_object_set_new(answer, "iif", merlon_report_text(explain->iif));
+	json_object_set_new(answer, "oif", merlon_report_text(explain->oif));
 	add_rules(explain, why, answer);
 	return answer;
 }

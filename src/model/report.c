@@ -8,8 +8,7 @@
 #include "src/model/limits.h"
 #include "src/util/cleanup.h"
 
-/* Comments and prefixes are bytes of the user's; what is no UTF-8 must not lose the whole report. */
-static json_t *string_or_null(const char *text)
+json_t *merlon_report_text(const char *text)
 {
 	json_t *s = text ? json_string(text) : json_null();
 	_cleanup_free_ char *copy = NULL;
@@ -27,11 +26,14 @@ static json_t *describe(const struct merlon_ruleset *ruleset, const struct merlo
 {
 	const struct merlon_table *table = &ruleset->table[chain->table];
 	const char *family = merlon_nfproto_name(table->family);
+	_cleanup_free_ char *name = NULL;
 
-	return json_pack("{s:o, s:i, s:I, s:o, s:s, s:o, s:o, s:b}", "file", string_or_null(rule->place.file),
-			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle,
-			 "table", json_sprintf("%s %s", family ? family : "?", table->name), "chain", chain->name,
-			 "rule", string_or_null(rule->text), "reason", string_or_null(rule->reason), "comment", rule->commented);
+	if (asprintf(&name, "%s %s", family ? family : "?", table->name) < 0)
+		name = NULL;
+	return json_pack("{s:o, s:i, s:I, s:o, s:s, s:o, s:o, s:b}", "file", merlon_report_text(rule->place.file),
+			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle, "table", merlon_report_text(name),
+			 "chain", chain->name, "rule", merlon_report_text(rule->text), "reason", merlon_report_text(rule->reason),
+			 "comment", rule->commented);
 }
 
 static int add_refused(const struct merlon_ruleset *ruleset, json_t *list)
@@ -98,7 +100,7 @@ static json_t *missing_sets(const struct merlon_ruleset *ruleset)
 		if (!set->declaration && set->reason)
 			json_array_append_new(list, json_pack("{s:o, s:o, s:o}",
 				"table", json_sprintf("%s %s", family ? family : "?", ruleset->table[set->table].name),
-				"set", string_or_null(set->name), "reason", string_or_null(set->reason)));
+				"set", merlon_report_text(set->name), "reason", merlon_report_text(set->reason)));
 	}
 	return list;
 }
@@ -127,8 +129,8 @@ json_t *merlon_report_messages(const struct merlon_diag *diag)
 		const struct merlon_message *m = &diag->message[i];
 
 		json_array_append_new(list, json_pack("{s:s, s:o, s:i, s:o, s:o}", "severity", severity_name[m->severity],
-						      "file", string_or_null(m->file), "line", (int)m->line,
-						      "text", string_or_null(m->text), "cure", string_or_null(m->cure)));
+						      "file", merlon_report_text(m->file), "line", (int)m->line,
+						      "text", merlon_report_text(m->text), "cure", merlon_report_text(m->cure)));
 	}
 	return list;
 }

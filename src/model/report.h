@@ -22,6 +22,12 @@ json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset);
  */
 json_t *merlon_report_uncompared(const struct merlon_ruleset *ruleset);
 
+/*
+ * Names, comments and prefixes are bytes of the user's, and what is no UTF-8 must not lose a whole report: '?' for each byte that is
+ * no ASCII then. A new reference; `text` NULL: null; NULL: no memory.
+ */
+json_t *merlon_report_text(const char *text);
+
 /* [{"severity","file","line","text","cure"}], and back. */
 json_t *merlon_report_messages(const struct merlon_diag *diag);
 void merlon_report_read_messages(const json_t *messages, struct merlon_diag *diag);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/model/report.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -22,21 +23,6 @@ static void add_counts(struct merlon_daemon *d, const struct merlon_counter *cou
 		s->counter.packets += sign * counted[i].packets;
 		s->counter.bytes += sign * counted[i].bytes;
 	}
-}
-
-static json_t *text_of(const char *text)
-{
-	json_t *s = json_string(text);
-	_cleanup_free_ char *copy = NULL;
-	char *p;
-
-	if (s || !(copy = strdup(text)))
-		return s ? s : json_string("");
-	/* comments are bytes of the user's, which need not be UTF-8 */
-	for (p = copy; *p; p++)
-		if ((unsigned char)*p >= 0x80)
-			*p = '?';
-	return json_string(copy);
 }
 
 /* `left_out`: the policy does without it. */
@@ -61,10 +47,11 @@ static json_t *list_rule(const struct merlon_ruleset *ruleset, const struct merl
 			counted.packets = rule->statement[i].counter.packets;
 			counted.bytes = rule->statement[i].counter.bytes;
 		}
-	return json_pack("{s:o, s:I, s:s, s:s?, s:i, s:o*, s:o*, s:s*}", "rule", text_of(text), "handle", (json_int_t)rule->handle,
-			 "status", left_out ? "left out" : status[rule->status], "file", rule->place.file, "line", (int)rule->place.line,
+	return json_pack("{s:o, s:I, s:s, s:o, s:i, s:o*, s:o*, s:o*}", "rule", merlon_report_text(text), "handle", (json_int_t)rule->handle,
+			 "status", left_out ? "left out" : status[rule->status], "file", merlon_report_text(rule->place.file), "line", (int)rule->place.line,
 			 "packets", counts ? json_integer(counted.packets) : NULL,
-			 "bytes", counts ? json_integer(counted.bytes) : NULL, "reason", rule->reason);
+			 "bytes", counts ? json_integer(counted.bytes) : NULL, "reason",
+			 rule->reason ? merlon_report_text(rule->reason) : NULL);
 }
 
 static json_t *list_chain(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain)
@@ -99,7 +86,7 @@ static json_t *list_set(const struct merlon_set *set, uint64_t age_ms)
 	if (!out)
 		return NULL;
 	merlon_set_print(set, age_ms, out);
-	return fclose(out) ? NULL : text_of(text);
+	return fclose(out) ? NULL : merlon_report_text(text);
 }
 
 static json_t *list_table(const struct merlon_ruleset *ruleset, uint32_t t, uint64_t age_ms)

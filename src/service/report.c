@@ -27,7 +27,7 @@ static json_t *attached_names(const struct merlon_daemon *d)
 		const char *name = merlon_links_name(d, attached[i]);
 
 		if (name)
-			json_array_append_new(list, json_string(name));
+			json_array_append_new(list, merlon_report_text(name));
 	}
 	return list;
 }
@@ -127,8 +127,8 @@ json_t *merlon_config(const struct merlon_daemon *d)
 	for (i = 0; i < d->settings.n_settings; i++) {
 		const struct merlon_setting *s = &d->settings.setting[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "section", s->section, "key", s->key, "value", s->value,
-						      "from", s->from));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "section", s->section, "key", s->key,
+						      "value", merlon_report_text(s->value), "from", merlon_report_text(s->from)));
 	}
 	return list;
 }
@@ -153,14 +153,14 @@ json_t *merlon_status(struct merlon_daemon *d)
 
 	if (merlon_dataplane_info(d->dp, &info) < 0 || merlon_dataplane_stats(d->dp, &stats) < 0)
 		return NULL;
-	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:{s:i}, s:I, s:I, s:I, s:s}",
+	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:i, s:i, s:i, s:{s:i}, s:I, s:I, s:I, s:s}",
 			   "pid", (int)getpid(),
 			   "uptime_s", (json_int_t)((merlon_now_ns() / 1000 - d->started_us) / 1000000),
 			   "generation", (json_int_t)merlon_dataplane_generation(d->dp),
 			   "mode", mode(d, &info),
 			   "attach", info.tcx ? "tcx" : "clsact",
 			   "interfaces", attached_names(d),
-			   "interfaces_chosen", d->settings.interfaces,
+			   "interfaces_chosen", merlon_report_text(d->settings.interfaces),
 			   "sources", source_names(d),
 			   "sessions", (int)info.sessions, "max_sessions", (int)info.max_sessions,
 			   "embryonic", (int)info.embryonic,
@@ -185,7 +185,7 @@ static json_t *brief(const struct merlon_rule *rule)
 {
 	_cleanup_free_ char *text = merlon_rule_brief(rule);
 
-	return json_string(text ? text : "");
+	return merlon_report_text(text ? text : "");
 }
 
 static json_t *counter_json(const struct merlon_daemon *d, const struct merlon_chain *chain, const struct merlon_rule *rule,
@@ -193,8 +193,9 @@ static json_t *counter_json(const struct merlon_daemon *d, const struct merlon_c
 {
 	const struct merlon_table *table = &d->enforced.ruleset->table[chain->table];
 
-	return json_pack("{s:s?, s:s, s:o*, s:o, s:s?, s:i, s:I, s:I, s:I}", "family", merlon_nfproto_name(table->family), "table", table->name,
-			 "chain", json_string(chain->name), "rule", brief(rule), "file", rule->place.file,
+	return json_pack("{s:s?, s:s, s:o*, s:o, s:o, s:i, s:I, s:I, s:I}", "family", merlon_nfproto_name(table->family), "table", table->name,
+			 "chain", json_string(chain->name), "rule", brief(rule),
+			 "file", merlon_report_text(rule->place.file),
 			 "line", (int)rule->place.line, "handle", (json_int_t)rule->handle,
 			 "packets", (json_int_t)counted->packets, "bytes", (json_int_t)counted->bytes);
 }
@@ -416,7 +417,7 @@ static json_t *session_json(const struct list *list, const struct merlon_session
 	char number[8];
 
 	read_ends(v, &ends);
-	return json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:i, s:b}",
+	return json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:i, s:b}",
 			 "proto", merlon_protocol_name(ends.l4proto, number),
 			 "src", ends.src, "sport", ends.sport, "dst", ends.dst, "dport", ends.dport,
 			 "state", state_of(v, ends.l4proto),
@@ -429,7 +430,7 @@ static json_t *session_json(const struct list *list, const struct merlon_session
 			 "expires_s", (json_int_t)((s->expires_ns - list->now_ns) / 1000000000),
 			 "verdict", "accept",
 			 "rule", rule_of(list->d, origin),
-			 "file", rule ? rule->place.file : NULL, "line", rule ? (int)rule->place.line : 0,
+			 "file", merlon_report_text(rule ? rule->place.file : NULL), "line", rule ? (int)rule->place.line : 0,
 			 "embryonic", v->embryonic);
 }
 

@@ -7,7 +7,7 @@ doors.py watch ADDRESS            sends to both all the time; a line on standard
 doors.py garbage SOCKET           each way to say nonsense; prints which connections were closed, then stays
 doors.py unread SOCKET            asks without reading; prints when it was cut off
 doors.py turns SOCKET UID         NFT requests of that user and then one of root's; prints how many were answered before root's
-doors.py keep SOCKET UID          asks for listings and keeps them; prints how many of them there are and how many hold anything
+doors.py keep SOCKET UID          asks for listings and keeps them; prints whether the last is whole and few of those before are
 doors.py sink SOCKET FILE         a journald that reads nothing until FILE is there, and then into it
 doors.py many SOCKET N [UID...]   N connections that say nothing, of these users; says when they are there, then stays
 """
@@ -212,7 +212,8 @@ def keep(path, uid, n=100):
     for _ in range(n):
         reader.sendall(message('List'))
         kept.append(listing(reader))
-    print(len(kept), sum(os.fstat(fd).st_size > 0 for fd in kept), os.fstat(kept[-1]).st_size > 0, flush=True)
+    whole = sum(os.fstat(fd).st_size > 0 for fd in kept)
+    print('bounded' if whole <= 32 and os.fstat(kept[-1]).st_size else f'{whole} of {n} are kept', flush=True)
 
 
 def sink(path, out):
