@@ -216,13 +216,14 @@ apply=$!
 kill -STOP "$(child_of "$daemon")"
 ok "while nft is stopped, others are served" holds
 wait $apply
-ok "... it is ended in time" grep -q "$slow" stopped.out
+# on a busy machine it is still the child before, which makes the namespace
+ok "... it is ended in time" grep -qE "$slow|network namespace for the policy: Connection timed out" stopped.out
 ok "... and nothing has changed" holds
 "$merlon" apply pipe.nft >killed.out 2>&1 &
 apply=$!
 kill -SEGV "$(child_of "$daemon")"
 wait $apply
-ok "one that is killed" grep -q 'libnftables was killed by a signal before it ended' killed.out
+ok "one that is killed" grep -qE 'libnftables was killed by a signal before it ended|network namespace for the policy: No child' killed.out
 ok "... changes nothing" holds
 for does in "stops:did not end within 2 s" "prints:printed without end" "dies:was killed by a signal"; do
 	echo "${does%%:*}" >bin/does
