@@ -28,7 +28,14 @@ static int drop_capabilities(void)
 	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
 }
 
-/* A file in memory of what the daemon could not read, or not twice; it lives as long as this process. */
+/* Gives a file in memory a name for the daemon; it lives as long as this process. */
+static int name_for_daemon(int fd, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "/proc/%d/fd/%d", (int)getpid(), fd);
+	return drop_capabilities();
+}
+
+/* A file in memory of what the daemon could not read, or not twice. */
 static int spool(int in, char path[PATH_MAX])
 {
 	int fd = memfd_create("merlon-input", 0);
@@ -45,10 +52,7 @@ static int spool(int in, char path[PATH_MAX])
 		if ((all += n) > MERLON_TEXT_LARGEST)
 			break;
 	}
-	if (n < 0)
-		return -errno;
-	snprintf(path, PATH_MAX, "/proc/%d/fd/%d", (int)getpid(), fd);
-	return drop_capabilities();
+	return n < 0 ? -errno : name_for_daemon(fd, path);
 }
 
 int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
@@ -159,9 +163,9 @@ static void print_outcome(const struct merlon_options *options, const struct mer
 	merlon_print_unchanged(call->answer);
 }
 
-static int apply(const struct merlon_options *options)
+/* Takes the request, NULL if it could not be made. */
+static int apply_request(const struct merlon_options *options, json_t *request)
 {
-	json_t *request = request_of(options);
 	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	struct merlon_call call;
 	int r;
@@ -181,6 +185,11 @@ static int apply(const struct merlon_options *options)
 	return call.status;
 }
 
+static int apply(const struct merlon_options *options)
+{
+	return apply_request(options, request_of(options));
+}
+
 /* Whether a policy is in force; true where that cannot be said. */
 static bool is_enforced(const struct merlon_options *options)
 {
@@ -192,6 +201,27 @@ static bool is_enforced(const struct merlon_options *options)
 	enforced = json_integer_value(json_object_get(call.answer, "generation")) > 0;
 	json_decref(call.answer);
 	return enforced;
+}
+
+/* What depends on no file: only what goes on already goes on. */
+static int apply_built_in(const struct merlon_options *options)
+{
+	static const char rules[] =
+		"table inet closed {\n"
+		"\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
+		"\t\tiif lo accept\n\t\tct state established,related accept\n"
+		"\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n\t}\n"
+		"\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n"
+		"\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n"
+		"\t\toif lo accept\n\t\tct state established,related accept\n"
+		"\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n\t}\n}\n";
+	int fd = memfd_create("merlon-closed", 0);
+	char path[PATH_MAX];
+
+	if (fd < 0 || write(fd, rules, sizeof(rules) - 1) != sizeof(rules) - 1 || name_for_daemon(fd, path) < 0)
+		return MERLON_EXIT_FAILED;
+	return apply_request(options, json_pack("{s:[{s:s, s:s}], s:s, s:b, s:b}", "files", "file", path, "name", MERLON_CLOSED_BUILT_IN,
+						"cwd", "/", "audit", 0, "allow_partial", 0));
 }
 
 /* The ruleset of the configuration could not be applied, and nothing else is in force. */
@@ -207,6 +237,8 @@ static void fail_as_configured(struct merlon_options *options, const json_t *con
 	options->audit = false;
 	if (apply(options) == MERLON_EXIT_DONE)
 		fprintf(stderr, "warning: %s is in force instead: OnFailure=closed\n", closed[0]);
+	else if (apply_built_in(options) == MERLON_EXIT_DONE)
+		fputs("warning: " MERLON_CLOSED_BUILT_IN " is in force instead: OnFailure=closed\n", stderr);
 }
 
 /* What merlon.service does: the exit status is that of the ruleset, whatever came in its place. */

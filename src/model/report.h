@@ -7,6 +7,9 @@
 
 #include "src/model/ruleset.h"
 
+/* The name, in the place of a file's, of what is in force where no file could be applied, OnFailure=closed. */
+#define MERLON_CLOSED_BUILT_IN "the built-in closed ruleset"
+
 /*
  * {"rules","exact","kept","refused":[{"file","line","handle","table","chain","rule","reason","comment"}],
  * "limits","missing_sets":[{"table","set","reason"}]}; "comment": only that is there. A new reference, NULL: no memory.

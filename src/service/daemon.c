@@ -9,6 +9,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "src/model/report.h"
 #include "src/service/bus.h"
 #include "src/service/work.h"
 #include "src/util/cleanup.h"
@@ -69,7 +70,7 @@ static bool is_closed(const struct merlon_daemon *d)
 {
 	const char *file = json_string_value(json_object_get(json_array_get(d->enforced.sources, 0), "file"));
 
-	return file && !strcmp(file, d->settings.closed_ruleset);
+	return file && (!strcmp(file, d->settings.closed_ruleset) || !strcmp(file, MERLON_CLOSED_BUILT_IN));
 }
 
 void merlon_daemon_status(struct merlon_daemon *d)

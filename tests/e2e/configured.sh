@@ -53,6 +53,16 @@ reload
 ok "... closed" fails 1 'closed.nft is in force instead: OnFailure=closed' "$merlon" apply --configured
 ok "... which denies" not pings
 ok "... and is named" status_is '.sources[0]' "$top/systemd/closed.nft"
+"$merlon" stop >/dev/null
+wait "$daemon"
+set_policy "OnFailure=closed
+ClosedRuleset=$dir/no-such-file"
+start_daemon --config "$dir/merlon.conf" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "closed without a file for it" fails 1 'the built-in closed ruleset is in force instead' "$merlon" apply --configured
+ok "... which denies" not pings
+ok "... and is named" status_is '.sources[0]' 'the built-in closed ruleset'
+set_policy OnFailure=closed
+reload
 policy accept >ruleset.nft
 ok "the ruleset of the configuration is applied" "$merlon" apply --configured
 ok "... and lets pings in" pings
