@@ -19,10 +19,10 @@ static void try_later(struct merlon_daemon *d, int error)
 {
 	struct merlon_answering *a = &d->answering;
 
-	if (!a->missing)
+	if (!a->told)
 		merlon_journal_note(LOG_WARNING, "%s: %s; rejected packets get no answer until it is there", d->settings.answers,
 				    strerror(-error));
-	a->missing = true;
+	a->missing = a->told = true;
 	a->source = sd_event_source_disable_unref(a->source);
 	merlon_closep(&a->fd);
 	a->fd = -1;
@@ -76,10 +76,10 @@ static int on_answering(sd_event_source *source, int fd, uint32_t events, void *
 	r = n < 0 ? -errno : n == sizeof(cookies) ? hand_over(d, &cookies) : -ECONNRESET;
 	if (r < 0)
 		try_later(d, r);
-	else if (d->answering.missing)
+	else if (d->answering.told)
 		merlon_journal_note(LOG_NOTICE, "%s: rejected packets are answered again", d->settings.answers);
 	if (!r)
-		d->answering.missing = false;
+		d->answering.missing = d->answering.told = false;
 	return 0;
 }
 
@@ -113,6 +113,8 @@ int merlon_answering_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	int r;
 
 	if (d->settings.answers) {
+		/* a connection is not yet somebody who answers */
+		d->answering.missing = true;
 		r = connect_to(d);
 		if (r < 0)
 			try_later(d, r);

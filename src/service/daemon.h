@@ -43,7 +43,7 @@ struct merlon_answering {
 	struct merlon_answers *own;	/* this process; NULL: the one that settings.answers leads to */
 	int fd;				/* to that one; -1: it is not there */
 	sd_event_source *source, *pause;
-	bool missing;			/* and the journal was told */
+	bool missing, told;		/* nobody answers; the journal knows */
 };
 
 struct merlon_daemon {

@@ -81,6 +81,24 @@ stop_daemon KILL
 ok "without the daemon all are answered" all_answered
 start_daemon --answers "$dir/answers.sock" || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
 ok "... and with the next one" all_answered
+stop_daemon TERM
+cat >mute.py <<'END'
+import signal, socket, sys
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+    s.bind(sys.argv[1])
+    s.listen()
+    signal.pause()
+END
+python3 mute.py "$dir/mute.sock" &
+mute=$!
+within [ -S mute.sock ]
+start_daemon --answers "$dir/mute.sock" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "one that lets itself be talked to, and says nothing, does not answer" warned
+kill $mute
+wait $mute 2>/dev/null
+stop_daemon TERM
+start_daemon --answers "$dir/answers.sock" || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
+ok "... another one does" within not warned
 kill -KILL "$answers"
 ok "that process is killed" within warned
 ok "... packets are rejected all the same" silent tcp,10.77.0.1
