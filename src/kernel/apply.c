@@ -270,8 +270,14 @@ static int set_generation(struct merlon_dataplane *dp, uint32_t generation, bool
 
 int merlon_dataplane_set_packets(struct merlon_dataplane *dp, bool packets)
 {
+	int r;
+
 	dp->control.flags = (dp->control.flags & ~MERLON_C_PACKETS) | (packets ? MERLON_C_PACKETS : 0);
-	return merlon_control_write(dp);
+	r = merlon_control_write(dp);
+	/* the next write, whatever it is for, ends it, and does not begin it */
+	if (r < 0)
+		dp->control.flags &= ~MERLON_C_PACKETS;
+	return r;
 }
 
 int merlon_dataplane_set_audit(struct merlon_dataplane *dp, bool audit)
