@@ -60,6 +60,9 @@ merlon_inline void merlon_event_sender(struct __sk_buff *skb, const struct merlo
 	event->cgroup = 0;
 	if (s->context.hook != MERLON_OUTPUT || !sk)
 		return;
+	/* who had it is gone; since Linux 6.13 what is sent for it has it, and its user would be overflowuid */
+	if (sk->state == BPF_TCP_TIME_WAIT)
+		return;
 	sk = bpf_sk_fullsock(sk);
 	if (sk && sk->type == MERLON_SOCK_RAW)
 		return;

@@ -36,6 +36,7 @@ table inet t {
 		tcp dport 7300 drop
 		tcp sport 7004 tcp flags syn,ack / syn,ack drop
 		tcp sport 7005 drop
+		tcp sport 7006 log prefix "7006: "
 		ip protocol icmp icmp type echo-reply drop
 	}
 }
@@ -242,6 +243,19 @@ connects_not 7004
 kill "$(cat listener)"
 wait "$listener" 2>/dev/null
 ok "of the answer to a connection: who listens" settle last '.MERLON_SPORT == "7004"' ".MERLON_UNIT == \"$unit\" and .MERLON_UID == \"0\""
+cat >closes.py <<'END'
+import socket
+s = socket.create_server(('10.77.0.1', 7006))
+print('there', flush=True)
+s.accept()[0].close()
+END
+in_host python3 closes.py >closes.out &
+settle [ -s closes.out ]
+# it closes first, and so it is a socket in TIME_WAIT that acknowledges the other's end
+in_client python3 -c "import socket; s = socket.create_connection(('10.77.0.1', 7006)); s.recv(1); s.close()"
+wait $!
+of_7006() { jq -es '[.[] | select(.MERLON_SPORT == "7006") | .MERLON_UID] | length > 2 and .[0] == "0" and .[-1] == null and (index("65534") | not)' "$dir/events"; }
+ok "what is sent for a socket that was closed is nobody's" settle of_7006
 connects_not 7005
 nobody='(. != null) and ((has("MERLON_UID") or has("MERLON_UNIT") or has("MERLON_CGROUP")) | not)'
 ok "the kernel's own reset is nobody's" settle last '.MERLON_SPORT == "7005"' "$nobody"
