@@ -462,8 +462,11 @@ static int put_in_force(struct merlon_dataplane *dp, const struct merlon_policy 
 int merlon_dataplane_hand_over(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
 			       struct merlon_handover *handover, struct merlon_diag *diag)
 {
-	int r = put_in_force(dp, policy, audit, handover, diag);
+	/* or a larger policy would be put beside the wrong one */
+	int r = merlon_takeover_end(dp, diag);
 
+	if (!r)
+		r = put_in_force(dp, policy, audit, handover, diag);
 	if (!r && dp->before) {
 		r = merlon_takeover(dp, diag);
 		/* that of the one before still is, for all flows */

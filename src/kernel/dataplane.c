@@ -244,7 +244,7 @@ uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp)
 
 uint64_t *merlon_dataplane_image(struct merlon_dataplane *dp)
 {
-	return dp->before ? NULL : dp->image;
+	return merlon_before_judges(dp) ? NULL : dp->image;
 }
 
 /* The kernel's own account, in /proc/self/fdinfo (kernel/bpf/syscall.c, bpf_map_show_fdinfo). */
@@ -288,7 +288,7 @@ static uint32_t max_entries(int fd)
 
 bool merlon_dataplane_audits(const struct merlon_dataplane *dp)
 {
-	return (dp->before ? dp->before->control.flags : dp->control.flags) & MERLON_C_AUDIT;
+	return (merlon_before_judges(dp) ? dp->before->control.flags : dp->control.flags) & MERLON_C_AUDIT;
 }
 
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)

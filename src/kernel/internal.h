@@ -96,7 +96,7 @@ struct merlon_before {
 	int prog[MERLON_PROGS];		/* in force */
 	int entry_prog[MERLON_PROGS];
 	bool begun;			/* a takeover that was cut off goes on */
-	bool settled;			/* it was when all packets were the new one's already */
+	bool settled;			/* all packets are the new one's: only the pins are not */
 };
 
 struct merlon_dataplane {
@@ -168,10 +168,18 @@ void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what);
 
 /*
  * takeover.c: finds a data plane of another layout, and makes one to take its place, dp->before. Nothing changes for packets
- * until merlon_takeover(), which is called when the new one has a policy in force.
+ * until merlon_takeover(), which is called when the new one has a policy in force. If only its pins cannot be moved, that is a
+ * warning, and dp->before stays.
  */
 int merlon_takeover_prepare(struct merlon_dataplane *dp, const struct merlon_class *class, struct merlon_diag *diag);
 int merlon_takeover(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* Before another policy: the pins are moved if they could not be when this one came into force, or an error. */
+int merlon_takeover_end(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* Whether it is still the one before that judges. */
+static inline bool merlon_before_judges(const struct merlon_dataplane *dp)
+{
+	return dp->before && !dp->before->settled;
+}
 void merlon_before_free(struct merlon_before *before);
 
 /* For the test that ends a takeover at this step, as MERLON_TEST_CUT says. */

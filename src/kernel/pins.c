@@ -480,7 +480,8 @@ int merlon_pins_tidy(const char *pin_dir)
 
 int merlon_pins_commit(const char *pin_dir)
 {
-	int r = move(pin_dir, "next", "after");
+	/* or it was, and what comes then failed */
+	int r = is_there(pin_dir, "next") ? move(pin_dir, "next", "after") : 0;
 
 	merlon_cut_here(6);
 	return r < 0 ? r : merlon_pins_tidy(pin_dir);

@@ -266,6 +266,7 @@ struct takeover {
 	const volatile uint32_t *stage;
 	unsigned news;		/* of this pass: what was entered or had changed */
 	unsigned taken, left_out, unknown;
+	int last;		/* what the last pass came to: 0 or a negative errno */
 };
 
 static int open_tables(struct takeover *t)
@@ -476,7 +477,10 @@ static int lead_to_takers(const struct merlon_dataplane *dp, const struct merlon
 	return r;
 }
 
-/* Steps 1 to 4. Whatever fails, each packet is judged by who knows its flow. */
+/*
+ * Steps 1 to 4. Whatever fails, each packet is judged by who knows its flow. With the slots there is no way back: flows may
+ * end here from then on that the other table still has.
+ */
 static int take_all(struct takeover *t, const struct merlon_taking *taking)
 {
 	int i, r = lead_to_takers(t->dp, taking);
@@ -499,9 +503,13 @@ static int take_all(struct takeover *t, const struct merlon_taking *taking)
 	if (!r)
 		r = set_slots(t->dp->before->entry, t->dp->policy.prog);
 	merlon_cut_here(5);
-	if (!r)
-		r = wait_for_programs();
-	return r ? r : pass(t);
+	if (r < 0)
+		return r;
+	t->dp->before->settled = true;
+	t->last = wait_for_programs();
+	if (!t->last)
+		t->last = pass(t);
+	return 0;
 }
 
 static void report(const struct takeover *t, uint64_t ms, struct merlon_diag *diag)
@@ -515,21 +523,26 @@ static void report(const struct takeover *t, uint64_t ms, struct merlon_diag *di
 		merlon_diag_add(diag, MERLON_WARNING, nowhere, "%u sessions had no room, and begin anew", t->left_out);
 		merlon_diag_cure(diag, "raise [Sessions] Max= in merlond's configuration");
 	}
+	if (t->last < 0)
+		merlon_diag_add(diag, MERLON_WARNING, nowhere, "sessions that began in the last moment may be missing, and begin anew: %s",
+				strerror(-t->last));
 	if (t->unknown)
 		merlon_diag_add(diag, MERLON_WARNING, nowhere, "%u sessions are in states that this version does not know, and begin anew",
 				t->unknown);
 }
 
-/* Step 5: what the one before had is let go. */
+/* Step 5: what the one before had is let go. Until it succeeds, both have pins. */
 static int commit(struct merlon_dataplane *dp)
 {
 	int r = merlon_pins_commit(dp->before->pin_dir);
 
+	if (r < 0)
+		return r;
 	free(dp->pin_dir);
 	dp->pin_dir = TAKE_PTR(dp->before->pin_dir);
 	merlon_before_free(dp->before);
 	dp->before = NULL;
-	return r;
+	return 0;
 }
 
 static int take_sessions(struct merlon_dataplane *dp, struct merlon_diag *diag)
@@ -559,9 +572,25 @@ int merlon_takeover(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	int r = dp->before->settled ? 0 : take_sessions(dp, diag);
 
-	if (!r)
-		r = commit(dp);
-	if (r < 0)
+	if (r < 0) {
 		merlon_diag_errno(diag, r, "cannot take the place of the data plane of another layout");
+		return r;
+	}
+	r = commit(dp);
+	if (r < 0) {
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+				"the policy is in force, but its pins are not yet where those of the data plane of another layout are: %s",
+				strerror(-r));
+		merlon_diag_cure(diag, "the next apply, or start of merlond, moves them");
+	}
+	return 0;
+}
+
+int merlon_takeover_end(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	int r = dp->before && dp->before->settled ? commit(dp) : 0;
+
+	if (r < 0)
+		merlon_diag_errno(diag, r, "cannot move the pins to where those of the data plane of another layout are");
 	return r;
 }

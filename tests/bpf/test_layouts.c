@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -116,13 +117,23 @@ static void check_flow(uint32_t i)
 	assert_int_equal(session.owner & MERLON_LOCKED, 0);
 }
 
+static void check_slots(void)
+{
+	uint32_t slot, id;
+
+	for (slot = 0; slot < MERLON_PROGS; slot++) {
+		assert_int_equal(bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &slot, &id), 0);
+		assert_int_equal(id, merlon_prog_id(dp->policy.prog[slot]));
+	}
+}
+
 static void takes_all(void **state)
 {
 	struct merlon_diag diag = { 0 };
 	struct merlon_dataplane_info info;
 	char path[PATH_MAX];
 	uint64_t seed;
-	uint32_t i, slot, id;
+	uint32_t i;
 
 	(void)state;
 	enter(FLOWS);
@@ -139,10 +150,7 @@ static void takes_all(void **state)
 	assert_int_equal(info.sessions + info.embryonic, FLOWS);
 	for (i = 0; i < FLOWS; i += 97)
 		check_flow(i);
-	for (slot = 0; slot < MERLON_PROGS; slot++) {
-		assert_int_equal(bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &slot, &id), 0);
-		assert_int_equal(id, merlon_prog_id(dp->policy.prog[slot]));
-	}
+	check_slots();
 	for (i = 0; i < 2; i++) {
 		snprintf(path, sizeof(path), "%s/%s", PINS, i ? "after" : "next");
 		assert_int_equal(access(path, F_OK), -1);
@@ -150,6 +158,59 @@ static void takes_all(void **state)
 	merlon_dataplane_close(dp);
 	dp = NULL;
 	assert_int_equal(open_it(&diag), 0);
+	check_flow(1);
+}
+
+/* No packet asks it anything. */
+static int apply(uint32_t generation, bool larger, struct merlon_diag *diag)
+{
+	struct merlon_image image = { .generation = generation };
+	struct merlon_policy policy = { .image = (uint64_t *)&image, .words = sizeof(image) / 8, .room = 1U << (larger ? 18 : 10),
+					.generation = generation, .first_counter = 1 };
+
+	return merlon_dataplane_apply(dp, &policy, false, diag);
+}
+
+/* The policy is in force all the same; and no other comes into force beside the wrong pins. */
+static void pins_that_stay(void **state)
+{
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	enter(3);
+	dp->control.generation = 1;
+	becomes_another();
+	assert_int_equal(open_it(&diag), 0);
+	assert_int_equal(diag.n, 0);
+	assert_null(merlon_dataplane_image(dp));
+	assert_int_equal(mkdir(PINS "/after", 0700), 0);
+	assert_int_equal(mkdir(PINS "/after/another", 0700), 0);
+	assert_int_equal(apply(2, false, &diag), 0);
+	assert_int_equal(diag.n, 2);
+	assert_non_null(strstr(diag.message[1].text, "not yet where"));
+	merlon_diag_clear(&diag);
+	assert_non_null(dp->before);
+	assert_int_equal(merlon_dataplane_generation(dp), 2);
+	assert_non_null(merlon_dataplane_image(dp));
+	check_slots();
+	check_flow(1);
+
+	assert_int_equal(apply(3, true, &diag), -ENOTEMPTY);
+	merlon_diag_clear(&diag);
+	assert_int_equal(merlon_dataplane_generation(dp), 2);
+	check_slots();
+
+	assert_int_equal(rmdir(PINS "/after/another"), 0);
+	assert_int_equal(apply(3, true, &diag), 0);
+	assert_int_equal(diag.n, 0);
+	assert_null(dp->before);
+	assert_int_equal(access(PINS "/next", F_OK), -1);
+	check_slots();
+	merlon_dataplane_close(dp);
+	dp = NULL;
+	assert_int_equal(open_it(&diag), 0);
+	assert_int_equal(merlon_dataplane_generation(dp), 3);
+	check_slots();
 	check_flow(1);
 }
 
@@ -275,6 +336,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(takes_all, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(pins_that_stay, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_description, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(flow_by_flow, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
