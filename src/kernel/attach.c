@@ -138,6 +138,17 @@ static void say_why(unsigned ifindex, int error, struct merlon_diag *diag)
 		merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
 }
 
+/* So that what is routed to it is judged where it leaves, and not where it comes in, too. */
+static int note_filtered(const struct merlon_dataplane *dp, unsigned ifindex)
+{
+	uint8_t value = merlon_filtered_value(ifindex);
+
+	if (bpf_map_update_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex, &value, 0) < 0 ||
+	    (dp->before && dp->before->filtered >= 0 && bpf_map_update_elem(dp->before->filtered, &ifindex, &value, 0) < 0))
+		return -errno;
+	return 0;
+}
+
 int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struct merlon_diag *diag)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(NULL);
@@ -146,8 +157,8 @@ int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struc
 	for (side = 0; !r && side < MERLON_PROGS; side++)
 		r = dp->tcx ? attach_tcx(dp, ifindex, side) : attach_clsact(dp, ifindex, side);
 	libbpf_set_print(previous);
-	if (!r && bpf_map_update_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex, &(uint8_t){ merlon_filtered_value(ifindex) }, 0) < 0)
-		r = -errno;
+	if (!r)
+		r = note_filtered(dp, ifindex);
 	if (r < 0)
 		say_why(ifindex, r, diag);
 	return r;
@@ -210,6 +221,8 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 	int side, one, r = 0;
 
 	bpf_map_delete_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex);
+	if (dp->before && dp->before->filtered >= 0)
+		bpf_map_delete_elem(dp->before->filtered, &ifindex);
 	for (side = 0; side < MERLON_PROGS; side++) {
 		char path[PATH_MAX];
 

@@ -93,6 +93,7 @@ struct merlon_before {
 	uint32_t version;
 	int sessions;			/* its map */
 	int entry;			/* likewise; this data plane uses it, too */
+	int filtered;			/* likewise; -1: it has none of that kind */
 	int prog[MERLON_PROGS];		/* in force */
 	int entry_prog[MERLON_PROGS];
 	bool begun;			/* a takeover that was cut off goes on */

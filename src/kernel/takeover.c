@@ -53,6 +53,7 @@ void merlon_before_free(struct merlon_before *before)
 	merlon_layout_free(before->layout);
 	merlon_closep(&before->sessions);
 	merlon_closep(&before->entry);
+	merlon_closep(&before->filtered);
 	for (side = 0; side < MERLON_PROGS; side++) {
 		merlon_closep(&before->prog[side]);
 		merlon_closep(&before->entry_prog[side]);
@@ -136,6 +137,19 @@ static int find_programs(struct merlon_before *b, const char *next)
 	return b->prog[MERLON_PROG_EGRESS] < 0 ? -EUCLEAN : 0;
 }
 
+/* The interfaces that are filtered, if it knows them as this version does: it has to hear of others while it judges. */
+static int open_filtered(const char *pin_dir)
+{
+	_cleanup_close_ int fd = merlon_pin_get(pin_dir, "maps", "filtered");
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.type != BPF_MAP_TYPE_HASH ||
+	    info.key_size != sizeof(uint32_t) || info.value_size != sizeof(uint8_t))
+		return -1;
+	return TAKE_FD(fd);
+}
+
 static int read_before(struct merlon_before *b, const struct merlon_blob *ours, const char *next, struct merlon_diag *diag)
 {
 	struct merlon_blob theirs = { 0 }, control = { 0 };
@@ -164,6 +178,8 @@ static int read_before(struct merlon_before *b, const struct merlon_blob *ours, 
 	if (!r && (bpf_obj_get_info_by_fd(b->sessions, &info, &size) < 0 || info.type != BPF_MAP_TYPE_ARRAY ||
 		   !(info.map_flags & BPF_F_MMAPABLE) || info.value_size != merlon_layout_set_bytes(b->layout)))
 		r = -EUCLEAN;
+	if (!r)
+		b->filtered = open_filtered(b->pin_dir);
 	return r < 0 ? r : find_programs(b, next);
 }
 
@@ -222,7 +238,7 @@ int merlon_takeover_prepare(struct merlon_dataplane *dp, const struct merlon_cla
 
 	if (!b)
 		return -ENOMEM;
-	*b = (struct merlon_before){ .sessions = -1, .entry = -1, .prog = { -1, -1 }, .entry_prog = { -1, -1 }, .pin_dir = dp->pin_dir };
+	*b = (struct merlon_before){ .sessions = -1, .entry = -1, .filtered = -1, .prog = { -1, -1 }, .entry_prog = { -1, -1 }, .pin_dir = dp->pin_dir };
 	dp->before = b;
 	if (asprintf(&dp->pin_dir, "%s/next", b->pin_dir) < 0)
 		dp->pin_dir = NULL;

@@ -333,7 +333,7 @@ void merlon_policy_resume(struct merlon_daemon *d)
 		if (!diag.n)
 			merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read what was applied: %s", strerror(-r));
 		merlon_journal_diag(&diag);
-		merlon_journal_note(4, "generation %u stays in force, but the rules behind it are not known here: apply the ruleset again to see them in reports",
+		merlon_journal_note(4, "generation %u stays in force, but the rules behind it are not known here: apply the ruleset again to see them in reports, and to have those that name interfaces match on interfaces that come",
 				    merlon_dataplane_generation(d->dp));
 		merlon_space_differs(d, &diag);
 	} else {

@@ -4,6 +4,7 @@
  * this one under another number; tests/e2e/layout.sh has one that is another.
  */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +37,7 @@ static int set_up_group(void **state)
 	struct merlon_diag diag = { 0 };
 
 	(void)state;
-	return merlon_plane_bpffs(&diag);
+	return unshare(CLONE_NEWNET) < 0 ? -1 : merlon_plane_bpffs(&diag);
 }
 
 static int open_it(struct merlon_diag *diag)
@@ -214,6 +215,29 @@ static void pins_that_stay(void **state)
 	check_flow(1);
 }
 
+/* The one before has to know what is filtered, or it judges at both ends what is routed there. */
+static void interfaces_that_come(void **state)
+{
+	const uint32_t ifindex = 1;	/* the loopback interface */
+	struct merlon_diag diag = { 0 };
+	uint8_t value;
+	int before;
+
+	(void)state;
+	dp->control.generation = 1;
+	becomes_another();
+	assert_int_equal(open_it(&diag), 0);
+	before = bpf_obj_get(PINS "/maps/filtered");
+	assert_true(before >= 0);
+	assert_int_equal(merlon_dataplane_attach(dp, ifindex, &diag), 0);
+	assert_int_equal(bpf_map_lookup_elem(before, &ifindex, &value), 0);
+	assert_int_equal(bpf_map_lookup_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex, &value), 0);
+	assert_int_equal(merlon_dataplane_detach(dp, ifindex), 0);
+	assert_int_equal(bpf_map_lookup_elem(before, &ifindex, &value), -ENOENT);
+	assert_int_equal(bpf_map_lookup_elem(dp->fd[MERLON_MAP_FILTERED], &ifindex, &value), -ENOENT);
+	close(before);
+}
+
 static void without_description(void **state)
 {
 	struct merlon_diag diag = { 0 };
@@ -337,6 +361,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(takes_all, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pins_that_stay, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(interfaces_that_come, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_description, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(flow_by_flow, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
