@@ -14,6 +14,7 @@
 #define DEPTH 16	/* of types in types; more is none of ours, but perhaps a circle */
 #define DEPTH_UNNAMED 4
 #define NO_STATE 0xff
+#define NO_OWNER UINT32_MAX
 #define KNOWN_FLAGS (MERLON_S_ORIG_IS_A | MERLON_S_SEEN_REPLY | MERLON_S_ASSURED | MERLON_S_PROVED)
 
 /* Copies a number, or several in a row that are alike in both. Of structs in memory, in bits. */
@@ -41,6 +42,7 @@ struct merlon_layout {
 	uint32_t ways, way, way_bytes;	/* `way`: where the first one is */
 	struct plan tag;		/* of the first one */
 	uint32_t tag_bits;
+	uint32_t owner;			/* where in a way; NO_OWNER */
 	struct plan tuple[MERLON_FAMILIES], session, tcp, sctp, control;
 	uint8_t tcp_state[256], sctp_state[256];
 };
@@ -332,6 +334,16 @@ static bool plan_ways(struct merlon_layout *layout, const struct place *theirs, 
 	       tag.bit + (uint64_t)layout->ways * layout->tag_bits <= layout->set_bytes * 8ULL;
 }
 
+/* A word that can be read at once. */
+static uint32_t find_owner(const struct merlon_layout *layout, const struct place *session)
+{
+	struct place at;
+	const struct btf_type *t = find_member(session, "owner", 0, &at) ? type_of(&at, NULL) : NULL;
+
+	return t && is_number(t) && t->size == 4 && !at.bits && !(at.bit % 32) && !(layout->way % 4) && !(layout->way_bytes % 4) &&
+		       at.bit / 8 + 4ULL <= layout->way_bytes ? at.bit / 8 : NO_OWNER;
+}
+
 /* What a session cannot do without. */
 static bool has_session(const struct place *session)
 {
@@ -358,6 +370,7 @@ static bool plan_all(struct merlon_layout *layout, const struct btf *theirs, con
 	    !layout->tuple[MERLON_IPV4].whole || !layout->tuple[MERLON_IPV6].whole ||
 	    !plan_member(&flow, &our_flow, "session", NULL, &layout->session))
 		return false;
+	layout->owner = find_owner(layout, &session);
 	if (!plan_member(&flow, &our_flow, "session", "tcp", &layout->tcp))
 		layout->tcp.whole = false;
 	if (!plan_member(&flow, &our_flow, "session", "sctp", &layout->sctp))
@@ -479,6 +492,13 @@ static void forget_surroundings(struct merlon_session *session)
 	memset(session->decision, 0, sizeof(session->decision));
 	memset(session->checked_s, 0, sizeof(session->checked_s));
 	session->flags &= KNOWN_FLAGS;
+}
+
+uint32_t merlon_layout_owner(const struct merlon_layout *layout, const void *set, unsigned way)
+{
+	const uint8_t *at = (const uint8_t *)set + layout->way + (size_t)way * layout->way_bytes;
+
+	return layout->owner == NO_OWNER ? 0 : __atomic_load_n((const uint32_t *)(const void *)(at + layout->owner), __ATOMIC_ACQUIRE);
 }
 
 enum merlon_layout_flow merlon_layout_flow(const struct merlon_layout *layout, const void *set, unsigned way, uint64_t now_ns,

@@ -41,6 +41,11 @@ enum merlon_layout_flow {
 	MERLON_LAYOUT_FLOW,	/* *ret is filled but for what only its table and its policy know */
 	MERLON_LAYOUT_UNKNOWN,	/* it is in a state that this version does not know, or has a number that does not fit */
 };
+/*
+ * Whose the session in a way of one of their sets is, or MERLON_LOCKED: it is being changed. If it is the same before and after
+ * the flow is read, that is of one piece. 0 where their layout does not say it.
+ */
+uint32_t merlon_layout_owner(const struct merlon_layout *layout, const void *set, unsigned way);
 /* The flow in a way of one of their sets. */
 enum merlon_layout_flow merlon_layout_flow(const struct merlon_layout *layout, const void *set, unsigned way, uint64_t now_ns,
 					   enum merlon_family *ret_family, struct merlon_flow *ret);

@@ -17,6 +17,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,8 @@
 #include "src/util/clock.h"
 
 #define MOST_PASSES 8
+#define READ_TRIES 100	/* at least, and for at least so long */
+#define READ_PATIENCE_NS 200000000
 
 #ifdef MERLON_TEST_LAYOUT
 void merlon_cut_here(int step)
@@ -417,9 +420,32 @@ static int take_flow(struct takeover *t, size_t place, enum merlon_family family
 	return keep_copy(t, place, hash, flow);
 }
 
-static int pass(struct takeover *t)
+/* Packets go on: a way may become another flow's while it is read. A lock that stays is left behind, as packets take it. */
+static enum merlon_layout_flow read_flow(const struct takeover *t, size_t set, unsigned way, enum merlon_family *family,
+					 struct merlon_flow *ret)
 {
 	const struct merlon_layout *layout = t->dp->before->layout;
+	const uint8_t *at = t->from + set * t->stride;
+	enum merlon_layout_flow found = MERLON_LAYOUT_EMPTY;
+	uint64_t began_ns = 0;
+	unsigned tries;
+
+	for (tries = 0; tries < READ_TRIES || merlon_now_ns() - began_ns < READ_PATIENCE_NS; tries++) {
+		uint32_t owner = merlon_layout_owner(layout, at, way);
+
+		found = merlon_layout_flow(layout, at, way, t->now_ns, family, ret);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (found == MERLON_LAYOUT_EMPTY || (!(owner & MERLON_LOCKED) && merlon_layout_owner(layout, at, way) == owner))
+			break;
+		if (!began_ns)
+			began_ns = merlon_now_ns();
+		sched_yield();
+	}
+	return found;
+}
+
+static int pass(struct takeover *t)
+{
 	enum merlon_family family = MERLON_IPV4;
 	struct merlon_flow flow;
 	size_t set;
@@ -432,7 +458,7 @@ static int pass(struct takeover *t)
 		if (set == t->sets / 2)
 			merlon_cut_here(*t->stage == MERLON_TAKEOVER_MOVING ? 3 : 4);
 		for (way = 0; !r && way < t->ways; way++)
-			switch (merlon_layout_flow(layout, t->from + set * t->stride, way, t->now_ns, &family, &flow)) {
+			switch (read_flow(t, set, way, &family, &flow)) {
 			case MERLON_LAYOUT_FLOW:
 				r = take_flow(t, set * t->ways + way, family, &flow);
 				break;

@@ -4,13 +4,16 @@
  * this one under another number; tests/e2e/layout.sh has one that is another.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -160,6 +163,70 @@ static void takes_all(void **state)
 	dp = NULL;
 	assert_int_equal(open_it(&diag), 0);
 	check_flow(1);
+}
+
+#define CHANGING 2048U	/* flows, two to a way */
+
+struct change {
+	struct merlon_flow_table table;
+	struct merlon_flow flow[CHANGING];
+	atomic_bool over;
+};
+
+/* As the data path puts flows into ways of others. */
+static void *change_ways(void *context)
+{
+	struct change *c = context;
+
+	/* who has a lock is not put aside, as no softirq is */
+	setpriority(PRIO_PROCESS, 0, -20);
+	for (uint32_t i = 0; !c->over; i = (i + 1) % CHANGING) {
+		const struct merlon_flow *flow = &c->flow[i];
+		struct merlon_flow_set *set = &c->table.set[i / 2 / MERLON_WAYS];
+		uint64_t hash = merlon_tuple_hash(0, MERLON_IPV4, &flow->tuple);
+		struct merlon_session session = flow->session, *entered;
+
+		session.owner = merlon_owner_of(hash) | MERLON_LOCKED;
+		if (!merlon_set_put(set, i / 2 % MERLON_WAYS, MERLON_IPV4, &flow->tuple, merlon_tag_of(MERLON_IPV4, hash), 0, &session, &entered))
+			__atomic_store_n(&entered->owner, merlon_owner_of(hash), __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static int is_whole(void *context, enum merlon_family family, const struct merlon_flow *flow)
+{
+	unsigned *n = context;
+	uint32_t i = flow->session.stats[MERLON_REPLY].bytes;
+
+	(void)family;
+	++*n;
+	return i >= CHANGING || flow->tuple.v4.a + flow->tuple.v4.b != htonl(0xc6330000 + i) + htonl(0xc0000201) ||
+	       flow->session.tcp.seen[MERLON_ORIGINAL].maxack != i;
+}
+
+/* A way becomes another flow's while it is copied: no session goes over with another one's tuple. */
+static void ways_that_change(void **state)
+{
+	struct merlon_diag diag = { 0 };
+	struct change *c = calloc(1, sizeof(*c));
+	pthread_t thread;
+	unsigned n = 0;
+
+	(void)state;
+	assert_non_null(c);
+	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &c->table), 0);
+	for (uint32_t i = 0; i < CHANGING; i++)
+		c->flow[i] = a_flow(i);
+	becomes_another();
+	assert_int_equal(pthread_create(&thread, NULL, change_ways, c), 0);
+	assert_int_equal(open_it(&diag), 0);
+	c->over = true;
+	pthread_join(thread, NULL);
+	merlon_diag_clear(&diag);
+	assert_int_equal(merlon_table_each(dp->fd[MERLON_MAP_SESSIONS], is_whole, &n), 0);
+	assert_in_range(n, CHANGING / 2, CHANGING);
+	merlon_table_unmap(&c->table);
+	free(c);
 }
 
 /* No packet asks it anything. */
@@ -362,6 +429,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(takes_all, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pins_that_stay, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(interfaces_that_come, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(ways_that_change, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_description, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(flow_by_flow, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(errors, set_up, tear_down),

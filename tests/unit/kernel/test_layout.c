@@ -240,6 +240,8 @@ static void test_converted(void **state)
 	fill(&set);
 	assert_int_equal(merlon_layout_set_bytes(layout), sizeof(set));
 	assert_int_equal(merlon_layout_ways(layout), 3);
+	/* which they do not say */
+	assert_int_equal(merlon_layout_owner(layout, &set, 1), 0);
 	assert_int_equal(merlon_layout_flow(layout, &set, 0, NOW, &family, &flow), MERLON_LAYOUT_EMPTY);
 	assert_int_equal(merlon_layout_flow(layout, &set, 2, NOW, &family, &flow), MERLON_LAYOUT_EMPTY);
 	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
@@ -436,6 +438,8 @@ static void test_same(void **state)
 	at->session.tcp.pad = at->session.tcp.seen[0].pad = at->session.tcp.seen[1].pad = 0;
 	assert_int_equal(merlon_layout_flow(layout, set, MERLON_WAYS - 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
 	assert_memory_equal(&flow, at, sizeof(flow));
+	at->session.owner = 0x56780002 | MERLON_LOCKED;
+	assert_int_equal(merlon_layout_owner(layout, set, MERLON_WAYS - 1), at->session.owner);
 	merlon_layout_free(layout);
 	btf__free(ours);
 	free(set);
