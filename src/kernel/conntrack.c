@@ -201,7 +201,7 @@ static int on_entry(const struct nlmsghdr *message, void *context)
 		return MNL_CB_OK;
 	r = merlon_table_enter(&adoption->table, adoption->seed, family, &flow, adoption->now_ns);
 	adoption->n += r == 0;
-	adoption->left_out += r == -ENOSPC;
+	adoption->left_out += r == -ENOSPC || r == -EBUSY;
 	return MNL_CB_OK;
 }
 

@@ -55,7 +55,8 @@ static struct merlon_session *find(const struct merlon_flow_table *table, enum m
 
 /*
  * Locks of the data path, which never holds one for long. It waits for this process no longer than bpf/lock.h says; while
- * it has a lock, this process does nothing but write to memory.
+ * it has a lock, this process does nothing but write to memory. One that stays is that of a process which was killed, and is
+ * taken from it, as the data path does it. False: the word is another one's.
  */
 static bool lock_word(uint32_t *word, uint32_t free)
 {
@@ -68,7 +69,7 @@ static bool lock_word(uint32_t *word, uint32_t free)
 			return false;
 		sched_yield();
 	}
-	return false;
+	return true;
 }
 
 static void unlock_word(uint32_t *word, uint32_t free)
@@ -103,19 +104,19 @@ static int enter(struct merlon_flow_set *set, struct merlon_flow_set *second, ui
 }
 
 static int enter_locked(const struct merlon_flow_table *table, uint64_t hash, enum merlon_family family, const struct merlon_flow *flow,
-			uint64_t now_ns)
+			uint64_t now_ns, bool is_last)
 {
 	struct merlon_flow_set *set = set_at(table, merlon_first_set(hash)), *second = set_at(table, merlon_second_set(hash));
 	int r = -EBUSY;
 
-	if (!lock_word(&set->lock, 0))
-		return -EBUSY;
-	/* who has the lock of a first set waits for no other one */
-	if (second == set || __sync_bool_compare_and_swap(&second->lock, 0, MERLON_LOCKED)) {
+	lock_word(&set->lock, 0);
+	/* who has the lock of a first set waits for no other one, and does without it in the end */
+	if (second != set && !__sync_bool_compare_and_swap(&second->lock, 0, MERLON_LOCKED))
+		second = is_last ? set : NULL;
+	if (second)
 		r = find(table, family, &flow->tuple, hash) ? -EEXIST : enter(set, second, hash, family, flow, now_ns);
-		if (second != set)
-			unlock_word(&second->lock, 0);
-	}
+	if (second && second != set)
+		unlock_word(&second->lock, 0);
 	unlock_word(&set->lock, 0);
 	return r;
 }
@@ -126,9 +127,9 @@ int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enu
 	uint64_t hash = merlon_tuple_hash(seed, family, &flow->tuple);
 	int r = -EBUSY;
 
-	for (unsigned tries = 0; r == -EBUSY && tries < ENTER_TRIES; tries++)
-		r = enter_locked(table, hash, family, flow, now_ns);
-	return r == -EBUSY ? -ENOSPC : r;
+	for (unsigned tries = 1; r == -EBUSY && tries <= ENTER_TRIES; tries++)
+		r = enter_locked(table, hash, family, flow, now_ns, tries == ENTER_TRIES);
+	return r;
 }
 
 struct merlon_session *merlon_table_lock(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family,

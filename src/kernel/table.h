@@ -17,11 +17,12 @@ int merlon_table_map(int fd, struct merlon_flow_table *ret);
 void merlon_table_unmap(const struct merlon_flow_table *table);
 /*
  * Enters a flow, which keeps its place if it has proved itself (MERLON_S_PROVED), and may then take an embryonic one's.
- * -EEXIST: it is there; -ENOSPC: there is no way for it. The data path may work on the table meanwhile.
+ * -EEXIST: it is there; -ENOSPC: there is no way for it; -EBUSY: somebody works on what would have to make way. The data path
+ * may work on the table meanwhile.
  */
 int merlon_table_enter(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family, const struct merlon_flow *flow,
 		       uint64_t now_ns);
-/* The session of a tuple, which the data path does not change until it is unlocked: very soon. NULL: there is none. */
+/* The session of a tuple, which the data path does not change until it is unlocked: very soon. NULL: there is none, or no more. */
 struct merlon_session *merlon_table_lock(const struct merlon_flow_table *table, uint64_t seed, enum merlon_family family,
 					 const union merlon_tuple *tuple);
 void merlon_table_unlock(struct merlon_session *session);

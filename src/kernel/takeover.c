@@ -283,8 +283,9 @@ struct takeover {
 	size_t n, room;
 	uint64_t now_ns;
 	const volatile uint32_t *stage;
-	unsigned news;		/* of this pass: what was entered or had changed */
+	unsigned news;		/* of this pass: what was entered or had changed, or could not be now */
 	unsigned taken, left_out, unknown;
+	unsigned busy;		/* likewise */
 	int last;		/* what the last pass came to: 0 or a negative errno */
 };
 
@@ -415,9 +416,11 @@ static int take_flow(struct takeover *t, size_t place, enum merlon_family family
 	r = merlon_table_enter(&t->to, t->dp->control.seed, family, &entered, t->now_ns);
 	t->taken += r == 0;
 	t->left_out += r == -ENOSPC;
+	t->busy += r == -EBUSY;
 	/* there before this daemon was: it is further on than the other one's */
-	t->news += r == 0;
-	return keep_copy(t, place, hash, flow);
+	t->news += r == 0 || r == -EBUSY;
+	/* the next pass tries again */
+	return r == -EBUSY ? 0 : keep_copy(t, place, hash, flow);
 }
 
 /* Packets go on: a way may become another flow's while it is read. A lock that stays is left behind, as packets take it. */
@@ -452,7 +455,7 @@ static int pass(struct takeover *t)
 	unsigned way;
 	int r = 0;
 
-	t->news = t->unknown = 0;
+	t->news = t->unknown = t->busy = 0;
 	t->now_ns = merlon_now_ns();
 	for (set = 0; !r && set < t->sets; set++) {
 		if (set == t->sets / 2)
@@ -565,6 +568,9 @@ static void report(const struct takeover *t, uint64_t ms, struct merlon_diag *di
 		merlon_diag_add(diag, MERLON_WARNING, nowhere, "%u sessions had no room, and begin anew", t->left_out);
 		merlon_diag_cure(diag, "raise [Sessions] Max= in merlond's configuration");
 	}
+	if (t->busy)
+		merlon_diag_add(diag, MERLON_WARNING, nowhere, "%u sessions could not be entered beside what was worked on, and begin anew",
+				t->busy);
 	if (t->last < 0)
 		merlon_diag_add(diag, MERLON_WARNING, nowhere, "sessions that began in the last moment may be missing, and begin anew: %s",
 				strerror(-t->last));

@@ -229,6 +229,56 @@ static void ways_that_change(void **state)
 	free(c);
 }
 
+/* Of a process that was killed: they are taken from it. */
+static void locks_that_stay(void **state)
+{
+	struct merlon_flow flow[] = { a_flow(0), a_flow(1) };
+	struct merlon_flow_table table;
+	struct merlon_session *session;
+
+	(void)state;
+	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &table), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(flow); i++) {
+		uint64_t hash = merlon_tuple_hash(dp->control.seed, MERLON_IPV4, &flow[i].tuple);
+		uint32_t at = i ? merlon_second_set(hash) : merlon_first_set(hash), *lock = &table.set[at & (table.n - 1)].lock;
+
+		*lock = MERLON_LOCKED;
+		assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow[i], merlon_now_ns()), 0);
+		/* who waits for no other set's leaves that to those who wait for it */
+		assert_int_equal(*lock, i ? MERLON_LOCKED : 0);
+		*lock = 0;
+		check_flow(i);
+	}
+	session = merlon_table_lock(&table, dp->control.seed, MERLON_IPV4, &flow[0].tuple);
+	assert_non_null(session);
+	assert_int_equal(session->owner & MERLON_LOCKED, MERLON_LOCKED);
+	assert_ptr_equal(merlon_table_lock(&table, dp->control.seed, MERLON_IPV4, &flow[0].tuple), session);
+	merlon_table_unlock(session);
+	check_flow(0);
+	merlon_table_unmap(&table);
+}
+
+/* That is not the same as no room. */
+static void ways_that_stay_locked(void **state)
+{
+	struct merlon_flow flow = a_flow(0);
+	uint64_t hash = merlon_tuple_hash(dp->control.seed, MERLON_IPV4, &flow.tuple);
+	struct merlon_flow_table table;
+
+	(void)state;
+	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &table), 0);
+	for (size_t i = 0; i < MERLON_WAYS; i++) {
+		table.set[merlon_first_set(hash) & (table.n - 1)].way[i].session.owner = MERLON_LOCKED;
+		table.set[merlon_second_set(hash) & (table.n - 1)].way[i].session.owner = MERLON_LOCKED;
+	}
+	assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow, merlon_now_ns()), -EBUSY);
+	for (size_t i = 0; i < MERLON_WAYS; i++)
+		table.set[merlon_first_set(hash) & (table.n - 1)].tag[i] = table.set[merlon_second_set(hash) & (table.n - 1)].tag[i] =
+			MERLON_TAG_USED | MERLON_TAG_ESTABLISHED;
+	assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow, merlon_now_ns()), -ENOSPC);
+	merlon_table_unmap(&table);
+}
+
 /* No packet asks it anything. */
 static int apply(uint32_t generation, bool larger, struct merlon_diag *diag)
 {
@@ -430,6 +480,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pins_that_stay, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(interfaces_that_come, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(ways_that_change, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(locks_that_stay, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(ways_that_stay_locked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_description, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(flow_by_flow, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
