@@ -233,11 +233,14 @@ static int read_saved(struct merlon_daemon *d, uint32_t generation, struct merlo
 	merlon_state_snapshot_path(d, generation, path);
 	r = saved->edited || saved->as_snapshot ? read_snapshot(path, json_object_get(state, "places"), ret_snapshot, &saved->ruleset, diag) :
 			    read_sources(saved, ret_snapshot, &saved->ruleset, diag);
-	if (!r) {
-		/* the times as they are in force; elements have aged, which the namespace that they were read in does not know */
-		merlon_times_set(saved->ruleset, json_object_get(state, "times"));
-		ret_snapshot->taken_ns = saved->edited || saved->as_snapshot ? merlon_state_time(state, "taken_ns") : saved->loaded_ns;
+	/* the times as they are in force; elements have aged, which the namespace that they were read in does not know */
+	if (!r && !merlon_times_set(saved->ruleset, json_object_get(state, "times"))) {
+		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
+				"how long elements of the policy in force live is kept for others than it has");
+		r = -EINVAL;
 	}
+	if (!r)
+		ret_snapshot->taken_ns = saved->edited || saved->as_snapshot ? merlon_state_time(state, "taken_ns") : saved->loaded_ns;
 	json_decref(state);
 	if (!r && saved->partial && !saved->edited && !saved->as_snapshot) {
 		json_t *left_out = json_array();

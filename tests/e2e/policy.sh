@@ -226,6 +226,20 @@ stop_daemon KILL
 start
 ok "a restarted daemon finds the same image" status_is .generation "$generation"
 ok "... and counts" count_is '@late' 5
+# What is kept for a restart and does not fit is not taken up with other times.
+forget_time() { # the daemon starts again, and its state lacks one
+	stop_daemon KILL
+	cp -p "$dir/state/policy-$generation.json" kept.json
+	jq 'del(.times[0])' kept.json >"$dir/state/policy-$generation.json"
+	start
+}
+forget_time
+ok "times that are not those of the policy: it stays, its rules are not known" status_is '"\(.generation) \(.policy_known)"' "$generation false"
+ok "... the log says why" grep -q 'how long elements of the policy in force live' "$dir/log"
+stop_daemon KILL
+cp -p kept.json "$dir/state/policy-$generation.json"
+start
+ok "... with the right ones it is known" status_is '"\(.generation) \(.policy_known)"' "$generation true"
 element_left() { # address, most seconds it may have
 	local left
 	left=$(in_space nft -j list set inet t late | jq --arg a "$1" '[.nftables[].set? | select(. != null) | .elem[].elem | select(.val == $a) | .expires][0]')
