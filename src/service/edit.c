@@ -19,6 +19,9 @@
 #include "src/service/work.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
+#include "src/util/netns.h"
+
+#define READER_S 10	/* for what others than root have listed */
 
 /* A policy whose rules nobody here knows is not what a change of an empty namespace is about. */
 static int is_known(const struct merlon_daemon *d, struct merlon_diag *diag)
@@ -301,6 +304,8 @@ int merlon_policy_nft(struct merlon_daemon *d, const json_t *request, bool trust
 	int status = MERLON_EXIT_FAILED;
 
 	*ret_output = NULL;
+	/* who may only read keeps others from their turn no longer */
+	merlon_child_limit(trusted ? 0 : READER_S);
 	if (merlon_nft_command_read(request, &command) < 0)
 		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "the request is not understood");
 	else if (merlon_nft_only_lists(&command))
@@ -309,6 +314,7 @@ int merlon_policy_nft(struct merlon_daemon *d, const json_t *request, bool trust
 		merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ 0 }, "only root may do more than list");
 	else
 		status = change(d, &command, &report, ret_output, &diag);
+	merlon_child_limit(0);
 	merlon_nft_command_clear(&command);
 	if (merlon_dataplane_generation(d->dp) != generation)
 		merlon_policy_report(d, status, report, &diag);

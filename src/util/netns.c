@@ -29,12 +29,20 @@
 /* What libnftables lists of a million rules takes less. */
 #define CHILD_BYTES (128ULL << 20)
 
+static _Thread_local unsigned most_s;
+
 unsigned merlon_child_limit_s(void)
 {
 	const char *said = getenv("MERLON_CHILD_TIMEOUT");
 	unsigned long s = said ? strtoul(said, NULL, 10) : 0;
 
-	return s && s <= UINT16_MAX ? s : CHILD_S;
+	s = s && s <= UINT16_MAX ? s : CHILD_S;
+	return most_s && most_s < s ? most_s : s;
+}
+
+void merlon_child_limit(unsigned most)
+{
+	most_s = most;
 }
 
 /* Waits for a child; its exit status, -EFBIG: it wrote more than it may, -ECHILD: another signal ended it. */

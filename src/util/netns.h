@@ -30,7 +30,9 @@ int merlon_netns_socket(int fd, int family, int type, int protocol);
  */
 int merlon_child(int (*run)(void *context), void *context, char **ret_output, size_t *ret_size);
 
-/* 300, or what MERLON_CHILD_TIMEOUT says. */
+/* 300, or what MERLON_CHILD_TIMEOUT says; not more than the thread's own limit. */
 unsigned merlon_child_limit_s(void);
+/* From now on children of this thread have so many seconds at most; 0: it has no limit of its own. */
+void merlon_child_limit(unsigned most_s);
 
 #endif

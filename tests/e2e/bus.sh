@@ -76,7 +76,36 @@ nft_as_nobody() { # PATTERN COMMAND
 }
 ok "... nor by Nft" nft_as_nobody '^ish 1 .*only root' 'flush ruleset'
 ok "... which lists" nft_as_nobody '^ish 0 ' 'list ruleset'
-ok "... and the policy is what it was" status_is .generation 1
+# One that takes too long, some that wait behind it, and then root.
+stopped() { # one whose nft, which is soon done, was caught; $asker
+	local i child
+	for i in $(seq 100); do
+		as_nobody Nft s '{"text": "list ruleset"}' >slow.out 2>&1 &
+		asker=$!
+		while kill -0 $asker 2>/dev/null; do
+			child=$(pgrep -P "$daemon") && kill -STOP "$child" 2>/dev/null && grep -q '^State:.T' "/proc/$child/status" 2>/dev/null && return
+		done
+		wait $asker
+	done
+	echo "none was caught"
+	return 1
+}
+late() {
+	local i pids=() out
+	stopped || return 1
+	for i in 1 2 3; do
+		as_nobody Nft s '{"text": "list ruleset"}' >"waits.$i" 2>&1 &
+		pids+=($!)
+	done
+	sleep 1
+	out=$(bus call Apply s "{\"files\": [{\"file\": \"$dir/ruleset.nft\", \"name\": \"mine.nft\"}], \"audit\": true}")
+	[[ $out == "is 0 "* ]] || { echo "$out"; return 1; }
+	wait "$asker" "${pids[@]}"
+	[ "$(grep -l 'generation\\":2' waits.1 waits.2 waits.3 | wc -l)" = 3 ] || { cat waits.*; return 1; }
+}
+ok "... they wait until root has had its turn" late
+ok "... and have less time" grep -q 'did not end within 10 s' slow.out
+ok "... and the policy is root's" status_is .generation 2
 ok "busctl: Flush" answers '^is 0 ' Flush
 ok "... Stop" answers '^is 0 ' Stop
 wait "$daemon"
