@@ -435,11 +435,20 @@ static enum merlon_layout_flow read_flow(const struct takeover *t, size_t set, u
 
 	for (tries = 0; tries < READ_TRIES || merlon_now_ns() - began_ns < READ_PATIENCE_NS; tries++) {
 		uint32_t owner = merlon_layout_owner(layout, at, way);
+		enum merlon_family as;
+		struct merlon_flow again;
 
 		found = merlon_layout_flow(layout, at, way, t->now_ns, family, ret);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (found == MERLON_LAYOUT_EMPTY || (!(owner & MERLON_LOCKED) && merlon_layout_owner(layout, at, way) == owner))
+		if (found == MERLON_LAYOUT_EMPTY)
 			break;
+		/* twice: who was put aside meanwhile finds the owner that was there before, whoever came in between */
+		if (merlon_layout_flow(layout, at, way, t->now_ns, &as, &again) == found && as == *family && !memcmp(&again, ret, sizeof(again)) &&
+		    !(owner & MERLON_LOCKED)) {
+			__atomic_thread_fence(__ATOMIC_ACQUIRE);
+			if (merlon_layout_owner(layout, at, way) == owner)
+				break;
+		}
 		if (!began_ns)
 			began_ns = merlon_now_ns();
 		sched_yield();
