@@ -412,23 +412,36 @@ static int load_asked(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 	return r;
 }
 
-int merlon_asking_open(const struct merlon_dataplane *dp, struct merlon_asking *ret, struct merlon_diag *diag)
+/* Programs beside those in force, which `load_it` loads. */
+static int open_beside(const struct merlon_dataplane *dp,
+		       int (*load_it)(const struct merlon_dataplane *dp, struct merlon_bpf *skel, struct merlon_diag *diag),
+		       struct merlon_bpf **ret, struct merlon_diag *diag)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
 	struct merlon_bpf *skel = merlon_bpf__open();
 	int r;
 
 	if (skel) {
-		r = load_asked(dp, skel, diag);
+		r = load_it(dp, skel, diag);
 	} else {
 		r = -errno;
 		merlon_diag_errno(diag, r, "cannot open the BPF programs");
 	}
 	libbpf_set_print(previous);
-	if (r < 0) {
+	if (r < 0)
 		merlon_bpf__destroy(skel);
+	else
+		*ret = skel;
+	return r;
+}
+
+int merlon_asking_open(const struct merlon_dataplane *dp, struct merlon_asking *ret, struct merlon_diag *diag)
+{
+	struct merlon_bpf *skel;
+	int r = open_beside(dp, load_asked, &skel, diag);
+
+	if (r < 0)
 		return r;
-	}
 	*ret = (struct merlon_asking){ .skel = skel, .prog = bpf_program__fd(skel->progs.why),
 				       .limits = bpf_map__fd(skel->maps.limits), .why = &skel->bss->merlon_asked };
 	return 0;
@@ -485,21 +498,11 @@ static int load_taking(const struct merlon_dataplane *dp, struct merlon_bpf *ske
 
 int merlon_taking_open(const struct merlon_dataplane *dp, struct merlon_taking *ret, struct merlon_diag *diag)
 {
-	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
-	struct merlon_bpf *skel = merlon_bpf__open();
-	int r;
+	struct merlon_bpf *skel;
+	int r = open_beside(dp, load_taking, &skel, diag);
 
-	if (skel) {
-		r = load_taking(dp, skel, diag);
-	} else {
-		r = -errno;
-		merlon_diag_errno(diag, r, "cannot open the BPF programs");
-	}
-	libbpf_set_print(previous);
-	if (r < 0) {
-		merlon_bpf__destroy(skel);
+	if (r < 0)
 		return r;
-	}
 	*ret = (struct merlon_taking){ .skel = skel, .takers = bpf_map__fd(skel->maps.takers), .stage = &skel->bss->merlon_takeover_stage,
 				       .prog = { bpf_program__fd(skel->progs.ingress_takeover), bpf_program__fd(skel->progs.egress_takeover) } };
 	return 0;

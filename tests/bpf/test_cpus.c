@@ -305,20 +305,29 @@ static void promoted_udp(void **state)
 	promoted(&a, &b, answered_datagram);
 }
 
+/* What a new connection is after both CPUs had their work with it. */
+static struct merlon_session amid_connection(const struct work *a, const struct work *b)
+{
+	struct merlon_session before, after;
+
+	plane_forget(&plane);
+	establish();
+	assert_true(plane_session(&plane, MERLON_IPV4, &before));
+	together(a, b);
+	check_counts(&before, a, b);
+	assert_true(plane_session(&plane, MERLON_IPV4, &after));
+	return after;
+}
+
 /* One end closes while the other goes on. */
 static void closed_meanwhile(void **state)
 {
 	const struct work a = { segment(0, F_ACK, 1000, 5000, 0), 10 }, b = { segment(1, F_FIN | F_ACK, 5000, 1000, 0), 1 };
-	struct merlon_session before, after;
+	struct merlon_session after;
 
 	(void)state;
 	for (int i = 0; i < rounds(); i++) {
-		plane_forget(&plane);
-		establish();
-		assert_true(plane_session(&plane, MERLON_IPV4, &before));
-		together(&a, &b);
-		check_counts(&before, &a, &b);
-		assert_true(plane_session(&plane, MERLON_IPV4, &after));
+		after = amid_connection(&a, &b);
 		assert_true(after.state == MERLON_TCP_FIN_WAIT || after.state == MERLON_TCP_CLOSE_WAIT);
 	}
 }
@@ -327,16 +336,11 @@ static void closed_meanwhile(void **state)
 static void closed_by_both(void **state)
 {
 	const struct work a = { segment(0, F_FIN | F_ACK, 1000, 5000, 0), 1 }, b = { segment(1, F_FIN | F_ACK, 5000, 1000, 0), 1 };
-	struct merlon_session before, after;
+	struct merlon_session after;
 
 	(void)state;
 	for (int i = 0; i < rounds() / 4; i++) {
-		plane_forget(&plane);
-		establish();
-		assert_true(plane_session(&plane, MERLON_IPV4, &before));
-		together(&a, &b);
-		check_counts(&before, &a, &b);
-		assert_true(plane_session(&plane, MERLON_IPV4, &after));
+		after = amid_connection(&a, &b);
 		assert_int_equal(after.state, MERLON_TCP_LAST_ACK);
 		assert_int_equal(after.tcp.seen[0].end, 1001);
 		assert_int_equal(after.tcp.seen[1].end, 5001);
@@ -347,16 +351,11 @@ static void closed_by_both(void **state)
 static void reset_meanwhile(void **state)
 {
 	const struct work a = { segment(0, F_ACK, 1000, 5000, 30), 10 }, b = { segment(1, F_RST | F_ACK, 5000, 1000, 0), 1 };
-	struct merlon_session before, after;
+	struct merlon_session after;
 
 	(void)state;
 	for (int i = 0; i < rounds() / 4; i++) {
-		plane_forget(&plane);
-		establish();
-		assert_true(plane_session(&plane, MERLON_IPV4, &before));
-		together(&a, &b);
-		check_counts(&before, &a, &b);
-		assert_true(plane_session(&plane, MERLON_IPV4, &after));
+		after = amid_connection(&a, &b);
 		assert_int_equal(after.state, MERLON_TCP_CLOSE);
 		assert_int_equal(after.tcp.seen[0].end, 1030);
 	}

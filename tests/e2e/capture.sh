@@ -44,16 +44,6 @@ END
 start_daemon --events "$dir/events" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "apply" "$merlon" apply policy.nft
 
-streams() { find "/proc/$daemon/fd" -lname 'socket:*' 2>/dev/null | wc -l; }
-# watch FILE [ARGUMENT...]: a monitor in the background, $!, that is there when this returns.
-watch() {
-	local file=$1 before
-	shift
-	before=$(streams)
-	"$merlon" monitor "$@" >"$dir/$file" 2>"$dir/$file.err" &
-	for _ in $(seq 100); do [ "$(streams)" -gt "$before" ] && break; sleep 0.02; done
-	sleep 0.1
-}
 # settle COMMAND...: within five seconds.
 settle() {
 	for _ in $(seq 50); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
@@ -251,8 +241,8 @@ s.accept()[0].close()
 END
 in_host python3 closes.py >closes.out &
 settle [ -s closes.out ]
-# it closes first, and so it is a socket in TIME_WAIT that acknowledges the other's end
-in_client python3 -c "import socket; s = socket.create_connection(('10.77.0.1', 7006)); s.recv(1); s.close()"
+# it closes first, which the other end has acknowledged before it closes: so it is a socket in TIME_WAIT that acknowledges that
+in_client python3 -c "import socket, time; s = socket.create_connection(('10.77.0.1', 7006)); s.recv(1); time.sleep(0.5); s.close()"
 wait $!
 of_7006() { jq -es '[.[] | select(.MERLON_SPORT == "7006") | .MERLON_UID] | length > 2 and .[0] == "0" and .[-1] == null and (index("65534") | not)' "$dir/events"; }
 ok "what is sent for a socket that was closed is nobody's" settle of_7006

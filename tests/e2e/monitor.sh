@@ -31,17 +31,6 @@ END
 start_daemon --events "$dir/events" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "apply" "$merlon" apply policy.nft
 
-# watch FILE [ARGUMENT...]: a monitor in the background, $!, that is there when this returns: it has a socket of the daemon.
-streams() { find "/proc/$daemon/fd" -lname 'socket:*' 2>/dev/null | wc -l; }
-watch() {
-	local file=$1 before
-	shift
-	before=$(streams)
-	"$merlon" monitor "$@" >"$dir/$file" 2>"$dir/$file.err" &
-	for _ in $(seq 100); do [ "$(streams)" -gt "$before" ] && break; sleep 0.02; done
-	# the connection that it asked by is gone
-	sleep 0.1
-}
 # lines FILE N: it has so many lines, and a moment later not more.
 lines() {
 	for _ in $(seq 50); do [ "$(wc -l <"$dir/$1")" -ge "$2" ] && break; sleep 0.1; done

@@ -130,6 +130,18 @@ for _ in range($2): s.sendto(b'0123456789', ('10.77.0.1', $1))"
 }
 connects() { in_client timeout 2 bash -c "exec 3<>/dev/tcp/10.77.0.1/$1" 2>/dev/null; }
 
+# watch FILE [ARGUMENT...]: a monitor in the background, $!, that is there when this returns: it has a socket of the daemon.
+streams() { find "/proc/$daemon/fd" -lname 'socket:*' 2>/dev/null | wc -l; }
+watch() {
+	local file=$1 before
+	shift
+	before=$(streams)
+	"$merlon" monitor "$@" >"$dir/$file" 2>"$dir/$file.err" &
+	for _ in $(seq 100); do [ "$(streams)" -gt "$before" ] && break; sleep 0.02; done
+	# the connection that it asked by is gone
+	sleep 0.1
+}
+
 finish() {
 	echo "1..$points"
 	exit "$failed"
