@@ -83,22 +83,24 @@ __noinline int merlon_sum(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u3
 	return s->sum_failed ? -1 : (int)merlon_fold(s->sum);
 }
 
+#define MERLON_CRC_CHUNK 128	/* the verifier walks every byte of it */
+
 /* As merlon_sum_chunk(). The sum's field counts as zeros. */
 static long merlon_crc_chunk(__u32 i, struct merlon_summing *w)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	__u32 at = i * MERLON_SUM_CHUNK, left = w->bytes - at;
+	__u32 at = i * MERLON_CRC_CHUNK, left = w->bytes - at;
 
 	if (!s || at >= w->bytes)
 		return 1;
-	if (left > MERLON_SUM_CHUNK)
-		left = MERLON_SUM_CHUNK;
+	if (left > MERLON_CRC_CHUNK)
+		left = MERLON_CRC_CHUNK;
 	if (!left)
 		return 1;
 	s->sum_failed |= !!bpf_skb_load_bytes(w->skb, s->network + w->offset + at, s->chunk, left);
 	if (!i)
 		*(__u32 *)(s->chunk + MERLON_SCTP_SUM) = 0;
-	s->sum = merlon_crc_add(s->sum, s->chunk, left, MERLON_SUM_CHUNK);
+	s->sum = merlon_crc_add(s->sum, s->chunk, left, MERLON_CRC_CHUNK);
 	return 0;
 }
 
@@ -117,7 +119,7 @@ __noinline int merlon_crc_is_wrong(struct __sk_buff *skb, __u32 offset, __u32 by
 		return 1;
 	s->sum = MERLON_CRC_NONE;
 	s->sum_failed = 0;
-	bpf_loop(bytes / MERLON_SUM_CHUNK + 1, merlon_crc_chunk, &w, 0);
+	bpf_loop(bytes / MERLON_CRC_CHUNK + 1, merlon_crc_chunk, &w, 0);
 	sum = ~s->sum;
 	return s->sum_failed || sum != (found[0] | found[1] << 8 | found[2] << 16 | (__u32)found[3] << 24);
 }

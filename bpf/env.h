@@ -33,6 +33,8 @@ struct merlon_walk;
 
 #define merlon_inline static __always_inline
 #define merlon_noinline static __attribute__((noinline))
+/* A global function: verified once for any arguments, not once for each way that leads to it. Pointers may be NULL there. */
+#define merlon_apart __attribute__((noinline))
 
 struct merlon_env {
 	const __u64 *image;
@@ -65,6 +67,7 @@ merlon_inline struct merlon_counter *merlon_counter_at(const struct merlon_env *
 
 #define merlon_inline static inline __attribute__((always_inline, unused))
 #define merlon_noinline static __attribute__((unused))
+#define merlon_apart static __attribute__((unused))
 
 struct merlon_env {
 	const __u64 *image;

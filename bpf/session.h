@@ -277,6 +277,7 @@ merlon_inline void merlon_segment_of(const struct merlon_headers *h, __u8 direct
 	segment->window = h->window;
 	segment->options = h->options.flags;
 	segment->scale = h->options.scale;
+	segment->pad = 0;
 	merlon_unroll
 	for (__u32 i = 0; i < 4; i++)
 		if (i < h->options.blocks && merlon_before(segment->sack, h->options.edge[i]))

@@ -68,6 +68,7 @@ struct merlon_tcp_segment {
 	__u8 direction;
 	__u8 options;		/* MERLON_TCP_SCALES, MERLON_TCP_SACKS */
 	__u8 scale;
+	__u16 pad;		/* 6.1 passes on no stack that was not written */
 };
 
 /* What came of a segment. */
@@ -322,6 +323,13 @@ merlon_inline enum merlon_tcp_outcome merlon_tcp_window(struct merlon_session *s
 	return fit == MERLON_TCP_OUTSIDE ? MERLON_TCP_REFUSED : MERLON_TCP_PASSED;
 }
 
+/* The same. What leads here has hundreds of ways, which the verifier would follow through it. */
+merlon_apart int merlon_tcp_window_apart(struct merlon_session *session, struct merlon_tcp_segment *segment, __u8 kind,
+					 int liberal)
+{
+	return session && segment ? merlon_tcp_window(session, segment, kind, liberal) : MERLON_TCP_REFUSED;
+}
+
 /*
  * A connection begins with this segment: what is known of its first end. The segment is then entered as all others
  * are, merlon_tcp_step(). -1: none does.
@@ -555,7 +563,7 @@ merlon_inline enum merlon_tcp_outcome merlon_tcp_step(struct merlon_session *ses
 			return MERLON_TCP_REFUSED;
 	}
 	if (reset != MERLON_TCP_RESET_BELIEVED) {
-		enum merlon_tcp_outcome r = merlon_tcp_window(session, segment, kind, t->tcp_liberal);
+		enum merlon_tcp_outcome r = merlon_tcp_window_apart(session, segment, kind, t->tcp_liberal);
 
 		if (r == MERLON_TCP_REFUSED)
 			merlon_tcp_mistrust(session, segment, kind, now, t);

@@ -292,7 +292,7 @@ static void put_sum(struct frame *f, const struct pick *pick)
 static struct pick some_pick(void)
 {
 	static const uint8_t protos[] = { 6, 6, 17, 17, 17, 1, 1, 136, 253, SCTP, SCTP };
-	static const size_t sizes[] = { 0, 1, 2, 3, 7, 100, 101, 502, 503, 504, 505, 510, 512, 1000, 1016, 1017 };
+	static const size_t sizes[] = { 0, 1, 2, 3, 7, 100, 115, 116, 117, 244, 502, 503, 504, 505, 510, 512, 1000, 1016, 1017 };
 	struct pick pick = { .proto = protos[any(sizeof(protos))], .way = any(WAYS), .sum = any(3) ? RIGHT : any(SUMS),
 			     .v6 = any(2), .payload = sizes[any(sizeof(sizes) / sizeof(sizes[0]))],
 			     .padding = one_in(3) ? any(20) : 0 };
