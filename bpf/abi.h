@@ -19,9 +19,9 @@
 
 /* MERLON_TEST_LAYOUT: another layout, for tests of the way from one to the other and back. */
 #ifdef MERLON_TEST_LAYOUT
-#define MERLON_ABI_VERSION 1007
+#define MERLON_ABI_VERSION 1008
 #else
-#define MERLON_ABI_VERSION 7
+#define MERLON_ABI_VERSION 8
 #endif
 
 enum merlon_family {

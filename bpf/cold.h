@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The long way of a packet: all headers, its route, its session, the rules. Each part is a global function, which the
- * verifier looks at once; they share the per-CPU scratch and walk.
+ * verifier looks at once; they share the per-CPU scratch and walk. All of it is a program of its own, so that the verifier
+ * does not look at it again for each side.
  */
 #ifndef MERLON_COLD_H
 #define MERLON_COLD_H
@@ -359,7 +360,7 @@ __noinline int merlon_verify(struct __sk_buff *skb)
 	return 0;
 }
 
-/* `where`: enum merlon_side, and what the packet carries in skb->tc_index << 1. */
+/* `where`: enum merlon_side, and what the packet carries in skb->tc_index << 1. `reason`: enum merlon_cold_reason. */
 __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
@@ -404,6 +405,20 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 		merlon_track_rejected_reset(skb);
 	merlon_debug("hook %u state %u: %d", s->context.hook, s->context.ct_state, r);
 	return r;
+}
+
+/* To the program `cold`, which does merlon_cold(). Comes back only where it is not there: nobody judges the packet then. */
+merlon_inline int merlon_go_cold(struct __sk_buff *skb, const struct merlon_control *c, __u32 where, __u32 reason)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+
+	if (s) {
+		s->where = where;
+		s->reason = reason;
+		bpf_tail_call_static(skb, &long_way, 0);
+	}
+	merlon_stat_packet(MERLON_STAT_FAILED, skb->len);
+	return c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(where & 1);
 }
 
 #endif

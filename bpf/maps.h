@@ -73,6 +73,17 @@ struct {
 	__type(value, __u32);
 } entry SEC(".maps");
 
+/*
+ * Leads to the program `cold` of the same load: ingress and egress jump there. Not through `entry`, whose slots are changed
+ * one after the other, so that a packet would meet another data plane's maps half-way.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} long_way SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -236,7 +247,7 @@ struct merlon_scratch {
 	__u64 now;
 	__u32 network;			/* offset of the network header in the skb */
 	__u32 carried;			/* skb->tc_index as it came over loopback or from ingress, 0: nothing */
-	__u32 reason;			/* enum merlon_cold_reason */
+	__u32 where, reason;		/* arguments of merlon_cold(), for the program `cold` */
 	__u32 remembered;		/* what the session remembers for this packet: an index of `decisions` */
 	__u8 side;
 	__u8 direction;

@@ -2,7 +2,7 @@
 /*
  * The data plane at TC. `ingress_entry` and `egress_entry` are what interfaces have attached, for good; they jump to
  * the programs that are in force. Those take the short way (hot.h) for packets of established connections whose
- * verdict is known, and the long one (cold.h) for all others.
+ * verdict is known, and jump to `cold`, the long one (cold.h), for all others.
  */
 #include "bpf/maps.h"
 
@@ -39,7 +39,7 @@ int ingress(struct __sk_buff *skb)
 	if (!merlon_ours_ingress(skb, c))
 		return merlon_not_judged();
 	r = merlon_hot(skb, c, MERLON_INGRESS, carried);
-	return r >= MERLON_COLD ? merlon_cold(skb, MERLON_INGRESS | carried << 1, r) : r;
+	return r >= MERLON_COLD ? merlon_go_cold(skb, c, MERLON_INGRESS | carried << 1, r) : r;
 }
 
 SEC("tc")
@@ -62,7 +62,15 @@ int egress(struct __sk_buff *skb)
 	if (carried)
 		skb->tc_index = 0;
 	r = merlon_hot(skb, c, MERLON_EGRESS, carried);
-	return r >= MERLON_COLD ? merlon_cold(skb, MERLON_EGRESS | carried << 1, r) : r;
+	return r >= MERLON_COLD ? merlon_go_cold(skb, c, MERLON_EGRESS | carried << 1, r) : r;
+}
+
+SEC("tc")
+int cold(struct __sk_buff *skb)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+
+	return s ? merlon_cold(skb, s->where, s->reason) : TC_ACT_SHOT;
 }
 
 /* An empty slot lets everything pass: nothing is in force. */

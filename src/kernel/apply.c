@@ -437,6 +437,8 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 		if (!r) {
 			r = swap_class(dp, policy, &next, audit, handover);
 			merlon_policy_maps_close(&next);
+			/* those that were in force have pins until now */
+			merlon_wait_for_programs();
 		}
 		if (r < 0)
 			merlon_diag_errno(diag, r, "cannot put the policy in force");

@@ -4,7 +4,8 @@
  * enforcing when the process that made it is gone, and merlon_dataplane_open() finds it again.
  *
  *   PIN_DIR/maps/NAME         maps that outlive policies: control, sessions, statistics, ring buffers, ...
- *   PIN_DIR/policy/NAME       maps and programs of the size class in force: image, counters, limits, paths, decisions
+ *   PIN_DIR/policy/NAME       maps and programs of the size class in force: image, counters, limits, paths, decisions,
+ *                             long_way, which leads to the program `cold`
  *   PIN_DIR/progs/{ingress,egress}   entry programs: one tail call through map `entry`, constant slots
  *   PIN_DIR/links/IFINDEX-{ingress,egress}   TCX links; where the kernel has none (before 6.6), clsact filters hold on
  *

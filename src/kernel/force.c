@@ -108,6 +108,7 @@ int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag)
 	if (r > 0) {
 		detach_links(pin_dir);
 		detach_filters(pin_dir);
+		merlon_wait_for_programs();
 		r = remove_below(AT_FDCWD, pin_dir);
 		if (!r && rmdir(pin_dir) < 0 && errno != ENOENT && errno != EBUSY)
 			r = -errno;

@@ -3,8 +3,8 @@
  * What the files of src/kernel/ share. Two directories of pins:
  *
  *   PIN_DIR/maps/     what outlives policies: control, sessions, statistics, ring buffers, the entry slots
- *   PIN_DIR/policy/   what belongs to the loaded programs' size: image, counters, limits, paths, decisions, and
- *                     those programs
+ *   PIN_DIR/policy/   what belongs to the loaded programs' size: image, counters, limits, paths, decisions, the way to
+ *                     the program of the long way, and those programs
  *
  * A larger policy gets a directory `policy-next`, which is exchanged with `policy` in one step.
  *
@@ -42,6 +42,7 @@ enum merlon_policy_map {
 	MERLON_MAP_PATHS,
 	MERLON_MAP_PATH_NEXT,
 	MERLON_MAP_DECISIONS,
+	MERLON_MAP_LONG_WAY,
 	MERLON_MAP_LEDGER,
 	MERLON_POLICY_MAPS,
 };
@@ -208,6 +209,11 @@ int merlon_counters_sum(const struct merlon_policy_maps *maps, uint32_t generati
 int merlon_map_each(int fd, size_t key_size, size_t value_size,
 		    int (*each)(void *context, const void *key, const void *value), void *context);
 unsigned merlon_possible_cpus(void);
+/*
+ * Returns when no program runs any more that ran before. 0 or a negative errno. The kernel empties a map of programs when no
+ * process and no pin has it any more (map_release_uref()): packets have to be through by then.
+ */
+int merlon_wait_for_programs(void);
 
 /*
  * probe.c: whether a TCP reset that does not end its connection leaves it its time (in 6.12.117, not in 6.1.192 or

@@ -222,6 +222,7 @@ static int pin_all(const struct merlon_dataplane *dp, struct merlon_bpf *skel, c
 
 	if ((r = pin(dp, bpf_program__fd(skel->progs.ingress), dir, "ingress")) < 0 ||
 	    (r = pin(dp, bpf_program__fd(skel->progs.egress), dir, "egress")) < 0 ||
+	    (r = pin(dp, bpf_program__fd(skel->progs.cold), dir, "cold")) < 0 ||
 	    (r = pin(dp, bpf_program__fd(skel->progs.ingress_entry), "progs", "ingress")) < 0 ||
 	    (r = pin(dp, bpf_program__fd(skel->progs.egress_entry), "progs", "egress")) < 0 ||
 	    (r = pin_ledger(dp, class, dir)) < 0 || (r = pin_layout(dp, skel)) < 0)
@@ -244,6 +245,13 @@ static int fill_entry_slots(const struct merlon_bpf *skel)
 		if (bpf_map_update_elem(bpf_map__fd(skel->maps.entry), &slot, &fd[slot], 0) < 0)
 			return -errno;
 	return 0;
+}
+
+static int fill_long_way(const struct merlon_bpf *skel)
+{
+	uint32_t zero = 0, fd = bpf_program__fd(skel->progs.cold);
+
+	return bpf_map_update_elem(bpf_map__fd(skel->maps.long_way), &zero, &fd, 0) < 0 ? -errno : 0;
 }
 
 static int init_control(const struct merlon_bpf *skel)
@@ -333,6 +341,8 @@ int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class 
 		r = merlon_pin_path(dp, path, "%s", dir);
 	if (!r && mkdir(path, 0700) < 0)
 		r = -errno;
+	if (!r)
+		r = fill_long_way(skel);
 	/*
 	 * Slots first: nothing is attached yet, and a data plane that has its control map pinned must be whole. Those that it
 	 * shares with the one before lead there until it takes its place.

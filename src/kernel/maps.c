@@ -100,3 +100,17 @@ int merlon_map_each(int fd, size_t key_size, size_t value_size,
 		return one_by_one(fd, &walk);
 	return r;
 }
+
+/* Storing into a map of maps waits (maybe_wait_bpf_programs()). */
+int merlon_wait_for_programs(void)
+{
+	const uint32_t bytes = sizeof(uint32_t);
+	_cleanup_close_ int inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "merlon_wait", bytes, bytes, 1, NULL);
+	LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = inner);
+	_cleanup_close_ int outer = inner < 0 ? -1 : bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "merlon_wait", bytes, bytes, 1, &options);
+	uint32_t zero = 0;
+
+	if (outer < 0 || bpf_map_update_elem(outer, &zero, &inner, 0) < 0)
+		return -errno;
+	return 0;
+}

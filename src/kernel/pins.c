@@ -35,6 +35,7 @@ const char *const merlon_policy_map_name[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_PATHS] = "paths",
 	[MERLON_MAP_PATH_NEXT] = "path_next",
 	[MERLON_MAP_DECISIONS] = "decisions",
+	[MERLON_MAP_LONG_WAY] = "long_way",
 	[MERLON_MAP_LEDGER] = "ledger",
 };
 const char *const merlon_prog_name[MERLON_PROGS] = { "ingress", "egress" };
@@ -155,6 +156,7 @@ static const struct shape policy_shape[MERLON_POLICY_MAPS] = {
 	[MERLON_MAP_PATHS] = { BPF_MAP_TYPE_HASH, sizeof(struct merlon_path), 4 },
 	[MERLON_MAP_PATH_NEXT] = { BPF_MAP_TYPE_ARRAY, 4, 4 },
 	[MERLON_MAP_DECISIONS] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_decision) },
+	[MERLON_MAP_LONG_WAY] = { BPF_MAP_TYPE_PROG_ARRAY, 4, 4 },
 	[MERLON_MAP_LEDGER] = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct merlon_ledger) },
 };
 
@@ -284,6 +286,7 @@ static int finish_swap(const struct merlon_dataplane *dp)
 	for (i = 0; i < MERLON_PROGS; i++)
 		if (bpf_map_update_elem(dp->fd[MERLON_MAP_ENTRY], &i, &dp->policy.prog[i], 0) < 0)
 			return -errno;
+	merlon_wait_for_programs();
 	return 0;
 }
 
@@ -388,7 +391,8 @@ static bool is_rest(const struct merlon_dataplane *dp, const char *dir, const ch
 		return true;
 	if (fd < 0)
 		return false;
-	if (!strcmp(name, merlon_prog_name[MERLON_PROG_INGRESS]) || !strcmp(name, merlon_prog_name[MERLON_PROG_EGRESS]))
+	if (!strcmp(name, merlon_prog_name[MERLON_PROG_INGRESS]) || !strcmp(name, merlon_prog_name[MERLON_PROG_EGRESS]) ||
+	    !strcmp(name, "cold"))
 		return !bpf_obj_get_info_by_fd(fd, &prog, &prog_size) && !strncmp(prog.name, name, strlen(name));
 	return !bpf_obj_get_info_by_fd(fd, &map, &map_size) &&
 	       (!strcmp(map.name, name) || (!strcmp(name, "ledger") && !strcmp(map.name, "merlon_ledger")));

@@ -484,24 +484,7 @@ static int pass(struct takeover *t)
 	return r;
 }
 
-/* Returns when no program runs any more that ran before: storing into a map of maps waits (maybe_wait_bpf_programs()). */
-static int wait_for_programs(void)
-{
-	const uint32_t bytes = sizeof(uint32_t);
-	_cleanup_close_ int inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "merlon_wait", bytes, bytes, 1, NULL);
-	LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = inner);
-	_cleanup_close_ int outer = inner < 0 ? -1 : bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "merlon_wait", bytes, bytes, 1, &options);
-	uint32_t zero = 0;
-
-	if (outer < 0 || bpf_map_update_elem(outer, &zero, &inner, 0) < 0)
-		return -errno;
-	return 0;
-}
-
-/*
- * The kernel empties a map of programs when no process and no pin has it any more (map_release_uref()). Those of takeovers
- * that were cut off stay until their programs are out of the slots: with the directory.
- */
+/* Those of takeovers that were cut off stay until their programs are out of the slots: with the directory. */
 static int pin_takers(const struct merlon_dataplane *dp, const struct merlon_taking *taking)
 {
 	char path[PATH_MAX];
@@ -543,14 +526,14 @@ static int take_all(struct takeover *t, const struct merlon_taking *taking)
 		return r;
 	t->dp->before->begun = true;
 	merlon_cut_here(2);
-	r = wait_for_programs();
+	r = merlon_wait_for_programs();
 	if (!r)
 		r = pass(t);
 	if (r < 0)
 		return r;
 	*taking->stage = MERLON_TAKEOVER_SETTLING;
 	for (i = 0; !r && i < MOST_PASSES && (!i || t->news); i++) {
-		r = wait_for_programs();
+		r = merlon_wait_for_programs();
 		if (!r)
 			r = pass(t);
 	}
@@ -560,7 +543,7 @@ static int take_all(struct takeover *t, const struct merlon_taking *taking)
 	if (r < 0)
 		return r;
 	t->dp->before->settled = true;
-	t->last = wait_for_programs();
+	t->last = merlon_wait_for_programs();
 	if (!t->last)
 		t->last = pass(t);
 	return 0;

@@ -90,9 +90,18 @@ static void set_slots(struct plane *plane)
 		CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.path_next), &slot, &value[slot], 0));
 		CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.entry), &slot, &prog[slot], 0));
 	}
+	plane_long_way(plane, true);
 	for (slot = 0; slot < MERLON_TIMEOUTS; slot++)
 		trackers.ns[slot] = 60000000000ULL;
 	plane_trackers(plane, &trackers);
+}
+
+void plane_long_way(struct plane *plane, bool leads)
+{
+	uint32_t zero = 0, prog = bpf_program__fd(plane->skel->progs.cold);
+	int map = bpf_map__fd(plane->skel->maps.long_way);
+
+	CHECK(!(leads ? bpf_map_update_elem(map, &zero, &prog, 0) : bpf_map_delete_elem(map, &zero)));
 }
 
 int plane_open(struct plane *plane, bool kern_ctx)

@@ -92,6 +92,8 @@ struct merlon_trackers plane_trackers_now(const struct plane *plane);
 void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers);
 void plane_timeout(struct plane *plane, unsigned which, uint64_t ns);
 void plane_forget(struct plane *plane);
+/* Whether packets get to the program of the long way. */
+void plane_long_way(struct plane *plane, bool leads);
 
 /* The programs' answers. */
 int plane_ingress(struct plane *plane, int ifindex, const void *frame, size_t bytes);

@@ -100,6 +100,19 @@ static void denied_packets_go_nowhere(void **state)
 	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 }
 
+static void unjudged_packets_go_nowhere(void **state)
+{
+	uint64_t failed = plane_stat(&plane, MERLON_STAT_FAILED);
+
+	(void)state;
+	plane_rules(&plane, NULL, 0, MERLON_ACCEPT);
+	assert_int_equal(out_tcp(&out4, F_SYN), PLANE_PASS);
+	plane_long_way(&plane, false);
+	assert_int_equal(out_tcp(&out4, F_SYN), PLANE_NOWHERE);
+	plane_long_way(&plane, true);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_FAILED), failed + 1);
+}
+
 static void forward_is_another_hook(void **state)
 {
 	struct flow web = { "192.0.2.9", "198.51.100.9", 40000, 80 }, ssh = web, back = reversed(&web);
@@ -164,7 +177,8 @@ static void udp_answers_once_asked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(one_session_for_both_ways), TEST(denied_packets_go_nowhere), TEST(forward_is_another_hook),
+		TEST(one_session_for_both_ways), TEST(denied_packets_go_nowhere), TEST(unjudged_packets_go_nowhere),
+		TEST(forward_is_another_hook),
 		TEST(interfaces_are_part_of_a_decision), TEST(errors_come_back), TEST(udp_answers_once_asked),
 	};
 

@@ -100,6 +100,33 @@ static void no_policy_passes(void **state)
 	assert_int_equal(plane_embryonic(&plane, MERLON_IPV4), 0);
 }
 
+/* Packets of the short way go on, all others are judged by nobody. */
+static void nobody_takes_the_long_way(void **state)
+{
+	const struct flow *flow = &flows[1];
+	struct flow back = reversed(flow), web = flows[0];
+	uint64_t failed;
+
+	(void)state;
+	RULES(host, MERLON_ACCEPT);
+	assert_int_equal(host_tcp(flow, F_SYN), PLANE_PASS);
+	host_tcp(&back, F_SYN | F_ACK);
+	host_tcp(flow, F_ACK);
+	host_tcp(flow, F_ACK);
+	failed = plane_stat(&plane, MERLON_STAT_FAILED);
+	plane_long_way(&plane, false);
+	assert_int_equal(host_tcp(flow, F_ACK), PLANE_PASS);
+	assert_int_equal(host_tcp(&web, F_SYN), PLANE_SHOT);
+	assert_int_equal(host_tcp(flow, F_SYN), PLANE_SHOT);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_FAILED), failed + 2);
+	plane_control(&plane, MERLON_C_AUDIT);
+	assert_int_equal(host_tcp(&web, F_SYN), PLANE_PASS);
+	plane_control(&plane, 0);
+	plane_long_way(&plane, true);
+	assert_int_equal(host_tcp(&web, F_SYN), PLANE_PASS);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_FAILED), failed + 3);
+}
+
 static uint64_t misses(void)
 {
 	return plane_stat(&plane, MERLON_STAT_MISSES);
@@ -284,7 +311,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(denied_makes_no_session), TEST(audit_lets_pass),
-		TEST(no_policy_passes), TEST(decisions_are_remembered), TEST(paths_count_every_counter),
+		TEST(no_policy_passes), TEST(nobody_takes_the_long_way), TEST(decisions_are_remembered),
+		TEST(paths_count_every_counter),
 		TEST(flags_are_part_of_a_decision), TEST(logged_packets_are_reported), TEST(rejects_are_handed_over),
 		TEST(some_are_never_answered), TEST(forwarded_packets_wait_for_egress),
 	};
