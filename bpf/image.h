@@ -7,7 +7,8 @@
  *
  * For each (hook, family) the compiler flattens all base chains, in the order of their priorities, into one list of
  * rules; a rule's place in it is its index. The classifier finds, in ascending order, the indexes of the rules whose
- * dimensions match a packet, by hierarchical bit vectors (Lakshman and Stiliadis, SIGCOMM 1998, aggregated as in
+ * dimensions match a packet: in hash tables where addresses tell rules apart (struct merlon_image_subtable), and for
+ * all other rules by hierarchical bit vectors (Lakshman and Stiliadis, SIGCOMM 1998, aggregated as in
  * Baboescu and Varghese, SIGCOMM 2001), one set of vectors per plane: a plane holds rules that look at the same
  * dimensions. A list of at most 64 rules has no planes: one bit each, in the rows themselves.
  */
@@ -16,7 +17,7 @@
 
 #include "bpf/abi.h"
 
-#define MERLON_IMAGE_MAGIC 0x6e6f6c72656d0001ULL	/* "merlon", format 1 */
+#define MERLON_IMAGE_MAGIC 0x6e6f6c72656d0002ULL	/* "merlon", format 2 */
 #define MERLON_IMAGE_MAX_WORDS (1U << 26)	/* 512 MB: BPF_MAX_VAR_OFF of linux/bpf_verifier.h in bytes */
 #define MERLON_PLANES 64		/* at most, per list: one bit each in a word */
 #define MERLON_PLANE_RULES (64 * 64 * 64)
@@ -72,6 +73,55 @@ struct merlon_image_plane {
 };
 _Static_assert(sizeof(struct merlon_image_plane) == 64, "a cache line");
 
+/*
+ * Rules that are one interval in every dimension (a box; or a few boxes), and that few others share addresses with, are
+ * in subtables instead of planes: tuple space search (Srinivasan, Suri and Varghese, SIGCOMM 1999) with merged tuples
+ * (Daly and others, TupleMerge, IEEE/ACM Transactions on Networking 27, 2019). A subtable is a hash table of what its
+ * masks leave of the addresses and of the destination port; a bucket holds the boxes of its hash, by ascending rule,
+ * one after the other. It is one word: in the low half the complement of its first rule's index, in the high half its
+ * first box (in cache lines) << 8 | how many there are; 0: it is empty.
+ */
+#define MERLON_SUBTABLES 16		/* at most, per list */
+#define MERLON_BUCKET_BOXES 8		/* at most, in one bucket */
+struct merlon_image_subtable {
+	__u64 mask[4];		/* of the source in [0] and [1], the destination in [2] and [3]: high word first; IPv4: [0], [2] */
+	__u32 th2_mask;
+	__u32 buckets;		/* word of the first */
+	__u32 buckets_mask;	/* number of buckets - 1 */
+	__u32 pad[5];
+};
+_Static_assert(sizeof(struct merlon_image_subtable) == 64, "a cache line");
+
+/* The part of a packet that a subtable hashes; user space and data plane have to agree. */
+static inline __u32 merlon_subtable_hash(const __u64 *mask, __u32 th2_mask, const __u64 *saddr, const __u64 *daddr,
+					 __u32 th2)
+{
+	__u64 hash = (saddr[0] & mask[0]) * 0x9e3779b97f4a7c15ULL + (saddr[1] & mask[1]) * 0xc2b2ae3d27d4eb4fULL +
+		     (daddr[0] & mask[2]) * 0xd6e8feb86659fd93ULL + (daddr[1] & mask[3]) * 0x9fb21c651e98df25ULL +
+		     (th2 & th2_mask) * 0xff51afd7ed558ccdULL;
+
+	hash ^= hash >> 32;
+	return hash * 0xc4ceb9fe1a85ec53ULL >> 32;
+}
+
+/* Which values of each dimension a rule is about: all of those that it does not ask about. */
+struct merlon_image_box {
+	__u32 rule;		/* index in the list */
+	__u8 asked;		/* MERLON_BIT() of the dimensions that its rule asks about: a packet must have them */
+	__u8 states;		/* 1 << ct state */
+	__u8 l4proto[2];	/* least and greatest, likewise below */
+	__u16 th0[2], th2[2];
+	__u16 iif[2], oif[2];
+	__u32 saddr[2], daddr[2];	/* IPv4 */
+	__u32 pad[6];
+};
+_Static_assert(sizeof(struct merlon_image_box) == 64, "a cache line");
+/* Of IPv6 two lines: the second one has the addresses, the words of each high one first. */
+struct merlon_image_box6 {
+	struct merlon_image_box box;
+	__u64 saddr[2][2], daddr[2][2];
+};
+
 /* One flattened rule, two words. */
 struct merlon_image_rule {
 	__u32 ops;		/* word of its first op; the ops follow each other */
@@ -123,7 +173,9 @@ struct merlon_image_list {
 	__u32 planes;		/* merlon_image_plane[n_planes], on a cache line */
 	__u32 rules;		/* merlon_image_rule[n_rules] */
 	__u64 all;		/* a bit for each plane, or for each rule */
-	__u64 pad[5];
+	__u32 n_subtables;	/* 0 in a list without planes */
+	__u32 subtables;	/* merlon_image_subtable[n_subtables], on a cache line */
+	__u64 pad[4];
 	struct merlon_image_dim dim[MERLON_DIMS];
 };
 _Static_assert(sizeof(struct merlon_image_list) == 64 * (1 + MERLON_DIMS), "cache lines");

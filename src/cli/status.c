@@ -50,8 +50,10 @@ static void print_policy(const json_t *s)
 		puts("edited      by nft commands; nothing is left of what was applied");
 	else
 		print_list(json_is_true(json_object_get(s, "edited")) ? "edited" : "sources", json_object_get(s, "sources"));
-	printf("rules       %s (%s flattened, %lld plane%s), %lld kept by netfilter, %zu left out\n", merlon_thousands(number(s, "rules"), rules),
-	       merlon_thousands(number(s, "flat_rules"), flat), number(s, "planes"), number(s, "planes") == 1 ? "" : "s", number(s, "kept"),
+	printf("rules       %s (%s flattened, %lld subtable%s, %lld plane%s), %lld kept by netfilter, %zu left out\n",
+	       merlon_thousands(number(s, "rules"), rules),
+	       merlon_thousands(number(s, "flat_rules"), flat), number(s, "subtables"), number(s, "subtables") == 1 ? "" : "s",
+	       number(s, "planes"), number(s, "planes") == 1 ? "" : "s", number(s, "kept"),
 	       json_array_size(json_object_get(s, "left_out")));
 	merlon_report_print_left_out(json_object_get(s, "left_out"), stdout);
 	print_namespace(s);

@@ -195,7 +195,7 @@ static uint32_t estimate(const struct merlon_policy *policy)
 {
 	uint32_t log = 31 - __builtin_clz(policy->words >> 9 | 1);
 
-	return policy->n_flat ? 100 + log * log * log * 7 / 10 : 20;
+	return policy->n_flat ? 100 + log * log * log * 4 / 10 : 20;
 }
 
 static int finish(struct merlon_compiler *compiler)

@@ -51,7 +51,7 @@ struct merlon_policy {
 	const struct merlon_log **log;	/* by the index in MERLON_OP_LOG and merlon_event.log */
 	uint32_t n_logs;
 	uint32_t n_flat;		/* flattened rules in all */
-	uint32_t n_planes;		/* the most in a list */
+	uint32_t n_planes, n_subtables;	/* the most in a list */
 	uint32_t ns_estimate;		/* rough cost of a lookup */
 	bool uses_addresses;		/* some rule asks for a type of address: compile anew when they change */
 	/* classes of interfaces: private to the compiler */

@@ -6,6 +6,7 @@
 
 #include "bpf/image.h"
 #include "src/compile/planes.h"
+#include "src/compile/subtables.h"
 
 #define DIRECT_VALUES 4096U	/* a dimension with no boundary above this has no tree */
 
@@ -213,8 +214,12 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 	struct merlon_builder *b = &compiler->builder;
 	struct merlon_image_list list = { .n_rules = flat->n };
 	uint32_t at = merlon_builder_put(b, NULL, sizeof(list) / 8, MERLON_LINE_WORDS);
-	struct merlon_planes planes;
-	int r = merlon_planes_choose(flat, &planes);
+	struct merlon_planes planes = { 0 };
+	bool *placed = NULL;
+	int r = flat->n > MERLON_DIRECT_RULES ? merlon_subtables_emit(compiler, flat, &list, &placed) : 0;
+
+	if (!r)
+		r = merlon_planes_choose(flat, placed, &planes);
 
 	for (uint32_t d = 0; d < MERLON_DIMS && !r; d++) {
 		struct merlon_sweep sweep = { .compiler = compiler, .flat = flat, .planes = &planes, .dim = d };
@@ -225,16 +230,20 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 		b->error = r;
 	list.rules = emit_rules(compiler, flat);
 	list.n_planes = planes.direct ? 0 : planes.n;
-	list.all = ~0ULL >> (64 - (planes.direct ? flat->n : planes.n));
+	if (planes.n)
+		list.all = ~0ULL >> (64 - (planes.direct ? flat->n : planes.n));
 	if (list.n_planes)
 		list.planes = merlon_builder_put(b, NULL, planes.n * (sizeof(struct merlon_image_plane) / 8),
 						 MERLON_LINE_WORDS);
 	for (uint32_t p = 0; p < list.n_planes && !b->error; p++)
 		emit_plane(b, &planes.plane[p], list.planes + p * (sizeof(struct merlon_image_plane) / 8));
+	if (list.n_subtables > compiler->policy->n_subtables)
+		compiler->policy->n_subtables = list.n_subtables;
 	if (planes.n > compiler->policy->n_planes)
 		compiler->policy->n_planes = planes.n;
 	if (!b->error)
 		memcpy(b->word + at, &list, sizeof(list));
 	merlon_planes_clear(&planes);
+	free(placed);
 	return at;
 }

@@ -120,7 +120,7 @@ static int by_first(const void *a, const void *b)
 	return (x->rule[0] > y->rule[0]) - (x->rule[0] < y->rule[0]);
 }
 
-static int fill(const struct merlon_flat *flat, const struct group *group, struct merlon_planes *planes)
+static int fill(const struct merlon_flat *flat, const bool *placed, const struct group *group, struct merlon_planes *planes)
 {
 	struct merlon_plane *open[SHAPES] = { 0 };
 	int r = 0;
@@ -128,6 +128,8 @@ static int fill(const struct merlon_flat *flat, const struct group *group, struc
 	for (uint32_t i = 0; i < flat->n && !r; i++) {
 		uint32_t g = planes->direct ? 0 : group_of(group, shape_of(&flat->rule[i]));
 
+		if (placed && placed[i])
+			continue;
 		if (!open[g] || open[g]->n == MERLON_PLANE_RULES) {
 			open[g] = &planes->plane[planes->n++];
 			open[g]->dims = group[g].dims;
@@ -137,7 +139,7 @@ static int fill(const struct merlon_flat *flat, const struct group *group, struc
 	return r;
 }
 
-int merlon_planes_choose(const struct merlon_flat *flat, struct merlon_planes *planes)
+int merlon_planes_choose(const struct merlon_flat *flat, const bool *placed, struct merlon_planes *planes)
 {
 	struct group group[SHAPES] = { 0 };
 	uint32_t rank[MERLON_DIMS] = { 0 };
@@ -147,7 +149,7 @@ int merlon_planes_choose(const struct merlon_flat *flat, struct merlon_planes *p
 	for (uint32_t s = 0; s < SHAPES; s++)
 		group[s] = (struct group){ .dims = s, .into = s };
 	for (uint32_t i = 0; i < flat->n; i++)
-		group[shape_of(&flat->rule[i])].n++;
+		group[shape_of(&flat->rule[i])].n += !placed || !placed[i];
 	join_small(group);
 	join_to_fit(group);
 	if (planes->direct)
@@ -157,7 +159,7 @@ int merlon_planes_choose(const struct merlon_flat *flat, struct merlon_planes *p
 	planes->plane = calloc(planes_of(group) + 1, sizeof(*planes->plane));
 	if (!planes->plane)
 		return -ENOMEM;
-	r = fill(flat, group, planes);
+	r = fill(flat, placed, group, planes);
 	if (r < 0)
 		return r;
 	qsort(planes->plane, planes->n, sizeof(*planes->plane), by_first);

@@ -63,6 +63,7 @@ static void add_policy(const struct merlon_daemon *d, json_t *status)
 	json_object_set_new(status, "kept", json_integer(totals.kept));
 	json_object_set_new(status, "left_out", merlon_report_left_out(d->enforced.ruleset));
 	json_object_set_new(status, "flat_rules", json_integer(p->n_flat));
+	json_object_set_new(status, "subtables", json_integer(p->n_subtables));
 	json_object_set_new(status, "planes", json_integer(p->n_planes));
 	json_object_set_new(status, "image_bytes", json_integer(p->words * 8LL));
 	json_object_set_new(status, "ns_estimate", json_integer(p->ns_estimate));

@@ -99,8 +99,8 @@ static int bench(enum rulegen_kind kind, uint32_t n, bool json)
 			       rulegen_name(kind), n, shuffled);
 		else
 			printf("%-5s %6u rules: shuffled %5.0f ns, warm %4.0f ns, image %6.2f MB (%3u bytes a rule), %2u "
-			       "planes, compiled in %.3f s, %u instructions verified\n", rulegen_name(kind), n, shuffled,
-			       warm, policy->words / 131072.0, policy->words * 8 / n, policy->n_planes, compile_s,
+			       "subtables, %2u planes, compiled in %.3f s, %u instructions verified\n", rulegen_name(kind), n, shuffled,
+			       warm, policy->words / 131072.0, policy->words * 8 / n, policy->n_subtables, policy->n_planes, compile_s,
 			       c.verified);
 		classifier_close(&c);
 	}

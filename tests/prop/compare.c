@@ -26,6 +26,10 @@ int trial_begin(struct trial *trial, uint64_t seed, unsigned most_rules)
 	style.uniform = random_percent(&trial->random, seed % 10 ? 5 : 60);
 	if (style.uniform && !(seed % 10))
 		style.rules = most_rules / 2 + random_below(&trial->random, most_rules / 2);
+	if (random_percent(&trial->random, 40)) {
+		style.rules += 400;
+		trial->random.spread = style.rules / (2 + random_below(&trial->random, 15));
+	}
 	trial->ruleset = random_ruleset(&trial->random, &style);
 	r = merlon_compile(trial->ruleset, &options, &trial->policy, &diag);
 	if (r < 0 && !diag.n)
@@ -250,9 +254,9 @@ void trial_describe(const struct trial *trial)
 	const struct merlon_walk *w = &trial->walk;
 
 	fprintf(stderr,
-		"# seed %" PRIu64 ", %u flat rules, %u planes; packet: hook %u family %u present %x; verdict %u (%u), "
+		"# seed %" PRIu64 ", %u flat rules, %u subtables, %u planes; packet: hook %u family %u present %x; verdict %u (%u), "
 		"rule %u (%td), steps %u, counters %u (%zu)\n",
-		trial->seed, trial->policy->n_flat, trial->policy->n_planes, w->packet.hook, w->packet.family,
+		trial->seed, trial->policy->n_flat, trial->policy->n_subtables, trial->policy->n_planes, w->packet.hook, w->packet.family,
 		w->packet.present, w->verdict, trial->naive.verdict, w->rule,
 		trial->naive.chain ? trial->naive.rule - trial->naive.chain->rule : -1, w->steps, w->n_counters,
 		trial->naive.n_counted);

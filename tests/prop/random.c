@@ -34,7 +34,7 @@ const size_t random_addresses = sizeof(random_address) / sizeof(random_address[0
 
 struct random random_seed(uint64_t seed)
 {
-	struct random r = { seed * 0x9e3779b97f4a7c15ULL + 0x1234567 };
+	struct random r = { .state = seed * 0x9e3779b97f4a7c15ULL + 0x1234567 };
 
 	for (int i = 0; i < 8; i++)
 		random_bits(&r);
@@ -48,6 +48,13 @@ static merlon_value pool_address(struct random *r, enum merlon_family family)
 	uint32_t v4 = high[random_below(r, 7)] + random_below(r, 16);
 	merlon_value v6;
 
+	if (r->spread && random_percent(r, 80)) {
+		uint64_t mixed = (random_below(r, r->spread) + 1) * 0x9e3779b97f4a7c15ULL;
+
+		v4 = mixed >> 32;
+		v6 = (merlon_value)(0x20010db8ULL << 32 | v4 >> (mixed & 16)) << 64 | mixed;
+		return family == MERLON_IPV4 ? v4 : v6;
+	}
 	if (family == MERLON_IPV4)
 		return v4;
 	v6 = (merlon_value)(random_percent(r, 50) ? 0x20010db800000000ULL : 0xfe80000000000000ULL) << 64;
@@ -417,6 +424,23 @@ static void make_uniform(struct maker *m)
 	}
 }
 
+/* Few packets meet it, and of the others' rules few. */
+static void add_narrow(struct maker *m)
+{
+	enum merlon_family family = random_percent(m->r, 50);
+	struct merlon_statement s = { .kind = MERLON_S_MATCH, .match = { .field = random_below(m->r, 2), .family = family, .mask = ~0U } };
+
+	for (unsigned i = random_percent(m->r, 80) ? 1 : 1 + random_below(m->r, 5); i; i--) {
+		merlon_value low = merlon_value_max(1 + random_below(m->r, 12)), lo = pool_address(m->r, family) & ~low;
+
+		if (random_percent(m->r, 60))
+			low = 0;
+		merlon_intervals_add(&s.match.in, lo, lo | low);
+	}
+	merlon_intervals_normalise(&s.match.in);
+	add(m, s);
+}
+
 static void make_rule(struct maker *m, struct merlon_rule *rule)
 {
 	unsigned matches = random_below(m->r, 5);
@@ -427,6 +451,8 @@ static void make_rule(struct maker *m, struct merlon_rule *rule)
 	if (m->style->uniform) {
 		make_uniform(m);
 	} else {
+		if (m->r->spread)
+			add_narrow(m);
 		for (unsigned i = 0; i < matches; i++) {
 			add_match(m);
 			if (!m->style->plain && random_percent(m->r, 12))

@@ -8,6 +8,7 @@
 
 struct random {
 	uint64_t state;
+	uint32_t spread;	/* so many addresses that each is in few rules; 0: few addresses */
 };
 
 static inline uint32_t random_bits(struct random *r)

@@ -172,6 +172,123 @@ static void planes_are_joined(void **state)
 	merlon_ruleset_free(ruleset);
 }
 
+static const struct merlon_image_list *input_list(const struct merlon_policy *policy, enum merlon_family family)
+{
+	const struct merlon_image *image = (const struct merlon_image *)policy->image;
+
+	return (const struct merlon_image_list *)(policy->image + image->list[MERLON_INPUT][family]);
+}
+
+#define NARROW 500U
+static const merlon_value v6_net = (merlon_value)0x20010db800000000ULL << 64;
+
+/* Rule i is about 10.0.i.0/24 or 2001:db8:0:i::/64, and asks for more in many ways; it decides, or not. */
+static void make_narrow(struct merlon_ruleset *ruleset, uint32_t base, unsigned i)
+{
+	struct merlon_rule *rule = make_rule(ruleset, base);
+
+	if (i % 5 == 4)
+		make_address6(rule, i & 1 ? MERLON_F_SADDR : MERLON_F_DADDR, v6_net | (merlon_value)i << 64, v6_net | (merlon_value)i << 64 | ~0ULL);
+	else
+		make_match(rule, i & 1 ? MERLON_F_SADDR : MERLON_F_DADDR, 0x0a000000 + (i << 8), 0x0a0000ff + (i << 8));
+	if (i % 3 == 0) {
+		make_match(rule, MERLON_F_L4PROTO, 6, 6);
+		make_match(rule, MERLON_F_TH2, 80, 90);
+		merlon_intervals_add(&rule->statement[rule->n - 1].match.in, 443, 443);
+	}
+	if (i % 7 == 0)
+		make_match(rule, MERLON_F_TH0, 1000, 1024);
+	if (i % 4 == 0) {
+		make_match(rule, MERLON_F_CT_STATE, MERLON_CT_INVALID, MERLON_CT_INVALID);
+		merlon_intervals_add(&rule->statement[rule->n - 1].match.in, MERLON_CT_NEW, MERLON_CT_NEW);
+	}
+	make_verdict(rule, i % 6 ? MERLON_V_ACCEPT : MERLON_V_CONTINUE);
+}
+
+static void ask_narrow(const struct merlon_policy *policy, unsigned i)
+{
+	struct merlon_packet p = make_packet();
+
+	for (unsigned k = 0; k < 32; k++) {
+		p.family = i % 5 == 4 ? MERLON_IPV6 : MERLON_IPV4;
+		p.field[MERLON_F_SADDR] = 0x0a000000 + (i << 8) - 1 + k % 3 * 0x80;
+		p.field[MERLON_F_DADDR] = 0x0a000000 + (i << 8) + (k & 4 ? 255 : 256);
+		p.addr6[0][0] = (uint64_t)(v6_net >> 64) + i - (k % 3 == 0);
+		p.addr6[0][1] = k % 3 == 1 ? 0 : ~0ULL;
+		p.addr6[1][0] = (uint64_t)(v6_net >> 64) + i + !(k & 4);
+		p.addr6[1][1] = k & 4 ? ~0ULL : 0;
+		p.field[MERLON_F_TH2] = k & 8 ? 443 : 79 + k % 13;
+		p.field[MERLON_F_TH0] = k & 16 ? 1025 : 1000;
+		p.field[MERLON_F_CT_STATE] = p.ct_state = k % MERLON_CT_STATES;
+		p.present = make_packet().present;
+		judge_both(policy, &p);
+		p.present &= ~(1U << k % MERLON_DIMS & ~3U);	/* addresses are always there */
+		judge_both(policy, &p);
+	}
+}
+
+/* Rules that few others share an address with are in no plane. */
+static void narrow_rules_are_hashed(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, true);
+	struct merlon_policy *policy;
+
+	(void)state;
+	for (unsigned i = 0; i < NARROW; i++)
+		make_narrow(ruleset, base, i);
+	policy = compile(ruleset);
+	for (int family = 0; family < MERLON_FAMILIES; family++) {
+		assert_in_range(input_list(policy, family)->n_subtables, 1, 4);
+		assert_int_equal(input_list(policy, family)->n_planes, 1);	/* the chain's policy */
+	}
+	for (unsigned i = 0; i < NARROW; i++)
+		ask_narrow(policy, i);
+	merlon_policy_free(policy);
+	/* rules that all packets meet stand before and after them */
+	make_verdict(make_rule(ruleset, base), MERLON_V_CONTINUE);
+	for (unsigned i = 0; i < 70; i++) {
+		struct merlon_rule *rule = make_rule(ruleset, base);
+
+		make_match(rule, MERLON_F_TH2, 80 + i, 82 + i);
+		make_verdict(rule, i % 3 ? MERLON_V_CONTINUE : MERLON_V_ACCEPT);
+	}
+	for (unsigned i = 0; i < NARROW; i++)
+		make_narrow(ruleset, base, NARROW - 1 - i);
+	policy = compile(ruleset);
+	assert_true(input_list(policy, MERLON_IPV4)->n_subtables > 0 && input_list(policy, MERLON_IPV4)->n_planes > 0);
+	for (unsigned i = 0; i < NARROW; i++)
+		ask_narrow(policy, i);
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
+/* What many rules say of one address is no case for a bucket. */
+static void crowds_are_not(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, true);
+	struct merlon_packet p = make_packet();
+	struct merlon_policy *policy;
+
+	(void)state;
+	for (unsigned i = 0; i < NARROW; i++) {
+		struct merlon_rule *rule = make_rule(ruleset, base);
+
+		make_match(rule, MERLON_F_SADDR, 0x0a000001, 0x0a000001);
+		make_match(rule, MERLON_F_TH0, i, 2 * i);
+		make_verdict(rule, i & 1 ? MERLON_V_ACCEPT : MERLON_V_DROP);
+	}
+	policy = compile(ruleset);
+	assert_int_equal(policy->n_subtables, 0);
+	for (unsigned i = 0; i < 2 * NARROW; i++) {
+		p.field[MERLON_F_TH0] = i;
+		judge_both(policy, &p);
+	}
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
 static uint32_t bound_class(const struct merlon_policy *policy, unsigned index)
 {
 	struct merlon_env env = { .image = (const __u64 *)policy->image, .mask = policy->room - 1 };
@@ -245,6 +362,8 @@ int main(void)
 		cmocka_unit_test(bounds_are_diagnostics),
 		cmocka_unit_test(rules_that_meet_are_bounded),
 		cmocka_unit_test(planes_are_joined),
+		cmocka_unit_test(narrow_rules_are_hashed),
+		cmocka_unit_test(crowds_are_not),
 		cmocka_unit_test(interfaces_have_classes),
 		cmocka_unit_test(interface_slots_are_reused),
 	};

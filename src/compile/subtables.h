@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which rules go into subtables (bpf/image.h), and these in the image. */
+#ifndef MERLON_COMPILE_SUBTABLES_H
+#define MERLON_COMPILE_SUBTABLES_H
+
+#include "src/compile/flat.h"
+
+/*
+ * Lays out the subtables of a list, and says so in `list`. *ret_placed[i]: rule i is in one of them (NULL: none is); to be
+ * freed by the caller. 0 or -ENOMEM (errors of the builder stay there).
+ */
+int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat,
+			  struct merlon_image_list *list, bool **ret_placed);
+
+#endif
