@@ -329,12 +329,12 @@ enum merlon_path_slot { MERLON_PATH_NEXT, MERLON_PATH_END, MERLON_PATH_SLOTS };
 
 /* Per-CPU statistics of the data plane: an index of the `stats` map. */
 enum merlon_stat {
-	MERLON_STAT_PACKETS,		/* judged, all hooks */
+	MERLON_STAT_PACKETS,		/* judged, all hooks; what MERLON_STAT_HOOKS has is not in here */
 	MERLON_STAT_BYTES,
 	MERLON_STAT_HITS,		/* answered from a session's cached decision */
 	MERLON_STAT_MISSES,		/* the rules ran */
 	MERLON_STAT_NEW_SESSIONS,
-	MERLON_STAT_ACCEPTED,
+	MERLON_STAT_ACCEPTED,		/* other than hits, which are as well; user space takes what was judged and not denied */
 	MERLON_STAT_DROPPED,		/* by verdict drop */
 	MERLON_STAT_REJECTED,		/* by verdict reject (also counted in no other) */
 	MERLON_STAT_EVENTS,
@@ -346,8 +346,14 @@ enum merlon_stat {
 	MERLON_STAT_INVALID,		/* packets with ct state invalid */
 	MERLON_STAT_LOCKS_BROKEN,	/* a session's lock was not given back in time (bpf/lock.h) */
 	MERLON_STAT_UNJUDGED,		/* passed: no IP, another host's, not ours to judge */
+	MERLON_STAT_COLD,		/* went the long way */
+	MERLON_STAT_TIMED,		/* of these, one in MERLON_TIMED_EVERY */
+	MERLON_STAT_TIMED_NS,		/* how long that took in all */
+	MERLON_STAT_HOOKS,		/* of each enum merlon_hook the packets, then the bytes, that were judged */
 	MERLON_STATS = 32,
 };
+#define MERLON_TIMED_EVERY 61	/* a prime: connections have cold packets in patterns */
+_Static_assert(MERLON_STAT_HOOKS + 8 <= MERLON_STATS, "a hook is two bits");
 struct merlon_stats {
 	__u64 count[MERLON_STATS];
 };

@@ -61,12 +61,11 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	s->context.routes = c->routes;
 	s->context.tcp_flags = s->headers.tcp_flags;
 	s->context.tos = s->headers.tos;
+	s->context.hook = merlon_hook_of(side, skb->ingress_ifindex);
 	if (side == MERLON_INGRESS) {
-		s->context.hook = MERLON_INPUT;
 		s->context.iif = skb->ifindex;
 		s->context.oif = 0;
 	} else {
-		s->context.hook = skb->ingress_ifindex ? MERLON_FORWARD : MERLON_OUTPUT;
 		s->context.iif = skb->ingress_ifindex;
 		s->context.oif = skb->ifindex;
 	}
@@ -276,7 +275,7 @@ merlon_inline int merlon_discard(struct merlon_scratch *s, __u32 side, enum merl
 {
 	struct merlon_control *c = merlon_only(control);
 
-	merlon_stat_packet(why, s->headers.bytes);
+	merlon_stat_packet(why, s->context.hook, s->headers.bytes);
 	return c && c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(side);
 }
 
@@ -299,14 +298,14 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 	if (w->n_logs || w->logs_lost || w->verdict != MERLON_ACCEPT)
 		merlon_report(skb);
 	if (w->verdict == MERLON_ACCEPT) {
-		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->headers.bytes);
+		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->context.hook, s->headers.bytes);
 		merlon_remember(s, w);
 		if (w->mark != skb->mark)
 			skb->mark = w->mark;
 		return MERLON_PASS;
 	}
 	merlon_stat_packet(w->failed ? MERLON_STAT_FAILED : w->verdict == MERLON_REJECT ? MERLON_STAT_REJECTED :
-			   MERLON_STAT_DROPPED, s->headers.bytes);
+			   MERLON_STAT_DROPPED, s->context.hook, s->headers.bytes);
 	if (c->flags & MERLON_C_AUDIT)
 		return MERLON_PASS;
 	if (w->verdict == MERLON_REJECT && merlon_reject(skb) && w->reject == MERLON_REJECT_TCP_RST)
@@ -331,7 +330,7 @@ merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scr
 	if (verdict == MERLON_DROP)
 		return merlon_discard(s, s->side, MERLON_STAT_DROPPED);
 	if (verdict == MERLON_ACCEPT) {
-		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->headers.bytes);
+		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->context.hook, s->headers.bytes);
 		merlon_send_state(skb, s);
 		return MERLON_PASS;
 	}
@@ -360,8 +359,7 @@ __noinline int merlon_verify(struct __sk_buff *skb)
 	return 0;
 }
 
-/* `where`: enum merlon_side, and what the packet carries in skb->tc_index << 1. `reason`: enum merlon_cold_reason. */
-__noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
+merlon_inline int merlon_long_way(struct __sk_buff *skb, __u32 where, __u32 reason)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 	__u32 side = where & 1;
@@ -371,6 +369,7 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 		return TC_ACT_SHOT;
 	if (merlon_prepare(skb, side) < 0) {
 		merlon_debug("malformed packet on %u", skb->ifindex);
+		s->context.hook = merlon_hook_of(side, skb->ingress_ifindex);
 		return merlon_discard(s, side, MERLON_STAT_MALFORMED);
 	}
 	s->carried = where >> 1;
@@ -407,6 +406,25 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 	return r;
 }
 
+/* `where`: enum merlon_side, and what the packet carries in skb->tc_index << 1. `reason`: enum merlon_cold_reason. */
+__noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
+{
+	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_stats *count = merlon_only(stats);
+	int r;
+
+	if (!s || !count)
+		return TC_ACT_SHOT;
+	/* in memory: the verifier shall not go the long way once for each */
+	s->timed_from = count->count[MERLON_STAT_COLD]++ % MERLON_TIMED_EVERY ? 0 : bpf_ktime_get_ns();
+	r = merlon_long_way(skb, where, reason);
+	if (s->timed_from) {
+		count->count[MERLON_STAT_TIMED]++;
+		count->count[MERLON_STAT_TIMED_NS] += bpf_ktime_get_ns() - s->timed_from;
+	}
+	return r;
+}
+
 /* To the program `cold`, which does merlon_cold(). Comes back only where it is not there: nobody judges the packet then. */
 merlon_inline int merlon_go_cold(struct __sk_buff *skb, const struct merlon_control *c, __u32 where, __u32 reason)
 {
@@ -417,7 +435,7 @@ merlon_inline int merlon_go_cold(struct __sk_buff *skb, const struct merlon_cont
 		s->reason = reason;
 		bpf_tail_call_static(skb, &long_way, 0);
 	}
-	merlon_stat_packet(MERLON_STAT_FAILED, skb->len);
+	merlon_stat_packet(MERLON_STAT_FAILED, merlon_hook_of(where & 1, skb->ingress_ifindex), skb->len);
 	return c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(where & 1);
 }
 

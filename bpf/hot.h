@@ -148,7 +148,7 @@ merlon_inline struct merlon_context merlon_here(struct __sk_buff *skb, const str
 		.routes = c->routes,
 		.iif = side == MERLON_INGRESS ? skb->ifindex : from,
 		.oif = side == MERLON_INGRESS ? 0 : skb->ifindex,
-		.hook = side == MERLON_INGRESS ? MERLON_INPUT : from ? MERLON_FORWARD : MERLON_OUTPUT,
+		.hook = merlon_hook_of(side, from),
 		.ct_state = MERLON_CT_ESTABLISHED,
 	};
 }
@@ -203,7 +203,7 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 	if (here->hook != MERLON_INPUT && here->oif == MERLON_LOOPBACK)
 		skb->tc_index = carried;
 	merlon_count_at(path, g->bytes);
-	merlon_stat_hit(g->bytes);
+	merlon_stat_hit(here->hook, g->bytes);
 	return MERLON_PASS;
 }
 

@@ -245,6 +245,7 @@ struct merlon_scratch {
 	__u64 hash;			/* of `tuple` */
 	struct merlon_context context;
 	__u64 now;
+	__u64 timed_from;		/* when this packet's long way began, if it is one that is timed; else 0 */
 	__u32 network;			/* offset of the network header in the skb */
 	__u32 carried;			/* skb->tc_index as it came over loopback or from ingress, 0: nothing */
 	__u32 where, reason;		/* arguments of merlon_cold(), for the program `cold` */

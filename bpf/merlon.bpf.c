@@ -29,7 +29,7 @@ int ingress(struct __sk_buff *skb)
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) {
 		if (!skb->vlan_present || !merlon_ours_ingress(skb, c) || !merlon_hides_packet(skb))
 			return merlon_not_judged();
-		merlon_stat_packet(MERLON_STAT_MALFORMED, skb->len);
+		merlon_stat_packet(MERLON_STAT_MALFORMED, MERLON_INPUT, skb->len);
 		return c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(MERLON_INGRESS);
 	}
 	/* what the loopback device brings was tracked when it left; elsewhere the field could be anyone's */

@@ -410,6 +410,12 @@ struct merlon_context {
 	__u8 tos;		/* or traffic class */
 };
 
+/* `from`: skb->ingress_ifindex, which only what is forwarded has at egress. */
+merlon_inline __u8 merlon_hook_of(__u32 side, __u32 from)
+{
+	return side == MERLON_INGRESS ? MERLON_INPUT : from ? MERLON_FORWARD : MERLON_OUTPUT;
+}
+
 /* What rules of routing may look at (`ip rule tos`): not the two bits of ECN, which change within a flow. */
 #define MERLON_ROUTE_TOS 0xfc
 

@@ -13,29 +13,34 @@ merlon_inline void merlon_stat(enum merlon_stat which)
 		count->count[which]++;
 }
 
+merlon_inline void merlon_stat_hook(struct merlon_stats *count, __u8 hook, __u32 bytes)
+{
+	__u32 at = MERLON_STAT_HOOKS + 2 * (hook & 3);
+
+	count->count[at]++;
+	count->count[at + 1] += bytes;
+}
+
 /* A packet that was judged. */
-merlon_inline void merlon_stat_packet(enum merlon_stat how, __u32 bytes)
+merlon_inline void merlon_stat_packet(enum merlon_stat how, __u8 hook, __u32 bytes)
 {
 	struct merlon_stats *count = merlon_only(stats);
 
 	if (!count)
 		return;
-	count->count[MERLON_STAT_PACKETS]++;
-	count->count[MERLON_STAT_BYTES] += bytes;
+	merlon_stat_hook(count, hook, bytes);
 	count->count[how]++;
 }
 
 /* An accepted packet whose verdict a session knew. */
-merlon_inline void merlon_stat_hit(__u32 bytes)
+merlon_inline void merlon_stat_hit(__u8 hook, __u32 bytes)
 {
 	struct merlon_stats *count = merlon_only(stats);
 
 	if (!count)
 		return;
-	count->count[MERLON_STAT_PACKETS]++;
-	count->count[MERLON_STAT_BYTES] += bytes;
+	merlon_stat_hook(count, hook, bytes);
 	count->count[MERLON_STAT_HITS]++;
-	count->count[MERLON_STAT_ACCEPTED]++;
 }
 
 merlon_inline void merlon_count_at(__u32 index, __u32 bytes)

@@ -24,6 +24,13 @@ int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stat
 	for (cpu = 0; cpu < cpus; cpu++)
 		for (i = 0; i < MERLON_STATS; i++)
 			sum.count[i] += per_cpu[cpu].count[i];
+	for (i = 0; i < MERLON_HOOKS; i++) {
+		sum.count[MERLON_STAT_PACKETS] += sum.count[MERLON_STAT_HOOKS + 2 * i];
+		sum.count[MERLON_STAT_BYTES] += sum.count[MERLON_STAT_HOOKS + 2 * i + 1];
+	}
+	/* the short way counts no more than it has to */
+	sum.count[MERLON_STAT_ACCEPTED] = sum.count[MERLON_STAT_PACKETS] - sum.count[MERLON_STAT_DROPPED] - sum.count[MERLON_STAT_REJECTED] -
+					  sum.count[MERLON_STAT_MALFORMED] - sum.count[MERLON_STAT_FAILED];
 	*ret = sum;
 	return 0;
 }

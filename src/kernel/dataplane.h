@@ -135,6 +135,7 @@ void merlon_trackers_override(struct merlon_trackers *trackers, const struct mer
 /* The settings one by one, `i` from 0 on: the sysctl's name without nf_conntrack_ (some twice), seconds or a number. False: no more. */
 bool merlon_tracker_setting(const struct merlon_trackers *trackers, size_t i, const char **ret_sysctl, uint64_t *ret_value);
 
+/* Sums over the CPUs; MERLON_STAT_PACKETS and MERLON_STAT_BYTES are of all hooks. */
 int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stats *ret);
 /* Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. */
 int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,

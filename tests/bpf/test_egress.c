@@ -174,12 +174,83 @@ static void udp_answers_once_asked(void **state)
 	assert_int_equal(in(&answer), PLANE_PASS);
 }
 
+/* Packets and bytes of a hook. */
+static struct merlon_counter judged(enum merlon_hook hook)
+{
+	return (struct merlon_counter){ plane_stat(&plane, MERLON_STAT_HOOKS + 2 * hook), plane_stat(&plane, MERLON_STAT_HOOKS + 2 * hook + 1) };
+}
+
+static void counts(const struct merlon_counter before[MERLON_HOOKS], enum merlon_hook where, uint64_t packets, uint64_t bytes)
+{
+	for (enum merlon_hook hook = 0; hook < MERLON_HOOKS; hook++) {
+		struct merlon_counter now = judged(hook);
+
+		assert_int_equal(now.packets - before[hook].packets, hook == where ? packets : 0);
+		assert_int_equal(now.bytes - before[hook].bytes, hook == where ? bytes : 0);
+	}
+}
+
+/* What goes the short way, what goes the long one, what is denied and what cannot be read. */
+static void hooks_are_counted_apart(void **state)
+{
+	struct flow web = { "192.0.2.9", "198.51.100.9", 40000, 80 }, back = reversed(&out4);
+	struct frame syn = frame_tcp(&web, F_SYN, 0), out_syn = frame_tcp(&out4, F_SYN, 0), answer = frame_tcp(&back, F_SYN | F_ACK, 0);
+	struct frame ack = frame_tcp(&out4, F_ACK, 100), broken = ack;
+	uint64_t hits = plane_stat(&plane, MERLON_STAT_HITS);
+	struct merlon_counter before[MERLON_HOOKS];
+
+	(void)state;
+	for (enum merlon_hook hook = 0; hook < MERLON_HOOKS; hook++)
+		before[hook] = judged(hook);
+	plane_egress(&plane, plane.veth, plane.far, syn.data, syn.bytes);
+	counts(before, MERLON_FORWARD, 1, syn.bytes - ETH);
+	before[MERLON_FORWARD] = judged(MERLON_FORWARD);
+	assert_int_equal(in_tcp(&back, F_SYN), PLANE_SHOT);
+	broken.data[ETH] = 0x44;
+	assert_int_equal(in(&broken), PLANE_SHOT);
+	assert_int_equal(judged(MERLON_INPUT).packets, before[MERLON_INPUT].packets + 2);
+	before[MERLON_INPUT] = judged(MERLON_INPUT);
+	out(&out_syn);
+	counts(before, MERLON_OUTPUT, 1, out_syn.bytes - ETH);
+	in(&answer);
+	before[MERLON_INPUT] = judged(MERLON_INPUT);
+	for (int i = 0; i < 5; i++)
+		out(&ack);
+	counts(before, MERLON_OUTPUT, 6, out_syn.bytes - ETH + 5 * (ack.bytes - ETH));
+	assert_true(plane_stat(&plane, MERLON_STAT_HITS) - hits >= 3);
+}
+
+/* What goes the short way is not timed; of the others one in so many is. */
+static void the_long_way_is_timed(void **state)
+{
+	struct frame syn = frame_tcp(&out4, F_SYN, 0);
+	uint64_t cold = plane_stat(&plane, MERLON_STAT_COLD), timed = plane_stat(&plane, MERLON_STAT_TIMED),
+		 ns = plane_stat(&plane, MERLON_STAT_TIMED_NS), hits;
+	const int n = 10 * MERLON_TIMED_EVERY;
+
+	(void)state;
+	for (int i = 0; i < n; i++)
+		in(&syn);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_COLD), cold + n);
+	/* it is counted by CPU, and this test may move to another one */
+	assert_in_range(plane_stat(&plane, MERLON_STAT_TIMED) - timed, 8, 12);
+	assert_in_range(plane_stat(&plane, MERLON_STAT_TIMED_NS) - ns, 1, UINT32_MAX);
+	one_session_for_both_ways(state);
+	cold = plane_stat(&plane, MERLON_STAT_COLD);
+	hits = plane_stat(&plane, MERLON_STAT_HITS);
+	for (int i = 0; i < n; i++)
+		out_tcp(&out4, F_ACK);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_HITS), hits + n);
+	assert_int_equal(plane_stat(&plane, MERLON_STAT_COLD), cold);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(one_session_for_both_ways), TEST(denied_packets_go_nowhere), TEST(unjudged_packets_go_nowhere),
 		TEST(forward_is_another_hook),
 		TEST(interfaces_are_part_of_a_decision), TEST(errors_come_back), TEST(udp_answers_once_asked),
+		TEST(hooks_are_counted_apart), TEST(the_long_way_is_timed),
 	};
 
 	return RUN_GROUP(tests, open_plane, close_plane);
