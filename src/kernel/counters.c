@@ -35,6 +35,31 @@ int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stat
 	return 0;
 }
 
+int merlon_dataplane_runs(const struct merlon_dataplane *dp, struct merlon_runs *ret)
+{
+	const int *prog = merlon_before_judges(dp) ? dp->before->entry_prog : dp->entry_prog;
+	struct merlon_runs sum = { 0 };
+
+	for (int i = 0; i < MERLON_PROGS; i++) {
+		struct bpf_prog_info info = { 0 };
+		uint32_t size = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(prog[i], &info, &size) < 0)
+			return -errno;
+		sum.n += info.run_cnt;
+		sum.ns += info.run_time_ns;
+	}
+	*ret = sum;
+	return 0;
+}
+
+int merlon_runs_count(void)
+{
+	int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+
+	return fd < 0 ? -errno : fd;
+}
+
 struct sum_context {
 	int counters;
 	uint32_t generation, first, n;

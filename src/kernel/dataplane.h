@@ -137,6 +137,19 @@ bool merlon_tracker_setting(const struct merlon_trackers *trackers, size_t i, co
 
 /* Sums over the CPUs; MERLON_STAT_PACKETS and MERLON_STAT_BYTES are of all hooks. */
 int merlon_dataplane_stats(const struct merlon_dataplane *dp, struct merlon_stats *ret);
+/*
+ * How often the attached programs ran, on all interfaces, and how long that took with all they jump to; both stand still
+ * unless somebody has the kernel count it (merlon_runs_count(), sysctl kernel.bpf_stats_enabled). 0 or a negative errno.
+ */
+struct merlon_runs {
+	uint64_t n, ns;
+};
+int merlon_dataplane_runs(const struct merlon_dataplane *dp, struct merlon_runs *ret);
+/*
+ * Has the kernel count the runs of all BPF programs for as long as the descriptor is open, which is the caller's. Needs
+ * CAP_SYS_ADMIN. Or a negative errno.
+ */
+int merlon_runs_count(void);
 /* Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. */
 int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
 			      struct merlon_counter *ret);

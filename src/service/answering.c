@@ -26,6 +26,7 @@ static void try_later(struct merlon_daemon *d, int error)
 	a->source = sd_event_source_disable_unref(a->source);
 	merlon_closep(&a->fd);
 	a->fd = -1;
+	a->pid = 0;
 	sd_event_source_disable_unref(a->pause);
 	a->pause = NULL;
 	sd_event_add_time_relative(d->event, &a->pause, CLOCK_MONOTONIC, PAUSE_US, 0, on_pause, d);
@@ -62,14 +63,32 @@ static int hand_over(struct merlon_daemon *d, const struct merlon_answer_cookies
 	return r < 0 ? r : send_ring(d->answering.fd, ring, bytes);
 }
 
+/* Who listens is systemd; who sends the cookies is the process itself. */
+static ssize_t receive(struct merlon_answering *a, struct merlon_answer_cookies *cookies)
+{
+	char control[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec iov = { .iov_base = cookies, .iov_len = sizeof(*cookies) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(a->fd, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
+	struct ucred sender;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len == CMSG_LEN(sizeof(sender))) {
+		memcpy(&sender, CMSG_DATA(c), sizeof(sender));
+		a->pid = sender.pid;
+	}
+	return n;
+}
+
 static int on_answering(sd_event_source *source, int fd, uint32_t events, void *context)
 {
 	struct merlon_daemon *d = context;
 	struct merlon_answer_cookies cookies;
-	ssize_t n = recv(fd, &cookies, sizeof(cookies), 0);
+	ssize_t n = receive(&d->answering, &cookies);
 	int r;
 
 	(void)source;
+	(void)fd;
 	(void)events;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
@@ -87,11 +106,13 @@ static int connect_to(struct merlon_daemon *d)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	struct merlon_answering *a = &d->answering;
+	int on = 1;
 
 	if (snprintf(to.sun_path, sizeof(to.sun_path), "%s", d->settings.answers) >= (int)sizeof(to.sun_path))
 		return -ENAMETOOLONG;
 	a->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (a->fd < 0 || connect(a->fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+	if (a->fd < 0 || setsockopt(a->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ||
+	    connect(a->fd, (struct sockaddr *)&to, sizeof(to)) < 0)
 		return -errno;
 	return sd_event_add_io(d->event, &a->source, a->fd, EPOLLIN, on_answering, d);
 }

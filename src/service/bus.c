@@ -188,6 +188,30 @@ static int on_stats(sd_bus_message *message, void *context, sd_bus_error *error)
 	return reply_json(message, merlon_stats(((struct merlon_client *)context)->d));
 }
 
+/* An error with the first message, which it clears. */
+static int fail(sd_bus_error *error, struct merlon_diag *diag)
+{
+	const struct merlon_message *m = diag->n ? &diag->message[0] : NULL;
+	int r = sd_bus_error_setf(error, MERLON_BUS_FAILED, "%s%s%s", m ? m->text : "out of memory", m && m->cure ? "\n  " : "",
+				  m && m->cure ? m->cure : "");
+
+	merlon_diag_clear(diag);
+	return r;
+}
+
+static int on_perf(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_diag diag = { 0 };
+	const char *interface;
+	json_t *counts;
+	int r = sd_bus_message_read(message, "s", &interface);
+
+	if (r < 0)
+		return r;
+	counts = merlon_perf(((struct merlon_client *)context)->d, *interface ? interface : NULL, &diag);
+	return counts ? reply_json(message, counts) : fail(error, &diag);
+}
+
 static int on_sessions(sd_bus_message *message, void *context, sd_bus_error *error)
 {
 	struct merlon_client *client = context;
@@ -237,14 +261,10 @@ static int on_why(sd_bus_message *message, void *context, sd_bus_error *error)
 	words = json_loads(text, 0, NULL);
 	answer = merlon_why(((struct merlon_client *)context)->d, words, &diag);
 	json_decref(words);
-	if (answer)
-		r = reply_json(message, answer);
-	else
-		r = sd_bus_error_setf(error, MERLON_BUS_FAILED, "%s%s%s", diag.n ? diag.message[0].text : "out of memory",
-				      diag.n && diag.message[0].cure ? "\n  " : "",
-				      diag.n && diag.message[0].cure ? diag.message[0].cure : "");
+	if (!answer)
+		return fail(error, &diag);
 	merlon_diag_clear(&diag);
-	return r;
+	return reply_json(message, answer);
 }
 
 /* A file and not a string of the message: listings can be larger than a message may be. */
@@ -361,6 +381,7 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", status), on_status, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Config", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", settings), on_config, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Stats", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", stats), on_stats, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Perf", SD_BUS_ARGS("s", interface), SD_BUS_RESULT("s", counts), on_perf, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Sessions", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_sessions,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Monitor", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", stream), on_monitor,

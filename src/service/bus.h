@@ -7,6 +7,7 @@
  *                                            "cwd": where relative includes are looked for, else in "/",
  *                                            "audit":bool,"allow_partial":bool}; code: exit status of `merlon apply`
  *   Status() -> s, Stats() -> s
+ *   Perf(s interface) -> s                   what is counted, of which `merlon perf` makes its figures; "": of no interface
  *   Config() -> s                            [{"section","key","value","from"}]
  *   Why(s words) -> s                        words: an array of strings, as `merlon why` takes them
  *   Sessions() -> h                          a file with the list

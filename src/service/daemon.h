@@ -44,6 +44,7 @@ struct merlon_answering {
 	int fd;				/* to that one; -1: it is not there */
 	sd_event_source *source, *pause;
 	bool missing, told;		/* nobody answers; the journal knows */
+	pid_t pid;			/* of that process, as the kernel knows it; 0: there is none */
 };
 
 struct merlon_daemon {
@@ -58,6 +59,7 @@ struct merlon_daemon {
 	size_t n_interfaces;
 	struct merlon_address *address;		/* of the namespace */
 	size_t n_addresses;
+	uint64_t perf_ns;	/* of the processor, what merlon_perf() itself has taken */
 	unsigned adopted;	/* connections of nf_conntrack, by the first policy */
 	struct merlon_space space;
 	struct mnl_socket *rtnl;
@@ -170,6 +172,9 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag);
 /* Removes what belongs to other generations; 0: to all. */
 void merlon_state_keep_only(const struct merlon_daemon *d, uint32_t generation);
 
+/* perf.c: what `merlon perf` makes its figures of; `interface`: NULL or its name. NULL: explained in `diag`. */
+json_t *merlon_perf(struct merlon_daemon *d, const char *interface, struct merlon_diag *diag);
+
 /* answering.c */
 /* With --answers it is no error if nobody is there: it is tried again. */
 int merlon_answering_open(struct merlon_daemon *d, struct merlon_diag *diag);
@@ -209,6 +214,10 @@ json_t *merlon_config(const struct merlon_daemon *d);
 /* A warning for each setting that the data plane, which was there already, does not have. */
 void merlon_kept_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag);
 json_t *merlon_stats(struct merlon_daemon *d);
+/* Those that are of no rule. */
+json_t *merlon_stats_counts(const struct merlon_stats *stats);
+/* "idle", "audit", "enforce" */
+const char *merlon_mode(const struct merlon_daemon *d, bool audit);
 /* A file (memfd) with the list of sessions, or an error. */
 int merlon_sessions(struct merlon_daemon *d);
 

@@ -43,11 +43,11 @@ static json_t *source_names(const struct merlon_daemon *d)
 	return list;
 }
 
-static const char *mode(const struct merlon_daemon *d, const struct merlon_dataplane_info *info)
+const char *merlon_mode(const struct merlon_daemon *d, bool audit)
 {
 	if (!merlon_dataplane_generation(d->dp) || (d->enforced.ruleset && !merlon_ruleset_filters(d->enforced.ruleset)))
 		return "idle";
-	return info->audit ? "audit" : "enforce";
+	return audit ? "audit" : "enforce";
 }
 
 static void add_policy(const struct merlon_daemon *d, json_t *status)
@@ -158,7 +158,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 			   "pid", (int)getpid(),
 			   "uptime_s", (json_int_t)((merlon_now_ns() / 1000 - d->started_us) / 1000000),
 			   "generation", (json_int_t)merlon_dataplane_generation(d->dp),
-			   "mode", mode(d, &info),
+			   "mode", merlon_mode(d, info.audit),
 			   "attach", info.tcx ? "tcx" : "clsact",
 			   "interfaces", attached_names(d),
 			   "interfaces_chosen", merlon_report_text(d->settings.interfaces),
@@ -283,7 +283,7 @@ static json_t *rule_counters(struct merlon_daemon *d)
 	return list;
 }
 
-json_t *merlon_stats(struct merlon_daemon *d)
+json_t *merlon_stats_counts(const struct merlon_stats *stats)
 {
 	static const struct {
 		const char *name;
@@ -306,16 +306,22 @@ json_t *merlon_stats(struct merlon_daemon *d)
 		{ "events_lost", MERLON_STAT_EVENTS_LOST },
 		{ "rejects_lost", MERLON_STAT_REJECTS_LOST },
 	};
+	json_t *json = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(field); i++)
+		json_object_set_new(json, field[i].name, json_integer(stats->count[field[i].stat]));
+	return json;
+}
+
+json_t *merlon_stats(struct merlon_daemon *d)
+{
 	struct merlon_stats stats;
 	json_t *json;
 	uint64_t asked;
-	size_t i;
 
 	if (merlon_dataplane_stats(d->dp, &stats) < 0)
 		return NULL;
-	json = json_object();
-	for (i = 0; i < ARRAY_SIZE(field); i++)
-		json_object_set_new(json, field[i].name, json_integer(stats.count[field[i].stat]));
+	json = merlon_stats_counts(&stats);
 	asked = stats.count[MERLON_STAT_HITS] + stats.count[MERLON_STAT_MISSES];
 	json_object_set_new(json, "hit_rate", json_real(asked ? (double)stats.count[MERLON_STAT_HITS] / asked : 0));
 	json_object_set_new(json, "generation", json_integer(merlon_dataplane_generation(d->dp)));

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/netlink.h"
 
 #define TRIES 20
 
@@ -132,4 +133,34 @@ int merlon_interfaces(struct merlon_interface **ret, size_t *ret_n)
 	for (tries = 0; r == -EINTR && tries < TRIES; tries++)
 		r = list_once(ret, ret_n);
 	return r;
+}
+
+static int on_counts(const struct nlmsghdr *header, void *data)
+{
+	struct merlon_attributes a = { 0 };
+	struct rtnl_link_stats64 counts = { 0 };
+	size_t bytes;
+
+	mnl_attr_parse(header, sizeof(struct ifinfomsg), merlon_on_attribute, &a);
+	if (!a.at[IFLA_STATS64]) {
+		errno = EPROTO;
+		return MNL_CB_ERROR;
+	}
+	/* it grows at the end with the kernel */
+	bytes = mnl_attr_get_payload_len(a.at[IFLA_STATS64]);
+	memcpy(&counts, mnl_attr_get_payload(a.at[IFLA_STATS64]), bytes < sizeof(counts) ? bytes : sizeof(counts));
+	*(struct rtnl_link_stats64 *)data = counts;
+	return MNL_CB_OK;
+}
+
+int merlon_interface_counts(unsigned index, struct rtnl_link_stats64 *ret)
+{
+	char buffer[64] __attribute__((aligned(MNL_ALIGNTO)));
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *which;
+
+	request->nlmsg_type = RTM_GETLINK;
+	which = mnl_nlmsg_put_extra_header(request, sizeof(*which));
+	which->ifi_index = index;
+	return merlon_netlink_exchange(NETLINK_ROUTE, request, false, on_counts, ret);
 }

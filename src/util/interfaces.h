@@ -20,4 +20,8 @@ int merlon_interface_read(const struct nlmsghdr *header, struct merlon_interface
 /* All of them, in the order of their indexes; *ret is the caller's to free. 0 or a negative errno. */
 int merlon_interfaces(struct merlon_interface **ret, size_t *ret_n);
 
+/* What the kernel counts on an interface. 0; -ENODEV: there is none of this index; or another error. */
+struct rtnl_link_stats64;
+int merlon_interface_counts(unsigned index, struct rtnl_link_stats64 *ret);
+
 #endif
