@@ -2,7 +2,7 @@
 # Completion of merlon and merlond for bash.
 # shellcheck shell=bash
 
-_merlon_commands='check import apply status stats monitor nft list sessions why config flush stop verify'
+_merlon_commands='check import apply status stats perf monitor nft list sessions why config flush stop verify'
 
 # The options of a command; tests/lint/completions compares them with its --help.
 _merlon_options() {
@@ -11,6 +11,7 @@ _merlon_options() {
 	import) echo '-o --output --live --family --allow-partial --json --help' ;;
 	apply) echo '--family --audit --allow-partial --configured --socket --json --help' ;;
 	stats) echo '--prometheus --textfile --socket --json --help' ;;
+	perf) echo '-i --interface -d --duration -t --interval --socket --json --help' ;;
 	monitor) echo '--count --pcap --socket --json --help' ;;
 	status | list | sessions | config | flush) echo '--socket --json --help' ;;
 	nft) echo '-f -D -I -c -o -a -j -n -N -s -S -t -T -u -y -p -e -d --socket --help' ;;
@@ -32,14 +33,17 @@ _merlon_files() {
 _merlon_value() {
 	case $2 in
 	--family) _merlon_words 'ip ip6' ;;
-	--packets | --seed | --instance | --count) ;;
+	--packets | --seed | --instance | --count | --duration | --interval) ;;
 	--output | --file | --socket | --pin-dir | --bpf-fs | --answers | --config | --state-dir | --events) _merlon_files ;;
 	--policy-netns) _merlon_files; [[ none != "$cur"* ]] || COMPREPLY+=(none) ;;
 	--interfaces) _merlon_words "$(command ls /sys/class/net 2>/dev/null)" ;;
+	--interface) _merlon_words "$(command ls /sys/class/net 2>/dev/null)" ;;
+	-i) [ "$1" = perf ] || return 1; _merlon_words "$(command ls /sys/class/net 2>/dev/null)" ;;
+	-t) [ "$1" = perf ] || return 1 ;;
 	-o) [ "$1" = import ] || return 1; _merlon_files ;;
 	-f | -I) [ "$1" = nft ] || return 1; _merlon_files ;;
 	-D) [ "$1" = nft ] || return 1 ;;
-	-d) [ "$1" = nft ] || return 1; _merlon_words 'scanner parser eval netlink mnl proto-ctx segtree all' ;;
+	-d) [ "$1" != perf ] || return 0; [ "$1" = nft ] || return 1; _merlon_words 'scanner parser eval netlink mnl proto-ctx segtree all' ;;
 	*) return 1 ;;
 	esac
 }

@@ -8,6 +8,7 @@ complete -c merlon -n __fish_use_subcommand -a import -d 'turns any ruleset into
 complete -c merlon -n __fish_use_subcommand -a apply -d 'puts a ruleset in force, in one step'
 complete -c merlon -n __fish_use_subcommand -a status -d 'shows what is in force'
 complete -c merlon -n __fish_use_subcommand -a stats -d 'shows what was counted'
+complete -c merlon -n __fish_use_subcommand -a perf -d 'shows what the data plane does and costs, and whether it is healthy'
 complete -c merlon -n __fish_use_subcommand -a monitor -d 'shows denied and logged packets as they come'
 complete -c merlon -n __fish_use_subcommand -a nft -d 'runs a command of nft on the policy'
 complete -c merlon -n __fish_use_subcommand -a list -d 'shows the policy in force as nft text'
@@ -33,6 +34,9 @@ complete -c merlon -n '__fish_seen_subcommand_from why' -a 'tcp udp icmp icmpv6 
 complete -c merlon -n '__fish_seen_subcommand_from monitor' -l count -x -d 'end after so many'
 complete -c merlon -n '__fish_seen_subcommand_from monitor' -l pcap -r -F -d 'write the packets'
 complete -c merlon -n '__fish_seen_subcommand_from monitor' -a 'verdict hook state proto src dst host sport dport port iif oif chain'
+complete -c merlon -n '__fish_seen_subcommand_from perf' -s i -l interface -x -a '(command ls /sys/class/net)' -d 'also what the kernel counts there'
+complete -c merlon -n '__fish_seen_subcommand_from perf' -s d -l duration -x -d 'end after so many seconds'
+complete -c merlon -n '__fish_seen_subcommand_from perf' -s t -l interval -x -d 'from one sample to the next'
 complete -c merlon -n '__fish_seen_subcommand_from stats' -l prometheus -d 'as OpenMetrics text'
 complete -c merlon -n '__fish_seen_subcommand_from stats' -l textfile -r -F -d 'write metrics for node_exporter'
 complete -c merlon -n '__fish_seen_subcommand_from verify' -l packets -x -d 'how many'
@@ -56,9 +60,9 @@ complete -c merlon -n '__fish_seen_subcommand_from nft' -s y -d 'priorities as n
 complete -c merlon -n '__fish_seen_subcommand_from nft' -s p -d 'protocols as numbers'
 complete -c merlon -n '__fish_seen_subcommand_from nft' -s e -d echo
 complete -c merlon -n '__fish_seen_subcommand_from nft' -s d -x -a 'scanner parser eval netlink mnl proto-ctx segtree all' -d debugging
-complete -c merlon -n '__fish_seen_subcommand_from apply status stats monitor nft list sessions why config flush stop' -l socket -r -F -d 'of merlond'
-complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats monitor list sessions why config flush stop verify' -l json -d 'results as JSON'
-complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats monitor nft list sessions why config flush stop verify' -l help -d 'print a summary of the options'
+complete -c merlon -n '__fish_seen_subcommand_from apply status stats perf monitor nft list sessions why config flush stop' -l socket -r -F -d 'of merlond'
+complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats perf monitor list sessions why config flush stop verify' -l json -d 'results as JSON'
+complete -c merlon -n '__fish_seen_subcommand_from check import apply status stats perf monitor nft list sessions why config flush stop verify' -l help -d 'print a summary of the options'
 
 complete -c merlond -f
 complete -c merlond -l foreground -d 'stay in the foreground'

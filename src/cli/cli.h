@@ -27,6 +27,8 @@ struct merlon_options {
 	const char *pcap;	/* monitor: a file, or "-"; NULL: not given */
 	bool prometheus;	/* stats */
 	const char *textfile;	/* stats: NULL: not given */
+	const char *interface;	/* perf: NULL: not given */
+	double duration_s, interval_s;	/* perf: 0: not given */
 	const char *with;	/* why: --file, the ruleset to ask instead of the one in force */
 	char **file;		/* or other words, MERLON_TAKES_WORDS */
 	int n_files;
@@ -51,6 +53,7 @@ enum {
 	MERLON_TAKES_COUNT = 16384,
 	MERLON_TAKES_PROMETHEUS = 32768,	/* and --textfile */
 	MERLON_TAKES_PCAP = 65536,
+	MERLON_TAKES_INTERVAL = 131072,	/* and --duration, --interface */
 };
 
 struct merlon_command {
@@ -63,7 +66,7 @@ struct merlon_command {
 };
 extern const struct merlon_command merlon_check, merlon_import, merlon_apply, merlon_status, merlon_stats,
 	merlon_sessions, merlon_stop, merlon_why, merlon_nft, merlon_list, merlon_flush,
-	merlon_verify, merlon_config_command, merlon_monitor;
+	merlon_verify, merlon_config_command, merlon_monitor, merlon_perf;
 
 /* config.c: a value of what the method Config answers; "": it has none. */
 const char *merlon_configured(const json_t *list, const char *section, const char *key);

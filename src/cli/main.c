@@ -11,7 +11,7 @@
 
 static const struct merlon_command *const commands[] = {
 	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_nft, &merlon_list, &merlon_sessions,
-	&merlon_monitor, &merlon_why, &merlon_config_command, &merlon_flush, &merlon_stop, &merlon_verify,
+	&merlon_monitor, &merlon_perf, &merlon_why, &merlon_config_command, &merlon_flush, &merlon_stop, &merlon_verify,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -47,6 +47,9 @@ static const struct {
 	{ MERLON_TAKES_PCAP, "  --pcap FILE        the packets, as a pcapng file; \"-\": to standard output" },
 	{ MERLON_TAKES_PROMETHEUS, "  --prometheus       as OpenMetrics text, for Prometheus" },
 	{ MERLON_TAKES_PROMETHEUS, "  --textfile FILE    write metrics there, for node_exporter" },
+	{ MERLON_TAKES_INTERVAL, "  -i, --interface NAME  also what the kernel counts on this interface" },
+	{ MERLON_TAKES_INTERVAL, "  -d, --duration S   end after so many seconds (default: by Ctrl-C)" },
+	{ MERLON_TAKES_INTERVAL, "  -t, --interval S   seconds from one sample to the next (default 1)" },
 	{ MERLON_TAKES_SOCKET, "  --socket PATH      of merlond (default " MERLON_BUS_SOCKET ", or $MERLON_SOCKET)" },
 };
 
@@ -87,6 +90,9 @@ static const struct option long_options[] = {
 	{ "prometheus", no_argument, NULL, OPT_PROMETHEUS },
 	{ "textfile", required_argument, NULL, OPT_TEXTFILE },
 	{ "output", required_argument, NULL, 'o' },
+	{ "interface", required_argument, NULL, 'i' },
+	{ "duration", required_argument, NULL, 'd' },
+	{ "interval", required_argument, NULL, 't' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -97,8 +103,11 @@ static const char *name_of(int option)
 
 	while (o->name && o->val != option)
 		o++;
-	snprintf(name, sizeof(name), "--%s", o->name ? o->name : "?");
-	return option == 'o' ? "-o, --output" : name;
+	if (option < OPT_JSON)
+		snprintf(name, sizeof(name), "-%c, --%s", option, o->name ? o->name : "?");
+	else
+		snprintf(name, sizeof(name), "--%s", o->name ? o->name : "?");
+	return name;
 }
 
 static unsigned needed_for(int option)
@@ -118,6 +127,7 @@ static unsigned needed_for(int option)
 	case OPT_PCAP: return MERLON_TAKES_PCAP;
 	case OPT_PROMETHEUS: case OPT_TEXTFILE: return MERLON_TAKES_PROMETHEUS;
 	case 'o': return MERLON_TAKES_OUT;
+	case 'i': case 'd': case 't': return MERLON_TAKES_INTERVAL;
 	}
 	return 0;
 }
@@ -165,6 +175,21 @@ static int take_count(struct merlon_options *options, const char *value)
 	return options->count ? 0 : (fputs("error: --count is 1 or more\n", stderr), -1);
 }
 
+#define SECONDS_LEAST 0.1
+#define SECONDS_MOST (366 * 86400.0)
+
+static int take_seconds(const char *option, const char *value, double *ret)
+{
+	char *end;
+	double seconds = strtod(value, &end);
+
+	if (end == value || *end || !(seconds >= SECONDS_LEAST && seconds <= SECONDS_MOST))
+		return fprintf(stderr, "error: %s is a number of seconds from %g to %.0f, not \"%s\"\n", option, SECONDS_LEAST,
+			       SECONDS_MOST, value), -1;
+	*ret = seconds;
+	return 0;
+}
+
 static int take(struct merlon_options *options, int option)
 {
 	switch (option) {
@@ -187,6 +212,9 @@ static int take(struct merlon_options *options, int option)
 	case OPT_PROMETHEUS: options->prometheus = true; return 0;
 	case OPT_TEXTFILE: options->textfile = optarg; return 0;
 	case 'o': options->out = optarg; return 0;
+	case 'i': options->interface = optarg; return 0;
+	case 'd': return take_seconds("--duration", optarg, &options->duration_s);
+	case 't': return take_seconds("--interval", optarg, &options->interval_s);
 	}
 	return -1;
 }
@@ -207,7 +235,7 @@ static int read_options(const struct merlon_command *command, int argc, char **a
 		options->n_files = argc - 1;
 		return 0;
 	}
-	while ((option = getopt_long(argc, argv, "o:", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "o:i:d:t:", long_options, NULL)) != -1) {
 		if (option == OPT_HELP) {
 			command_help(command);
 			return MERLON_EXIT_DONE + 1;
