@@ -48,6 +48,7 @@ ok "--help" sh -c "'$merlon' perf --help | grep -q -e '-i, --interface'"
 
 # sample ARGUMENT...: one of half a second, to the file `sample`.
 sample() { "$merlon" perf -d 0.5 --json "$@" >sample 2>sample.err; }
+# Of several, what is said of the last one counts.
 says() { jq -e "$1" sample >/dev/null || { cat sample sample.err; return 1; }; }
 finding() { says "any(.findings[]; .about == \"$1\" and .healthy == $2 and (.text | test(\"$3\")))"; }
 
@@ -89,7 +90,7 @@ ok "... and their bits: 46 bytes a datagram, 84 an echo" says '(.hooks.input.bit
 ok "... 84 bytes an answer" says '(.hooks.output.bits_per_s / .hooks.output.packets_per_s) as $b | $b > 8 * 80 and $b < 8 * 90'
 ok "... the interface's own" says '.interface.name == "up0" and .interface.filtered and .interface.rx_packets_per_s >= .hooks.input.packets_per_s * 0.9 and
 	.interface.rx_bits_per_s > .hooks.input.bits_per_s * 0.9 and .interface.tx_packets_per_s > 100'
-ok "... nanoseconds a packet" says '.ns_per_packet | .all > 5 and .hot > 5 and .hot <= .all and .cold > 5 and .cold_samples >= 16'
+ok "... nanoseconds a packet" says '.ns_per_packet | .all > 5 and .hot > 5 and .hot <= .all and .cold > 5 and .cold_samples >= 4'
 ok "... of the processor, of memory" says '(.cpu_pct | .merlond >= 0 and .softirq >= 0 and .softirq_most <= .softirq) and .rss_bytes > 1000000 and .maps_bytes > 1000000'
 ok "... sessions" says '.sessions + .embryonic >= 20 and .max_sessions == 4096'
 if [ "${#options[@]}" -gt 2 ]; then
@@ -112,6 +113,8 @@ sample -i quiet0
 ok "an interface that is not filtered: unhealthy" finding interface false 'quiet0 is not filtered'
 
 # Floods.
+traffic 90000 7001 20000
+wait $!
 under 90000 7001
 ok "a flood of new flows: a low hit rate" says '.hit_rate < 0.5 and .new_sessions_per_s > 1000 and .healthy == false'
 ok "... is unhealthy, and why" finding 'hit rate' false '[0-9]+ began a flow'
@@ -127,13 +130,15 @@ under 20 7005
 ok "rejects are counted" says '.rejects_per_s > 1000'
 
 # Events that are lost, since merlond does not read them for a while.
-"$merlon" perf -d 3 --interval 3 --json >sample 2>sample.err &
+"$merlon" perf --interval 0.3 --json >sample 2>sample.err &
 perf=$!
-sleep 0.5
+for _ in $(seq 100); do [ ! -s sample ] || break; sleep 0.05; done
 kill -STOP "$daemon"
 traffic 20 7004 100000
 wait $!
 kill -CONT "$daemon"
+sleep 0.3
+kill -INT $perf
 wait $perf
 ok "lost events" says '.events_lost > 1000'
 ok "... are unhealthy" finding events false '^[0-9]+ lost'
