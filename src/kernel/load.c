@@ -74,16 +74,15 @@ static void look_into_modules(struct merlon_bpf *skel)
 /* By what it has, not by its version: distributions backport. */
 static void look_at_kernel(struct merlon_bpf *skel)
 {
-	struct btf *kernel = btf__load_vmlinux_btf();
+	static const char *const name[] = { "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_skb_cgroup_id", "nf_ct_set_closing" };
+	bool has[] = { false, false, true, merlon_kernel_is(6, 3) };	/* where it cannot be told */
 
-	skel->rodata->merlon_have_kern_ctx = kernel && btf__find_by_name_kind(kernel, "bpf_cast_to_kern_ctx", BTF_KIND_FUNC) > 0 &&
-					     btf__find_by_name_kind(kernel, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
-	skel->rodata->merlon_have_cgroups = !kernel || btf__find_by_name_kind(kernel, "bpf_skb_cgroup_id", BTF_KIND_FUNC) > 0;
-	skel->rodata->merlon_reset_closes = kernel ? btf__find_by_name_kind(kernel, "nf_ct_set_closing", BTF_KIND_FUNC) > 0 :
-						     merlon_kernel_is(6, 3);
+	merlon_kernel_names(name, ARRAY_SIZE(name), has);
+	skel->rodata->merlon_have_kern_ctx = has[0] && has[1];
+	skel->rodata->merlon_have_cgroups = has[2];
+	skel->rodata->merlon_reset_closes = has[3];
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
 	skel->rodata->merlon_reject_sums_dccp = merlon_kernel_is(6, 17);
-	btf__free(kernel);
 	if (!skel->rodata->merlon_have_kern_ctx)
 		look_into_modules(skel);
 }

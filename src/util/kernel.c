@@ -2,8 +2,13 @@
 #include "src/util/kernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
+#include <linux/btf.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -24,6 +29,55 @@ bool merlon_kernel_is(unsigned major, unsigned minor)
 	unsigned version = merlon_kernel_version();
 
 	return !version || version >= (major << 8 | minor);
+}
+
+static int read_btf(char **ret, size_t *ret_size)
+{
+	_cleanup_close_ int fd = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *data = NULL;
+	size_t done = 0;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	data = malloc(st.st_size + 1);
+	if (!data)
+		return -ENOMEM;
+	/* it comes by the page */
+	while (done < (size_t)st.st_size) {
+		ssize_t n = read(fd, data + done, st.st_size - done);
+
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		done += n;
+	}
+	*ret = TAKE_PTR(data);
+	*ret_size = done;
+	return 0;
+}
+
+int merlon_kernel_names(const char *const *name, size_t n, bool *ret)
+{
+	_cleanup_free_ char *data = NULL;
+	struct btf_header header;
+	size_t size = 0, i;
+	int r = read_btf(&data, &size);
+
+	if (r < 0)
+		return r;
+	if (size < sizeof(header))
+		return -EINVAL;
+	memcpy(&header, data, sizeof(header));
+	if (header.magic != BTF_MAGIC || (uint64_t)header.hdr_len + header.str_off + header.str_len > size)
+		return -EINVAL;
+	for (i = 0; i < n; i++) {
+		char whole[64] = "";
+
+		/* between the ends of the one before and of its own; the first string is empty */
+		snprintf(whole + 1, sizeof(whole) - 2, "%s", name[i]);
+		ret[i] = memmem(data + header.hdr_len + header.str_off, header.str_len, whole, strlen(name[i]) + 2);
+	}
+	return 0;
 }
 
 bool merlon_kernel_tracks(const char *sysctl)

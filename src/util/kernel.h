@@ -4,11 +4,18 @@
 #define MERLON_UTIL_KERNEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* major << 8 | minor; 0: it cannot be told. */
 unsigned merlon_kernel_version(void);
 /* Whether it is this one or newer; true where that cannot be told. */
 bool merlon_kernel_is(unsigned major, unsigned minor);
+
+/*
+ * Which of `n` names, of less than 62 bytes, the kernel's BTF has: functions, if nothing else is called so. 0 or a negative
+ * errno: it has none, or it cannot be read. libbpf takes five times as long to tell.
+ */
+int merlon_kernel_names(const char *const *name, size_t n, bool *ret);
 
 /*
  * Whether nf_conntrack has the tracker that sysctl nf_conntrack_`sysctl` belongs to; true where that cannot be told, as while
