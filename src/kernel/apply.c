@@ -124,32 +124,45 @@ void merlon_relax(const struct merlon_dataplane *dp, bool away)
 		dp->relax(dp->relaxed, away);
 }
 
+#define BATCH 1024
+
+/* As many entries of an array as are given, all the same value: so many at once, as there may be 2^24 of them. */
+static int fill(int fd, uint32_t first, uint32_t n, const void *value, size_t bytes)
+{
+	uint32_t room = n < BATCH ? n : BATCH, key[BATCH], done, i;
+	_cleanup_free_ char *values = malloc(room * bytes + 1);
+
+	if (!values)
+		return -ENOMEM;
+	for (i = 0; i < room; i++)
+		memcpy(values + i * bytes, value, bytes);
+	for (done = 0; done < n; done += room) {
+		room = n - done < BATCH ? n - done : BATCH;
+		for (i = 0; i < room; i++)
+			key[i] = first + done + i;
+		if (bpf_map_update_batch(fd, key, values, &room, NULL) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 static int zero_counters(int fd, uint32_t first, uint32_t n)
 {
-	_cleanup_free_ struct merlon_counter *zero = calloc(merlon_possible_cpus(), sizeof(*zero));
-	uint32_t i;
+	unsigned cpus = merlon_possible_cpus();
+	_cleanup_free_ struct merlon_counter *zero = calloc(cpus, sizeof(*zero));
 
-	if (!zero)
-		return -ENOMEM;
-	for (i = first; i < first + n; i++)
-		if (bpf_map_update_elem(fd, &i, zero, 0) < 0)
-			return -errno;
-	return 0;
+	return zero ? fill(fd, first, n, zero, cpus * sizeof(*zero)) : -ENOMEM;
 }
 
 static int zero_limits(int fd, uint32_t first, uint32_t n)
 {
 	const uint64_t full = 0;
-	uint32_t i;
 
-	for (i = first; i < first + n; i++)
-		if (bpf_map_update_elem(fd, &i, &full, 0) < 0)
-			return -errno;
-	return 0;
+	return fill(fd, first, n, &full, sizeof(full));
 }
 
 /* Where the new generation counts. Its half of the path ids is the one that the generation in force does not use. */
-static int take_ranges(const struct merlon_dataplane *dp, struct merlon_policy_maps *maps, const struct merlon_policy *policy, bool fresh)
+static int take_ranges(const struct merlon_dataplane *dp, struct merlon_policy_maps *maps, const struct merlon_policy *policy)
 {
 	const struct merlon_class *class = &maps->ledger.class;
 	uint32_t zero = 0, half = policy->generation & 1;
@@ -162,7 +175,8 @@ static int take_ranges(const struct merlon_dataplane *dp, struct merlon_policy_m
 	};
 	int r = 0;
 
-	if (!fresh) {
+	/* the ledger is pinned with them, and told before anything counts: no generation has, and they are as they were made */
+	if (maps->ledger.ranges[0].generation || maps->ledger.ranges[1].generation) {
 		merlon_relax(dp, true);
 		r = zero_counters(maps->fd[MERLON_MAP_COUNTERS], ranges.first_counter, ranges.n_counters);
 		if (!r)
@@ -309,18 +323,15 @@ static int hand_over_limits(const struct merlon_policy_maps *from, const struct 
 
 /*
  * The new policy is in force; packets that had taken a decision of the old one may still be counting. Storing the
- * pointer once more returns when they are through (maybe_wait_bpf_programs()), then the counts are final.
+ * pointer once more returns when they are through, then the counts are final.
  */
-static void hand_over_counters(const struct merlon_dataplane *dp, const struct merlon_policy_maps *from, uint32_t generation,
+static void hand_over_counters(struct merlon_dataplane *dp, const struct merlon_policy_maps *from, uint32_t generation,
 			       int inner, struct merlon_handover *handover)
 {
-	uint32_t zero = 0;
-
 	if (!handover || !handover->n_counters)
 		return;
-	if (bpf_map_update_elem(dp->policy.fd[MERLON_MAP_IMAGE], &zero, &inner, 0) < 0)
-		handover->error = -errno;
-	else
+	handover->error = merlon_image_store(dp, dp->policy.fd[MERLON_MAP_IMAGE], inner);
+	if (!handover->error)
 		handover->error = merlon_counters_sum(from, generation, handover->first_counter, handover->n_counters,
 						      handover->last);
 }
@@ -329,10 +340,10 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 		      struct merlon_handover *handover)
 {
 	size_t bytes = dp->policy.ledger.class.words * sizeof(uint64_t);
-	uint32_t zero = 0, previous = dp->control.generation;
+	uint32_t previous = dp->control.generation;
 	uint64_t *image = NULL;
 	_cleanup_close_ int inner = -1;
-	int r = take_ranges(dp, &dp->policy, policy, false);
+	int r = take_ranges(dp, &dp->policy, policy);
 
 	if (r < 0)
 		return r;
@@ -344,11 +355,9 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 	    (r = pin_inner(dp, "policy", inner, policy->generation)) < 0 ||
 	    (r = set_paths(&dp->policy, policy->generation)) < 0)
 		goto failed;
-	/* Returns when no program can still be looking at the old one (maybe_wait_bpf_programs(), kernel/bpf/syscall.c). */
-	if (bpf_map_update_elem(dp->policy.fd[MERLON_MAP_IMAGE], &zero, &inner, 0) < 0) {
-		r = -errno;
+	r = merlon_image_store(dp, dp->policy.fd[MERLON_MAP_IMAGE], inner);
+	if (r < 0)
 		goto failed;
-	}
 	take_image(dp, image, bytes);
 	r = set_generation(dp, policy->generation, audit);
 	if (r < 0)
@@ -386,22 +395,19 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 {
 	struct merlon_policy_maps before = dp->policy;
 	size_t bytes = next->ledger.class.words * sizeof(uint64_t);
-	uint32_t zero = 0, previous = dp->control.generation;
+	uint32_t previous = dp->control.generation;
 	uint64_t *image = NULL;
 	_cleanup_close_ int inner = new_image(policy, bytes, &image);
 	int r;
 
 	if (inner < 0)
 		return inner;
-	if ((r = take_ranges(dp, next, policy, true)) < 0 ||
+	if ((r = take_ranges(dp, next, policy)) < 0 ||
 	    (r = hand_over_limits(&dp->policy, next, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy-next", inner, policy->generation)) < 0)
 		goto failed;
-	if (bpf_map_update_elem(next->fd[MERLON_MAP_IMAGE], &zero, &inner, 0) < 0) {
-		r = -errno;
-		goto failed;
-	}
-	if ((r = set_paths(next, policy->generation)) < 0 || (r = exchange_dirs(dp)) < 0)
+	if ((r = merlon_image_store(dp, next->fd[MERLON_MAP_IMAGE], inner)) < 0 ||
+	    (r = set_paths(next, policy->generation)) < 0 || (r = exchange_dirs(dp)) < 0)
 		goto failed;
 	/* or merlon_takeover() does it */
 	r = dp->before ? 0 : swap_slots(dp, next);

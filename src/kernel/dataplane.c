@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -87,14 +88,27 @@ static int adopt(struct merlon_dataplane *dp, struct merlon_diag *diag)
 	return merlon_control_write(dp);
 }
 
+static void *probe(void *context)
+{
+	merlon_probe_reset_lasts();
+	return context;
+}
+
 static int create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	int r = merlon_pins_remove_rest(dp, diag);
+	pthread_t thread;
+	bool ahead;
 
 	if (!r)
 		r = merlon_pins_prepare(dp->pin_dir, diag);
-	if (!r)
-		r = merlon_load_programs(dp, &smallest, "policy", diag);
+	if (r < 0)
+		return r;
+	/* the verifier takes long, and the answer is wanted behind it */
+	ahead = !pthread_create(&thread, NULL, probe, NULL);
+	r = merlon_load_programs(dp, &smallest, "policy", diag);
+	if (ahead)
+		pthread_join(thread, NULL);
 	return r;
 }
 
@@ -201,6 +215,7 @@ void merlon_dataplane_close(struct merlon_dataplane *dp)
 		return;
 	ring_buffer__free(dp->ring);
 	merlon_asking_close(&dp->asking);
+	merlon_image_store_end(dp);
 	if (dp->image)
 		munmap(dp->image, dp->image_bytes);
 	merlon_pins_close(dp);
@@ -291,10 +306,18 @@ bool merlon_dataplane_audits(const struct merlon_dataplane *dp)
 	return (merlon_before_judges(dp) ? dp->before->control.flags : dp->control.flags) & MERLON_C_AUDIT;
 }
 
+void merlon_dataplane_count_sessions(const struct merlon_dataplane *dp, uint32_t *ret_established, uint32_t *ret_embryonic)
+{
+	struct count sessions = { .now_ns = merlon_now_ns() };
+
+	merlon_table_each(dp->fd[MERLON_MAP_SESSIONS], count, &sessions);
+	*ret_established = sessions.established;
+	*ret_embryonic = sessions.embryonic;
+}
+
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)
 {
 	struct merlon_dataplane_info info = { .tcx = dp->tcx };
-	struct count sessions = { .now_ns = merlon_now_ns() };
 	unsigned attached[1024];
 	size_t i;
 
@@ -303,9 +326,6 @@ int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_datap
 	for (i = 0; i < MERLON_POLICY_MAPS; i++)
 		info.memory_bytes += map_memory(dp->policy.fd[i]);
 	info.memory_bytes += dp->image_bytes;
-	merlon_table_each(dp->fd[MERLON_MAP_SESSIONS], count, &sessions);
-	info.sessions = sessions.established;
-	info.embryonic = sessions.embryonic;
 	info.max_sessions = max_entries(dp->fd[MERLON_MAP_SESSIONS]) * MERLON_WAYS;
 	info.image_words = dp->policy.ledger.class.words;
 	info.attached = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));

@@ -216,12 +216,13 @@ int merlon_dataplane_why(struct merlon_dataplane *dp, const struct merlon_why_fr
 struct merlon_dataplane_info {
 	bool tcx;			/* else clsact */
 	uint64_t memory_bytes;		/* of all maps, as the kernel accounts them */
-	uint32_t sessions, embryonic;	/* established and other flows now */
 	uint32_t max_sessions;	/* of all flows */
 	uint32_t image_words;		/* room of the loaded programs */
 	unsigned attached;	/* interfaces */
 	bool audit;
 };
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret);
+/* Established and other flows now. Looks at the whole table: milliseconds. */
+void merlon_dataplane_count_sessions(const struct merlon_dataplane *dp, uint32_t *ret_established, uint32_t *ret_embryonic);
 
 #endif

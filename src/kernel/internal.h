@@ -114,6 +114,7 @@ struct merlon_dataplane {
 	struct merlon_control control;	/* as in the map; only this process writes it */
 	uint64_t *image;		/* mapped; NULL: none in force */
 	size_t image_bytes;
+	struct merlon_storing *storing;	/* NULL: no thread waits, see store.c */
 	bool tcx;
 	void (*relax)(void *context, bool away);	/* NULL: nobody waits */
 	void *relaxed;
@@ -194,6 +195,12 @@ void merlon_cut_here(int step);
 /* dataplane.c: -EBUSY and a diagnostic: what it controls filters another network namespace. */
 int merlon_check_netns(const char *pin_name, const struct merlon_control *control, struct merlon_diag *diag);
 
+/* store.c */
+/* `inner` is the image in force in the map `map`; no program looks at the one before any more. 0 or a negative errno. */
+int merlon_image_store(struct merlon_dataplane *dp, int map, int inner);
+/* What a store has left behind ends. */
+void merlon_image_store_end(struct merlon_dataplane *dp);
+
 /* apply.c */
 void merlon_relax(const struct merlon_dataplane *dp, bool away);
 int merlon_control_write(struct merlon_dataplane *dp);
@@ -217,7 +224,7 @@ int merlon_wait_for_programs(void);
 
 /*
  * probe.c: whether a TCP reset that does not end its connection leaves it its time (in 6.12.117, not in 6.1.192 or
- * 6.18.44); false where it cannot be found out. Asks nf_conntrack once, in a child.
+ * 6.18.44); false where it cannot be found out. Asks nf_conntrack once, in a child; another thread waits for the answer.
  */
 bool merlon_probe_reset_lasts(void);
 

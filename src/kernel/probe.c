@@ -17,6 +17,7 @@
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <nftables/libnftables.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -180,21 +181,25 @@ static int lead_connection(void *context)
 	return r;
 }
 
-bool merlon_probe_reset_lasts(void)
+static int answer = CANNOT;
+
+static void ask(void)
 {
-	static int answer = -1;
-	_cleanup_close_ int netns = -1, inject = -1;
+	_cleanup_close_ int netns = -1, inject = load_inject();
 	_cleanup_free_ char *output = NULL;
 	size_t bytes;
 
-	if (answer >= 0)
-		return answer == YES;
-	answer = CANNOT;
-	inject = load_inject();
 	if (inject >= 0 && merlon_netns_new(&netns) == 0) {
 		struct probe probe = { netns, inject };
 
 		answer = merlon_child(lead_connection, &probe, &output, &bytes);
 	}
+}
+
+bool merlon_probe_reset_lasts(void)
+{
+	static pthread_once_t asked = PTHREAD_ONCE_INIT;
+
+	pthread_once(&asked, ask);
 	return answer == YES;
 }

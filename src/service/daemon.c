@@ -76,15 +76,17 @@ static bool is_closed(const struct merlon_daemon *d)
 void merlon_daemon_status(struct merlon_daemon *d)
 {
 	uint32_t generation = merlon_dataplane_generation(d->dp), rules = d->enforced.policy ? d->enforced.policy->n_flat : 0;
-	struct merlon_dataplane_info info = { 0 };
+	uint32_t established, embryonic, sessions;
 
+	d->untold = false;
 	if (!generation) {
 		sd_notify(0, "STATUS=no policy is in force: nothing is filtered");
 		return;
 	}
-	merlon_dataplane_info(d->dp, &info);
+	merlon_dataplane_count_sessions(d->dp, &established, &embryonic);
+	sessions = established + embryonic;
 	sd_notifyf(0, "STATUS=generation %u, %u rule%s, %u session%s, %s%s", generation, rules, rules == 1 ? "" : "s",
-		   info.sessions + info.embryonic, info.sessions + info.embryonic == 1 ? "" : "s",
+		   sessions, sessions == 1 ? "" : "s",
 		   d->enforced.audit ? "audit: nothing is dropped" : "enforcing",
 		   is_closed(d) ? ", closed: the ruleset could not be applied" : "");
 }

@@ -79,6 +79,7 @@ struct merlon_daemon {
 	bool own_socket_dir, own_state_dir;	/* made here, to be removed here unless something is in them */
 	uint64_t ending_ns;			/* when it was told to; 0: not yet */
 	bool renew_waits;			/* a job that compiles anew is queued */
+	bool untold;				/* the service manager has not heard what was put in force */
 	uint32_t addresses;			/* how often the addresses have changed */
 	struct merlon_policy *coming;		/* of the policy that is being put in force */
 	bool unfiltered;			/* a policy is in force on no interface, and the journal was told */
@@ -269,6 +270,7 @@ void merlon_monitors_flush(struct merlon_daemon *d);
 int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv);
 /* Takes away a directory that this daemon, or in the usual place one before it, has made; not if something is in it. */
 void merlon_daemon_remove_dir(const char *dir, bool own);
+/* Tells the service manager. Counts the sessions: after a change d->untold has it done when the answer is out. */
 void merlon_daemon_status(struct merlon_daemon *d);
 
 #endif

@@ -103,6 +103,7 @@ static json_t *counts(struct merlon_daemon *d, json_t *interface)
 	struct merlon_dataplane_info info;
 	struct merlon_stats stats;
 	struct merlon_runs runs;
+	uint32_t established, embryonic;
 	json_t *all;
 
 	/* first what moves, at one time */
@@ -113,6 +114,7 @@ static json_t *counts(struct merlon_daemon *d, json_t *interface)
 		json_decref(interface);
 		return NULL;
 	}
+	merlon_dataplane_count_sessions(d->dp, &established, &embryonic);
 	all = json_pack("{s:I, s:i, s:I, s:s, s:o, s:o, s:{s:I, s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}",
 			"time_ns", (json_int_t)now_ns, "pid", (int)getpid(),
 			"generation", (json_int_t)merlon_dataplane_generation(d->dp), "mode", merlon_mode(d, info.audit),
@@ -120,7 +122,7 @@ static json_t *counts(struct merlon_daemon *d, json_t *interface)
 			"cold", "packets", (json_int_t)stats.count[MERLON_STAT_COLD],
 			"timed", (json_int_t)stats.count[MERLON_STAT_TIMED], "timed_ns", (json_int_t)stats.count[MERLON_STAT_TIMED_NS],
 			"programs", "runs", (json_int_t)runs.n, "run_ns", (json_int_t)runs.ns,
-			"sessions", (json_int_t)info.sessions, "embryonic", (json_int_t)info.embryonic,
+			"sessions", (json_int_t)established, "embryonic", (json_int_t)embryonic,
 			"max_sessions", (json_int_t)info.max_sessions,
 			"maps_bytes", (json_int_t)info.memory_bytes, "rss_bytes", (json_int_t)rss_bytes(),
 			"answers", answers(d), "ns_estimate", (json_int_t)(policy ? policy->ns_estimate : 0), "interface", interface);

@@ -302,7 +302,7 @@ void merlon_policy_report(struct merlon_daemon *d, int status, json_t *report, s
 				    "a new policy was not applied; generation %u stays in force", merlon_dataplane_generation(d->dp));
 	else
 		merlon_journal_tell(d, MERLON_MESSAGE_NOT_APPLIED, LOG_WARNING, "a new policy was not applied; none is in force");
-	merlon_daemon_status(d);
+	d->untold = true;
 }
 
 int merlon_policy_apply(struct merlon_daemon *d, const json_t *request, json_t **ret_report)

@@ -149,11 +149,13 @@ static json_t *trackers(const struct merlon_daemon *d)
 json_t *merlon_status(struct merlon_daemon *d)
 {
 	struct merlon_dataplane_info info;
+	uint32_t established, embryonic;
 	struct merlon_stats stats;
 	json_t *status;
 
 	if (merlon_dataplane_info(d->dp, &info) < 0 || merlon_dataplane_stats(d->dp, &stats) < 0)
 		return NULL;
+	merlon_dataplane_count_sessions(d->dp, &established, &embryonic);
 	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:i, s:i, s:i, s:{s:i}, s:I, s:I, s:I, s:s}",
 			   "pid", (int)getpid(),
 			   "uptime_s", (json_int_t)((merlon_now_ns() / 1000 - d->started_us) / 1000000),
@@ -163,8 +165,8 @@ json_t *merlon_status(struct merlon_daemon *d)
 			   "interfaces", attached_names(d),
 			   "interfaces_chosen", merlon_report_text(d->settings.interfaces),
 			   "sources", source_names(d),
-			   "sessions", (int)info.sessions, "max_sessions", (int)info.max_sessions,
-			   "embryonic", (int)info.embryonic,
+			   "sessions", (int)established, "max_sessions", (int)info.max_sessions,
+			   "embryonic", (int)embryonic,
 			   "configured", "max_sessions", (int)d->settings.max_sessions,
 			   "memory_bytes", (json_int_t)info.memory_bytes,
 			   "image_room_bytes", (json_int_t)info.image_words * 8,

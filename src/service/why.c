@@ -351,13 +351,11 @@ static int judge_all(struct asking *a, json_t *judged)
 
 static json_t *compose(struct asking *a, json_t *judged)
 {
-	struct merlon_dataplane_info info = { 0 };
 	json_t *answer = json_copy(json_array_get(judged, json_array_size(judged) - 1));
 
-	merlon_dataplane_info(a->d->dp, &info);
 	json_object_set_new(answer, "route", json_pack("{s:s, s:s?, s:s, s:s?}", "iif", name_of(a, a->iif), "iif_by",
 						       a->iif_by, "oif", name_of(a, a->oif), "oif_by", a->oif_by));
-	json_object_set_new(answer, "audit", json_boolean(info.audit));
+	json_object_set_new(answer, "audit", json_boolean(merlon_dataplane_audits(a->d->dp)));
 	json_object_set(answer, "notes", a->notes);
 	json_object_set(answer, "judged_at", judged);
 	return answer;

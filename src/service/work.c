@@ -124,6 +124,8 @@ static int on_news(sd_event_source *source, int fd, uint32_t events, void *conte
 		return 0;
 	while ((job = take(&d->work->ready)))
 		job->done(d, job);
+	if (d->untold)
+		merlon_daemon_status(d);
 	return 0;
 }
 

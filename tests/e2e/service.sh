@@ -122,6 +122,32 @@ ok "killed: denied is denied" not connects 7003
 start_daemon || { echo "Bail out! merlond does not start after SIGKILL: $(cat log)"; exit 1; }
 ok "... and taken up" status_is .generation "$generation"
 
+# Where a policy counts an earlier one has counted, from the third on: they have so many counters that room is used again, and
+# two on a packet's way are counted as one path.
+{
+	printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority filter; policy accept;\n'
+	printf '\t\tudp dport %s counter\n' {10001..13000} 7000-7001
+	printf '\t\tudp dport 7001 counter accept\n\t}\n}\n'
+} >counts.nft
+counts() { # N: of packets to UDP 7001
+	[ "$(counted 'dport 7001 ') $(counted 'dport 7000-7001')" = "$1 $1" ] || { "$merlon" stats; return 1; }
+}
+begin_anew() {
+	local i
+	for i in 1 2; do
+		"$merlon" apply counts.nft && counts 0 || return 1
+		send_udp 7001 10
+		sleep 0.2
+		counts 10 || return 1
+	done
+}
+ok "counters of the first policies of a size begin with 0" begin_anew
+ok "... and those of the next" begin_anew
+stop_daemon TERM
+start_daemon || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
+ok "... also with a daemon that has found the data plane" begin_anew
+"$merlon" apply policy.nft >/dev/null
+
 # Interfaces.
 has_interface() {
 	for _ in $(seq 30); do status_is "[.interfaces[] | select(. == \"$1\")] | length" "$2" >/dev/null && return 0; sleep 0.1; done
