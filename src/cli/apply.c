@@ -78,12 +78,12 @@ int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
 }
 
 /* As check says it. With --json the report tells, too. */
-static void cannot_read(const struct merlon_options *options, const char *file, int error)
+static void cannot_read(const struct merlon_options *options, const char *file, const char *why)
 {
 	struct merlon_diag diag = { 0 };
 	json_t *report;
 
-	merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: %s", strerror(-error));
+	merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: %s", why);
 	if (options->configured)
 		merlon_diag_cure(&diag, "write the ruleset there, or name another one with Ruleset= or ClosedRuleset= in merlon.conf");
 	merlon_diag_print(&diag, stderr);
@@ -96,6 +96,14 @@ static void cannot_read(const struct merlon_options *options, const char *file, 
 	merlon_diag_clear(&diag);
 }
 
+/* Only who gives a pipe by hand knows that somebody writes to it. */
+static bool may_wait(const struct merlon_options *options, const char *file)
+{
+	struct stat st;
+
+	return options->configured && stat(file, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
 static json_t *request_of(const struct merlon_options *options)
 {
 	json_t *files;
@@ -103,16 +111,17 @@ static json_t *request_of(const struct merlon_options *options)
 	int i;
 
 	if (!getcwd(cwd, sizeof(cwd)))
-		return cannot_read(options, ".", -errno), NULL;
+		return cannot_read(options, ".", strerror(errno)), NULL;
 	files = json_array();
 
 	for (i = 0; i < options->n_files; i++) {
 		char path[PATH_MAX];
 		bool spooled;
-		int error = merlon_daemon_path(options->file[i], path, &spooled);
+		bool waits = may_wait(options, options->file[i]);
+		int error = waits ? -EINVAL : merlon_daemon_path(options->file[i], path, &spooled);
 
 		if (error < 0) {
-			cannot_read(options, options->file[i], error);
+			cannot_read(options, options->file[i], waits ? "it is no regular file" : strerror(-error));
 			json_decref(files);
 			return NULL;
 		}

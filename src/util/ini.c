@@ -3,7 +3,10 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "src/util/cleanup.h"
 
@@ -82,22 +85,50 @@ static int assign(struct state *s, char *line, struct merlon_place place)
 	return 0;
 }
 
+/* A link to it is how drop-ins are masked. */
+static bool is_dev_null(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+/* -EINVAL: it is neither a file nor a directory. What is a pipe would wait for a writer, and others have no end. */
+static int open_regular(const char *file)
+{
+	struct stat st;
+	int fd;
+
+	if (stat(file, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) && !is_dev_null(&st))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	/* nor is it waited for what takes its place meanwhile */
+	fd = open(file, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int cannot_read(const char *file, int error, struct merlon_diag *diag)
+{
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: %s",
+			error == -EINVAL ? "it is no regular file" : strerror(-error));
+	if (error == -EINVAL)
+		merlon_diag_cure(diag, "put a file with settings in its place, or take it away");
+	return error;
+}
+
 int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, merlon_ini_taken *taken, void *context,
 		    struct merlon_diag *diag)
 {
 	struct state s = { .keys = keys, .taken = taken, .context = context, .diag = diag };
 	struct merlon_place place = { .file = file };
-	_cleanup_fclose_ FILE *f = fopen(file, "re");
+	int fd = open_regular(file), first = 0;
+	_cleanup_fclose_ FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
 	_cleanup_free_ char *line = NULL;
 	size_t room = 0;
 	ssize_t bytes;
-	int first = 0;
 
 	if (!f) {
-		int error = -errno;
-
-		merlon_diag_add(diag, MERLON_ERROR, place, "cannot read: %s", strerror(-error));
-		return error;
+		merlon_closep(&fd);
+		return cannot_read(file, fd < 0 ? fd : -ENOMEM, diag);
 	}
 	while ((bytes = getline(&line, &room, f)) >= 0) {
 		bool cut = memchr(line, 0, bytes);

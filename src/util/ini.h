@@ -18,7 +18,8 @@ typedef int merlon_ini_taken(void *context, const char *section, const char *key
 
 /*
  * Reads a file by a table of keys (ended by section NULL). Unknown keys and sections are warnings, anything that is no
- * line of such a file and refused values are errors: all are in `diag`, with file and line. 0 or the first error.
+ * line of such a file and refused values are errors: all are in `diag`, with file and line. 0 or the first error; -EINVAL also
+ * of what is no regular file (nor /dev/null): a pipe is not waited for.
  * `taken` may be NULL.
  */
 int merlon_ini_read(const char *file, const struct merlon_ini_key *keys, merlon_ini_taken *taken, void *context,

@@ -6,6 +6,7 @@
 #   garbage, half messages, many connections, clients that do not read     here; monitors that do not read: monitor.sh
 #   whoever may not ask, texts with errors, what cannot be enforced        errors.sh, configured.sh
 #   hostile texts, a tool that is stopped, waits, prints or dies           here
+#   pipes and devices where the configuration has files                    here
 #   a full disk, a read-only /etc, pins and state that are not ours        here; kills amid a change of policies: holds.sh
 #   no BPF file system, another layout, no privileges at the start         errors.sh; one that is unmounted: here
 #   readers that ask without end, a journald that is stopped              here
@@ -191,6 +192,34 @@ door "an include of itself" 1 'loop.nft:1' "$merlon" apply loop.nft
 door "a pipe that nobody writes to, included" 1 "pipe.nft: error: $slow" "$merlon" apply pipe.nft
 door "... by nft, with what may help" 1 'was it stopped \(SIGSTOP\), or does the ruleset include a pipe' "$merlon" nft -f pipe.nft
 rm line.nft large.nft
+by_hand() { cat policy.nft >pipe & applied timeout 20 "$merlon" apply pipe; }
+ok "a pipe that is given by hand, and written to" by_hand
+
+# What the configuration names nobody is there to write to.
+configured() { # RULESET
+	printf '[Policy]\nRuleset=%s\n' "$1" >merlon.conf
+	kill -HUP "$daemon"
+	for _ in $(seq 50); do "$merlon" config --json | jq -e --arg f "$1" 'any(.[]; .value == $f)' >/dev/null && return; sleep 0.1; done
+}
+no_file='error: cannot read: it is no regular file'
+for file in "$dir/pipe" /dev/zero "$MERLON_SOCKET"; do
+	configured "$file"
+	door "a ruleset of the configuration that is ${file##*/}" 1 "$file: $no_file" timeout 20 "$merlon" apply --configured
+done
+cures() { timeout 20 "$merlon" apply --configured 2>&1 | grep -A1 "$no_file" | grep -q 'another one with Ruleset='; }
+ok "... with what helps" cures
+mkdir merlon.conf.d && mkfifo merlon.conf.d/10-pipe.conf && : >log
+kill -HUP "$daemon"
+ok "settings that are a pipe, on reload" says "10-pipe.conf: .*it is no regular file"
+ok "... delay nobody" holds
+starts() { timeout 20 nsenter --net="/run/netns/$host" "$merlond" --socket "$dir/other" --pin-dir "$dir/bpf/other" --config "$@"; }
+ok "... at the start" fails 2 "10-pipe.conf: $no_file" starts "$dir/merlon.conf"
+ok "... also the first file" fails 2 "pipe: $no_file" starts "$dir/pipe"
+ln -sf /dev/null merlon.conf.d/10-pipe.conf
+configured "$dir/policy.nft"
+ok "a drop-in that is masked is empty" applied "$merlon" apply --configured
+rm -r merlon.conf.d
+: >merlon.conf
 printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0; policy drop;\n\t\tiifname "lo" accept
 \t\tct state established accept\n\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
 \t\tudp dport 7001 counter accept comment "caf\xe9"\n\t}\n}\n' >latin.nft

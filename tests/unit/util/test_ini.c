@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -131,10 +134,51 @@ static void test_refused(void **state)
 	merlon_diag_clear(&diag);
 }
 
+static void refuses(const char *path, int error)
+{
+	struct merlon_diag diag = { 0 };
+
+	assert_int_equal(merlon_ini_read(path, keys, NULL, NULL, &diag), error);
+	assert_int_equal(diag.n, 1);
+	assert_string_equal(diag.message[0].file, path);
+	assert_int_equal(!diag.message[0].cure, error != -EINVAL);
+	merlon_diag_clear(&diag);
+}
+
+/* Nobody writes to the pipe, and the device has no end. */
+static void test_no_files(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char dir[] = "/tmp/merlon-ini-XXXXXX", path[64];
+	struct merlon_diag diag = { 0 };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/pipe", dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	refuses(path, -EINVAL);
+	unlink(path);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	refuses(address.sun_path, -EINVAL);
+	unlink(address.sun_path);
+	close(fd);
+	refuses("/dev/zero", -EINVAL);
+	refuses(dir, -EISDIR);
+	/* that is how a drop-in is masked */
+	snprintf(path, sizeof(path), "%s/masked.conf", dir);
+	assert_int_equal(symlink("/dev/null", path), 0);
+	assert_int_equal(merlon_ini_read(path, keys, NULL, NULL, &diag), 0);
+	assert_int_equal(diag.n, 0);
+	unlink(path);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values), cmocka_unit_test(test_any_key), cmocka_unit_test(test_unknown), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_values), cmocka_unit_test(test_any_key), cmocka_unit_test(test_unknown), cmocka_unit_test(test_refused), cmocka_unit_test(test_no_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
