@@ -78,6 +78,14 @@ static int settle(const struct merlon_options *options, struct merlon_loaded *lo
 	return MERLON_EXIT_DONE;
 }
 
+/* What the ruleset is called in messages; NULL: it is of several files, or of none. */
+static const char *only_file(const struct merlon_options *options)
+{
+	if (options->live || options->n_files != 1)
+		return NULL;
+	return strcmp(options->file[0], "-") ? options->file[0] : "<stdin>";
+}
+
 /* What the ruleset leaves to netfilter, where its filter rules ask for what that sets: apply would refuse it. */
 static int judge_kept(const struct merlon_options *options, struct merlon_loaded *loaded, struct merlon_diag *diag)
 {
@@ -92,7 +100,7 @@ static int judge_kept(const struct merlon_options *options, struct merlon_loaded
 	if (!options->host)
 		merlon_host_explain(&host, true, diag);
 	if (!options->host && merlon_host_refuses(&host))
-		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 }, "apply refuses this ruleset: %s", why);
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = only_file(options) }, "apply refuses this ruleset: %s", why);
 	merlon_host_clear(&host);
 	return 0;
 }
@@ -105,6 +113,7 @@ int merlon_load_local(const struct merlon_options *options, bool with_compile, s
 
 	if (read_sources(options, &loaded.ruleset, &diag) >= 0) {
 		loaded.report = merlon_report(loaded.ruleset);
+		merlon_report_name_file(loaded.report, only_file(options));
 		json_object_set_new(loaded.report, "generation", json_integer(0));
 		status = settle(options, &loaded);
 		if (judge_kept(options, &loaded, &diag) < 0)

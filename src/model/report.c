@@ -118,6 +118,16 @@ json_t *merlon_report(const struct merlon_ruleset *ruleset)
 			 "kept", (int)totals.kept, "refused", refused, "limits", merlon_limits(ruleset), "missing_sets", missing_sets(ruleset));
 }
 
+void merlon_report_name_file(json_t *report, const char *file)
+{
+	json_t *rule;
+	size_t i;
+
+	json_array_foreach(json_object_get(report, "refused"), i, rule)
+		if (file && json_is_null(json_object_get(rule, "file")))
+			json_object_set_new(rule, "file", merlon_report_text(file));
+}
+
 static const char *const severity_name[] = { "error", "warning", "note" };
 
 json_t *merlon_report_messages(const struct merlon_diag *diag)

@@ -15,6 +15,8 @@
  * "limits","missing_sets":[{"table","set","reason"}]}; "comment": only that is there. A new reference, NULL: no memory.
  */
 json_t *merlon_report(const struct merlon_ruleset *ruleset);
+/* `file`, unless NULL, is what refused rules are named by whose place in it is not known. */
+void merlon_report_name_file(json_t *report, const char *file);
 
 /* What the policy does without, a list in the form of "refused"; a new reference, NULL: no memory. */
 json_t *merlon_report_left_out(const struct merlon_ruleset *ruleset);

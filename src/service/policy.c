@@ -177,12 +177,18 @@ int merlon_policy_settle(const struct merlon_daemon *d, const struct merlon_enfo
 	return MERLON_EXIT_REFUSED;
 }
 
+/* The file that a policy is from; NULL: there are several. */
+static const char *only_file(const json_t *sources)
+{
+	return json_array_size(sources) == 1 ? json_string_value(json_object_get(json_array_get(sources, 0), "file")) : NULL;
+}
+
 /* A file without a filter chain is a mistake more likely than a wish. */
 static int is_something(const struct merlon_enforced *next, struct merlon_diag *diag)
 {
 	if (merlon_ruleset_filters(next->ruleset))
 		return 0;
-	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%s", merlon_unfit_empty.text);
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = only_file(next->sources) }, "%s", merlon_unfit_empty.text);
 	merlon_diag_cure(diag, "%s", merlon_unfit_empty.cure);
 	return MERLON_EXIT_FAILED;
 }
@@ -272,6 +278,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	next.sources = sources_of(request);
 	json_decref(*report);
 	*report = merlon_report(next.ruleset);
+	merlon_report_name_file(*report, only_file(next.sources));
 	r = settle_and_enforce(d, &next, &snapshot, *report, diag);
 	merlon_snapshot_clear(&snapshot);
 	merlon_enforced_clear(&next);

@@ -69,6 +69,11 @@ says() { # pattern, arguments of check: exit status 0
 }
 printf 'table netdev n { }\ntable bridge b {\n\tchain c {\n\t\ttype filter hook forward priority 0;\n\t}\n}\n' >bridge.nft
 ok "check: apply refuses NAT" says 'apply refuses this ruleset: .*NAT' nat.nft
+mkdir -p included
+printf 'add rule inet t in meta skuid 0 accept\n' >included/one.nft
+printf 'table inet t {\n\tchain in { type filter hook input priority 0; }\n}\ninclude "%s/included/*.nft"\n' "$dir" >unplaced.nft
+ok "check: a refused rule whose line is not known has its file" sh -c "'$merlon' check unplaced.nft | grep -q '^unplaced.nft: refused: meta skuid'"
+ok "verify: each of several files is named" fails 3 '^unplaced.nft: refused: meta skuid' "$merlon" verify --each --packets 10 unplaced.nft empty.nft
 ok "check: apply refuses an empty file" says 'apply refuses this ruleset: nothing to enforce' empty.nft
 ok "check: apply refuses tables of other families" says 'apply refuses this ruleset: nothing to enforce' bridge.nft
 ok "verify: nothing to enforce is said" fails 0 'empty\.nft: warning: nothing to enforce.*compares nothing' "$merlon" verify --packets 100 empty.nft
@@ -253,7 +258,8 @@ ok "apply --allow-partial: not where more could pass" kept 3 'more traffic could
 once() { [ "$("$merlon" apply --allow-partial refused.v4 2>&1 | grep -c recent)" = 2 ]; }
 ok "apply --allow-partial: each refusal once, with its reason" once
 ok "apply: NAT in the ruleset" kept 3 'rewrites addresses' nat.nft
-ok "apply: nothing to enforce" kept 1 'nothing to enforce' empty.nft
+ok "apply: nothing to enforce" kept 1 '/empty.nft: error: nothing to enforce' empty.nft
+ok "apply: a refused rule whose line is not known has its file" kept 3 '/unplaced.nft: refused: meta skuid' unplaced.nft
 ok "check: names the limit that NAT is" sh -c "'$merlon' check --json nat.nft | jq -e '[.limits[].limit] | index(\"nat\")'"
 ok "the kept ruleset is nobody's business" [ -z "$(find "$dir/state" -type f -perm /077)" ]
 ok "the policy still drops" sh -c "'$merlon' stats --json | jq -e '.generation == 1'"
