@@ -15,6 +15,7 @@
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
+#define RINGS_PAUSE_US 1000	/* the ring has room for 9,000 events */
 
 static void on_event_record(void *context, const struct merlon_event *event, const struct merlon_event_packet *with)
 {
@@ -27,15 +28,35 @@ static void on_reject_record(void *context, const struct merlon_reject_event *ev
 	merlon_answers_reject(((struct merlon_daemon *)context)->answering.own, event);
 }
 
+/*
+ * A reader that has caught up is woken by the next packet that is reported, at that packet's cost. So once something was there
+ * it looks again a moment later, and waits to be woken only when nothing has come meanwhile.
+ */
+static void read_rings(struct merlon_daemon *d)
+{
+	bool some = merlon_dataplane_events_consume(d->dp) > 0;
+
+	merlon_monitors_flush(d);
+	if (some && (sd_event_source_set_time(d->rings_pause, merlon_now_ns() / 1000 + RINGS_PAUSE_US) < 0 ||
+		     sd_event_source_set_enabled(d->rings_pause, SD_EVENT_ONESHOT) < 0))
+		some = false;
+	sd_event_source_set_enabled(d->rings, some ? SD_EVENT_OFF : SD_EVENT_ON);
+}
+
 static int on_rings(sd_event_source *source, int fd, uint32_t events, void *context)
 {
-	struct merlon_daemon *d = context;
-
 	(void)source;
 	(void)fd;
 	(void)events;
-	merlon_dataplane_events_consume(d->dp);
-	merlon_monitors_flush(d);
+	read_rings(context);
+	return 0;
+}
+
+static int on_rings_pause(sd_event_source *source, uint64_t usec, void *context)
+{
+	(void)source;
+	(void)usec;
+	read_rings(context);
 	return 0;
 }
 
@@ -184,7 +205,11 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 		return r;
 	r = merlon_dataplane_events_open(d->dp, &handler);
 	if (!r)
-		r = sd_event_add_io(d->event, NULL, merlon_dataplane_events_fd(d->dp), EPOLLIN, on_rings, d);
+		r = sd_event_add_io(d->event, &d->rings, merlon_dataplane_events_fd(d->dp), EPOLLIN, on_rings, d);
+	if (r >= 0)
+		r = sd_event_add_time(d->event, &d->rings_pause, CLOCK_MONOTONIC, 0, 50, on_rings_pause, d);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(d->rings_pause, SD_EVENT_OFF);
 	if (r < 0)
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot read the data plane's events: %s",
 				strerror(-r));
@@ -255,6 +280,8 @@ static void stop(struct merlon_daemon *d)
 	merlon_dataplane_close(d->dp);
 	merlon_enforced_clear(&d->enforced);
 	merlon_state_close(d);
+	sd_event_source_unref(d->rings);
+	sd_event_source_unref(d->rings_pause);
 	sd_event_unref(d->event);
 }
 

@@ -53,6 +53,7 @@ struct merlon_daemon {
 	char **argv;			/* what the settings were read from, to read them again */
 	struct merlon_trackers trackers;	/* in force, from the first policy on */
 	sd_event *event;
+	sd_event_source *rings, *rings_pause;
 	struct merlon_dataplane *dp;
 	struct merlon_enforced enforced;	/* ruleset NULL: none, or not known */
 	struct merlon_interface *interface;	/* of the namespace */
