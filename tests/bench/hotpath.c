@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * hotpath [--json] [--rounds N] [--only FIGURE]: what packets cost at TC ingress.
+ * hotpath [--build DIR] [--json] [--rounds N] [--only FIGURE]: what packets cost at TC ingress.
  *
  *   hot_path_v4_warm_ns, hot_path_v6_warm_ns   a packet of an established connection above an empty program, its verdict
  *                                              being remembered, always of the same one
- *   hot_path_v4_100k_random_ns                 the same, each packet of one of 100,000 connections, chosen at random
- *   hot_path_random_floor_ns                   what three cache lines of one of 100,000 flows and a lock in them cost a
+ *   hot_path_v4_100k_shuffled_ns               the same over 100,000 connections: one pass, a packet of each, in random order
+ *   hot_path_shuffled_floor_ns                 what three cache lines of one of 100,000 flows and a lock in them cost a
  *                                              program that does nothing else: less is not to be had
  *   session_create_ns                          a SYN that begins a flow above the same segment with FIN set too: the same
  *                                              rule accepts both at the same place, no tracker follows the other one.
@@ -45,6 +45,7 @@ static const struct flow v4 = { "192.0.2.9", "192.0.2.1", 40000, 22 }, v6 = { "2
 struct way {
 	int prog;
 	struct frame frame;
+	unsigned packets;
 };
 
 static void die(const char *what)
@@ -67,14 +68,14 @@ static double run(const struct way *way, int ifindex)
 {
 	struct __sk_buff context = { .ifindex = ifindex, .ingress_ifindex = ifindex };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = way->frame.data, .data_size_in = way->frame.bytes,
-		    .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = REPEAT);
+		    .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = way->packets);
 	struct timespec start, end;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	if (bpf_prog_test_run_opts(way->prog, &opts) || (int)opts.retval != PLANE_PASS)
 		die("a packet did not pass");
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	return ((end.tv_sec - start.tv_sec) * 1e9 + (end.tv_nsec - start.tv_nsec)) / REPEAT;
+	return ((end.tv_sec - start.tv_sec) * 1e9 + (end.tv_nsec - start.tv_nsec)) / way->packets;
 }
 
 static int by_size(const void *a, const void *b)
@@ -102,7 +103,7 @@ static void open_connection(struct plane *plane, const struct flow *flow)
 static void measure(struct plane *plane, struct figure *figure, const struct way *base, const struct way *full,
 		    enum merlon_stat stat, int rounds)
 {
-	uint64_t before, sent = (uint64_t)rounds * REPEAT, counted;
+	uint64_t before, sent = (uint64_t)rounds * full->packets, counted;
 
 	run(full, plane->veth);
 	before = stat < MERLON_STATS ? plane_stat(plane, stat) : 0;
@@ -120,11 +121,21 @@ static void measure(struct plane *plane, struct figure *figure, const struct way
 
 static void measure_warm(struct plane *plane, int empty, const struct flow *flow, struct figure *figure, int rounds)
 {
-	struct way base = { empty, frame_tcp(flow, F_ACK, 6) }, full = base;
+	struct way base = { empty, frame_tcp(flow, F_ACK, 6), REPEAT }, full = base;
 
 	full.prog = bpf_program__fd(plane->skel->progs.ingress_entry);
 	open_connection(plane, flow);
 	measure(plane, figure, &base, &full, MERLON_STAT_HITS, rounds);
+}
+
+static void shuffle(uint32_t *flow)
+{
+	for (uint32_t i = 0; i < FLOWS; i++) {
+		uint32_t j = random() % (i + 1);
+
+		flow[i] = flow[j];
+		flow[j] = i;
+	}
 }
 
 static struct spread_bpf *open_spread(struct plane *plane, int empty)
@@ -135,6 +146,8 @@ static struct spread_bpf *open_spread(struct plane *plane, int empty)
 	if (!spread)
 		die("cannot load the program that spreads packets over flows");
 	spread->bss->first_dport = FIRST_PORT;
+	spread->data->flows = FLOWS;
+	shuffle(spread->bss->order);
 	for (uint32_t slot = 0; slot < 2; slot++)
 		if (bpf_map_update_elem(bpf_map__fd(spread->maps.next), &slot, &prog[slot], 0))
 			die("cannot enter a program");
@@ -153,13 +166,7 @@ static void multiply(struct plane *plane)
 		die("there is no session");
 	one = *(const struct merlon_flow *)((const char *)only - offsetof(struct merlon_flow, session));
 	one.session.expires_ns += 3600000000000ULL;
-	srandom(1);
-	for (uint32_t i = 0; i < FLOWS; i++) {
-		uint32_t j = random() % (i + 1);
-
-		flow[i] = flow[j];
-		flow[j] = i;
-	}
+	shuffle(flow);
 	for (uint32_t i = 0; i < FLOWS; i++) {
 		/* the server has the lower address */
 		one.tuple.v4.a_port = htons(FIRST_PORT + (flow[i] >> 16));
@@ -182,33 +189,31 @@ static void measure_v6(struct plane *plane, int empty, struct spread_bpf *spread
 	measure_warm(plane, empty, &v6, figure, rounds);
 }
 
-static void measure_random(struct plane *plane, int empty, struct spread_bpf *spread, struct figure *figure, int rounds)
+static void measure_shuffled(struct plane *plane, int empty, struct spread_bpf *spread, struct figure *figure, int rounds)
 {
-	struct way base = { bpf_program__fd(spread->progs.spread_empty), frame_tcp(&v4, F_ACK, 6) }, full = base;
+	struct way base = { bpf_program__fd(spread->progs.spread_empty), frame_tcp(&v4, F_ACK, 6), FLOWS }, full = base;
 
 	(void)empty;
 	plane_forget(plane);
 	open_connection(plane, &v4);
 	full.prog = bpf_program__fd(spread->progs.spread);
 	multiply(plane);
-	spread->data->flows = FLOWS;
 	measure(plane, figure, &base, &full, MERLON_STAT_HITS, rounds);
 }
 
 static void measure_floor(struct plane *plane, int empty, struct spread_bpf *spread, struct figure *figure, int rounds)
 {
-	struct way base = { bpf_program__fd(spread->progs.spread_empty), frame_tcp(&v4, F_ACK, 6) }, full = base;
+	struct way base = { bpf_program__fd(spread->progs.spread_empty), frame_tcp(&v4, F_ACK, 6), FLOWS }, full = base;
 
 	(void)empty;
 	full.prog = bpf_program__fd(spread->progs.spread_touch);
-	spread->data->flows = FLOWS;
 	measure(plane, figure, &base, &full, MERLON_STATS, rounds);
 }
 
 static void measure_create(struct plane *plane, int empty, struct spread_bpf *spread, struct figure *figure, int rounds)
 {
 	static const struct plane_rule accept = { 0, -1, -1, 0, 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 };
-	struct way base = { bpf_program__fd(spread->progs.spread), frame_tcp(&v4, F_SYN | F_FIN, 0) }, full = base;
+	struct way base = { bpf_program__fd(spread->progs.spread), frame_tcp(&v4, F_SYN | F_FIN, 0), REPEAT }, full = base;
 
 	(void)empty;
 	plane_forget(plane);
@@ -226,7 +231,8 @@ static void print(struct figure *figure, int rounds, int json)
 	double base = median(figure->base, rounds), full = median(figure->full, rounds);
 
 	if (json)
-		printf("{\"figure\": \"%s\", \"value\": %.1f, \"unit\": \"ns\"}\n", figure->name, full - base);
+		printf("{\"figure\": \"%s\", \"value\": %.1f, \"unit\": \"ns\", \"low\": %.1f, \"high\": %.1f}\n",
+		       figure->name, full - base, figure->full[0] - base, figure->full[rounds - 1] - base);
 	else
 		printf("%-26s %6.1f ns above %s (%.1f - %.1f; %.1f to %.1f over %d rounds)\n", figure->name, full - base,
 		       figure->above, full, base, figure->full[0], figure->full[rounds - 1], rounds);
@@ -242,8 +248,8 @@ int main(int argc, char **argv)
 	static struct figure figures[] = {
 		{ "hot_path_v4_warm_ns", "an empty program", measure_v4, { 0 }, { 0 } },
 		{ "hot_path_v6_warm_ns", "an empty program", measure_v6, { 0 }, { 0 } },
-		{ "hot_path_v4_100k_random_ns", "an empty program", measure_random, { 0 }, { 0 } },
-		{ "hot_path_random_floor_ns", "an empty program", measure_floor, { 0 }, { 0 } },
+		{ "hot_path_v4_100k_shuffled_ns", "an empty program", measure_shuffled, { 0 }, { 0 } },
+		{ "hot_path_shuffled_floor_ns", "an empty program", measure_floor, { 0 }, { 0 } },
 		{ "session_create_ns", "a packet that begins none", measure_create, { 0 }, { 0 } },
 	};
 	const char *only = NULL;
@@ -258,11 +264,13 @@ int main(int argc, char **argv)
 			rounds = atoi(argv[++i]);
 		else if (!strcmp(argv[i], "--only") && i + 1 < argc)
 			only = argv[++i];
+		else if (!strcmp(argv[i], "--build") && i + 1 < argc)
+			i++;	/* it is built with its programs */
 		else
 			rounds = 0;
 	}
 	if (rounds < 1 || rounds > MAX_ROUNDS) {
-		fprintf(stderr, "usage: hotpath [--json] [--rounds N] [--only FIGURE]\n");
+		fprintf(stderr, "usage: hotpath [--build DIR] [--json] [--rounds N] [--only FIGURE]\n");
 		return 2;
 	}
 	if (plane_open_for(&plane, true, 1U << 18)) {

@@ -13,21 +13,13 @@ import argparse
 import json
 import os
 import random
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
+
+import hosts
+from hosts import run
 
 RULES = 10000
 FLOWS = 100000
-
-
-def run(*argv, check=True, **kw):
-    r = subprocess.run(argv, text=True, capture_output=True, check=False, **kw)
-    if check and r.returncode:
-        sys.exit(f"{' '.join(argv)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
-    return r.stdout
 
 
 def dotted(v):
@@ -128,30 +120,15 @@ class Router:
         self.send(answer, 1, 'to')
         self.send(flow, 1000)
 
-    def merlon(self, *argv):
-        return self.inside('router', f'{self.build}/src/merlon', argv[0], '--socket', f'{self.work}/sock', *argv[1:])
-
     def start_merlon(self, ruleset):
-        os.makedirs(f'{self.work}/bpf', exist_ok=True)
-        run('mount', '-t', 'bpf', '-o', 'mode=0700', 'bpf', f'{self.work}/bpf')
-        log = open(f'{self.work}/merlond.log', 'w', encoding='utf-8')
-        self.daemon = subprocess.Popen(
-            ['nsenter', f"--net=/run/netns/{self.ns['router']}", f'{self.build}/src/merlond', '--foreground',
-             '--socket', f'{self.work}/sock', '--pin-dir', f'{self.work}/bpf/merlon', '--state-dir', f'{self.work}/state'],
-            stdout=log, stderr=log)
-        for _ in range(200):
-            if os.path.exists(f'{self.work}/sock'):
-                break
-            time.sleep(0.05)
-        self.merlon('apply', ruleset)
+        work = tempfile.mkdtemp(dir=self.work)
+        self.daemon = hosts.Daemon(self.build, self.ns['router'], work)
+        self.daemon.call('apply', ruleset)
 
     def stop_merlon(self):
         if self.daemon:
-            self.merlon('stop')
-            self.daemon.terminate()
-            self.daemon.wait()
+            self.daemon.remove()
             self.daemon = None
-            run('umount', f'{self.work}/bpf')
 
     def clean(self):
         for tool in 'iptables-legacy', 'iptables-nft':
@@ -161,10 +138,7 @@ class Router:
         self.inside('router', 'conntrack', '-F', check=False)
 
     def remove(self):
-        if self.daemon:
-            self.daemon.kill()
-            self.daemon.wait()
-            run('umount', f'{self.work}/bpf', check=False)
+        self.stop_merlon()
         for ns in self.ns.values():
             run('ip', 'netns', 'del', ns, check=False)
 
@@ -200,9 +174,14 @@ def measure(router, rounds, files):
             taken[name].append(router.send(file, count))
             router.stop_merlon()
             router.clean()
-            print(f'\r  round {i + 1}/{rounds}: {name:24}', end='', file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return {name: statistics.median(v) for name, v in taken.items()}
+            hosts.progress('round', i + 1, name)
+    hosts.progress('')
+    return taken
+
+
+def above(ns, name, base):
+    """Of each round: what it takes more than the same way without a firewall."""
+    return [a - b for a, b in zip(ns[name], ns[base])]
 
 
 def main():
@@ -211,6 +190,7 @@ def main():
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--json', action='store_true')
     args = parser.parse_args()
+    hosts.ended_by_signals()
     policy = list(rules(RULES, 1))
     with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work:
         few = policy[:10]
@@ -233,17 +213,13 @@ def main():
             ns = measure(router, args.rounds, files)
         finally:
             router.remove()
-    figures = {'no_firewall_forward_ns': ns['none_established']}
+    report = hosts.Report(args.json)
+    report.figure('no_firewall_forward_ns', ns['none_established'], 'ns', 1)
     for way, base, name in (('input', 'none_input', 'new_flow_10k_rules'), ('new', 'none_new', 'new_flow_10k_forward'),
                             ('established', 'none_established', 'established_forward')):
         for system in 'merlon', 'nft', 'iptables_legacy':
-            figures[f"{name}{'' if system == 'merlon' else '_' + system}_ns"] = ns[f'{system}_{way}'] - ns[base]
-    figures['nf_conntrack_path_ns'] = ns['conntrack_established'] - ns['none_established']
-    for figure, value in figures.items():
-        if args.json:
-            print(json.dumps({'figure': figure, 'value': round(value, 1), 'unit': 'ns'}))
-        else:
-            print(f'{figure:40} {value:10.1f} ns')
+            report.figure(f"{name}{'' if system == 'merlon' else '_' + system}_ns", above(ns, f'{system}_{way}', base), 'ns', 1)
+    report.figure('nf_conntrack_path_ns', above(ns, 'conntrack_established', 'none_established'), 'ns', 1)
 
 
 if __name__ == '__main__':

@@ -22,27 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/frame.h"
+
 #define FRAME 60
 #define BATCH 64
 
 struct frame {
 	unsigned char bytes[FRAME];
 };
-
-static unsigned short fold(unsigned sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~(sum + (sum >> 16));
-}
-
-static unsigned add(const void *data, size_t n, unsigned sum)
-{
-	const unsigned char *p = data;
-
-	for (size_t i = 0; i + 1 < n; i += 2)
-		sum += p[i] << 8 | p[i + 1];
-	return n % 2 ? sum + (p[n - 1] << 8) : sum;
-}
 
 static int build(struct frame *f, const char *line, const unsigned char *mac)
 {
@@ -67,7 +54,7 @@ static int build(struct frame *f, const char *line, const unsigned char *mac)
 	ip->protocol = l4;
 	if (inet_pton(AF_INET, saddr, &ip->saddr) != 1 || inet_pton(AF_INET, daddr, &ip->daddr) != 1)
 		return -1;
-	ip->check = htons(fold(add(ip, sizeof(*ip), 0)));
+	ip->check = htons(frame_fold(frame_add(ip, sizeof(*ip), 0)));
 	th[0] = sport >> 8, th[1] = sport;
 	th[2] = dport >> 8, th[3] = dport;
 	if (l4 == IPPROTO_TCP) {
@@ -79,7 +66,7 @@ static int build(struct frame *f, const char *line, const unsigned char *mac)
 	} else {
 		th[4] = 0, th[5] = l4_bytes;
 	}
-	check = fold(add(th, l4_bytes, add(&ip->saddr, 8, l4 + l4_bytes)));
+	check = frame_fold(frame_add(th, l4_bytes, frame_add(&ip->saddr, 8, l4 + l4_bytes)));
 	memcpy(th + (l4 == IPPROTO_TCP ? 16 : 6), &(unsigned short){ htons(check) }, 2);
 	return 0;
 }

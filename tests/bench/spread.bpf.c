@@ -33,20 +33,24 @@ struct {
 	__type(value, struct cell);
 } cells SEC(".maps");
 
-__u32 flows = 1;	/* how many; a power of two or not */
-__u32 in_turn;		/* one after the other, else at random */
+#define MOST (1 << 17)
+__u32 flows = 1;	/* how many, up to MOST unless they come one after the other */
+__u32 in_turn;		/* one after the other, else in the order below */
 __u32 first_dport;
 __u32 turn;
+__u32 order[MOST];	/* a permutation of the flows */
 
 /* Flow n, which is returned: source port n modulo 65536, destination port first_dport + n / 65536. */
 static __always_inline __s64 choose(struct __sk_buff *skb)
 {
-	__u32 n = in_turn ? turn++ : bpf_get_prandom_u32();
+	__u32 n = turn++;
 	__u16 *port = (void *)(long)skb->data + PORTS;
 
 	if ((void *)(port + 2) > (void *)(long)skb->data_end || !flows)
 		return -1;
 	n %= flows;
+	if (!in_turn)
+		n = order[n & (MOST - 1)];
 	port[0] = bpf_htons(n & 0xffff);
 	port[1] = bpf_htons(first_dport + (n >> 16));
 	return n;
