@@ -49,5 +49,6 @@ figures service "$(bench service.py)" cold_start_{beyond_load,load,cpu}_ms daemo
 memory=$(bench memory.py)
 figures memory "$memory" memory_bytes_per_session sessions_kept_pct
 series memory "$memory" memory_over_sessions memory_over_sessions_meminfo
+figures mix "$(bench mix.py)" hit_rate_pct hit_rate_forward_pct
 echo "1..$n"
 exit $status

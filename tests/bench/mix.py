@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+  hit_rate_pct      packets of tools/traffic's mix, an hour of a small server to the host, that sessions answered: hits above
+                    hits and misses of `merlon stats`
+  hit_rate_forward_pct  the same through the host
+"""
+import argparse
+import json
+import os
+import sys
+
+import hosts
+
+TRAFFIC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'tools', 'lib', 'traffic.py')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--build', required=True)
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--json', action='store_true')
+    args = parser.parse_args()
+    report = hosts.Report(args.json)
+    for name, through in ('hit_rate_pct', []), ('hit_rate_forward_pct', ['--through']):
+        seen = [json.loads(hosts.run(sys.executable, '-B', TRAFFIC, '--build', args.build, '--json', '--merlon', *through, 'mix',
+                                     '--scale', '0.2' if args.rounds == 1 else '1'))['merlon'] for _ in range(min(args.rounds, 3))]
+        report.figure(name, [s['hit_rate_pct'] for s in seen], '%', packets=seen[0]['packets'], sessions=seen[0]['new_sessions'],
+                      drops=seen[0]['drops'])
+
+
+if __name__ == '__main__':
+    main()
