@@ -89,6 +89,7 @@ class Host:
 
     def __init__(self, build, work, system):
         self.build, self.work, self.system, self.daemon, self.floor = build, f'{work}/{system}', system, None, None
+        self.kind = system.rstrip('2')     # merlon2: another one of merlon
         self.ns = {h: f'merlon-bench-{os.getpid()}-{system}-{h}' for h in ('from', 'host', 'to')}
         self.mac = {}
         os.makedirs(self.work)
@@ -124,17 +125,17 @@ class Host:
         if not file:
             file = f'{self.work}/rules'
             with open(file, 'w', encoding='utf-8') as f:
-                f.write(text or (IPTABLES if self.system == 'iptables' else NFT))
-        if self.system == 'nft':
+                f.write(text or (IPTABLES if self.kind == 'iptables' else NFT))
+        if self.kind == 'nft':
             run(*self.inside('host', 'nft', '-f', file))
-        elif self.system == 'iptables':
+        elif self.kind == 'iptables':
             run(*self.inside('host', 'iptables-legacy-restore', file))
-        elif self.system == 'floor':
+        elif self.kind == 'floor':
             self.floor = subprocess.Popen(self.inside('host', f'{self.build}/tests/bench/floor', *(['--drop'] if text == 'drop' else []),
                                                       'in0', 'out0'), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             if not self.floor.stdout.readline():
                 sys.exit('tests/bench/floor does not start')
-        elif self.system == 'merlon':
+        elif self.kind == 'merlon':
             if not self.daemon:
                 self.daemon = Daemon(self.build, self.ns['host'], f'{self.work}/d', ('--policy-netns', 'none', *options))
             self.daemon.call('apply', os.path.abspath(file))

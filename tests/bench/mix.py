@@ -23,8 +23,8 @@ def main():
     args = parser.parse_args()
     report = hosts.Report(args.json)
     for name, through in ('hit_rate_pct', []), ('hit_rate_forward_pct', ['--through']):
-        seen = [json.loads(hosts.run(sys.executable, '-B', TRAFFIC, '--build', args.build, '--json', '--merlon', *through, 'mix',
-                                     '--scale', '0.2' if args.rounds == 1 else '1'))['merlon'] for _ in range(min(args.rounds, 3))]
+        seen = [json.loads(hosts.run(sys.executable, '-B', TRAFFIC, '--build', args.build, '--json', '--merlon', *through, 'mix'))['merlon']
+                for _ in range(min(args.rounds, 3))]
         report.figure(name, [s['hit_rate_pct'] for s in seen], '%', packets=seen[0]['packets'], sessions=seen[0]['new_sessions'],
                       drops=seen[0]['drops'])
 
