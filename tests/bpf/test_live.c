@@ -85,6 +85,7 @@ static void udp_over_loopback(void **state)
 		int server = bound(hosts[i], SOCK_DGRAM, 5000), asker = bound(hosts[i], SOCK_DGRAM, 5001);
 		struct counts before = counts();
 		struct merlon_session session;
+		char c;
 
 		send_to(asker, hosts[i], 5000);
 		assert_true(arrives(server));
@@ -93,6 +94,9 @@ static void udp_over_loopback(void **state)
 		assert_true(arrives(asker));
 		for (int j = 0; j < 3; j++)
 			send_to(asker, hosts[i], 5000);
+		/* a busy kernel brings them later */
+		for (int j = 0; j < 5; j++)
+			assert_true(arrives(server) && recv(server, &c, 1, 0) == 1);
 		/* the second hook sees the state that the first one found, and does not change it again */
 		assert_counted(&before, 1, 2);
 		assert_counted(&before, 4, 2);
