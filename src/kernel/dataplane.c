@@ -277,22 +277,6 @@ static uint64_t map_memory(int fd)
 	return bytes;
 }
 
-struct count {
-	uint64_t now_ns;
-	uint32_t established, embryonic;
-};
-
-/* Nobody takes the expired ones out: their place is taken when it is wanted. */
-static int count(void *context, enum merlon_family family, const struct merlon_flow *flow)
-{
-	struct count *c = context;
-
-	(void)family;
-	if (flow->session.expires_ns >= c->now_ns)
-		++*(flow->session.flags & MERLON_S_ESTABLISHED ? &c->established : &c->embryonic);
-	return 0;
-}
-
 static uint32_t max_entries(int fd)
 {
 	struct bpf_map_info info = { 0 };
@@ -308,11 +292,8 @@ bool merlon_dataplane_audits(const struct merlon_dataplane *dp)
 
 void merlon_dataplane_count_sessions(const struct merlon_dataplane *dp, uint32_t *ret_established, uint32_t *ret_embryonic)
 {
-	struct count sessions = { .now_ns = merlon_now_ns() };
-
-	merlon_table_each(dp->fd[MERLON_MAP_SESSIONS], count, &sessions);
-	*ret_established = sessions.established;
-	*ret_embryonic = sessions.embryonic;
+	*ret_established = *ret_embryonic = 0;
+	merlon_table_count(dp->fd[MERLON_MAP_SESSIONS], merlon_now_ns(), ret_established, ret_embryonic);
 }
 
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)

@@ -169,6 +169,29 @@ int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family fami
 	return r;
 }
 
+/* One line of memory a flow is looked at, which is what this takes. */
+int merlon_table_count(int fd, uint64_t now_ns, uint32_t *ret_established, uint32_t *ret_embryonic)
+{
+	uint32_t n[2] = { 0 };
+	struct merlon_flow_table table;
+	int r = merlon_table_map(fd, &table);
+	size_t i, way;
+
+	if (r < 0)
+		return r;
+	for (i = 0; i < table.n; i++)
+		for (way = 0; way < MERLON_WAYS; way++) {
+			const volatile struct merlon_session *session = &table.set[i].way[way].session;
+
+			if (*(volatile uint16_t *)&table.set[i].tag[way] && session->expires_ns >= now_ns)
+				n[!!(session->flags & MERLON_S_ESTABLISHED)]++;
+		}
+	merlon_table_unmap(&table);
+	*ret_embryonic = n[0];
+	*ret_established = n[1];
+	return 0;
+}
+
 bool merlon_table_find(int fd, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
 			   struct merlon_session *ret)
 {

@@ -30,6 +30,8 @@ void merlon_table_unlock(struct merlon_session *session);
 /* Calls `each` for every flow, expired ones too, until it returns other than 0. It gets a copy, which may be torn. */
 int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),
 		      void *context);
+/* How many flows there are that have not expired. Those that have are in the table until their place is taken. */
+int merlon_table_count(int fd, uint64_t now_ns, uint32_t *ret_established, uint32_t *ret_embryonic);
 /* The session of a tuple; false: there is none, or the table cannot be read. `seed`: of struct merlon_control. */
 bool merlon_table_find(int fd, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
 		       struct merlon_session *ret);

@@ -147,7 +147,7 @@ static bool has_ambiguous_order(const struct merlon_ruleset *ruleset)
 	return false;
 }
 
-static unsigned concerns(const struct merlon_ruleset *ruleset)
+unsigned merlon_ruleset_concerns(const struct merlon_ruleset *ruleset)
 {
 	unsigned has = has_ambiguous_order(ruleset) ? HAS_ORDER : 0;
 	size_t logs = 0;
@@ -187,7 +187,7 @@ static unsigned concerns(const struct merlon_ruleset *ruleset)
 
 bool merlon_ruleset_translates(const struct merlon_ruleset *ruleset)
 {
-	return concerns(ruleset) & HAS_NAT;
+	return merlon_ruleset_concerns(ruleset) & HAS_NAT;
 }
 
 bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset)
@@ -220,13 +220,13 @@ static unsigned host_has(void)
 	       (merlon_kernel_tracks("dccp_timeout_open") ? ON_DCCP : 0) | (merlon_kernel_filters_sources() ? ON_RP_FILTER : 0);
 }
 
-json_t *merlon_limits(const struct merlon_ruleset *ruleset)
+json_t *merlon_limits(unsigned concerns)
 {
-	unsigned has = concerns(ruleset), host = host_has();
+	unsigned host = host_has();
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
-		if (limits[i].concerns & has && limits[i].host & host)
+		if (limits[i].concerns & concerns && limits[i].host & host)
 			json_array_append_new(list, json_pack("{s:s, s:s}", "limit", limits[i].name, "text", limits[i].text));
 	return list;
 }

@@ -18,8 +18,10 @@ extern const struct merlon_unfit merlon_unfit_translates, merlon_unfit_empty;
 /* The first that holds, NULL: none. */
 const struct merlon_unfit *merlon_ruleset_unfit(const struct merlon_ruleset *ruleset);
 
-/* [{"limit","text"}]; a new reference, NULL: no memory. */
-json_t *merlon_limits(const struct merlon_ruleset *ruleset);
+/* What of a ruleset limits are about: bits. Looks at each rule. */
+unsigned merlon_ruleset_concerns(const struct merlon_ruleset *ruleset);
+/* Those of a ruleset with such concerns, on this host as it is now: [{"limit","text"}]; a new reference, NULL: no memory. */
+json_t *merlon_limits(unsigned concerns);
 
 /* Whether some rule may rewrite addresses, which TC sees on the wrong side: before DNAT, after SNAT. */
 bool merlon_ruleset_translates(const struct merlon_ruleset *ruleset);

@@ -115,7 +115,7 @@ json_t *merlon_report(const struct merlon_ruleset *ruleset)
 		return NULL;
 	}
 	return json_pack("{s:i, s:i, s:i, s:o, s:o, s:o}", "rules", (int)totals.rules, "exact", (int)totals.exact,
-			 "kept", (int)totals.kept, "refused", refused, "limits", merlon_limits(ruleset), "missing_sets", missing_sets(ruleset));
+			 "kept", (int)totals.kept, "refused", refused, "limits", merlon_limits(merlon_ruleset_concerns(ruleset)), "missing_sets", missing_sets(ruleset));
 }
 
 void merlon_report_name_file(json_t *report, const char *file)

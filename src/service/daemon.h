@@ -28,6 +28,8 @@ struct mnl_socket;
 struct merlon_enforced {
 	struct merlon_ruleset *ruleset;
 	struct merlon_policy *policy;
+	struct merlon_totals totals;	/* of the ruleset: for status, which does not look at each rule */
+	unsigned concerns;		/* merlon_ruleset_concerns() */
 	json_t *sources;	/* [{"file":name,"copy":path,"family":"ip"|"ip6"|null}] */
 	bool audit, partial;
 	bool as_snapshot;	/* kept for a restart as what nf_tables holds, like an edited one: the sources include other files */
@@ -123,6 +125,8 @@ void merlon_enforce_renew_later(struct merlon_daemon *d);
 void merlon_enforce_check_addresses(struct merlon_daemon *d);
 /* Sets the trackers as the sysctls are now and the configuration was. */
 void merlon_enforce_trackers(struct merlon_daemon *d);
+/* Says of the ruleset what there is to be said of all its rules, once. */
+void merlon_enforced_count(struct merlon_enforced *enforced);
 void merlon_enforced_clear(struct merlon_enforced *enforced);
 
 /* carry.c */

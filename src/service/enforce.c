@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "src/model/limits.h"
 #include "src/service/daemon.h"
 #include "src/service/work.h"
 #include "src/util/cleanup.h"
@@ -16,6 +17,12 @@ void merlon_enforced_clear(struct merlon_enforced *enforced)
 	json_decref(enforced->sources);
 	free(enforced->carried);
 	*enforced = (struct merlon_enforced){ 0 };
+}
+
+void merlon_enforced_count(struct merlon_enforced *enforced)
+{
+	enforced->totals = merlon_ruleset_totals(enforced->ruleset);
+	enforced->concerns = merlon_ruleset_concerns(enforced->ruleset);
 }
 
 int merlon_enforce_options(struct merlon_daemon *d, const struct merlon_enforced *next, struct merlon_compile_options *ret,
@@ -135,6 +142,7 @@ int merlon_enforce_compile(struct merlon_daemon *d, struct merlon_enforced *next
 	options.address = address;
 	merlon_work_let_go(d);
 	r = merlon_compile(next->ruleset, &options, &next->policy, diag);
+	merlon_enforced_count(next);
 	merlon_work_take_back(d);
 	return r;
 }

@@ -53,21 +53,19 @@ const char *merlon_mode(const struct merlon_daemon *d, bool audit)
 static void add_policy(const struct merlon_daemon *d, json_t *status)
 {
 	const struct merlon_policy *p = d->enforced.policy;
-	struct merlon_totals totals;
 
 	json_object_set_new(status, "policy_known", json_boolean(p != NULL));
 	if (!p)
 		return;
-	totals = merlon_ruleset_totals(d->enforced.ruleset);
-	json_object_set_new(status, "rules", json_integer(totals.rules));
-	json_object_set_new(status, "kept", json_integer(totals.kept));
+	json_object_set_new(status, "rules", json_integer(d->enforced.totals.rules));
+	json_object_set_new(status, "kept", json_integer(d->enforced.totals.kept));
 	json_object_set_new(status, "left_out", merlon_report_left_out(d->enforced.ruleset));
 	json_object_set_new(status, "flat_rules", json_integer(p->n_flat));
 	json_object_set_new(status, "subtables", json_integer(p->n_subtables));
 	json_object_set_new(status, "planes", json_integer(p->n_planes));
 	json_object_set_new(status, "image_bytes", json_integer(p->words * 8LL));
 	json_object_set_new(status, "ns_estimate", json_integer(p->ns_estimate));
-	json_object_set_new(status, "limits", merlon_limits(d->enforced.ruleset));
+	json_object_set_new(status, "limits", merlon_limits(d->enforced.concerns));
 	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
 }
 

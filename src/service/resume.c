@@ -286,6 +286,7 @@ static int take_up(struct merlon_daemon *d, struct merlon_enforced *saved, const
 	r = merlon_dataplane_set_audit(d->dp, saved->audit);
 	if (r < 0)
 		return r;
+	merlon_enforced_count(saved);
 	d->enforced = *saved;
 	*saved = (struct merlon_enforced){ 0 };
 	d->enforced.carried = merlon_state_load_counts(d, d->enforced.policy);

@@ -30,7 +30,7 @@ static struct one *one(struct one *o, enum merlon_hook hook, struct merlon_state
 
 static bool names(const struct one *o, const char *limit)
 {
-	json_t *list = merlon_limits(&o->ruleset), *item;
+	json_t *list = merlon_limits(merlon_ruleset_concerns(&o->ruleset)), *item;
 	bool found = false;
 	size_t i;
 
