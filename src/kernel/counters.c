@@ -131,7 +131,14 @@ int merlon_counters_sum(const struct merlon_policy_maps *maps, uint32_t generati
 int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
 			      struct merlon_counter *ret)
 {
-	return merlon_counters_sum(&dp->policy, dp->control.generation, first, n, ret);
+	uint32_t zero = 0;
+	struct merlon_control now;
+	int r = merlon_counters_sum(&dp->policy, dp->control.generation, first, n, ret);
+
+	/* that it ends is said before its counters are taken away */
+	if (!r && bpf_map_lookup_elem(dp->fd[MERLON_MAP_CONTROL], &zero, &now) < 0)
+		return -errno;
+	return r < 0 ? r : now.generation == dp->control.generation ? 0 : -ESTALE;
 }
 
 int merlon_dataplane_bucket(const struct merlon_dataplane *dp, uint32_t slot, uint64_t *ret)

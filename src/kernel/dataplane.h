@@ -150,7 +150,10 @@ int merlon_dataplane_runs(const struct merlon_dataplane *dp, struct merlon_runs 
  * CAP_SYS_ADMIN. Or a negative errno.
  */
 int merlon_runs_count(void);
-/* Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. */
+/*
+ * Exact counts of counters [first, first + n): direct ones plus the paths that lead over them. -ESTALE: another process, of which
+ * this one is a child, has put another policy in force meanwhile.
+ */
 int merlon_dataplane_counters(const struct merlon_dataplane *dp, uint32_t first, uint32_t n,
 			      struct merlon_counter *ret);
 /* The state of a limit by its slot (bpf/image.h): 0 since the policy is in force as long as no packet came to it. 0 or a negative errno. */

@@ -7,54 +7,21 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #include "src/model/event.h"
 #include "src/model/report.h"
+#include "src/service/clients.h"
 #include "src/service/daemon.h"
+#include "src/service/reading.h"
 #include "src/service/work.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
-#define MOST_CLIENTS 128	/* of root, and as many of all others together */
-#define MOST_OF_ONE 32		/* of one of these others */
 #define MOST_REQUESTS 64	/* that wait for their turn */
 #define MOST_UNREAD 16		/* answers that wait for a client to read those before */
-#define TELL_NS 60000000000ULL	/* how seldom the journal hears that there are too many clients */
-
-/* In a list: who was heard last comes first. */
-struct merlon_client {
-	struct merlon_daemon *d;
-	sd_bus *bus;
-	uid_t uid;
-	bool trusted;		/* may change things */
-	unsigned waits;		/* requests that wait for their turn */
-	struct merlon_client *next;
-};
-
-static void take_out(struct merlon_client *client)
-{
-	struct merlon_client **p = &client->d->clients;
-
-	while (*p && *p != client)
-		p = &(*p)->next;
-	if (*p)
-		*p = client->next;
-}
-
-static void put_first(struct merlon_client *client)
-{
-	client->next = client->d->clients;
-	client->d->clients = client;
-}
-
-static void client_free(struct merlon_client *client)
-{
-	take_out(client);
-	sd_bus_close_unref(client->bus);
-	free(client);
-}
 
 static int reply_json(sd_bus_message *message, json_t *json)
 {
@@ -79,7 +46,10 @@ static int denied(sd_bus_error *error)
 
 /* What a client asks for that is not done at once. */
 struct request {
-	struct merlon_job job;		/* first: it is what the work knows */
+	union {				/* first: it is what others know */
+		struct merlon_job job;
+		struct merlon_reading reading;
+	};
 	sd_bus_message *message;
 	json_t *asked;			/* owned; NULL: the method takes none */
 	bool trusted;
@@ -90,11 +60,8 @@ struct request {
 
 static void request_free(struct merlon_daemon *d, struct request *request)
 {
-	struct merlon_client *client = d->clients;
+	struct merlon_client *client = merlon_client_of(d, sd_bus_message_get_bus(request->message));
 
-	/* which may be gone */
-	while (client && client->bus != sd_bus_message_get_bus(request->message))
-		client = client->next;
 	if (client)
 		client->waits--;
 	d->n_requests--;
@@ -115,10 +82,8 @@ static void answer_report(struct merlon_daemon *d, struct merlon_job *job)
 	request_free(d, request);
 }
 
-/* Its answer comes when its turn has been. */
-static int begin(struct merlon_client *client, sd_bus_message *message, json_t *asked,
-		 void (*run)(struct merlon_daemon *d, struct merlon_job *job),
-		 void (*answer)(struct merlon_daemon *d, struct merlon_job *job), sd_bus_error *error)
+/* Owns `asked`. NULL with an error: there are too many. */
+static struct request *request_new(struct merlon_client *client, sd_bus_message *message, json_t *asked, sd_bus_error *error)
 {
 	/* who may only read does not keep others from changing */
 	unsigned most = client->trusted ? MOST_REQUESTS : MOST_REQUESTS / 2;
@@ -126,13 +91,96 @@ static int begin(struct merlon_client *client, sd_bus_message *message, json_t *
 
 	if (!request) {
 		json_decref(asked);
-		return sd_bus_error_set(error, MERLON_BUS_FAILED, "too many requests wait for their turn");
+		sd_bus_error_set(error, MERLON_BUS_FAILED, "too many requests wait for their turn");
+		return NULL;
 	}
-	*request = (struct request){ .job = { .run = run, .done = answer, .yields = !client->trusted }, .message = sd_bus_message_ref(message), .asked = asked,
-				     .trusted = client->trusted, .status = MERLON_EXIT_FAILED };
+	*request = (struct request){ .message = sd_bus_message_ref(message), .asked = asked, .trusted = client->trusted,
+				     .status = MERLON_EXIT_FAILED };
 	client->d->n_requests++;
 	client->waits++;
+	return request;
+}
+
+/* Its answer comes when its turn has been. */
+static int begin(struct merlon_client *client, sd_bus_message *message, json_t *asked,
+		 void (*run)(struct merlon_daemon *d, struct merlon_job *job),
+		 void (*answer)(struct merlon_daemon *d, struct merlon_job *job), sd_bus_error *error)
+{
+	struct request *request = request_new(client, message, asked, error);
+
+	if (!request)
+		return -EBUSY;
+	request->job = (struct merlon_job){ .run = run, .done = answer, .yields = !client->trusted };
 	merlon_work_add(client->d, &request->job);
+	return 1;
+}
+
+static void answer_cannot(const struct request *request, int error)
+{
+	const char *why = error == -ESTALE ? "it changes all the time" : error == -ETIMEDOUT ? "it takes too long" :
+			  error == -ECHILD ? "the child that did was killed" : error == -ECANCELED ? "merlond ends" : strerror(-error);
+
+	sd_bus_reply_method_errorf(request->message, MERLON_BUS_FAILED, "what is in force cannot be read: %s", why);
+}
+
+/* A file and not a string of the message: listings can be larger than a message may be. */
+static void answer_file(struct merlon_daemon *d, struct merlon_reading *reading)
+{
+	struct request *request = (struct request *)reading;
+	_cleanup_close_ int fd = reading->fd;
+	int r = fd < 0 ? fd : request->trusted ? 0 : merlon_listings_keep(d, fd);
+
+	if (r < 0)
+		answer_cannot(request, r);
+	else
+		sd_bus_reply_method_return(request->message, "h", fd);
+	request_free(d, request);
+}
+
+/* Right into the message: to copy megabytes, or to have them looked through, keeps the loop. How many, or an error. */
+static ssize_t read_into(sd_bus_message *message, int fd)
+{
+	struct stat st;
+	ssize_t n;
+	char *at;
+	int r = fstat(fd, &st) < 0 ? -errno : sd_bus_message_append_string_space(message, st.st_size, &at);
+
+	for (off_t done = 0; r >= 0 && done < st.st_size; done += n) {
+		n = pread(fd, at + done, st.st_size - done, done);
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+	}
+	return r < 0 ? r : st.st_size;
+}
+
+static void answer_text(struct merlon_daemon *d, struct merlon_reading *reading)
+{
+	struct request *request = (struct request *)reading;
+	struct merlon_client *client = merlon_client_of(d, sd_bus_message_get_bus(request->message));
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_close_ int fd = reading->fd;
+	int r = fd < 0 ? fd : sd_bus_message_new_method_return(request->message, &reply);
+	ssize_t bytes = r < 0 ? r : read_into(reply, fd);
+
+	r = bytes < 0 ? (int)bytes : sd_bus_send(NULL, reply, NULL);
+	if (r < 0)
+		answer_cannot(request, r);
+	else if (client)
+		merlon_client_sent(client, bytes);
+	request_free(d, request);
+}
+
+/* The same with what takes long and changes nothing. `is_text`: the answer is a string, not a file. */
+static int begin_reading(struct merlon_client *client, sd_bus_message *message, int (*run)(struct merlon_daemon *d, FILE *out),
+			 bool is_text, sd_bus_error *error)
+{
+	struct request *request = request_new(client, message, NULL, error);
+
+	if (!request)
+		return -EBUSY;
+	request->reading = (struct merlon_reading){ .run = run, .done = is_text ? answer_text : answer_file,
+						    .trusted = client->trusted };
+	merlon_reading_add(client->d, &request->reading);
 	return 1;
 }
 
@@ -184,8 +232,7 @@ static int on_config(sd_bus_message *message, void *context, sd_bus_error *error
 
 static int on_stats(sd_bus_message *message, void *context, sd_bus_error *error)
 {
-	(void)error;
-	return reply_json(message, merlon_stats(((struct merlon_client *)context)->d));
+	return begin_reading(context, message, merlon_write_stats, true, error);
 }
 
 /* An error with the first message, which it clears. */
@@ -214,13 +261,7 @@ static int on_perf(sd_bus_message *message, void *context, sd_bus_error *error)
 
 static int on_sessions(sd_bus_message *message, void *context, sd_bus_error *error)
 {
-	struct merlon_client *client = context;
-	_cleanup_close_ int fd = merlon_sessions(client->d);
-	int r = fd < 0 ? fd : client->trusted ? 0 : merlon_listings_keep(client->d, fd);
-
-	if (r < 0)
-		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the sessions: %s", strerror(-r));
-	return sd_bus_reply_method_return(message, "h", fd);
+	return begin_reading(context, message, merlon_write_sessions, false, error);
 }
 
 static int add_monitor(sd_bus_message *message, const struct merlon_client *client, bool packets, sd_bus_error *error)
@@ -267,7 +308,6 @@ static int on_why(sd_bus_message *message, void *context, sd_bus_error *error)
 	return reply_json(message, answer);
 }
 
-/* A file and not a string of the message: listings can be larger than a message may be. */
 static int to_file(const char *text)
 {
 	_cleanup_close_ int fd = memfd_create("merlon-answer", MFD_CLOEXEC);
@@ -316,16 +356,7 @@ static int on_nft(sd_bus_message *message, void *context, sd_bus_error *error)
 
 static int on_list(sd_bus_message *message, void *context, sd_bus_error *error)
 {
-	struct merlon_client *client = context;
-	json_t *list = merlon_policy_list(client->d);
-	_cleanup_free_ char *text = list ? json_dumps(list, JSON_COMPACT) : NULL;
-	_cleanup_close_ int fd = text ? to_file(text) : -ENOMEM;
-	int r = fd < 0 ? fd : client->trusted ? 0 : merlon_listings_keep(client->d, fd);
-
-	json_decref(list);
-	if (r < 0)
-		return sd_bus_error_setf(error, MERLON_BUS_FAILED, "cannot list the policy: %s", strerror(-r));
-	return sd_bus_reply_method_return(message, "h", fd);
+	return begin_reading(context, message, merlon_write_list, false, error);
 }
 
 static void run_flush(struct merlon_daemon *d, struct merlon_job *job)
@@ -362,6 +393,7 @@ static void answer_stop(struct merlon_daemon *d, struct merlon_job *job)
 	sd_bus *bus = sd_bus_ref(sd_bus_message_get_bus(request->message));
 
 	answer_report(d, job);
+	merlon_readings_end(d);
 	sd_bus_flush(bus);
 	sd_bus_unref(bus);
 	sd_event_exit(d->event, 0);
@@ -423,11 +455,10 @@ static int on_message(sd_bus_message *message, void *context, sd_bus_error *erro
 	(void)error;
 	sd_bus_get_n_queued_write(client->bus, &unread);
 	if (unread > MOST_UNREAD) {
-		client_free(client);
+		merlon_client_free(client);
 		return 1;
 	}
-	take_out(client);
-	put_first(client);
+	merlon_client_heard(client);
 	return 0;
 }
 
@@ -435,7 +466,7 @@ static int on_disconnected(sd_bus_message *message, void *context, sd_bus_error 
 {
 	(void)message;
 	(void)error;
-	client_free(context);
+	merlon_client_free(context);
 	return 0;
 }
 
@@ -463,60 +494,6 @@ static int serve(struct merlon_client *client, int fd)
 	return sd_bus_attach_event(client->bus, client->d->event, SD_EVENT_PRIORITY_NORMAL + !client->trusted);
 }
 
-/* What others do to the socket is no reason not to let a new one in: who was not heard for longest goes. Who waits stays. */
-static struct merlon_client *find_quiet(const struct merlon_daemon *d, bool trusted, const uid_t *uid)
-{
-	struct merlon_client *client, *quiet = NULL;
-
-	for (client = d->clients; client; client = client->next)
-		if (client->trusted == trusted && (!uid || client->uid == *uid) && !client->waits)
-			quiet = client;
-	return quiet;
-}
-
-static void tell_many(struct merlon_daemon *d, uid_t uid)
-{
-	uint64_t now = merlon_now_ns();
-
-	if (d->many_told_ns && now - d->many_told_ns < TELL_NS)
-		return;
-	d->many_told_ns = now;
-	merlon_journal_note(LOG_WARNING, "too many connections of uid %u: those that were quiet for longest are closed", (unsigned)uid);
-}
-
-/* Whether there is room for one more. */
-static bool make_room(struct merlon_daemon *d, bool trusted, uid_t uid)
-{
-	struct merlon_client *client, *quiet;
-	unsigned alike = 0, of_one = 0;
-	bool full;
-
-	for (client = d->clients; client; client = client->next) {
-		alike += client->trusted == trusted;
-		of_one += client->uid == uid;
-	}
-	full = !trusted && of_one >= MOST_OF_ONE;
-	if (!full && alike < MOST_CLIENTS)
-		return true;
-	tell_many(d, uid);
-	quiet = find_quiet(d, trusted, full ? &uid : NULL);
-	if (!quiet)
-		return false;
-	client_free(quiet);
-	return true;
-}
-
-/* There are no descriptors left, and it would be asked again at once. */
-static void make_any_room(struct merlon_daemon *d)
-{
-	struct merlon_client *quiet = find_quiet(d, false, NULL);
-
-	if (!quiet)
-		quiet = find_quiet(d, true, NULL);
-	if (quiet)
-		client_free(quiet);
-}
-
 static int on_connection(sd_event_source *source, int listener, uint32_t events, void *context)
 {
 	struct merlon_daemon *d = context;
@@ -530,19 +507,17 @@ static int on_connection(sd_event_source *source, int listener, uint32_t events,
 	(void)events;
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE)
-			make_any_room(d);
+			merlon_clients_make_room(d);	/* or it would be asked again at once */
 		return 0;
 	}
 	trusted = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.uid == 0;
-	client = make_room(d, trusted, peer.uid) ? calloc(1, sizeof(*client)) : NULL;
+	client = merlon_client_new(d, trusted, peer.uid);
 	if (!client) {
 		close(fd);
 		return 0;
 	}
-	*client = (struct merlon_client){ .d = d, .uid = peer.uid, .trusted = trusted };
-	put_first(client);
 	if (serve(client, fd) < 0)
-		client_free(client);
+		merlon_client_free(client);
 	return 0;
 }
 
@@ -550,17 +525,17 @@ int merlon_bus_open(struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	int r;
 
-	r = merlon_listen(d, diag);
-	if (r < 0)
+	if ((r = merlon_readings_open(d)) < 0 || (r = merlon_listen(d, diag)) < 0)
 		return r;
 	return sd_event_add_io(d->event, NULL, d->listener, EPOLLIN, on_connection, d);
 }
 
 void merlon_bus_close(struct merlon_daemon *d)
 {
+	merlon_readings_close(d);
 	while (d->clients) {
 		sd_bus_flush(d->clients->bus);
-		client_free(d->clients);
+		merlon_client_free(d->clients);
 	}
 	merlon_listings_close(d);
 	merlon_listen_end(d);

@@ -11,6 +11,7 @@
 
 #include "src/model/report.h"
 #include "src/service/bus.h"
+#include "src/service/reading.h"
 #include "src/service/work.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -131,6 +132,8 @@ static void run_nothing(struct merlon_daemon *d, struct merlon_job *job)
 static void end(struct merlon_daemon *d, struct merlon_job *job)
 {
 	free(job);
+	/* while there are connections to say so */
+	merlon_readings_end(d);
 	sd_event_exit(d->event, 0);
 }
 

@@ -22,6 +22,7 @@ struct merlon_event_origins;
 struct merlon_cgroups;
 struct merlon_client;
 struct merlon_listings;
+struct merlon_readings;
 struct mnl_socket;
 
 /* The policy in force with what it was made from. */
@@ -75,6 +76,7 @@ struct merlon_daemon {
 	struct merlon_monitors *monitors;
 	struct merlon_client *clients;
 	struct merlon_listings *listings;	/* NULL: none yet */
+	struct merlon_readings *readings;
 	uint64_t many_told_ns;			/* when the journal heard of too many clients; 0: not yet */
 	int listener;
 	int state_lock;
@@ -151,8 +153,8 @@ void merlon_policy_follow(struct merlon_daemon *d);
 /* Drops all rules. An enum merlon_exit. */
 int merlon_policy_flush(struct merlon_daemon *d, json_t **ret_report);
 
-/* list.c: a new reference, NULL without memory. */
-json_t *merlon_policy_list(struct merlon_daemon *d);
+/* list.c: writes the policy in force, as JSON: for a child (reading.h). */
+int merlon_write_list(struct merlon_daemon *d, FILE *out);
 
 /* state.c: what a restarted daemon needs to know about a generation. */
 int merlon_state_save(struct merlon_daemon *d, struct merlon_enforced *enforced, const struct merlon_snapshot *snapshot,
@@ -212,20 +214,25 @@ int merlon_listen(struct merlon_daemon *d, struct merlon_diag *diag);
 void merlon_listen_end(struct merlon_daemon *d);
 
 /* report.c: new references, NULL without memory. */
-/* What the counters of the policy in force, which must be known, counted in all; the caller's. */
-struct merlon_counter *merlon_counts(struct merlon_daemon *d);
 json_t *merlon_status(struct merlon_daemon *d);
 /* The settings, [{"section","key","value","from"}]. */
 json_t *merlon_config(const struct merlon_daemon *d);
 /* A warning for each setting that the data plane, which was there already, does not have. */
 void merlon_kept_warn(const struct merlon_daemon *d, const struct merlon_dataplane_info *info, struct merlon_diag *diag);
-json_t *merlon_stats(struct merlon_daemon *d);
 /* Those that are of no rule. */
 json_t *merlon_stats_counts(const struct merlon_stats *stats);
 /* "idle", "audit", "enforce" */
 const char *merlon_mode(const struct merlon_daemon *d, bool audit);
-/* A file (memfd) with the list of sessions, or an error. */
-int merlon_sessions(struct merlon_daemon *d);
+/* For children (reading.h). */
+int merlon_write_stats(struct merlon_daemon *d, FILE *out);
+int merlon_write_sessions(struct merlon_daemon *d, FILE *out);
+/*
+ * What the counters of the policy in force, which must be known, counted in all: [n_counters], the caller's. 0; -ESTALE: it is
+ * no more in force; or another negative errno.
+ */
+int merlon_counts(const struct merlon_daemon *d, struct merlon_counter **ret);
+/* Writes JSON, which it takes over; NULL: there was no memory for it. 0 or a negative errno. */
+int merlon_write_json(json_t *json, FILE *out);
 
 /* why.c: the answer to the words of `merlon why`; NULL: explained in `diag`. */
 json_t *merlon_why(struct merlon_daemon *d, const json_t *words, struct merlon_diag *diag);

@@ -10,19 +10,27 @@
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
-/* Counters of the ruleset have the values that the input gave them: shown are those and what was counted since. */
-static void add_counts(struct merlon_daemon *d, const struct merlon_counter *counted, int sign)
+/*
+ * Counters of the ruleset have the values that the input gave them: shown are those and what was counted since. The ruleset is
+ * this process's own.
+ */
+static int add_counts(const struct merlon_daemon *d)
 {
 	const struct merlon_policy *p = d->enforced.policy;
+	_cleanup_free_ struct merlon_counter *counted = NULL;
+	int r = merlon_counts(d, &counted);
 	uint32_t i;
 
+	if (r < 0)
+		return r;
 	for (i = 0; i < p->n_counters; i++) {
 		struct merlon_rule *rule = (struct merlon_rule *)p->counter[i].rule;
 		struct merlon_statement *s = &rule->statement[p->counter[i].statement];
 
-		s->counter.packets += sign * counted[i].packets;
-		s->counter.bytes += sign * counted[i].bytes;
+		s->counter.packets += counted[i].packets;
+		s->counter.bytes += counted[i].bytes;
 	}
+	return 0;
 }
 
 /* `left_out`: the policy does without it. */
@@ -117,19 +125,14 @@ static json_t *list_tables(const struct merlon_ruleset *ruleset, uint64_t age_ms
 	return tables;
 }
 
-json_t *merlon_policy_list(struct merlon_daemon *d)
+int merlon_write_list(struct merlon_daemon *d, FILE *out)
 {
 	const struct merlon_policy *p = d->enforced.policy;
-	_cleanup_free_ struct merlon_counter *counted = NULL;
-	json_t *list = json_pack("{s:i, s:b, s:b}", "generation", (int)merlon_dataplane_generation(d->dp),
-				 "policy_known", p || !merlon_dataplane_generation(d->dp), "audit", d->enforced.audit);
+	int r = p ? add_counts(d) : 0;
 
-	if (p)
-		counted = merlon_counts(d);
-	if (counted)
-		add_counts(d, counted, 1);
-	json_object_set_new(list, "tables", list_tables(d->enforced.ruleset, (merlon_now_ns() - d->enforced.loaded_ns) / 1000000));
-	if (counted)
-		add_counts(d, counted, -1);
-	return list;
+	if (r < 0)
+		return r;
+	return merlon_write_json(json_pack("{s:i, s:b, s:b, s:o}", "generation", (int)merlon_dataplane_generation(d->dp),
+					   "policy_known", p || !merlon_dataplane_generation(d->dp), "audit", d->enforced.audit,
+					   "tables", list_tables(d->enforced.ruleset, (merlon_now_ns() - d->enforced.loaded_ns) / 1000000)), out);
 }

@@ -254,33 +254,43 @@ static int add_in_order(const struct merlon_daemon *d, const struct merlon_count
 	return 0;
 }
 
-struct merlon_counter *merlon_counts(struct merlon_daemon *d)
+int merlon_counts(const struct merlon_daemon *d, struct merlon_counter **ret)
 {
 	const struct merlon_policy *p = d->enforced.policy;
 	_cleanup_free_ struct merlon_counter *counted = calloc(p->n_counters + 1, sizeof(*counted));
 	uint32_t i;
+	int r;
 
-	if (!counted || (p->n_counters && merlon_dataplane_counters(d->dp, p->first_counter, p->n_counters, counted) < 0))
-		return NULL;
+	if (!counted)
+		return -ENOMEM;
+	r = p->n_counters ? merlon_dataplane_counters(d->dp, p->first_counter, p->n_counters, counted) : 0;
+	if (r < 0)
+		return r;
 	for (i = 0; i < p->n_counters && d->enforced.carried; i++) {
 		counted[i].packets += d->enforced.carried[i].packets;
 		counted[i].bytes += d->enforced.carried[i].bytes;
 	}
-	return TAKE_PTR(counted);
+	*ret = TAKE_PTR(counted);
+	return 0;
 }
 
-static json_t *rule_counters(struct merlon_daemon *d)
+static int add_rule_counters(const struct merlon_daemon *d, json_t *list)
 {
-	const struct merlon_policy *p = d->enforced.policy;
 	_cleanup_free_ struct merlon_counter *counted = NULL;
-	json_t *list = json_array();
+	int r;
 
-	if (!p || !p->n_counters)
-		return list;
-	counted = merlon_counts(d);
-	if (counted)
-		add_in_order(d, counted, list);
-	return list;
+	if (!d->enforced.policy || !d->enforced.policy->n_counters)
+		return 0;
+	r = merlon_counts(d, &counted);
+	return r < 0 ? r : add_in_order(d, counted, list);
+}
+
+int merlon_write_json(json_t *json, FILE *out)
+{
+	int r = !json ? -ENOMEM : json_dumpf(json, out, JSON_COMPACT) < 0 ? -EIO : 0;
+
+	json_decref(json);
+	return r;
 }
 
 json_t *merlon_stats_counts(const struct merlon_stats *stats)
@@ -313,21 +323,27 @@ json_t *merlon_stats_counts(const struct merlon_stats *stats)
 	return json;
 }
 
-json_t *merlon_stats(struct merlon_daemon *d)
+int merlon_write_stats(struct merlon_daemon *d, FILE *out)
 {
 	struct merlon_stats stats;
-	json_t *json;
+	json_t *json, *counters;
 	uint64_t asked;
+	int r = merlon_dataplane_stats(d->dp, &stats);
 
-	if (merlon_dataplane_stats(d->dp, &stats) < 0)
-		return NULL;
+	if (r < 0)
+		return r;
 	json = merlon_stats_counts(&stats);
+	json_object_set_new(json, "counters", counters = json_array());
 	asked = stats.count[MERLON_STAT_HITS] + stats.count[MERLON_STAT_MISSES];
 	json_object_set_new(json, "hit_rate", json_real(asked ? (double)stats.count[MERLON_STAT_HITS] / asked : 0));
 	json_object_set_new(json, "generation", json_integer(merlon_dataplane_generation(d->dp)));
 	json_object_set_new(json, "audit", json_boolean(merlon_dataplane_audits(d->dp)));
-	json_object_set_new(json, "counters", rule_counters(d));
-	return json;
+	r = add_rule_counters(d, counters);
+	if (r < 0) {
+		json_decref(json);
+		return r;
+	}
+	return merlon_write_json(json, out);
 }
 
 struct list {
@@ -459,24 +475,13 @@ static int list_session(void *context, const struct merlon_session_view *view)
 	return ferror(list->out) ? -EIO : 0;
 }
 
-/* A file and not a string of the message: a million sessions are more than a message may hold. */
-int merlon_sessions(struct merlon_daemon *d)
+int merlon_write_sessions(struct merlon_daemon *d, FILE *out)
 {
-	_cleanup_close_ int fd = memfd_create("merlon-sessions", MFD_CLOEXEC);
-	struct list list = { .d = d, .now_ns = merlon_now_ns(), .first = true };
+	struct list list = { .d = d, .out = out, .now_ns = merlon_now_ns(), .first = true };
 	int r;
 
-	if (fd < 0)
-		return -errno;
-	list.out = fdopen(dup(fd), "w");
-	if (!list.out)
-		return -errno;
-	fputs("[", list.out);
+	fputs("[", out);
 	r = merlon_dataplane_sessions(d->dp, list_session, &list);
-	fputs("]\n", list.out);
-	if (fclose(list.out) && !r)
-		r = -EIO;
-	if (r < 0)
-		return r;
-	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : TAKE_FD(fd);
+	fputs("]\n", out);
+	return r;
 }

@@ -268,26 +268,34 @@ static int read_all(int fd, char **ret, size_t *ret_size)
 	return 0;
 }
 
+pid_t merlon_fork(void)
+{
+	pid_t parent = getpid(), pid;
+
+	/* what the parent has not written yet must not be written twice */
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		die_with(parent);
+	return pid;
+}
+
 int merlon_child(int (*run)(void *context), void *context, char **ret_output, size_t *ret_size)
 {
 	/* a file in memory, not a pipe: the child never waits for a reader */
 	_cleanup_close_ int out = memfd_create("merlon-output", MFD_CLOEXEC);
 	const struct rlimit most = { CHILD_BYTES, CHILD_BYTES };
 	int status, r;
-	pid_t pid, parent;
+	pid_t pid;
 
 	*ret_output = NULL;
 	*ret_size = 0;
 	if (out < 0)
 		return -errno;
-	/* what the parent has not written yet must not be written twice */
-	fflush(NULL);
-	parent = getpid();
-	pid = fork();
+	pid = merlon_fork();
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
-		die_with(parent);
 		/* the memory that it writes to */
 		setrlimit(RLIMIT_FSIZE, &most);
 		if (dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)

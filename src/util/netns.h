@@ -7,6 +7,7 @@
 #define MERLON_UTIL_NETNS_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 /*
  * A new network namespace without interfaces (but a lo that is down). Without CAP_SYS_ADMIN a user namespace is made
@@ -20,6 +21,9 @@ int merlon_netns_enter(int fd);
 
 /* A socket of the namespace, for use from the caller's: its descriptor or a negative errno. */
 int merlon_netns_socket(int fd, int family, int type, int protocol);
+
+/* fork(2); the child does not outlive the thread that called, and is to leave by _exit(). */
+pid_t merlon_fork(void);
 
 /*
  * Runs `run` in a child, with standard output and error going into a buffer. *ret_output is that text, to be freed,

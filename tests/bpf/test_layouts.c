@@ -288,6 +288,23 @@ static int apply(uint32_t generation, bool larger, struct merlon_diag *diag)
 	return merlon_dataplane_apply(dp, &policy, false, diag);
 }
 
+/* A child that reads them has the data plane as it was when that began. */
+static void counters_of_what_ended(void **state)
+{
+	struct merlon_diag diag = { 0 };
+	struct merlon_counter counter;
+	struct merlon_dataplane of_child;
+
+	(void)state;
+	assert_int_equal(apply(1, false, &diag), 0);
+	of_child = *dp;
+	assert_int_equal(merlon_dataplane_counters(&of_child, 1, 1, &counter), 0);
+	assert_int_equal(apply(2, false, &diag), 0);
+	assert_int_equal(merlon_dataplane_counters(&of_child, 1, 1, &counter), -ESTALE);
+	assert_int_equal(merlon_dataplane_counters(dp, 1, 1, &counter), 0);
+	merlon_diag_clear(&diag);
+}
+
 /* The policy is in force all the same; and no other comes into force beside the wrong pins. */
 static void pins_that_stay(void **state)
 {
@@ -476,6 +493,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(takes_all, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(counters_of_what_ended, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pins_that_stay, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(interfaces_that_come, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(ways_that_change, set_up, tear_down),

@@ -143,6 +143,14 @@ turns=$(python3 "$doors" turns "$MERLON_SOCKET" 65530)
 ok "root does not wait for what others asked for before" [ "${turns:-20}" -lt 10 ]
 ok "what readers keep is not merlond's memory for good" [ "$(python3 "$doors" keep "$MERLON_SOCKET" 65530)" = bounded ]
 ok "... and they are served" as 65530 timeout 20 "$merlon" list
+# Each counter's rule is told with the name of its file.
+long=$dir$(printf '/%0200d' {1..15})
+mkdir -p "$long"
+awk '/iifname "lo"/ { for (i = 0; i < 4000; i++) print "udp dport 9 counter" } { print }' policy.nft >"$long/many.nft"
+ok "a policy whose counters are a long text" applied "$merlon" apply "$long/many.nft"
+ok "answers that nobody reads are not merlond's memory for good" [ "$(python3 "$doors" hoard "$MERLON_SOCKET" 65530)" = bounded ]
+ok "... and who reads is served" as 65530 timeout 20 "$merlon" stats
+ok "... the policy before, again" applied "$merlon" apply policy.nft
 ok "... and nothing has changed" holds
 
 # A journald that is stopped.

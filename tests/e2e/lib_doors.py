@@ -8,6 +8,7 @@ doors.py garbage SOCKET           each way to say nonsense; prints which connect
 doors.py unread SOCKET            asks without reading; prints when it was cut off
 doors.py turns SOCKET UID         NFT requests of that user and then one of root's; prints how many were answered before root's
 doors.py keep SOCKET UID          asks for listings and keeps them; prints whether the last is whole and few of those before are
+doors.py hoard SOCKET UID          asks for large texts and reads none but the last; prints whether some were not kept for it
 doors.py sink SOCKET FILE         a journald that reads nothing until FILE is there, and then into it
 doors.py many SOCKET N [UID...]   N connections that say nothing, of these users; says when they are there, then stays
 """
@@ -216,6 +217,25 @@ def keep(path, uid, n=100):
     print('bounded' if whole <= 32 and os.fstat(kept[-1]).st_size else f'{whole} of {n} are kept', flush=True)
 
 
+def hoard(path, uid, n=14):
+    readers, last = [by(uid, path), by(uid, path)], by(uid, path)
+    for reader in readers:
+        for serial in range(1, n + 1):
+            reader.sendall(message('Stats', serial=serial))
+    last.settimeout(60)
+    for serial in range(1, 4):  # the second one has its turn behind all of the others'
+        last.sendall(message('Stats', serial=serial))
+        head = last.recv(16, socket.MSG_WAITALL)
+        size, fields = struct.unpack_from('<I', head, 4)[0], struct.unpack_from('<I', head, 12)[0]
+        left = size + fields + -fields % 8
+        while left:
+            left -= len(last.recv(min(left, 1 << 20), socket.MSG_WAITALL))
+    if 2 * n * size < 300 << 20:
+        print(f'{size} bytes are too few')
+    else:
+        print('bounded' if any([is_closed(reader, 5) for reader in readers]) else 'kept', flush=True)
+
+
 def sink(path, out):
     journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     journal.bind(path)
@@ -293,8 +313,8 @@ if __name__ == '__main__':
     what, rest = sys.argv[1], sys.argv[2:]
     if what == 'many':
         many(rest[0], int(rest[1]), rest[2:])
-    elif what in ('turns', 'keep'):
-        {'turns': turns, 'keep': keep}[what](rest[0], int(rest[1]))
+    elif what in ('turns', 'keep', 'hoard'):
+        {'turns': turns, 'keep': keep, 'hoard': hoard}[what](rest[0], int(rest[1]))
     elif what == 'sink':
         sink(rest[0], rest[1])
     else:
