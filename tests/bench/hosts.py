@@ -3,6 +3,7 @@
 iptables. All systems stand at once, each on a host of its own, so that rounds take turns packet by packet."""
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -234,6 +235,5 @@ def progress(*words):
 
 def ended_by_signals():
     """A kill removes what was made, too."""
-    import signal
     for s in signal.SIGTERM, signal.SIGHUP:
         signal.signal(s, lambda number, _: sys.exit(128 + number))

@@ -97,11 +97,11 @@ def measure(build, work, rounds, report):
         for name, values in zip(('beyond_load', 'load', 'cpu'), zip(*starts)):
             report.figure(f'cold_start_{name}_ms', list(values), 'ms', 1)
         host.enforce(rules(1000))
-        idle = [cpu_pct(host.daemon, lambda: time.sleep(3 if rounds == 1 else 10)) for _ in range(min(rounds, 2))]
+        idle = [cpu_pct(host.daemon, lambda: time.sleep(1 if rounds == 1 else 10)) for _ in range(min(rounds, 2))]
         report.figure('daemon_cpu_idle_pct', idle, '%')
         report.figure('daemon_rss_mb', rss_mb(host.daemon), 'MB', 1)
         host.establish(SESSIONS, 'input')
-        seconds = 3 if rounds == 1 else 10
+        seconds = 1 if rounds == 1 else 10
         taken = [busy(host, seconds, SESSIONS * 10 * (1 + i)) for i in range(min(rounds, 3))]
         # a few find their two sets full of others that begin
         if host.daemon.json('status')['sessions'] < .99 * SESSIONS:

@@ -125,7 +125,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work, hosts.Hosts(args.build, work) as stand:
         for host in stand.all.values():
             host.enforce()
-        ways = Ways(stand, 0.2 if args.rounds == 1 else 0.5)
+        ways = Ways(stand, 0.1 if args.rounds == 1 else 0.5)
         for name, on in ('tcp_stream', True), ('tcp_stream_nogso', False):
             ways.offloads(on)
             taken = {system: [] for system in hosts.SYSTEMS}
