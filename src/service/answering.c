@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Who answers rejected packets: this process, or one that may open sockets of IP, behind --answers. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <syslog.h>
@@ -11,6 +13,7 @@
 #include "src/util/cleanup.h"
 
 #define PAUSE_US 250000		/* slower than systemd takes a socket for broken, 20 times in 2 s */
+#define PULSE_US 2000000	/* how often it is looked whether it still reads */
 
 static int on_pause(sd_event_source *source, uint64_t due_us, void *context);
 
@@ -24,6 +27,7 @@ static void try_later(struct merlon_daemon *d, int error)
 				    strerror(-error));
 	a->missing = a->told = true;
 	a->source = sd_event_source_disable_unref(a->source);
+	a->pulse = sd_event_source_disable_unref(a->pulse);
 	merlon_closep(&a->fd);
 	a->fd = -1;
 	a->pid = 0;
@@ -80,6 +84,41 @@ static ssize_t receive(struct merlon_answering *a, struct merlon_answer_cookies 
 	return n;
 }
 
+static void begins_to_answer(struct merlon_daemon *d)
+{
+	if (d->answering.told)
+		merlon_journal_note(LOG_NOTICE, "%s: rejected packets are answered again", d->settings.answers);
+	d->answering.missing = d->answering.told = false;
+}
+
+/*
+ * It need not be gone to answer nobody: it may be stopped, or hang. So it is sent the ring again, which changes nothing for it,
+ * of whatever version it is; what it has not read at the next look says that it reads no ring either.
+ */
+static int on_pulse(sd_event_source *source, uint64_t due_us, void *context)
+{
+	struct merlon_daemon *d = context;
+	struct merlon_answering *a = &d->answering;
+	uint32_t bytes;
+	int unread = 0, ring = merlon_dataplane_rejects(d->dp, &bytes), r = 0;
+
+	(void)due_us;
+	if (ioctl(a->fd, SIOCOUTQ, &unread) == 0 && unread) {
+		if (!a->told)
+			merlon_journal_note(LOG_WARNING, "%s: merlon-answers does not go on; rejected packets get no answer until it does",
+					    d->settings.answers);
+		a->missing = a->told = true;
+	} else {
+		begins_to_answer(d);
+		r = ring < 0 ? ring : send_ring(a->fd, ring, bytes);
+	}
+	if (!r && (r = sd_event_source_set_time_relative(source, PULSE_US)) >= 0)
+		r = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	if (r < 0)
+		try_later(d, r);
+	return 0;
+}
+
 static int on_answering(sd_event_source *source, int fd, uint32_t events, void *context)
 {
 	struct merlon_daemon *d = context;
@@ -93,12 +132,12 @@ static int on_answering(sd_event_source *source, int fd, uint32_t events, void *
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	r = n < 0 ? -errno : n == sizeof(cookies) ? hand_over(d, &cookies) : -ECONNRESET;
+	if (!r && !d->answering.pulse)
+		r = sd_event_add_time_relative(d->event, &d->answering.pulse, CLOCK_MONOTONIC, PULSE_US, PULSE_US / 4, on_pulse, d);
 	if (r < 0)
 		try_later(d, r);
-	else if (d->answering.told)
-		merlon_journal_note(LOG_NOTICE, "%s: rejected packets are answered again", d->settings.answers);
-	if (!r)
-		d->answering.missing = d->answering.told = false;
+	else
+		begins_to_answer(d);
 	return 0;
 }
 
@@ -153,8 +192,9 @@ void merlon_answering_warn(const struct merlon_daemon *d, struct merlon_diag *di
 	if (!d->answering.missing)
 		return;
 	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = d->settings.answers },
-			"nobody is there who would answer rejected packets");
-	merlon_diag_cure(diag, "start merlon-answers.socket");
+			d->answering.fd < 0 ? "nobody is there who would answer rejected packets" :
+					      "who is there does not answer rejected packets");
+	merlon_diag_cure(diag, d->answering.fd < 0 ? "start merlon-answers.socket" : "restart merlon-answers.service");
 }
 
 void merlon_answering_close(struct merlon_daemon *d)
@@ -166,6 +206,7 @@ void merlon_answering_close(struct merlon_daemon *d)
 		send_ring(a->fd, -1, 0);
 	sd_event_source_disable_unref(a->source);
 	sd_event_source_disable_unref(a->pause);
+	sd_event_source_disable_unref(a->pulse);
 	merlon_closep(&a->fd);
 	merlon_answers_close(a->own);
 	*a = (struct merlon_answering){ .fd = -1 };

@@ -45,7 +45,7 @@ struct merlon_enforced {
 struct merlon_answering {
 	struct merlon_answers *own;	/* this process; NULL: the one that settings.answers leads to */
 	int fd;				/* to that one; -1: it is not there */
-	sd_event_source *source, *pause;
+	sd_event_source *source, *pause, *pulse;
 	bool missing, told;		/* nobody answers; the journal knows */
 	pid_t pid;			/* of that process, as the kernel knows it; 0: there is none */
 };

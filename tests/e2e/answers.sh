@@ -54,9 +54,9 @@ listen() {
 	for _ in $(seq 50); do [ ! -S answers.sock ] || return 0; sleep 0.1; done
 	return 1
 }
-# within COMMAND...: in five seconds.
+# within COMMAND...: in ten seconds.
 within() {
-	for _ in $(seq 50); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
+	for _ in $(seq 100); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
 	"$@"
 }
 warned() { "$merlon" status --json | jq -e 'any(.messages[]; tostring | contains("answer rejected packets"))'; }
@@ -99,6 +99,13 @@ wait $mute 2>/dev/null
 stop_daemon TERM
 start_daemon --answers "$dir/answers.sock" || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
 ok "... another one does" within not warned
+kill -STOP "$answers"
+ok "one that is stopped does not answer" within warned
+ok "... the log says so" within grep -q 'merlon-answers does not go on' log
+ok "... packets are rejected all the same" silent tcp,10.77.0.1
+kill -CONT "$answers"
+ok "... it goes on" within not warned
+ok "... and answers" all_answered
 kill -KILL "$answers"
 ok "that process is killed" within warned
 ok "... packets are rejected all the same" silent tcp,10.77.0.1
