@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/cli/cli.h"
+#include "src/model/limits.h"
 #include "src/model/report.h"
 #include "src/model/ruleset.h"
 #include "src/util/cleanup.h"
@@ -42,18 +43,43 @@ static int add_text(const struct merlon_loaded *loaded)
 	return json_object_set_new(loaded->report, "text", json_string(text));
 }
 
+/* Prints what is to be said, which is then in the report, too. */
+static void tell(struct merlon_loaded *loaded, struct merlon_diag *diag)
+{
+	json_t *messages = merlon_report_messages(diag);
+
+	json_array_extend(json_object_get(loaded->report, "messages"), messages);
+	json_decref(messages);
+	merlon_diag_print(diag, stderr);
+	merlon_diag_clear(diag);
+}
+
+/* A host without rules, or a file of something else: text that enforces nothing is not what was hoped for. */
+static void tell_nothing(const struct merlon_options *options, struct merlon_loaded *loaded)
+{
+	struct merlon_diag diag = { 0 };
+
+	if (merlon_ruleset_filters(loaded->ruleset))
+		return;
+	if (options->live) {
+		merlon_diag_add(&diag, MERLON_WARNING, (struct merlon_place){ 0 },
+				"nothing to import: no filter chain at input, forward or output is loaded in this network namespace");
+		merlon_diag_cure(&diag, "if a service has them, start it first; `merlon apply` refuses this text as it is");
+	} else {
+		merlon_diag_add(&diag, MERLON_WARNING, (struct merlon_place){ .file = options->file[0] },
+				"nothing to import: there is no filter chain at input, forward or output");
+		merlon_diag_cure(&diag, "`merlon apply` refuses this text as it is");
+	}
+	tell(loaded, &diag);
+}
+
 /* The policy and what is kept beside it. */
 static int write_out(const struct merlon_options *options, struct merlon_loaded *loaded)
 {
 	struct merlon_diag diag = { 0 };
-	json_t *messages;
 
 	if (options->out && merlon_out_is_free(options, loaded->ruleset, &diag) < 0) {
-		messages = merlon_report_messages(&diag);
-		json_array_extend(json_object_get(loaded->report, "messages"), messages);
-		json_decref(messages);
-		merlon_diag_print(&diag, stderr);
-		merlon_diag_clear(&diag);
+		tell(loaded, &diag);
 		return -1;
 	}
 	if (options->json && !options->out) {
@@ -80,6 +106,8 @@ static int run(const struct merlon_options *given)
 	}
 	/* the size of the image is part of the JSON report */
 	status = merlon_load_local(options, options->json, &loaded);
+	if (loaded.ruleset)
+		tell_nothing(options, &loaded);
 
 	if (loaded.ruleset && write_out(options, &loaded) < 0)
 		status = MERLON_EXIT_FAILED;

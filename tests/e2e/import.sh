@@ -218,9 +218,21 @@ ok "... of IPv6" live ip6tables mangle.v6 adds_up 6 1 5 --live
 ok "... as nft text" adds_up 2 0 2 mangle.nft
 ok "... and what drops there is told to be netfilter's" sh -c "'$merlon' check mangle.nft 2>&1 | grep -q 'mangle.nft:4: warning: table ip mangle, chain FORWARD: .*does not load'"
 ok "... a chain of one's own at that priority is enforced" sh -c "sed 's/FORWARD/mine/; /maxseg/d' mangle.nft >mine.nft && '$merlon' check --json mine.nft | jq -e '.exact == 1'"
+# says_nothing ARGUMENT...: import tells that there is nothing, with status 0, and in its JSON.
+says_nothing() {
+	"$merlon" import "$@" >text 2>errors && grep -q "warning: nothing to import: .*no filter chain" errors || { cat errors; return 1; }
+	"$merlon" import --json "$@" 2>/dev/null | jq -e '.messages[0] | .severity == "warning" and (.text | test("nothing to import"))'
+}
+export -f says_nothing
+export merlon
+ok "a host without rules is told" in_host bash -c 'says_nothing --live && [ ! -s text ]'
+ok "... one with a table and a set alone, too" in_host bash -c 'nft add table inet t && nft "add set inet t s { type ipv4_addr; }" && says_nothing --live; r=$?; nft delete table inet t; exit $r'
+printf 'table arp t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t}\n}\n' >arp.nft
+ok "... and a file" says_nothing arp.nft
 in_host nft -f mixed.nft
 in_host iptables-nft-restore --noflush mixed.v4
 ok "the live ruleset" in_host "$merlon" import --live -o live.nft
+ok "... is not nothing" sh -c "! nsenter --net=/run/netns/$host '$merlon' import --live 2>&1 | grep 'nothing to import'"
 ok "... loads" loads live.nft
 ok "... has both" sh -c 'grep -q "tcp dport 22" live.nft && grep -q "saddr 10.0.0.1" live.nft'
 ok "... its nft remainder loads" loads live.nft.remainder.nft
