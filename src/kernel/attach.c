@@ -215,6 +215,15 @@ int merlon_detach_filter(unsigned ifindex, int side, uint32_t prog)
 	return r;
 }
 
+/* Without its pin a link filters on as long as somebody holds it open, and until the kernel comes to it (bpf_link_put()). */
+void merlon_detach_link(const char *path)
+{
+	_cleanup_close_ int link = bpf_obj_get(path);
+
+	if (link >= 0)
+		bpf_link_detach(link);
+}
+
 int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(NULL);
@@ -227,6 +236,8 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 		char path[PATH_MAX];
 
 		one = link_path(dp, path, ifindex, side);
+		if (!one)
+			merlon_detach_link(path);
 		if (!one && unlink(path) < 0 && errno != ENOENT)
 			one = -errno;
 		if (!one && !dp->tcx)

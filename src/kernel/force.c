@@ -13,15 +13,6 @@
 
 #include "src/util/cleanup.h"
 
-/* A link that somebody holds open would filter on without its pin. */
-static void detach_link(const char *path)
-{
-	_cleanup_close_ int link = bpf_obj_get(path);
-
-	if (link >= 0)
-		bpf_link_detach(link);
-}
-
 static void detach_links(const char *pin_dir)
 {
 	char path[PATH_MAX];
@@ -33,7 +24,7 @@ static void detach_links(const char *pin_dir)
 	while ((entry = readdir(dir)))
 		if (entry->d_name[0] != '.' &&
 		    snprintf(path, sizeof(path), "%s/links/%s", pin_dir, entry->d_name) < (int)sizeof(path))
-			detach_link(path);
+			merlon_detach_link(path);
 	closedir(dir);
 }
 

@@ -232,6 +232,8 @@ bool merlon_probe_reset_lasts(void);
 /* Settles dp->tcx. 0, or -EOPNOTSUPP and a diagnostic: this kernel does not have what was asked for. */
 int merlon_attach_choose(struct merlon_dataplane *dp, struct merlon_diag *diag);
 uint32_t merlon_prog_id(int fd);	/* 0: it cannot be said */
+/* The TCX link that is pinned there, if there is one; the pin stays. */
+void merlon_detach_link(const char *path);
 /* The clsact filter of ours that runs this program, and the qdisc unless others use it. */
 int merlon_detach_filter(unsigned ifindex, int side, uint32_t prog);
 
