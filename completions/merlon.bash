@@ -13,7 +13,8 @@ _merlon_options() {
 	stats) echo '--prometheus --textfile --socket --json --help' ;;
 	perf) echo '-i --interface -d --duration -t --interval --socket --json --help' ;;
 	monitor) echo '--count --pcap --socket --json --help' ;;
-	status | list | sessions | config | flush) echo '--socket --json --help' ;;
+	config) echo '--reload --socket --json --help' ;;
+	status | list | sessions | flush) echo '--socket --json --help' ;;
 	nft) echo '-f -D -I -c -o -a -j -n -N -s -S -t -T -u -y -p -e -d --socket --help' ;;
 	why) echo '--family --allow-partial --file --socket --json --help' ;;
 	stop) echo '--configured --force --pin-dir --socket --json --help' ;;

@@ -17,6 +17,7 @@ struct merlon_options {
 	bool json, live, audit, allow_partial;
 	bool host;		/* check: look at the host too */
 	bool configured;	/* apply, stop: as merlond's configuration says */
+	bool reload;		/* config: read them again */
 	bool force;		/* stop: without merlond */
 	const char *pin_dir;	/* stop --force; NULL: not given */
 	bool each;		/* verify: every file is a ruleset of its own */
@@ -54,6 +55,7 @@ enum {
 	MERLON_TAKES_PROMETHEUS = 32768,	/* and --textfile */
 	MERLON_TAKES_PCAP = 65536,
 	MERLON_TAKES_INTERVAL = 131072,	/* and --duration, --interface */
+	MERLON_TAKES_RELOAD = 262144,
 };
 
 struct merlon_command {

@@ -38,15 +38,33 @@ const char *merlon_configured(const json_t *list, const char *section, const cha
 	return "";
 }
 
+static int reload(const struct merlon_options *options)
+{
+	struct merlon_call call;
+	int r = merlon_call(options, "Reload", NULL, &call);
+
+	if (r)
+		return r;
+	merlon_print_messages(call.answer, stderr);
+	if (options->json)
+		merlon_print_json(call.answer);
+	else if (call.status == MERLON_EXIT_DONE)
+		puts("merlond has read its settings again");
+	else
+		fputs("nothing was changed: the settings stay as they were\n", stderr);
+	json_decref(call.answer);
+	return call.status;
+}
+
 static int run(const struct merlon_options *options)
 {
-	return merlon_show(options, "Config", NULL, print);
+	return options->reload ? reload(options) : merlon_show(options, "Config", NULL, print);
 }
 
 const struct merlon_command merlon_config_command = {
 	.name = "config",
 	.usage = "",
 	.does = "the settings of merlond, and where each value comes from",
-	.takes = MERLON_TAKES_SOCKET,
+	.takes = MERLON_TAKES_SOCKET | MERLON_TAKES_RELOAD,
 	.run = run,
 };

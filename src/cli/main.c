@@ -41,6 +41,7 @@ static const struct {
 	{ MERLON_TAKES_PACKETS, "  --each             every file is a ruleset of its own" },
 	{ MERLON_TAKES_WITH, "  --file FILE        ask this ruleset instead of the one in force" },
 	{ MERLON_TAKES_CONFIGURED, "  --configured       as merlond's configuration says ([Policy]): what merlon.service does" },
+	{ MERLON_TAKES_RELOAD, "  --reload           have merlond read its settings again instead" },
 	{ MERLON_TAKES_FORCE, "  --force            without merlond: removes what is pinned, whatever it is" },
 	{ MERLON_TAKES_FORCE, "  --pin-dir PATH     where, with --force (default /sys/fs/bpf/merlon)" },
 	{ MERLON_TAKES_COUNT, "  --count N          end after N events" },
@@ -68,7 +69,7 @@ static void command_help(const struct merlon_command *command)
 }
 
 enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT, OPT_HOST, OPT_PACKETS,
-       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_FORCE, OPT_PIN_DIR, OPT_COUNT, OPT_PCAP, OPT_PROMETHEUS, OPT_TEXTFILE };
+       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_RELOAD, OPT_FORCE, OPT_PIN_DIR, OPT_COUNT, OPT_PCAP, OPT_PROMETHEUS, OPT_TEXTFILE };
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -83,6 +84,7 @@ static const struct option long_options[] = {
 	{ "each", no_argument, NULL, OPT_EACH },
 	{ "file", required_argument, NULL, OPT_WITH },
 	{ "configured", no_argument, NULL, OPT_CONFIGURED },
+	{ "reload", no_argument, NULL, OPT_RELOAD },
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "pin-dir", required_argument, NULL, OPT_PIN_DIR },
 	{ "count", required_argument, NULL, OPT_COUNT },
@@ -122,6 +124,7 @@ static unsigned needed_for(int option)
 	case OPT_PACKETS: case OPT_SEED: case OPT_EACH: return MERLON_TAKES_PACKETS;
 	case OPT_WITH: return MERLON_TAKES_WITH;
 	case OPT_CONFIGURED: return MERLON_TAKES_CONFIGURED;
+	case OPT_RELOAD: return MERLON_TAKES_RELOAD;
 	case OPT_FORCE: case OPT_PIN_DIR: return MERLON_TAKES_FORCE;
 	case OPT_COUNT: return MERLON_TAKES_COUNT;
 	case OPT_PCAP: return MERLON_TAKES_PCAP;
@@ -205,6 +208,7 @@ static int take(struct merlon_options *options, int option)
 	case OPT_SEED: options->has_seed = true; return take_number("--seed", optarg, &options->seed);
 	case OPT_WITH: options->with = optarg; return 0;
 	case OPT_CONFIGURED: options->configured = true; return 0;
+	case OPT_RELOAD: options->reload = true; return 0;
 	case OPT_FORCE: options->force = true; return 0;
 	case OPT_PIN_DIR: options->pin_dir = optarg; return 0;
 	case OPT_COUNT: return take_count(options, optarg);

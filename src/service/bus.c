@@ -373,6 +373,20 @@ static int on_flush(sd_bus_message *message, void *context, sd_bus_error *error)
 	return client->trusted ? begin(client, message, NULL, run_flush, answer_report, error) : denied(error);
 }
 
+static void run_reload(struct merlon_daemon *d, struct merlon_job *job)
+{
+	struct request *request = (struct request *)job;
+
+	request->status = merlon_daemon_reload(d, &request->report);
+}
+
+static int on_reload(sd_bus_message *message, void *context, sd_bus_error *error)
+{
+	struct merlon_client *client = context;
+
+	return client->trusted ? begin(client, message, NULL, run_reload, answer_report, error) : denied(error);
+}
+
 static void run_stop(struct merlon_daemon *d, struct merlon_job *job)
 {
 	struct request *request = (struct request *)job;
@@ -425,6 +439,8 @@ static const sd_bus_vtable vtable[] = {
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", list), on_list, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Flush", SD_BUS_NO_ARGS, SD_BUS_RESULT("i", code, "s", report), on_flush,
+				SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_RESULT("i", code, "s", report), on_reload,
 				SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_NO_ARGS, SD_BUS_RESULT("i", code, "s", report), on_stop,
 				SD_BUS_VTABLE_UNPRIVILEGED),

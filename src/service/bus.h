@@ -18,6 +18,7 @@
  *                                            may be asked by all that may read
  *   List() -> h                              a file with the policy in force
  *   Flush() -> (i code, s report)            drops the policy
+ *   Reload() -> (i code, s report)           reads the settings again; code 1: they are wrong, those before stay
  *   Stop() -> (i code, s report)             detaches, removes the pins, and the daemon leaves
  */
 #ifndef MERLON_SERVICE_BUS_H

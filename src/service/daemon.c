@@ -61,21 +61,32 @@ static int on_rings_pause(sd_event_source *source, uint64_t usec, void *context)
 	return 0;
 }
 
-/* Settings and sysctls as they are now; the policy is merlon.service's to reload. */
-static void run_reload(struct merlon_daemon *d, struct merlon_job *job)
+int merlon_daemon_reload(struct merlon_daemon *d, json_t **ret_report)
 {
 	struct merlon_diag diag = { 0 };
+	int r;
 
-	(void)job;
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(merlon_now_ns() / 1000));
-	if (merlon_settings_reread(&d->settings, d->argc, d->argv, &diag) < 0)
+	r = merlon_settings_reread(&d->settings, d->argc, d->argv, &diag);
+	if (r)
 		merlon_journal_note(LOG_ERR, "the settings stay as they were");
 	merlon_journal_diag(&diag);
+	*ret_report = json_pack("{s:o}", "messages", merlon_report_messages(&diag));
 	merlon_diag_clear(&diag);
 	merlon_enforce_trackers(d);
 	merlon_links_sync(d);
 	merlon_daemon_status(d);
 	sd_notify(0, "READY=1");
+	return r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+}
+
+static void run_reload(struct merlon_daemon *d, struct merlon_job *job)
+{
+	json_t *report;
+
+	(void)job;
+	merlon_daemon_reload(d, &report);
+	json_decref(report);
 }
 
 /* A job: what is being done now goes by the settings as they are. */

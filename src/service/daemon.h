@@ -284,5 +284,10 @@ int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv);
 void merlon_daemon_remove_dir(const char *dir, bool own);
 /* Tells the service manager. Counts the sessions: after a change d->untold has it done when the answer is out. */
 void merlon_daemon_status(struct merlon_daemon *d);
+/*
+ * Settings and sysctls as they are now; the policy is merlon.service's to reload. Wrong settings change nothing. In the thread.
+ * *ret_report: {"messages"}, NULL without memory. An enum merlon_exit.
+ */
+int merlon_daemon_reload(struct merlon_daemon *d, json_t **ret_report);
 
 #endif

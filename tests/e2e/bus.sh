@@ -58,6 +58,7 @@ ok "... by its name" status_is '.sources[0]' mine.nft
 ok "... Why" answers '^s .*udp dport 4000 drop' Why s '["udp", "10.77.0.2:1", "10.77.0.1:4000", "iif", "up0"]'
 ok "... Nft, and a file" answers '^ish 0 .* [0-9]+$' Nft s '{"text": "list ruleset"}'
 ok "... List, Sessions and Monitor, files" sh -c "for m in List Sessions Monitor; do busctl --address=unix:path=$MERLON_SOCKET call org.merlon $object $interface \$m || exit 1; done"
+ok "... Reload" answers '^is 0 .*messages' Reload
 ok "... a request that is none" answers 'no JSON object' Apply s nonsense
 ok "... one without files: an answer" answers '^is 1 .*1 to 64 files' Apply s '{}'
 ok "... an unknown method" answers 'Unknown method' Nosuch
@@ -65,7 +66,7 @@ chmod 711 . && chmod 666 socket
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups busctl --address="unix:path=$MERLON_SOCKET" call org.merlon $object $interface "$@"; }
 ok "others than root may ask" as_nobody Status
 ok "... and not see what is in packets" fails 1 'only root may see' as_nobody Capture
-for method in Flush Stop "Apply s {}"; do
+for method in Flush Reload Stop "Apply s {}"; do
 	# shellcheck disable=SC2086
 	ok "... and not change: ${method%% *}" fails 1 'only root may change' as_nobody $method
 done

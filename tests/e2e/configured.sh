@@ -29,9 +29,11 @@ table inet t {
 END
 }
 set_policy() { printf '[Policy]\n%s\n' "$1" >merlon.conf.d/50-policy.conf; }
-reload() {
-	kill -HUP "$daemon"
-	sleep 0.3
+reload() { "$merlon" config --reload >/dev/null 2>&1; }
+# logs PATTERN: within ten seconds.
+logs() {
+	for _ in $(seq 100); do if grep -qE -- "$1" log; then return 0; fi; sleep 0.1; done
+	return 1
 }
 pings() { in_client ping -c 1 -W 1 -q 10.77.0.1; }
 config_is() { # key, value, where from
@@ -84,9 +86,20 @@ ok "files and --configured" fails 2 'not both' "$merlon" apply --configured rule
 
 echo '[Policy]
 Mode=perhaps' >merlon.conf.d/60-wrong.conf
-reload
-ok "a wrong value on reload is named with its line" grep -q "60-wrong.conf:2: Mode=\"perhaps\"" log
+kill -HUP "$daemon"
+ok "a wrong value at SIGHUP is named with its line" logs "60-wrong.conf:2: Mode=\"perhaps\""
 ok "... and the settings stay" config_is Mode enforce "$dir/merlon.conf.d/50-policy.conf:2"
+ok "config --reload fails then, with the line" fails 1 '60-wrong.conf:2: error: Mode="perhaps"' "$merlon" config --reload
+ok "... says that nothing was changed" fails 1 'the settings stay as they were' "$merlon" config --reload
+ok "... in JSON, too" sh -c "! '$merlon' config --reload --json 2>/dev/null >said && jq -e '.messages[0] | .line == 2 and .severity == \"error\"' said"
+ok "... the settings stay" config_is Mode enforce "$dir/merlon.conf.d/50-policy.conf:2"
+printf '[Nosuch]\nKey=1\n' >merlon.conf.d/60-wrong.conf
+set_policy OnFailure=open
+ok "... and succeeds with right ones, and tells what is not known" sh -c "'$merlon' config --reload 2>&1 | grep -q '60-wrong.conf:1: warning'"
+ok "... which are in force" config_is OnFailure open "$dir/merlon.conf.d/50-policy.conf:2"
+set_policy Mode=enforce
+ok "... as often as one likes" "$merlon" config --reload
+printf '[Policy]\nMode=perhaps\n' >merlon.conf.d/60-wrong.conf
 stop_daemon TERM
 ok "a wrong value refuses to start" fails 2 '60-wrong.conf:2:.*neither enforce nor audit' in_host "$merlond" --config "$dir/merlon.conf"
 rm merlon.conf.d/60-wrong.conf
