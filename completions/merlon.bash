@@ -17,7 +17,7 @@ _merlon_options() {
 	status | list | sessions | flush) echo '--socket --json --help' ;;
 	nft) echo '-f -D -I -c -o -a -j -n -N -s -S -t -T -u -y -p -e -d --socket --help' ;;
 	why) echo '--family --allow-partial --file --socket --json --help' ;;
-	stop) echo '--configured --force --pin-dir --socket --json --help' ;;
+	stop) echo '--configured --force --pin-dir --all --socket --json --help' ;;
 	verify) echo '--family --allow-partial --packets --seed --each --json --help' ;;
 	merlond) echo '--foreground --socket --pin-dir --bpf-fs --answers --interfaces --config --instance --state-dir --policy-netns --events --help --version' ;;
 	esac

@@ -29,6 +29,7 @@ complete -c merlon -n '__fish_seen_subcommand_from apply' -l audit -d 'judge and
 complete -c merlon -n '__fish_seen_subcommand_from apply stop' -l configured -d 'as the configuration says'
 complete -c merlon -n '__fish_seen_subcommand_from stop' -l force -d 'without merlond'
 complete -c merlon -n '__fish_seen_subcommand_from config' -l reload -d 'have merlond read its settings again'
+complete -c merlon -n '__fish_seen_subcommand_from stop' -l all -d 'with --force: of every network namespace'
 complete -c merlon -n '__fish_seen_subcommand_from stop' -l pin-dir -r -F -d 'where, with --force'
 complete -c merlon -n '__fish_seen_subcommand_from why' -l file -r -F -d 'ask this ruleset'
 complete -c merlon -n '__fish_seen_subcommand_from why' -a 'tcp udp icmp icmpv6 sctp iif oif hook state direction flags type code id mark length ttl tos mac'

@@ -19,6 +19,7 @@ struct merlon_options {
 	bool configured;	/* apply, stop: as merlond's configuration says */
 	bool reload;		/* config: read them again */
 	bool force;		/* stop: without merlond */
+	bool all;		/* stop --force: of every network namespace */
 	const char *pin_dir;	/* stop --force; NULL: not given */
 	bool each;		/* verify: every file is a ruleset of its own */
 	unsigned long packets;	/* verify: 0: not given */
@@ -50,7 +51,7 @@ enum {
 	MERLON_TAKES_WITH = 1024,
 	MERLON_TAKES_ALL = 2048,	/* what follows belongs to another program, options too */
 	MERLON_TAKES_CONFIGURED = 4096,
-	MERLON_TAKES_FORCE = 8192,	/* and --pin-dir */
+	MERLON_TAKES_FORCE = 8192,	/* and --pin-dir, --all */
 	MERLON_TAKES_COUNT = 16384,
 	MERLON_TAKES_PROMETHEUS = 32768,	/* and --textfile */
 	MERLON_TAKES_PCAP = 65536,
@@ -113,6 +114,9 @@ int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
 void merlon_print_unchanged(const json_t *report);
 /* The messages of a report. */
 void merlon_print_messages(const json_t *report, FILE *out);
+
+/* force.c: without merlond; an exit status. */
+int merlon_stop_force(const struct merlon_options *options);
 
 /* prometheus.c: the statistics as OpenMetrics text on stdout; `textfile`: as node_exporter reads it. */
 void merlon_prometheus(const json_t *stats, const json_t *status, bool textfile);

@@ -44,6 +44,7 @@ static const struct {
 	{ MERLON_TAKES_RELOAD, "  --reload           have merlond read its settings again instead" },
 	{ MERLON_TAKES_FORCE, "  --force            without merlond: removes what is pinned, whatever it is" },
 	{ MERLON_TAKES_FORCE, "  --pin-dir PATH     where, with --force (default /sys/fs/bpf/merlon)" },
+	{ MERLON_TAKES_FORCE, "  --all              with --force: of every network namespace" },
 	{ MERLON_TAKES_COUNT, "  --count N          end after N events" },
 	{ MERLON_TAKES_PCAP, "  --pcap FILE        the packets, as a pcapng file; \"-\": to standard output" },
 	{ MERLON_TAKES_PROMETHEUS, "  --prometheus       as OpenMetrics text, for Prometheus" },
@@ -69,7 +70,7 @@ static void command_help(const struct merlon_command *command)
 }
 
 enum { OPT_JSON = 256, OPT_HELP, OPT_SOCKET, OPT_FAMILY, OPT_PARTIAL, OPT_LIVE, OPT_AUDIT, OPT_HOST, OPT_PACKETS,
-       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_RELOAD, OPT_FORCE, OPT_PIN_DIR, OPT_COUNT, OPT_PCAP, OPT_PROMETHEUS, OPT_TEXTFILE };
+       OPT_SEED, OPT_EACH, OPT_WITH, OPT_CONFIGURED, OPT_RELOAD, OPT_FORCE, OPT_PIN_DIR, OPT_ALL, OPT_COUNT, OPT_PCAP, OPT_PROMETHEUS, OPT_TEXTFILE };
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -86,6 +87,7 @@ static const struct option long_options[] = {
 	{ "configured", no_argument, NULL, OPT_CONFIGURED },
 	{ "reload", no_argument, NULL, OPT_RELOAD },
 	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "all", no_argument, NULL, OPT_ALL },
 	{ "pin-dir", required_argument, NULL, OPT_PIN_DIR },
 	{ "count", required_argument, NULL, OPT_COUNT },
 	{ "pcap", required_argument, NULL, OPT_PCAP },
@@ -125,7 +127,7 @@ static unsigned needed_for(int option)
 	case OPT_WITH: return MERLON_TAKES_WITH;
 	case OPT_CONFIGURED: return MERLON_TAKES_CONFIGURED;
 	case OPT_RELOAD: return MERLON_TAKES_RELOAD;
-	case OPT_FORCE: case OPT_PIN_DIR: return MERLON_TAKES_FORCE;
+	case OPT_FORCE: case OPT_PIN_DIR: case OPT_ALL: return MERLON_TAKES_FORCE;
 	case OPT_COUNT: return MERLON_TAKES_COUNT;
 	case OPT_PCAP: return MERLON_TAKES_PCAP;
 	case OPT_PROMETHEUS: case OPT_TEXTFILE: return MERLON_TAKES_PROMETHEUS;
@@ -210,6 +212,7 @@ static int take(struct merlon_options *options, int option)
 	case OPT_CONFIGURED: options->configured = true; return 0;
 	case OPT_RELOAD: options->reload = true; return 0;
 	case OPT_FORCE: options->force = true; return 0;
+	case OPT_ALL: options->all = true; return 0;
 	case OPT_PIN_DIR: options->pin_dir = optarg; return 0;
 	case OPT_COUNT: return take_count(options, optarg);
 	case OPT_PCAP: options->pcap = optarg; return 0;
@@ -283,6 +286,8 @@ static int check_files(const struct merlon_command *command, const struct merlon
 		wrong = "takes --configured or --force, not both";
 	else if (options->pin_dir && !options->force)
 		wrong = "takes --pin-dir with --force";
+	else if (options->all && (!options->force || options->pin_dir))
+		wrong = "takes --all with --force, and without --pin-dir";
 	else if (inputs(options) > 1)
 		wrong = "takes the standard input, \"-\", once";
 	else if ((command->takes & MERLON_TAKES_FILES) && !options->n_files && !options->live && !options->host && !options->configured)

@@ -5,7 +5,6 @@
 #include <systemd/sd-login.h>
 
 #include "src/cli/cli.h"
-#include "src/kernel/dataplane.h"
 #include "src/model/report.h"
 #include "src/util/cleanup.h"
 
@@ -84,31 +83,10 @@ static int stop_configured(const struct merlon_options *options)
 	return MERLON_EXIT_DONE;
 }
 
-/* For whoever is locked out: needs no daemon, and takes what is pinned as it is. */
-static int stop_force(const struct merlon_options *options)
-{
-	const char *pin_dir = options->pin_dir ? options->pin_dir : merlon_dataplane_defaults().pin_dir;
-	struct merlon_diag diag = { 0 };
-	json_t *report;
-	int r = merlon_dataplane_force_remove(pin_dir, &diag);
-
-	if (r < 0)
-		return merlon_fail(options, &diag);
-	report = json_pack("{s:b, s:[]}", "removed", r > 0, "messages");
-	if (options->json)
-		merlon_print_json(report);
-	else if (r)
-		printf("%s is removed; nothing is filtered any more\n", pin_dir);
-	else
-		printf("nothing is pinned in %s\n", pin_dir);
-	json_decref(report);
-	return MERLON_EXIT_DONE;
-}
-
 static int run(const struct merlon_options *options)
 {
 	if (options->force)
-		return stop_force(options);
+		return merlon_stop_force(options);
 	return options->configured ? stop_configured(options) : stop(options);
 }
 

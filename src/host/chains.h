@@ -74,6 +74,7 @@ struct merlon_manager {
 	const char *unit[4];	/* of systemd; up to NULL */
 	const char *nat_cure;	/* how it is told to do without NAT; NULL: it makes none */
 	const char *beside_cure;	/* how it works with merlon; NULL: it does not */
+	bool firewall;		/* its rules are the host's firewall, and no other program's */
 };
 const struct merlon_manager *merlon_manager_by_chain(const char *table, const char *chain);
 /* All of them, one after the other, up to NULL. */

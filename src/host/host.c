@@ -190,6 +190,23 @@ int merlon_host_check_policy(const struct merlon_ruleset *policy, bool live, str
 	return r;
 }
 
+int merlon_host_is_filtered(void)
+{
+	const struct merlon_host_options options = { 0 };
+	struct merlon_host host = { 0 };
+	struct merlon_host_view view = { .host = &host, .options = &options };
+	int r = merlon_host_netfilter(&view);
+	size_t i;
+
+	for (i = 0; r == 0 && i < host.n; i++)
+		if (!strcmp(host.finding[i].what, "filters"))
+			r = 1;
+		else if (!strcmp(host.finding[i].what, "unseen"))
+			r = -EIO;
+	merlon_host_clear(&host);
+	return r;
+}
+
 void merlon_host_clear(struct merlon_host *host)
 {
 	size_t i;

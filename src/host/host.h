@@ -46,6 +46,11 @@ int merlon_host_check(const struct merlon_host_options *options, struct merlon_h
 int merlon_host_check_policy(const struct merlon_ruleset *policy, bool live, struct merlon_host *ret);
 void merlon_host_clear(struct merlon_host *host);
 
+/* Whether rules of netfilter drop or reject packets in the caller's network namespace. 1, 0 or a negative errno. */
+int merlon_host_is_filtered(void);
+/* Units of systemd that are firewalls, installed, and do not run: "nftables.service, ufw.service"; NULL: none, or not known. The caller's. */
+char *merlon_host_idle_firewalls(void);
+
 bool merlon_host_refuses(const struct merlon_host *host);
 /* [{"what","severity":"refuse"|"warn"|"note","where","why","cure","rule","file","line"}]; file, line: of a rule of the policy. A new reference, NULL: no memory. */
 json_t *merlon_host_json(const struct merlon_host *host);

@@ -98,6 +98,8 @@ bool merlon_xfrm_state_transforms(const struct nlmsghdr *message);
 struct sd_bus;
 int merlon_services_ask(struct merlon_host_view *view, struct sd_bus *bus, const char *destination);
 int merlon_host_services(struct merlon_host_view *view);
+/* For merlon_host_idle_firewalls(). */
+char *merlon_services_idle(struct sd_bus *bus, const char *destination);
 
 /* ipvs.c: whether /proc/net/ip_vs, opened, lists a virtual service; copies its line, cut to fit. */
 bool merlon_ipvs_service(FILE *file, char *ret, size_t room);

@@ -13,13 +13,14 @@ static const struct {
 	const char *chain[PATTERNS];	/* beginnings of chains' names */
 	const char *table[PATTERNS];	/* names of tables */
 } managers[] = {
-	{ { .name = "ufw", .unit = { "ufw.service" }, NULL }, { "ufw-", "ufw6-" }, { NULL } },
-	{ { .name = "firewalld", .unit = { "firewalld.service" }, "firewall-cmd --remove-masquerade, and remove its forward ports" },
+	{ { .name = "ufw", .unit = { "ufw.service" }, .firewall = true }, { "ufw-", "ufw6-" }, { NULL } },
+	{ { .name = "firewalld", .unit = { "firewalld.service" }, "firewall-cmd --remove-masquerade, and remove its forward ports",
+	    .firewall = true },
 	  { "IN_public", "INPUT_ZONES", "FWDI_" }, { "firewalld" } },
-	{ { .name = "nftables", .unit = { "nftables.service" }, NULL }, { NULL }, { NULL } },
-	{ { .name = "netfilter-persistent", .unit = { "netfilter-persistent.service" }, NULL }, { NULL }, { NULL } },
-	{ { .name = "iptables", .unit = { "iptables.service", "ip6tables.service" }, NULL }, { NULL }, { NULL } },
-	{ { .name = "shorewall", .unit = { "shorewall.service", "shorewall6.service" }, NULL }, { "shorewall" }, { NULL } },
+	{ { .name = "nftables", .unit = { "nftables.service" }, .firewall = true }, { NULL }, { NULL } },
+	{ { .name = "netfilter-persistent", .unit = { "netfilter-persistent.service" }, .firewall = true }, { NULL }, { NULL } },
+	{ { .name = "iptables", .unit = { "iptables.service", "ip6tables.service" }, .firewall = true }, { NULL }, { NULL } },
+	{ { .name = "shorewall", .unit = { "shorewall.service", "shorewall6.service" }, .firewall = true }, { "shorewall" }, { NULL } },
 	{ { .name = "fail2ban", .unit = { "fail2ban.service" }, NULL, "have its action change a set of merlon's policy (merlon nft add element ..., delete element ...), "
 	    "and leave its own tables out of that" }, { "f2b-" }, { "f2b-table" } },
 	{ { .name = "docker", .unit = { "docker.service" }, "give Docker \"iptables\": false and \"ip6tables\": false in /etc/docker/daemon.json and "

@@ -35,8 +35,9 @@ static bool is_found(const struct merlon_host *host, const char *name)
 	return false;
 }
 
-static int add_unit(struct merlon_host_view *view, const char *unit, const char *state)
+static int add_unit(void *context, const char *unit, const char *load, const char *state)
 {
+	struct merlon_host_view *view = context;
 	struct merlon_finding finding = {
 		.what = "service",
 		.why = "it loads rules into the host's netfilter: both would filter, and rules may change behind merlon",
@@ -45,7 +46,7 @@ static int add_unit(struct merlon_host_view *view, const char *unit, const char 
 	};
 	const struct merlon_manager *manager = manager_by_unit(unit);
 
-	if (!manager || (strcmp(state, "active") && strcmp(state, "activating") && strcmp(state, "reloading")) ||
+	if (!manager || strcmp(load, "loaded") || (strcmp(state, "active") && strcmp(state, "activating") && strcmp(state, "reloading")) ||
 	    is_found(view->host, manager->name))
 		return 0;
 	if (manager->nat_cure) {
@@ -67,7 +68,9 @@ static int put_names(sd_bus_message *message)
 	return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
-static int read_units(struct merlon_host_view *view, sd_bus_message *reply)
+typedef int on_unit(void *context, const char *unit, const char *load, const char *state);
+
+static int read_units(sd_bus_message *reply, on_unit *each, void *context)
 {
 	const char *name, *load, *active;
 	int r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
@@ -77,12 +80,12 @@ static int read_units(struct merlon_host_view *view, sd_bus_message *reply)
 		r = sd_bus_message_read(reply, "(ssssssouso)", &name, NULL, &load, &active, NULL, NULL, NULL, NULL, NULL, NULL);
 		if (r <= 0)
 			break;
-		r = strcmp(load, "loaded") ? 0 : add_unit(view, name, active);
+		r = each(context, name, load, active);
 	}
 	return r;
 }
 
-int merlon_services_ask(struct merlon_host_view *view, sd_bus *bus, const char *destination)
+static int ask(sd_bus *bus, const char *destination, on_unit *each, void *context)
 {
 	sd_bus_message *call = NULL, *reply = NULL;
 	int r = sd_bus_message_new_method_call(bus, &call, destination, "/org/freedesktop/systemd1",
@@ -93,10 +96,38 @@ int merlon_services_ask(struct merlon_host_view *view, sd_bus *bus, const char *
 	if (r >= 0)
 		r = sd_bus_call(bus, call, PATIENCE_US, NULL, &reply);
 	if (r >= 0)
-		r = read_units(view, reply);
+		r = read_units(reply, each, context);
 	sd_bus_message_unref(call);
 	sd_bus_message_unref(reply);
 	return r < 0 ? r : 0;
+}
+
+int merlon_services_ask(struct merlon_host_view *view, sd_bus *bus, const char *destination)
+{
+	return ask(bus, destination, add_unit, view);
+}
+
+static int add_idle(void *context, const char *unit, const char *load, const char *state)
+{
+	const struct merlon_manager *manager = manager_by_unit(unit);
+	char **list = context, *longer;
+
+	if (!manager || !manager->firewall || (strcmp(load, "loaded") && strcmp(load, "masked")) ||
+	    (strcmp(state, "inactive") && strcmp(state, "failed")))
+		return 0;
+	if (asprintf(&longer, "%s%s%s", *list ? *list : "", *list ? ", " : "", unit) < 0)
+		return -ENOMEM;
+	free(*list);
+	*list = longer;
+	return 0;
+}
+
+char *merlon_services_idle(sd_bus *bus, const char *destination)
+{
+	char *list = NULL;
+
+	ask(bus, destination, add_idle, &list);
+	return list;
 }
 
 /* Services run in the namespace of PID 1; whoever may not look there is taken to be in it. */
@@ -107,6 +138,17 @@ static bool is_services_namespace(void)
 	if (stat("/proc/1/ns/net", &theirs) < 0 || stat("/proc/self/ns/net", &ours) < 0)
 		return true;
 	return theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev;
+}
+
+char *merlon_host_idle_firewalls(void)
+{
+	sd_bus *bus = NULL;
+	char *list = NULL;
+
+	if (sd_booted() > 0 && is_services_namespace() && sd_bus_open_system(&bus) >= 0)
+		list = merlon_services_idle(bus, "org.freedesktop.systemd1");
+	sd_bus_flush_close_unref(bus);
+	return list;
 }
 
 int merlon_host_services(struct merlon_host_view *view)

@@ -57,6 +57,12 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 /* The same without opening it, in this network namespace and of any layout. 1: it was there, 0: nothing was. */
 int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag);
 
+/*
+ * The interfaces of this network namespace on which a policy is enforced by what is pinned there, of any layout: "lo, eth0". NULL:
+ * none, it only audits, or that cannot be read. The caller's.
+ */
+char *merlon_dataplane_enforced_on(const char *pin_dir);
+
 /* Where the compiler may number counters and limits for the next policy, and its generation. */
 void merlon_dataplane_prepare(struct merlon_dataplane *dp, struct merlon_compile_options *options);
 /* The same numbers as the policy in force has them: compiling its ruleset again must give the same image. -ENOENT: none. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -89,6 +90,54 @@ int merlon_pins_remove_below(const char *pin_dir, const char *dir)
 	if (!r && rmdir(path) < 0)
 		r = -errno;
 	return r == -ENOENT ? 0 : r;
+}
+
+/* In this namespace. Generation and flags have had their places in the map from the first layout on. */
+static bool enforces(const char *pin_dir)
+{
+	_cleanup_close_ int control = merlon_pin_get(pin_dir, "maps", "control");
+	struct bpf_map_info info = { 0 };
+	struct merlon_control *value;
+	struct merlon_diag diag = { 0 };
+	uint32_t size = sizeof(info), zero = 0;
+	bool yes;
+
+	if (control < 0 || bpf_obj_get_info_by_fd(control, &info, &size) < 0 || info.type != BPF_MAP_TYPE_ARRAY ||
+	    info.key_size != sizeof(zero) || !(value = calloc(1, info.value_size + sizeof(*value))))
+		return false;
+	yes = !bpf_map_lookup_elem(control, &zero, value) && value->generation && !(value->flags & MERLON_C_AUDIT) &&
+	      !merlon_check_netns(pin_dir, value, &diag);
+	merlon_diag_clear(&diag);
+	free(value);
+	return yes;
+}
+
+char *merlon_dataplane_enforced_on(const char *pin_dir)
+{
+	_cleanup_close_ int entry = merlon_pin_get(pin_dir, "progs", merlon_prog_name[MERLON_PROG_INGRESS]);
+	char links[PATH_MAX], *text = NULL, name[IF_NAMESIZE];
+	struct merlon_dataplane dp = { .links_dir = links, .tcx = true };
+	unsigned attached[1024];
+	size_t i, n, bytes;
+	FILE *out;
+
+	dp.entry_prog[MERLON_PROG_INGRESS] = entry;
+	if (snprintf(links, sizeof(links), "%s/links", pin_dir) >= (int)sizeof(links) || !enforces(pin_dir))
+		return NULL;
+	n = merlon_dataplane_attached(&dp, attached, ARRAY_SIZE(attached));
+	dp.tcx = false;
+	if (!n && entry >= 0)
+		n = merlon_dataplane_attached(&dp, attached, ARRAY_SIZE(attached));
+	if (!n || !(out = open_memstream(&text, &bytes)))
+		return NULL;
+	for (i = 0; i < n; i++)
+		if (if_indextoname(attached[i], name))
+			fprintf(out, "%s%s", ftell(out) ? ", " : "", name);
+	if (fclose(out) || !*text) {
+		free(text);
+		return NULL;
+	}
+	return text;
 }
 
 int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag)

@@ -183,11 +183,44 @@ for how in alive killed; do
 	else
 		kill -STOP "$daemon"
 	fi
-	ok "stop --force ($how)" in_host "$merlon" stop --force --pin-dir "$dir/bpf/merlon"
+	ok "stop --force ($how)" in_host sh -c "'$merlon' stop --force --pin-dir '$dir/bpf/merlon' 2>errors"
+	[ $how = killed ] || ok "... which says that nothing filters there" grep -q 'warning: nothing filters on .*up0' errors
 	ok "... nothing is filtered ($how)" pings
 	ok "... no pin is left ($how)" [ ! -e "$dir/bpf/merlon" ]
 	[ $how = killed ] || { kill -CONT "$daemon"; stop_daemon TERM; }
 done
+
+# the same of all network namespaces, as what is pinned in the usual places
+all="mount --bind '$dir/bpf' /sys/fs/bpf && '$merlon' stop --force --all"
+two() { # the host's, and one of the client's namespace, which lets nothing out
+	start_daemon --config "$dir/merlon.conf" && "$merlon" apply --configured && stop_daemon KILL || return 1
+	(exec nsenter --net="/run/netns/$client" "$merlond" --socket "$dir/theirs" --pin-dir "$dir/bpf/merlon-$client" --state-dir "$dir/their-state") >>log 2>&1 &
+	daemon=$!
+	for _ in $(seq 100); do "$merlon" status --socket "$dir/theirs" >/dev/null 2>&1 && break; sleep 0.1; done
+	printf 'table inet t {\n\tchain out {\n\t\ttype filter hook output priority 0; policy drop;\n\t}\n}\n' >theirs.nft
+	"$merlon" apply --socket "$dir/theirs" theirs.nft && stop_daemon KILL
+}
+pings_out() { in_client ping -c 1 -W 1 -q 10.77.0.2; }
+ok "policies in two namespaces" two
+ok "... deny" not pings
+ok "... in the other one" not pings_out
+ok "stop --force --all" sh -c "cd '$dir' && exec nsenter --net=/run/netns/$host unshare -m --propagation private sh -c \"$all\" >said 2>errors"
+ok "... nothing is filtered" pings
+ok "... there, too" pings_out
+ok "... no pin is left" [ -z "$(find bpf -mindepth 1 -maxdepth 1 -name 'merlon*')" ]
+ok "... it names both" [ "$(grep -c "is removed; nothing is filtered any more\( in network namespace $client\)\?$" said)" = 2 ]
+ok "... and what nobody filters any more" grep -q 'warning: nothing filters on .*up0.* any more: merlon did' errors
+ok "... there, too" grep -q "warning: network namespace $client: nothing filters on .*down0.* any more" errors
+ok "... and the way back" grep -q 'merlon-migrate(7)' errors
+ok "... which is done once" sh -c "nsenter --net=/run/netns/$host unshare -m --propagation private sh -c \"$all --json\" | jq -e '.removed == false and .places == []'"
+two >/dev/null
+in_host nft 'table inet n { chain in { type filter hook input priority 0; tcp dport 1 drop; }; }'
+ok "where netfilter filters the host is not open" sh -c "nsenter --net=/run/netns/$host unshare -m --propagation private sh -c \"$all --json\" 2>errors | jq -e '.removed and (.messages | length) == 1 and (.places | length) == 2 and any(.places[]; .netns == null and .enforced_on != null)'"
+ok "... but in the other namespace" grep -q "warning: network namespace $client" errors
+in_host nft delete table inet n
+ok "--all without --force" fails 2 'takes --all with --force' "$merlon" stop --all
+ok "--all in one place" fails 2 'without --pin-dir' "$merlon" stop --force --all --pin-dir "$dir/bpf/merlon"
+ok "--configured and --force" fails 2 'not both' "$merlon" stop --force --configured
 ok "stop --force with nothing there" sh -c "'$merlon' stop --force --pin-dir '$dir/bpf/merlon' --json | jq -e '.removed == false'"
 ok "stop --force where no pins can be" fails 1 'not on a BPF file system' "$merlon" stop --force --pin-dir "$dir"
 

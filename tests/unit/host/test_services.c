@@ -75,12 +75,11 @@ static void serve(int fd, const struct unit *units)
 	_exit(0);
 }
 
-static int ask(const struct unit *units, struct merlon_host *ret)
+/* A bus with a manager behind it that has these units. */
+static sd_bus *connect_to(const struct unit *units, pid_t *ret_pid)
 {
-	const struct merlon_host_options options = { 0 };
-	struct merlon_host_view view = { .host = ret, .options = &options };
 	sd_bus *bus = NULL;
-	int pair[2], r;
+	int pair[2];
 	pid_t pid;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
@@ -93,7 +92,18 @@ static int ask(const struct unit *units, struct merlon_host *ret)
 	assert_true(sd_bus_new(&bus) >= 0);
 	assert_true(sd_bus_set_fd(bus, pair[0], pair[0]) >= 0);
 	assert_true(sd_bus_start(bus) >= 0);
-	r = merlon_services_ask(&view, bus, NULL);
+	*ret_pid = pid;
+	return bus;
+}
+
+static int ask(const struct unit *units, struct merlon_host *ret)
+{
+	const struct merlon_host_options options = { 0 };
+	struct merlon_host_view view = { .host = ret, .options = &options };
+	pid_t pid;
+	sd_bus *bus = connect_to(units, &pid);
+	int r = merlon_services_ask(&view, bus, NULL);
+
 	sd_bus_close_unref(bus);
 	waitpid(pid, NULL, 0);
 	return r;
@@ -133,6 +143,30 @@ static void test_once(void **state)
 	merlon_host_clear(&host);
 }
 
+/* Firewalls that are installed and do not run; no other programs, which have rules only as they need them. */
+static void test_idle_ones(void **state)
+{
+	const struct unit units[] = {
+		{ "ufw.service", "masked", "inactive" }, { "firewalld.service", "not-found", "inactive" },
+		{ "nftables.service", "loaded", "inactive" }, { "docker.service", "loaded", "inactive" },
+		{ "iptables.service", "loaded", "failed" }, { "netfilter-persistent.service", "loaded", "active" }, { NULL, NULL, NULL },
+	};
+	const struct unit *none = &units[6];
+	pid_t pid;
+	sd_bus *bus = connect_to(units, &pid);
+	char *idle = merlon_services_idle(bus, NULL);
+
+	(void)state;
+	assert_string_equal(idle, "ufw.service, nftables.service, iptables.service");
+	free(idle);
+	sd_bus_close_unref(bus);
+	waitpid(pid, NULL, 0);
+	bus = connect_to(none, &pid);
+	assert_null(merlon_services_idle(bus, NULL));
+	sd_bus_close_unref(bus);
+	waitpid(pid, NULL, 0);
+}
+
 static void test_order_and_words(void **state)
 {
 	const struct merlon_host_options options = { .unseen_refuses = true };
@@ -163,7 +197,8 @@ static void test_order_and_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_active_ones), cmocka_unit_test(test_once), cmocka_unit_test(test_order_and_words),
+		cmocka_unit_test(test_active_ones), cmocka_unit_test(test_once), cmocka_unit_test(test_idle_ones),
+		cmocka_unit_test(test_order_and_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
