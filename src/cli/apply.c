@@ -199,15 +199,17 @@ static int apply(const struct merlon_options *options)
 	return apply_request(options, request_of(options));
 }
 
-/* Whether a policy is in force; true where that cannot be said. */
-static bool is_enforced(const struct merlon_options *options)
+bool merlon_is_enforced(const struct merlon_options *options)
 {
 	struct merlon_call call;
+	const char *mode;
 	bool enforced;
 
 	if (merlon_call(options, "Status", NULL, &call))
 		return true;
-	enforced = json_integer_value(json_object_get(call.answer, "generation")) > 0;
+	mode = json_string_value(json_object_get(call.answer, "mode"));
+	/* a policy that was flushed has a generation, too */
+	enforced = strcmp(mode ? mode : "", "idle");
 	json_decref(call.answer);
 	return enforced;
 }
@@ -265,7 +267,7 @@ static int apply_configured(const struct merlon_options *options)
 	copy.n_files = 1;
 	copy.audit |= !strcmp(merlon_configured(call.answer, "Policy", "Mode"), "audit");
 	r = apply(&copy);
-	if (r && !is_enforced(options))
+	if (r && !merlon_is_enforced(options))
 		fail_as_configured(&copy, call.answer);
 	json_decref(call.answer);
 	return r;

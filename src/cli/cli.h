@@ -110,6 +110,8 @@ int merlon_show(const struct merlon_options *options, const char *method, const 
  * file are read once, into memory (`ret_spooled`). 0 or a negative errno.
  */
 int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled);
+/* Whether a policy is in force; true where that cannot be said. */
+bool merlon_is_enforced(const struct merlon_options *options);
 /* What stays in force after a report of something that was refused, on stderr. */
 void merlon_print_unchanged(const json_t *report);
 /* The messages of a report. */

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-bus.h>
+#include <systemd/sd-daemon.h>
 #include <systemd/sd-login.h>
+#include <unistd.h>
 
 #include "src/cli/cli.h"
 #include "src/model/report.h"
 #include "src/util/cleanup.h"
 
 #define SYSTEMD "org.freedesktop.systemd1"
+#define WAIT_US 20000
+#define MOST_WAITS 1500
+#define UNIT_ROOM 256	/* systemd.unit(5): a name has 255 characters at most */
 
 /* The path of the job that a unit is in; NULL: there is none. The caller's. */
 static char *job_of(sd_bus *bus, const char *unit)
@@ -26,19 +32,145 @@ static char *job_of(sd_bus *bus, const char *unit)
 	return job;
 }
 
-/* Whether systemd stops the service that this runs in only to start it again: nothing has to let go in between. */
-static bool is_restart(void)
+/* systemd's own socket: the system's bus may not be there yet, or not any more. NULL: no answer. */
+static sd_bus *connect_to_systemd(void)
 {
-	_cleanup_free_ char *unit = NULL, *job = NULL, *type = NULL;
 	sd_bus *bus = NULL;
 
-	/* systemd's own socket: the system's bus may not be there yet, or not any more */
-	if (sd_pid_get_unit(0, &unit) >= 0 && sd_bus_new(&bus) >= 0 &&
-	    sd_bus_set_address(bus, "unix:path=/run/systemd/private") >= 0 && sd_bus_start(bus) >= 0 &&
-	    (job = job_of(bus, unit)))
+	if (sd_bus_new(&bus) >= 0 && sd_bus_set_address(bus, "unix:path=/run/systemd/private") >= 0 && sd_bus_start(bus) >= 0)
+		return bus;
+	sd_bus_unref(bus);
+	return NULL;
+}
+
+/* NULL: not known. The caller's. */
+static char *state_of(sd_bus *bus, const char *unit)
+{
+	_cleanup_free_ char *path = NULL;
+	char *state = NULL;
+
+	if (sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &path) >= 0)
+		sd_bus_get_property_string(bus, SYSTEMD, path, SYSTEMD ".Unit", "ActiveState", NULL, &state);
+	return state;
+}
+
+static bool is_active(sd_bus *bus, const char *unit)
+{
+	_cleanup_free_ char *state = state_of(bus, unit);
+
+	return state && (!strcmp(state, "active") || !strcmp(state, "activating") || !strcmp(state, "reloading"));
+}
+
+/* 0, when it is in the queue, or a negative errno. */
+static int begin_job(sd_bus *bus, const char *method, const char *unit, const char *mode)
+{
+	int r = sd_bus_call_method(bus, SYSTEMD, "/org/freedesktop/systemd1", SYSTEMD ".Manager", method, NULL, NULL, "ss", unit, mode);
+
+	return r < 0 ? r : 0;
+}
+
+/* Whether systemd stops the service that this runs in only to start it again: nothing has to let go in between. */
+static bool is_restart(sd_bus *bus, const char *unit)
+{
+	_cleanup_free_ char *job = job_of(bus, unit), *type = NULL;
+
+	if (job)
 		sd_bus_get_property_string(bus, SYSTEMD, job, SYSTEMD ".Job", "JobType", NULL, &type);
-	sd_bus_flush_close_unref(bus);
 	return type && !strcmp(type, "restart");
+}
+
+/*
+ * A daemon that does not run would be started by its socket; but the unit, which is to be stopped before it, would be waited for,
+ * and waits itself.
+ */
+static void wake_daemon(sd_bus *bus, const char *unit)
+{
+	char daemon[UNIT_ROOM];
+
+	/* merlond@x.service of merlon@x.service */
+	snprintf(daemon, sizeof(daemon), "merlond%.*s", UNIT_ROOM - 8, unit + strlen("merlon"));
+	if (!is_active(bus, daemon))
+		begin_job(bus, "StartUnit", daemon, "ignore-dependencies");
+}
+
+/* As a unit's ExecStop=: whether there is anything to do; then there is a daemon to do it. */
+static bool is_to_stop(void)
+{
+	_cleanup_free_ char *unit = NULL;
+	sd_bus *bus = sd_pid_get_unit(0, &unit) < 0 || (strcmp(unit, "merlon.service") && strncmp(unit, "merlon@", 7) != 0) ?
+		      NULL : connect_to_systemd();
+	bool restart = bus && is_restart(bus, unit);
+
+	if (bus && !restart)
+		wake_daemon(bus, unit);
+	sd_bus_flush_close_unref(bus);
+	return !restart;
+}
+
+/* The unit that puts policies in force by a daemon that listens there. False: none of ours. */
+static bool unit_of(const char *socket, char ret[UNIT_ROOM])
+{
+	char name[UNIT_ROOM] = "", escaped[4 * UNIT_ROOM] = "", *out = escaped;
+	const char *in;
+	int end = 0;
+
+	if (!strcmp(socket, MERLON_BUS_SOCKET))
+		return snprintf(ret, UNIT_ROOM, "merlon.service") > 0;
+	if (sscanf(socket, MERLON_RUN_DIR "/%200[^/]/merlon.sock%n", name, &end) != 1 || !end || socket[end])
+		return false;
+	/* systemd.unit(5): what is no letter or digit is escaped, for %I to be the name */
+	for (in = name; *in; in++)
+		out += sprintf(out, isalnum((unsigned char)*in) || strchr(":_.", *in) ? "%c" : "\\x%02x", (unsigned char)*in);
+	return snprintf(ret, UNIT_ROOM, "merlon@%s.service", escaped) < UNIT_ROOM;
+}
+
+static bool has_job(sd_bus *bus, const char *unit)
+{
+	_cleanup_free_ char *job = job_of(bus, unit);
+
+	return job && strcmp(job, "/");
+}
+
+/* What waits for this command may be what the job waits for: so there is an end to that. True: it was stopped. */
+static bool stop_unit(sd_bus *bus, const char *unit)
+{
+	_cleanup_free_ char *state = NULL;
+	int i;
+
+	if (begin_job(bus, "StopUnit", unit, "replace") < 0)
+		return false;
+	for (i = 0; i < MOST_WAITS && has_job(bus, unit); i++)
+		usleep(WAIT_US);
+	state = state_of(bus, unit);
+	return state && !strcmp(state, "inactive");
+}
+
+/*
+ * A unit that says that its ruleset is in force is stopped, too: `systemctl is-active` is to tell the truth, and `systemctl start`
+ * to put it in force again. Its own stop detaches, and ends the daemon, since nothing is in force any more that OnStop=keep
+ * could keep. False: there is no such unit, or it did not.
+ */
+static bool stop_by_unit(const struct merlon_options *options)
+{
+	char unit[UNIT_ROOM];
+	sd_bus *bus = unit_of(options->socket, unit) && sd_booted() > 0 ? connect_to_systemd() : NULL;
+	struct merlon_call call;
+	bool stopped = false;
+
+	if (bus && is_active(bus, unit) && !merlon_call(options, "Flush", NULL, &call)) {
+		stopped = call.status == MERLON_EXIT_DONE && stop_unit(bus, unit);
+		json_decref(call.answer);
+	}
+	sd_bus_flush_close_unref(bus);
+	return stopped;
+}
+
+static void tell_stopped(const struct merlon_options *options, const json_t *report)
+{
+	if (options->json)
+		merlon_print_json(report);
+	else
+		puts("merlon is detached; nothing is filtered any more");
 }
 
 static int stop(const struct merlon_options *options)
@@ -52,10 +184,8 @@ static int stop(const struct merlon_options *options)
 	merlon_report_read_messages(json_object_get(call.answer, "messages"), &diag);
 	merlon_diag_print(&diag, stderr);
 	merlon_diag_clear(&diag);
-	if (options->json)
-		merlon_print_json(call.answer);
-	else if (call.status == MERLON_EXIT_DONE)
-		puts("merlon is detached; nothing is filtered any more");
+	if (options->json || call.status == MERLON_EXIT_DONE)
+		tell_stopped(options, call.answer);
 	json_decref(call.answer);
 	return call.status;
 }
@@ -67,14 +197,14 @@ static int stop_configured(const struct merlon_options *options)
 	bool keep;
 	int r;
 
-	if (is_restart())
+	if (!is_to_stop())
 		return MERLON_EXIT_DONE;
 	r = merlon_call(options, "Config", NULL, &call);
 	if (r)
 		return r;
 	keep = !strcmp(merlon_configured(call.answer, "Policy", "OnStop"), "keep");
 	json_decref(call.answer);
-	if (!keep)
+	if (!keep || !merlon_is_enforced(options))
 		return stop(options);
 	if (options->json)
 		puts("{\"messages\": []}");
@@ -85,9 +215,18 @@ static int stop_configured(const struct merlon_options *options)
 
 static int run(const struct merlon_options *options)
 {
+	json_t *nothing;
+
 	if (options->force)
 		return merlon_stop_force(options);
-	return options->configured ? stop_configured(options) : stop(options);
+	if (options->configured)
+		return stop_configured(options);
+	if (!stop_by_unit(options))
+		return stop(options);
+	nothing = json_pack("{s:[]}", "messages");
+	tell_stopped(options, nothing);
+	json_decref(nothing);
+	return MERLON_EXIT_DONE;
 }
 
 const struct merlon_command merlon_stop = {

@@ -121,6 +121,12 @@ reload
 ok "stop, as configured: detach" "$merlon" stop --configured
 ok "... nothing is filtered" pings
 wait "$daemon"
+set_policy OnStop=keep
+start_daemon --config "$dir/merlon.conf"
+ok "an empty policy" sh -c "'$merlon' apply --configured && '$merlon' flush"
+ok "keep, where nothing is in force: there is nothing to keep" sh -c "'$merlon' stop --configured | grep -q 'merlon is detached'"
+wait "$daemon"
+set_policy OnStop=detach
 
 # how it is attached
 attach() { printf '[Network]\nAttach=%s\n' "$1" >merlon.conf.d/60-attach.conf; }
