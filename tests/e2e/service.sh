@@ -133,8 +133,7 @@ counts() { # N: of packets to UDP 7001
 	[ "$(counted 'dport 7001 ') $(counted 'dport 7000-7001')" = "$1 $1" ] || { "$merlon" stats; return 1; }
 }
 begin_anew() {
-	local i
-	for i in 1 2; do
+	for _ in 1 2; do
 		"$merlon" apply counts.nft && counts 0 || return 1
 		send_udp 7001 10
 		sleep 0.2
