@@ -38,7 +38,8 @@ static int fill(struct classifier *c, const struct merlon_policy *policy)
 	c->image = map_memory(c->skeleton->maps.first_image, c->image_bytes);
 	c->walk = map_memory(c->skeleton->maps.walks, sizeof(*c->walk));
 	c->packet = map_memory(c->skeleton->maps.packets, c->n_packets * sizeof(*c->packet));
-	if (!c->image || !c->walk || !c->packet)
+	c->ns = map_memory(c->skeleton->maps.times, c->n_packets * sizeof(*c->ns));
+	if (!c->image || !c->walk || !c->packet || !c->ns)
 		return -errno;
 	memcpy(c->image, policy->image, c->image_bytes);
 	c->verified = verified_insns(bpf_program__fd(c->skeleton->progs.classify_one));
@@ -64,6 +65,8 @@ int classifier_open(struct classifier *c, const struct merlon_policy *policy, ui
 	if (!r)
 		r = bpf_map__set_max_entries(s->maps.packets, c->n_packets);
 	if (!r)
+		r = bpf_map__set_max_entries(s->maps.times, c->n_packets);
+	if (!r)
 		r = bpf_map__set_max_entries(s->maps.limits, policy->first_limit + policy->n_limits + 1);
 	if (!r)
 		r = bpf_map__set_max_entries(s->maps.counters, policy->first_counter + policy->n_counters + 1);
@@ -84,6 +87,8 @@ void classifier_close(struct classifier *c)
 		munmap(c->walk, sizeof(*c->walk));
 	if (c->packet)
 		munmap(c->packet, c->n_packets * sizeof(*c->packet));
+	if (c->ns)
+		munmap(c->ns, c->n_packets * sizeof(*c->ns));
 	classify_bpf__destroy(c->skeleton);
 	*c = (struct classifier){ 0 };
 }
@@ -118,4 +123,15 @@ int64_t classifier_empty(struct classifier *c, uint32_t count, bool warm)
 	c->skeleton->bss->count = count;
 	c->skeleton->bss->warm = warm;
 	return run(c->skeleton->progs.pass_over);
+}
+
+int classifier_timed(struct classifier *c, uint32_t count, bool judge)
+{
+	const struct bpf_program *program = judge ? c->skeleton->progs.classify_timed : c->skeleton->progs.pass_timed;
+	int64_t r;
+
+	c->skeleton->bss->count = count;
+	c->skeleton->bss->warm = 0;
+	r = run(program);
+	return r < 0 ? r : 0;
 }

@@ -14,6 +14,7 @@ struct classifier {
 	size_t image_bytes;
 	struct merlon_walk *walk;	/* the walk of classify_one, mapped */
 	struct merlon_packet *packet;	/* [n_packets], mapped, for classify_many */
+	uint64_t *ns;			/* [n_packets], mapped: of classifier_timed() */
 	uint32_t n_packets;
 	uint32_t verified;		/* instructions that the verifier went through for classify_one */
 };
@@ -27,5 +28,7 @@ int classifier_one(struct classifier *c);
 int64_t classifier_many(struct classifier *c, uint32_t count, bool warm);
 /* What the same takes without judging. */
 int64_t classifier_empty(struct classifier *c, uint32_t count, bool warm);
+/* Judges the first `count` packets as classifier_many() does, or none of them, and what each took with two looks at the clock is in c->ns. */
+int classifier_timed(struct classifier *c, uint32_t count, bool judge);
 
 #endif
