@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What rules cost a packet, in merlon, in nft's linear chains and its sets, in iptables: frames that the rules let in go to a
+namespace, in turns, round by round, each pass over distinct packets in random order.
+
+The cost of rules is above the same system without any: nft and iptables with an empty chain at the hook, merlon with a policy
+that has no chain there, so that neither tracking connections, which merlon always does and the others here do not, nor the
+hook itself counts. `whole` compares what a packet pays above no firewall at all.
+
+  pipapo_100k_ratio        100,000 concatenated intervals in a set of nft's (pipapo), as a multiple of merlon's cost
+  hash_100k_ratio          the same of exact values (a hash table in nft)
+  nft_linear_10k_ratio     10,000 rules one after the other
+  iptables_10k_ratio       the same, in the faster of iptables-legacy and iptables-nft
+  new_flow_100k_rules_ns   a new flow's packet above no firewall, 100,000 rules: classified, entered, let in
+  rules_noise_ns           no firewall above no firewall
+"""
+import argparse
+import os
+import random
+import sys
+import tempfile
+
+import path
+from figures import point, tell
+
+QUICK_ROUNDS = 3
+PROTOCOL = 'udp'	# nobody listens; TCP would be answered
+SET_KEY = 'ip saddr . ip daddr . meta l4proto . th dport'
+
+
+def disjoint(rand, n):
+    """Clients, servers and services, no two of which have a packet in common: so have no two combinations of the three."""
+    some = max(40, int(n ** .5 * 5))
+    clients = [(a << 8, rand.choice((24, 24, 26, 28, 32))) for a in rand.sample(range(1 << 16, 126 << 16), some)]
+    servers = [(a << 8, rand.choice((28, 32, 32, 32))) for a in rand.sample(range(128 << 16, 190 << 16), some)]
+    services, port = [], 20
+    while len(services) < 60:
+        ports = rand.choice((1, 1, 1, 1, 20, 200))
+        services.append((port, port + ports - 1))
+        port += ports + rand.randrange(1, 900)
+    return clients, servers, services
+
+
+def entries(n, seed, exact):
+    """As path.rules() has them, but that no packet meets two; `exact`: of single addresses and ports."""
+    rand = random.Random(seed)
+    clients, servers, services = disjoint(rand, n)
+    met = set()
+    while len(met) < n:
+        met.add((rand.randrange(len(clients)), rand.randrange(len(servers)), rand.randrange(len(services))))
+    for c, s, v in sorted(met, key=lambda e: rand.random()):
+        (saddr, slen), (daddr, dlen), (low, high) = clients[c], servers[s], services[v]
+        if exact:
+            slen, dlen, high = 32, 32, low
+        yield {'proto': PROTOCOL, 'saddr': saddr, 'slen': slen, 'daddr': daddr, 'dlen': dlen, 'low': low, 'high': high}
+
+
+def as_set(policy, exact):
+    def ports(p):
+        return f"{p['low']}-{p['high']}" if p['high'] > p['low'] else str(p['low'])
+
+    def net(address, length):
+        return path.dotted(address) + ('' if length == 32 else f'/{length}')
+    elements = ',\n'.join(f"{net(p['saddr'], p['slen'])} . {net(p['daddr'], p['dlen'])} . {p['proto']} . {ports(p)}"
+                          for p in policy)
+    return (f"table ip bench {{\nset e {{\ntypeof {SET_KEY}\n{'' if exact else 'flags interval'}\nelements = {{ {elements} }}\n}}\n"
+            f'chain c {{\ntype filter hook input priority 0; policy drop;\n{SET_KEY} @e accept\n}}\n}}\n')
+
+
+NO_RULES = {
+    'nft': 'table ip bench {\nchain c { type filter hook input priority 0; policy accept; }\n}\n',
+    'merlon': 'table ip bench {\nchain c { type filter hook output priority 0; policy accept; }\n}\n',
+    'iptables': path.as_iptables([], 'none'),
+}
+
+
+class System:
+    """How a system takes a ruleset: `text` in the file `file`."""
+
+    def __init__(self, router, name, kind, packets, file=None):
+        self.router, self.name, self.kind, self.packets, self.file = router, name, kind, packets, file
+        self.ns = []
+
+    def run(self, flows):
+        router = self.router
+        if self.kind == 'merlon':
+            router.start_merlon(self.file)
+        elif self.kind == 'nft':
+            router.inside('router', 'nft', '-f', self.file)
+        elif self.kind:
+            router.inside('router', f'{self.kind}-restore', self.file)
+        try:
+            self.ns.append(router.send(flows, self.packets))
+        finally:
+            router.stop_merlon()
+            router.clean()
+
+
+class Bench:
+    def __init__(self, args, work, router):
+        self.args, self.work, self.router = args, work, router
+        self.systems, self.flows = {}, {}
+
+    def file(self, name, text):
+        with open(f'{self.work}/{name}', 'w', encoding='utf-8') as out:
+            out.write(text)
+        return f'{self.work}/{name}'
+
+    def add(self, name, kind, flows, packets, file=None):
+        self.systems[name] = System(self.router, name, kind, packets, file)
+        self.flows[name] = flows
+
+    def prepare(self):
+        args = self.args
+        flows = None
+        for n in args.sizes:
+            exact, wide, rules = list(entries(n, 1, True)), list(entries(n, 2, False)), list(path.rules(n, 1))
+            of = {what: self.file(f'{what}-{n}.flows', path.packets(policy, args.packets, 3))
+                  for what, policy in (('exact', exact), ('wide', wide), ('rules', rules))}
+            flows = flows or of['rules']
+            for what, policy in (('exact', exact), ('wide', wide)):
+                text = self.file(f'{what}-{n}', as_set(policy, what == 'exact'))
+                self.add(f'nft {what} {n}', 'nft', of[what], args.packets, text)
+                self.add(f'merlon {what} {n}', 'merlon', of[what], args.packets, text)
+            text = self.file(f'rules-{n}', path.as_nft(rules, 'input'))
+            self.add(f'merlon rules {n}', 'merlon', of['rules'], args.packets, text)
+            if n <= args.most_linear:
+                # a pass over 100,000 of them takes seconds
+                some = args.packets if not args.quick else min(args.packets, 20000000 // n)
+                self.add(f'nft rules {n}', 'nft', of['rules'], some, text)
+                text = self.file(f'iptables-{n}', path.as_iptables(rules, 'INPUT'))
+                for kind in 'iptables-legacy', 'iptables-nft':
+                    self.add(f'{kind} rules {n}', kind, of['rules'], some, text)
+        for name in 'none', 'none again':
+            self.add(name, None, flows, args.packets)
+        for kind in 'merlon', 'nft', 'iptables-legacy', 'iptables-nft':
+            text = NO_RULES['iptables' if kind.startswith('iptables') else kind]
+            self.add(f'{kind} empty', kind, flows, args.packets, self.file(f'{kind}-empty', text))
+
+    def measure(self):
+        main = max(self.args.sizes), self.args.most_linear
+        for i in range(self.args.rounds):
+            for name, system in self.systems.items():
+                # what is only for the plot
+                if i >= QUICK_ROUNDS and name.split()[-1].isdigit() and int(name.split()[-1]) not in main:
+                    continue
+                print(f'\r  round {i + 1}/{self.args.rounds}: {name:32}', end='', file=sys.stderr, flush=True)
+                system.run(self.flows[name])
+        print(file=sys.stderr)
+
+    def cost(self, name, above=None):
+        """Of each round; never less than a nanosecond, to divide by."""
+        return [max(1, a - b) for a, b in zip(self.systems[name].ns, self.systems[above or f'{name.split()[0]} empty'].ns)]
+
+    def ratio(self, name, than):
+        return [[a / b for a, b in zip(self.cost(name, above), self.cost(than, above))] for above in (None, 'none')]
+
+    def report(self):
+        if not self.args.json:
+            for name, system in self.systems.items():
+                print(f'{name:32}', *(f'{v:9.1f}' for v in system.ns), file=sys.stderr)
+        args, short = self.args, {1000: '1k', 10000: '10k', 100000: '100k'}
+        most, linear = (short.get(n, n) for n in (max(args.sizes), args.most_linear))
+        for figure, what, name in ((f'pipapo_{most}', 'wide', 'nft'), (f'hash_{most}', 'exact', 'nft')):
+            rules, whole = self.ratio(f'{name} {what} {max(args.sizes)}', f'merlon {what} {max(args.sizes)}')
+            tell(args, f'{figure}_ratio', rules, 'times', 2)
+            tell(args, f'{figure}_whole_ratio', whole, 'times', 2)
+        ratios = {}
+        for kind in 'nft', 'iptables-legacy', 'iptables-nft':
+            figure = f"{kind.replace('-', '_')}_{'linear_' if kind == 'nft' else ''}{linear}"
+            ratios[kind], whole = self.ratio(f'{kind} rules {args.most_linear}', f'merlon rules {args.most_linear}')
+            tell(args, f'{figure}_ratio', ratios[kind], 'times', 2)
+            tell(args, f'{figure}_whole_ratio', whole, 'times', 2)
+        tell(args, f'iptables_{linear}_ratio', [min(r) for r in zip(ratios['iptables-legacy'], ratios['iptables-nft'])], 'times', 2)
+        tell(args, f'new_flow_{most}_rules_ns', self.cost(f'merlon rules {max(args.sizes)}', 'none'), 'ns')
+        tell(args, 'rules_noise_ns', [a - b for a, b in zip(self.systems['none again'].ns, self.systems['none'].ns)], 'ns')
+        called = {'nft wide': 'nft, set of intervals', 'nft exact': 'nft, hash set', 'nft rules': 'nft, chain',
+                  'merlon rules': 'merlon', 'merlon wide': 'merlon, set of intervals', 'merlon exact': 'merlon, hash set',
+                  'iptables-legacy rules': 'iptables-legacy', 'iptables-nft rules': 'iptables-nft'}
+        for name in self.systems:
+            words = name.split()
+            if words[-1].isdigit():
+                point(args, 'rules', called[' '.join(words[:-1])], int(words[-1]), self.cost(name))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--build', required=True)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--json', action='store_true')
+    parser.add_argument('--packets', type=int, default=100000, metavar='N', help='in a pass, all distinct')
+    parser.add_argument('--sizes', type=lambda s: [int(n) for n in s.split(',')], metavar='N,...')
+    args = parser.parse_args()
+    args.build = os.path.abspath(args.build)
+    args.quick = args.rounds <= QUICK_ROUNDS
+    args.sizes = args.sizes or ([10000, 100000] if args.quick else [100, 1000, 10000, 100000])
+    args.most_linear = max(n for n in args.sizes if n <= max(10000, min(args.sizes)))
+    with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work:
+        router = path.Router(args.build, work)
+        bench = Bench(args, work, router)
+        bench.prepare()
+        try:
+            router.make()
+            router.deliver_locally(True)
+            bench.measure()
+        finally:
+            router.remove()
+    bench.report()
+
+
+if __name__ == '__main__':
+    main()
