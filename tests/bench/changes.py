@@ -11,28 +11,29 @@ its own; nft and iptables beside it, in turns.
                               (VmallocUsed and Percpu), the most of three families of rules (tests/bench/rulegen.h)
   program_load_ms             the kernel's time to load the programs when merlond starts
   verified_insns_max, _all    instructions that the verifier went through: of one program, and of all
-  memory (series)             kernel memory in MB for so many connections: merlon's table, made for so many, and nf_conntrack's
 """
 import argparse
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 
+import hosts
 import path
-from figures import point, tell
+from hosts import run
 
 DEVICE = 'in0'
+FAMILIES = 'few', 'many', 'mixed'
+PASSES = 3
+MEMORY_ROUNDS = 3
+INSTALLED = '/usr'
 
 
 def seconds(argv):
     begin = time.monotonic()
-    path.run(*argv)
+    run(*argv)
     return time.monotonic() - begin
 
 
@@ -50,7 +51,7 @@ def settled(*names):
         if now == before:
             break
         before = now
-        time.sleep(0.3)
+        time.sleep(0.15)
     return now
 
 
@@ -63,56 +64,35 @@ class Host:
         self.loads = f'{work}/loads'
 
     def make(self):
-        path.run('ip', 'netns', 'add', self.netns)
-        path.run('ip', '-n', self.netns, 'link', 'add', DEVICE, 'address', '02:00:00:00:00:01', 'type', 'veth', 'peer', 'name', 'up0')
+        run('ip', 'netns', 'add', self.netns)
+        run('ip', '-n', self.netns, 'link', 'add', DEVICE, 'address', '02:00:00:00:00:01', 'type', 'veth', 'peer', 'name', 'up0')
         for device in 'lo', DEVICE, 'up0':
-            path.run('ip', '-n', self.netns, 'link', 'set', device, 'up')
-        path.run('ip', '-n', self.netns, 'addr', 'add', '192.0.2.1/24', 'dev', DEVICE)
-        os.makedirs(f'{self.work}/bpf')
-        path.run('mount', '-t', 'bpf', '-o', 'mode=0700', 'bpf', f'{self.work}/bpf')
+            run('ip', '-n', self.netns, 'link', 'set', device, 'up')
+        run('ip', '-n', self.netns, 'addr', 'add', '192.0.2.1/24', 'dev', DEVICE)
         source = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'loads.c')
-        path.run('cc', '-O1', '-shared', '-fPIC', '-o', f'{self.work}/loads.so', source, '-ldl')
+        run('cc', '-O1', '-shared', '-fPIC', '-o', f'{self.work}/loads.so', source, '-ldl')
 
     def inside(self, *argv):
         return ['nsenter', f'--net=/run/netns/{self.netns}', *argv]
 
-    def merlon(self, *argv):
-        return [f'{self.args.build}/src/merlon', argv[0], '--socket', f'{self.work}/sock', *argv[1:]]
-
-    def start(self, settings=''):
+    def start(self, build=None):
         """A daemon that knows nothing of the one before."""
-        shutil.rmtree(f'{self.work}/state', ignore_errors=True)
-        with open(f'{self.work}/conf', 'w', encoding='utf-8') as conf:
-            conf.write(settings)
         if os.path.exists(self.loads):
             os.remove(self.loads)
-        with open(f'{self.work}/merlond.log', 'w', encoding='utf-8') as log:
-            self.daemon = subprocess.Popen(self.inside(
-                f'{self.args.build}/src/merlond', '--foreground', '--socket', f'{self.work}/sock', '--pin-dir',
-                f'{self.work}/bpf/merlon', '--state-dir', f'{self.work}/state', '--policy-netns', 'none', '--config',
-                f'{self.work}/conf'), stdout=log, stderr=log,
-                env={**os.environ, 'LD_PRELOAD': f'{self.work}/loads.so', 'MERLON_BENCH_LOADS': self.loads})
-        for _ in range(400):
-            if os.path.exists(f'{self.work}/sock'):
-                return
-            time.sleep(0.02)
-        sys.exit('merlond does not start')
+        self.daemon = hosts.Daemon(build or self.args.build, self.netns, tempfile.mkdtemp(dir=self.work),
+                                   environment={'LD_PRELOAD': f'{self.work}/loads.so', 'MERLON_BENCH_LOADS': self.loads})
 
     def stop(self):
         if self.daemon:
-            path.run(*self.merlon('stop'), check=False)
-            self.daemon.terminate()
-            self.daemon.wait()
+            self.daemon.remove()
             self.daemon = None
-            if os.path.exists(f'{self.work}/sock'):
-                os.remove(f'{self.work}/sock')
 
     def remove(self):
-        if self.daemon:
-            self.daemon.kill()
-            self.daemon.wait()
-        path.run('umount', f'{self.work}/bpf', check=False)
-        path.run('ip', 'netns', 'del', self.netns, check=False)
+        self.stop()
+        run('ip', 'netns', 'del', self.netns, check=False)
+
+    def pins(self):
+        return f'{self.daemon.work}/bpf/merlon'
 
     def file(self, name, text):
         with open(f'{self.work}/{name}', 'w', encoding='utf-8') as out:
@@ -131,8 +111,8 @@ def networks(n, seed):
 
 def blocklist(nets):
     elements = ',\n'.join(f'{path.dotted(a)}/24' for a in nets)
-    return (f'table inet bench {{\nset blocked {{\ntype ipv4_addr\nflags interval\nelements = {{ {elements} }}\n}}\nchain c {{\n'
-            'type filter hook input priority 0; policy accept;\nip saddr @blocked drop\n}\n}\n')
+    return (f'table inet bench {{\nset blocked {{\ntype ipv4_addr\nflags interval\nelements = {{ {elements} }}\n}}\n'
+            'chain c {\ntype filter hook input priority 0; policy accept;\nip saddr @blocked drop\n}\n}\n')
 
 
 class Bench:
@@ -153,116 +133,101 @@ class Bench:
     def value(self, figure, value):
         self.values.setdefault(figure, []).append(value)
 
-    def step(self, what):
-        print(f'\r  {what:60}', end='', file=sys.stderr, flush=True)
-
     def applies(self):
         host = self.host
+        host.start()
+        host.daemon.call('apply', self.one)
+        self.value('program_load_ms', host.load_ms())
         for figure, file, other in (('nft', self.nft, ('nft', '-f', self.nft)),
                                     ('iptables', self.iptables, ('iptables-nft-restore', self.iptables))):
             alone = seconds(host.inside(*other))
-            path.run(*host.inside('nft', 'flush', 'ruleset'))
-            host.start()
-            path.run(*host.merlon('apply', self.one))
-            self.value('program_load_ms', host.load_ms())
-            applied = seconds(host.merlon('apply', file))
-            host.stop()
+            run(*host.inside('nft', 'flush', 'ruleset'))
+            host.daemon.call('apply', self.one)
+            applied = seconds(host.daemon.command('apply', file))
             self.value(f'apply_ratio_{figure}', applied / alone)
             self.value(f'apply_ms_{figure}', 1000 * applied)
             self.value(f'apply_alone_ms_{figure}', 1000 * alone)
 
     def elements(self):
         host = self.host
-        host.start()
-        path.run(*host.merlon('apply', self.blocklist))
+        host.daemon.call('apply', self.blocklist)
         for i in range(5):
             element = f'198.51.100.{i * 2}'
-            took = seconds(host.merlon('nft', 'add', 'element', 'inet', 'bench', 'blocked', f'{{ {element} }}'))
+            took = seconds(host.daemon.command('nft', 'add', 'element', 'inet', 'bench', 'blocked', f'{{ {element} }}'))
             self.value('element_add_ms', 1000 * took)
         # a silent drop: nobody reads the events, so their ring is full after the first pass
-        host.daemon.send_signal(signal.SIGSTOP)
-        ns = path.run(*host.inside(f'{self.args.build}/tests/bench/feed', f'{host.work}/bpf/merlon/progs/ingress', DEVICE, self.blocked,
-                                   '4', '2'))
-        host.daemon.send_signal(signal.SIGCONT)
+        host.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            ns = run(*host.inside(f'{self.args.build}/tests/bench/feed', f'{host.pins()}/progs/ingress',
+                                  DEVICE, self.blocked, str(1 + PASSES), '2'))
+        finally:
+            host.daemon.process.send_signal(signal.SIGCONT)
         for line in ns.split()[1:]:
             self.value('drop_ns', float(line))
-        host.stop()
 
     def image(self):
         host, names = self.host, ('VmallocUsed', 'Percpu')
-        for family in 'few', 'many', 'mixed':
-            self.step(f'memory for {self.n} rules: {family}')
-            file = host.file(f'{family}.nft', path.run(f'{self.args.build}/tests/bench/classify', '--print', f'{family}_{self.n}_v4'))
+        for family in FAMILIES:
+            text = run(f'{self.args.build}/tests/bench/classify', '--print', f'{family}_{self.n}_v4')
+            file = host.file(f'{family}.nft', text)
             host.start()
-            path.run(*host.merlon('apply', self.one))
+            host.daemon.call('apply', self.one)
             before = settled(*names)
-            path.run(*host.merlon('apply', file))
+            host.daemon.call('apply', file)
             self.value(f'image_bytes_{family}', (settled(*names) - before) / self.n)
             host.stop()
 
-    def memory(self):
-        """Of connections: in merlon's table, which is all there from the beginning, and in nf_conntrack's."""
-        host = self.host
-        for n in self.args.connections:
-            self.step(f'memory for {n} connections')
-            used = []
-            for most in 64, n:
-                host.start(f'[Sessions]\nMax={most}\n')
-                path.run(*host.merlon('apply', self.one))
-                used.append(settled('VmallocUsed', 'Percpu'))
-                host.stop()
-            self.value(f'table {n}', (used[1] - used[0]) / 1e6)
-            flows = host.file('flows', ''.join(f'udp 10.{i >> 16}.{i >> 8 & 255}.{i & 255} {1024 + i % 60000} 192.0.2.1 9\n'
-                                               for i in range(n)))
-            path.run(*host.inside('nft', 'add table ip bench; add chain ip bench c { type filter hook input priority 0; }; '
-                                  'add rule ip bench c ct state new accept'))
-            before = settled('Slab')
-            path.run(*host.inside(f'{self.args.build}/tests/bench/send', 'up0', '02:00:00:00:00:01', flows, str(n)))
-            self.value(f'conntrack {n}', (meminfo('Slab') - before) / 1e6)
-            path.run(*host.inside('conntrack', '-F'))
-            path.run(*host.inside('nft', 'flush', 'ruleset'))
-
     def programs(self):
-        host = self.host
-        host.start()
-        path.run(*host.merlon('apply', self.one))
-        text = path.run(f'{self.args.build}/tests/bench/programs', '--json', f'{host.work}/bpf/merlon')
-        host.stop()
-        self.told = [json.loads(line) for line in text.splitlines()]
+        """Those that merlond pins are those that this build's benchmarks load: or the figures would be of others."""
+        text = run(f'{self.args.build}/tests/bench/programs', '--json', self.host.pins())
+        return [json.loads(line) for line in text.splitlines()]
+
+    def installed(self):
+        """And so are those of what is installed here, if it is."""
+        if os.path.exists(f'{INSTALLED}/sbin/merlond'):
+            hosts.progress('installed programs')
+            build = f'{self.host.work}/installed'
+            os.makedirs(f'{build}/src')
+            os.symlink(f'{INSTALLED}/sbin/merlond', f'{build}/src/merlond')
+            os.symlink(f'{INSTALLED}/bin/merlon', f'{build}/src/merlon')
+            self.host.start(build)
+            self.host.daemon.call('apply', self.one)
+            self.programs()
+            self.host.stop()
 
     def measure(self):
+        self.installed()
         for i in range(self.args.rounds):
-            self.step(f'round {i + 1}/{self.args.rounds}: apply')
+            hosts.progress('round', i + 1, 'apply')
             self.applies()
-            self.step(f'round {i + 1}/{self.args.rounds}: elements')
+            hosts.progress('round', i + 1, 'elements')
             self.elements()
-        self.image()
-        self.memory()
-        self.step('programs')
-        self.programs()
-        self.step('')
-        print('\r', end='', file=sys.stderr)
+            if not i:
+                self.told = self.programs()
+            self.host.stop()
+            if i < MEMORY_ROUNDS:
+                hosts.progress('round', i + 1, 'memory')
+                self.image()
+        hosts.progress('')
 
     def report(self):
-        args, v = self.args, self.values
+        v, report = self.values, hosts.Report(self.args.json)
         n = f'{self.n // 1000}k' if self.n % 1000 == 0 else self.n
         for other in 'nft', 'iptables':
-            tell(args, f'apply_{n}_ratio_{other}', v[f'apply_ratio_{other}'], 'times', 2)
-            tell(args, f'apply_{n}_{other}_ms', v[f'apply_ms_{other}'], 'ms', 0)
-            tell(args, f'apply_{n}_{other}_alone_ms', v[f'apply_alone_ms_{other}'], 'ms', 0)
-        tell(args, f'element_add_{n}_ms', v['element_add_ms'], 'ms')
-        tell(args, f'blocklist_{n}_drop_ns', v['drop_ns'], 'ns')
-        for family in 'few', 'many', 'mixed':
-            tell(args, f'image_bytes_per_rule_{n}_{family}', v[f'image_bytes_{family}'], 'bytes', 0)
-        tell(args, f'image_bytes_per_rule_{n}', [max(v[f'image_bytes_{f}'][0] for f in ('few', 'many', 'mixed'))], 'bytes', 0)
-        tell(args, 'program_load_ms', v['program_load_ms'], 'ms')
-        for connections in args.connections:
-            point(args, 'memory', 'merlon', connections, v[f'table {connections}'])
-            point(args, 'memory', 'nf_conntrack', connections, v[f'conntrack {connections}'])
+            report.figure(f'apply_{n}_ratio_{other}', v[f'apply_ratio_{other}'], 'times', 2)
+            report.figure(f'apply_{n}_{other}_ms', v[f'apply_ms_{other}'], 'ms', 0)
+            report.figure(f'apply_{n}_{other}_alone_ms', v[f'apply_alone_ms_{other}'], 'ms', 0)
+        report.figure(f'element_add_{n}_ms', v['element_add_ms'], 'ms')
+        report.figure(f'blocklist_{n}_drop_ns', v['drop_ns'], 'ns')
+        for family in FAMILIES:
+            report.figure(f'image_bytes_per_rule_{n}_{family}', v[f'image_bytes_{family}'], 'bytes', 0)
+        most = [max(of_round) for of_round in zip(*(v[f'image_bytes_{family}'] for family in FAMILIES))]
+        report.figure(f'image_bytes_per_rule_{n}', most, 'bytes', 0)
+        report.figure('program_load_ms', v['program_load_ms'], 'ms')
         for told in self.told:
             if 'figure' in told:
-                tell(args, told['figure'], [told['value']], told['unit'], 0)
-            elif args.json:
+                report.figure(told['figure'], told['value'], told['unit'], 0)
+            elif report.json:
                 print(json.dumps(told))
 
 
@@ -273,10 +238,9 @@ def main():
     parser.add_argument('--json', action='store_true')
     parser.add_argument('--rules', type=int, default=100000, metavar='N')
     parser.add_argument('--packets', type=int, default=100000, metavar='N', help='that are denied, all distinct')
-    parser.add_argument('--connections', type=lambda s: [int(n) for n in s.split(',')], metavar='N,...',
-                        default=[10000, 50000, 100000, 200000])
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
+    hosts.ended_by_signals()
     with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work:
         host = Host(args, work)
         try:

@@ -67,6 +67,12 @@ static double median(double *value, size_t n)
 	return n % 2 ? value[n / 2] : (value[n / 2 - 1] + value[n / 2]) / 2;
 }
 
+/* An interface as the rules know it. */
+static uint32_t class_of(const struct bench *b, uint32_t index)
+{
+	return index ? merlon_policy_iface_class(b->policy, index, rulegen_interface[index - 1].name) : 0;
+}
+
 static void make_packets(struct bench *b)
 {
 	uint64_t seed = 42;
@@ -75,8 +81,8 @@ static void make_packets(struct bench *b)
 		struct merlon_packet *p = &b->c.packet[i];
 
 		rulegen_packet(b->ruleset, &seed, p);
-		p->field[MERLON_F_IIF] = p->iif ? merlon_policy_iface_class(b->policy, p->iif, rulegen_interface[p->iif - 1].name) : 0;
-		p->field[MERLON_F_OIF] = p->oif ? merlon_policy_iface_class(b->policy, p->oif, rulegen_interface[p->oif - 1].name) : 0;
+		p->field[MERLON_F_IIF] = class_of(b, p->iif);
+		p->field[MERLON_F_OIF] = class_of(b, p->oif);
 	}
 }
 
@@ -180,15 +186,15 @@ static double p99(struct bench *b, int only)
 
 static void print(const char *name, const char *what, const double *value, double typical)
 {
-	double low = value[0], high = value[0];
+	double low = typical, high = typical;
 
-	for (int i = 1; i < arguments.rounds; i++) {
+	for (int i = 0; i < arguments.rounds; i++) {
 		low = value[i] < low ? value[i] : low;
 		high = value[i] > high ? value[i] : high;
 	}
 	if (arguments.json)
-		printf("{\"figure\": \"classify_%s_%s_ns\", \"value\": %.1f, \"unit\": \"ns\", \"low\": %.1f, \"high\": %.1f}\n", name,
-		       what, typical, low, high);
+		printf("{\"figure\": \"classify_%s_%s_ns\", \"value\": %.1f, \"unit\": \"ns\", "
+		       "\"low\": %.1f, \"high\": %.1f}\n", name, what, typical, low, high);
 	else
 		printf("%-16s %-8s %7.1f ns (%.1f to %.1f)\n", name, what, typical, low, high);
 }
@@ -205,14 +211,14 @@ static void report(struct bench *b)
 	print(b->name, "warm", b->warm, median(b->warm, arguments.rounds));
 	print(b->name, "p99", alone, typical);
 	if (!arguments.json) {
-		printf("%-16s %u rules: image %.2f MB (%.0f bytes a rule), %u planes, compiled in %.3f s, %u instructions verified\n", b->name,
-		       rules, b->policy->words / 131072.0, b->policy->words * 8.0 / rules, b->policy->n_planes, b->compile_s,
-		       b->c.verified);
+		printf("%-16s %u rules: image %.2f MB (%.0f bytes a rule), %u subtables, %u planes, "
+		       "compiled in %.3f s, %u instructions verified\n", b->name, rules, b->policy->words / 131072.0,
+		       b->policy->words * 8.0 / rules, b->policy->n_subtables, b->policy->n_planes, b->compile_s, b->c.verified);
 		return;
 	}
 	for (int q = 1; q < QUANTILES; q++)
-		printf("{\"series\": \"latency\", \"system\": \"%s\", \"x\": %.0f, \"y\": %d}\n", b->name,
-		       b->typical[(uint64_t)arguments.packets * q / QUANTILES], q);
+		printf("{\"series\": \"latency\", \"system\": \"%s\", \"x\": %.2f, \"y\": %.0f}\n", b->name,
+		       (double)q / QUANTILES, b->typical[(uint64_t)arguments.packets * q / QUANTILES]);
 }
 
 static void progress(const char *name, int round)
@@ -291,12 +297,15 @@ static int bench_named(const char *name)
 	uint32_t rules;
 	char k[2] = "";
 
-	if ((sscanf(name, "%15[a-z]_%u%1[k]_%3s", family, &rules, k, ip) != 4 &&
-	     sscanf(name, "%15[a-z]_%u_%3s", family, &rules, ip) != 3) || !rules || (strcmp(ip, "v4") != 0 && strcmp(ip, "v6") != 0))
+	if (sscanf(name, "%15[a-z]_%u%1[k]_%3s", family, &rules, k, ip) != 4 &&
+	    sscanf(name, "%15[a-z]_%u_%3s", family, &rules, ip) != 3)
 		return -EINVAL;
+	if (!rules || (strcmp(ip, "v4") != 0 && strcmp(ip, "v6") != 0))
+		return -EINVAL;
+	rules *= *k ? 1000 : 1;
 	for (int kind = 0; kind < RULEGEN_KINDS; kind++)
 		if (!strcmp(family, rulegen_name(kind)))
-			return bench(rulegen(kind, ip[1] == '4' ? MERLON_IPV4 : MERLON_IPV6, *k ? rules * 1000 : rules, 1), name);
+			return bench(rulegen(kind, ip[1] == '4' ? MERLON_IPV4 : MERLON_IPV6, rules, 1), name);
 	return -EINVAL;
 }
 
@@ -354,7 +363,8 @@ int main(int argc, char **argv)
 	for (; i < argc && !r; i++)
 		r = bench_named(argv[i]);
 	if (r == -EINVAL)
-		fprintf(stderr, "usage: classify [--json] [--rounds N] [--packets N] [--build DIR] [--classbench FILE]... [FAMILY_RULES_IP]...\n"
+		fprintf(stderr, "usage: classify [--json] [--rounds N] [--packets N] [--build DIR] [--classbench FILE]... "
+				"[FAMILY_RULES_IP]...\n"
 				"       classify --print FAMILY_RULES_IP\n");
 	return r == -EINVAL ? 2 : r < 0;
 }

@@ -18,7 +18,7 @@
 #include "bpf/why.h"
 #include "bpf/merlon.skel.h"
 
-#define PINNED 4
+#define PINNED 5
 
 static int info(int fd, struct bpf_prog_info *ret)
 {
@@ -40,16 +40,17 @@ static void say(bool json, const char *name, const struct bpf_prog_info *i)
 	char tag[17];
 
 	if (json)
-		printf("{\"program\": \"%s\", \"tag\": \"%s\", \"verified_insns\": %u, \"bytes\": %u}\n", name, tag_text(i, tag),
-		       i->verified_insns, i->jited_prog_len);
+		printf("{\"program\": \"%s\", \"tag\": \"%s\", \"verified_insns\": %u, \"bytes\": %u}\n", name,
+		       tag_text(i, tag), i->verified_insns, i->jited_prog_len);
 	else
-		printf("%-16s %s %7u instructions verified, %6u bytes\n", name, tag_text(i, tag), i->verified_insns, i->jited_prog_len);
+		printf("%-16s %s %7u instructions verified, %6u bytes\n", name, tag_text(i, tag), i->verified_insns,
+		       i->jited_prog_len);
 }
 
 static void figure(bool json, const char *name, unsigned value)
 {
 	if (json)
-		printf("{\"figure\": \"%s\", \"value\": %u, \"unit\": \"instructions\", \"low\": %u, \"high\": %u}\n", name, value, value, value);
+		printf("{\"figure\": \"%s\", \"value\": %u, \"unit\": \"instructions\"}\n", name, value);
 	else
 		printf("%-40s %12u\n", name, value);
 }
@@ -76,8 +77,8 @@ static struct merlon_bpf *load(void)
 
 int main(int argc, char **argv)
 {
-	static const char *const path[PINNED] = { "policy/ingress", "policy/egress", "progs/ingress", "progs/egress" };
-	static const char *const name[PINNED] = { "ingress", "egress", "ingress_entry", "egress_entry" };
+	static const char *const path[PINNED] = { "policy/ingress", "policy/egress", "policy/cold", "progs/ingress", "progs/egress" };
+	static const char *const name[PINNED] = { "ingress", "egress", "cold", "ingress_entry", "egress_entry" };
 	bool json = argc > 1 && !strcmp(argv[1], "--json");
 	unsigned all = 0, most = 0;
 	struct bpf_prog_info built, pinned;

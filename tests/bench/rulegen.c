@@ -9,8 +9,9 @@
 #define MOST_STATEMENTS 10
 
 const struct merlon_interface rulegen_interface[RULEGEN_INTERFACES] = {
-	{ .index = 1, .name = "lan0" }, { .index = 2, .name = "lan1" }, { .index = 3, .name = "lan2" }, { .index = 4, .name = "lan3" },
-	{ .index = 5, .name = "dmz0" }, { .index = 6, .name = "dmz1" }, { .index = 7, .name = "wan0" }, { .index = 8, .name = "wan1" },
+	{ .index = 1, .name = "lan0" }, { .index = 2, .name = "lan1" }, { .index = 3, .name = "lan2" },
+	{ .index = 4, .name = "lan3" }, { .index = 5, .name = "dmz0" }, { .index = 6, .name = "dmz1" },
+	{ .index = 7, .name = "wan0" }, { .index = 8, .name = "wan1" },
 };
 
 /* Percentages: wildcard source address, destination address, source port, destination port. */
@@ -27,7 +28,8 @@ static const struct {
 } besides[RULEGEN_KINDS][6] = {
 	[RULEGEN_FEW] = { { 100, 0 } },
 	[RULEGEN_MANY] = { { 30, 0 }, { 25, STATE }, { 20, IIF }, { 25, IIF | STATE } },
-	[RULEGEN_MIXED] = { { 30, 0 }, { 20, STATE }, { 15, IIF }, { 10, OIF }, { 15, IIF | OIF | STATE }, { 10, SYN | STATE } },
+	[RULEGEN_MIXED] = { { 30, 0 }, { 20, STATE }, { 15, IIF }, { 10, OIF }, { 15, IIF | OIF | STATE },
+			    { 10, SYN | STATE } },
 };
 
 /*
@@ -163,7 +165,8 @@ static void make_shape(struct shape *shape, enum rulegen_kind kind, uint64_t *se
 	shape->besides = besides[kind][i].what;
 }
 
-static int make_rule(struct merlon_rule *rule, const struct shape *shape, enum merlon_family family, uint32_t nets, uint64_t *seed)
+static int make_rule(struct merlon_rule *rule, const struct shape *shape, enum merlon_family family, uint32_t nets,
+		     uint64_t *seed)
 {
 	static const enum merlon_field field_of[] = { MERLON_F_SADDR, MERLON_F_DADDR, MERLON_F_TH0, MERLON_F_TH2 };
 	unsigned p = shape->besides & SYN || below(seed, 3) ? 6 : 17;
@@ -244,9 +247,11 @@ static int read_rule(const char *line, struct merlon_rule *rule)
 	struct in_addr in[2];
 	int r = 0;
 
-	if (sscanf(line, "@%15[0-9.]/%u %15[0-9.]/%u %u : %u %u : %u %x/%x", address[0], &length[0], address[1], &length[1], &port[0][0],
-		   &port[0][1], &port[1][0], &port[1][1], &proto, &mask) != 10 || length[0] > 32 || length[1] > 32 ||
-	    inet_pton(AF_INET, address[0], &in[0]) != 1 || inet_pton(AF_INET, address[1], &in[1]) != 1 || (mask && mask != 0xff))
+	if (sscanf(line, "@%15[0-9.]/%u %15[0-9.]/%u %u : %u %u : %u %x/%x", address[0], &length[0], address[1], &length[1],
+		   &port[0][0], &port[0][1], &port[1][0], &port[1][1], &proto, &mask) != 10)
+		return 1;
+	if (length[0] > 32 || length[1] > 32 || inet_pton(AF_INET, address[0], &in[0]) != 1 ||
+	    inet_pton(AF_INET, address[1], &in[1]) != 1 || (mask && mask != 0xff))
 		return 1;
 	rule->status = MERLON_EXACT;
 	rule->statement = calloc(MOST_STATEMENTS, sizeof(*rule->statement));

@@ -17,11 +17,10 @@ hook itself counts. `whole` compares what a packet pays above no firewall at all
 import argparse
 import os
 import random
-import sys
 import tempfile
 
+import hosts
 import path
-from figures import point, tell
 
 QUICK_ROUNDS = 3
 PROTOCOL = 'udp'	# nobody listens; TCP would be answered
@@ -63,7 +62,8 @@ def as_set(policy, exact):
         return path.dotted(address) + ('' if length == 32 else f'/{length}')
     elements = ',\n'.join(f"{net(p['saddr'], p['slen'])} . {net(p['daddr'], p['dlen'])} . {p['proto']} . {ports(p)}"
                           for p in policy)
-    return (f"table ip bench {{\nset e {{\ntypeof {SET_KEY}\n{'' if exact else 'flags interval'}\nelements = {{ {elements} }}\n}}\n"
+    flags = '' if exact else 'flags interval\n'
+    return (f'table ip bench {{\nset e {{\ntypeof {SET_KEY}\n{flags}elements = {{ {elements} }}\n}}\n'
             f'chain c {{\ntype filter hook input priority 0; policy drop;\n{SET_KEY} @e accept\n}}\n}}\n')
 
 
@@ -119,6 +119,8 @@ class Bench:
                   for what, policy in (('exact', exact), ('wide', wide), ('rules', rules))}
             flows = flows or of['rules']
             for what, policy in (('exact', exact), ('wide', wide)):
+                if args.quick and n < max(args.sizes):
+                    continue
                 text = self.file(f'{what}-{n}', as_set(policy, what == 'exact'))
                 self.add(f'nft {what} {n}', 'nft', of[what], args.packets, text)
                 self.add(f'merlon {what} {n}', 'merlon', of[what], args.packets, text)
@@ -144,9 +146,9 @@ class Bench:
                 # what is only for the plot
                 if i >= QUICK_ROUNDS and name.split()[-1].isdigit() and int(name.split()[-1]) not in main:
                     continue
-                print(f'\r  round {i + 1}/{self.args.rounds}: {name:32}', end='', file=sys.stderr, flush=True)
+                hosts.progress('round', i + 1, name)
                 system.run(self.flows[name])
-        print(file=sys.stderr)
+        hosts.progress('')
 
     def cost(self, name, above=None):
         """Of each round; never less than a nanosecond, to divide by."""
@@ -156,31 +158,27 @@ class Bench:
         return [[a / b for a, b in zip(self.cost(name, above), self.cost(than, above))] for above in (None, 'none')]
 
     def report(self):
-        if not self.args.json:
-            for name, system in self.systems.items():
-                print(f'{name:32}', *(f'{v:9.1f}' for v in system.ns), file=sys.stderr)
-        args, short = self.args, {1000: '1k', 10000: '10k', 100000: '100k'}
+        args, report, short = self.args, hosts.Report(self.args.json), {1000: '1k', 10000: '10k', 100000: '100k'}
         most, linear = (short.get(n, n) for n in (max(args.sizes), args.most_linear))
         for figure, what, name in ((f'pipapo_{most}', 'wide', 'nft'), (f'hash_{most}', 'exact', 'nft')):
             rules, whole = self.ratio(f'{name} {what} {max(args.sizes)}', f'merlon {what} {max(args.sizes)}')
-            tell(args, f'{figure}_ratio', rules, 'times', 2)
-            tell(args, f'{figure}_whole_ratio', whole, 'times', 2)
+            report.figure(f'{figure}_ratio', rules, 'times', 2)
+            report.figure(f'{figure}_whole_ratio', whole, 'times', 2)
         ratios = {}
         for kind in 'nft', 'iptables-legacy', 'iptables-nft':
             figure = f"{kind.replace('-', '_')}_{'linear_' if kind == 'nft' else ''}{linear}"
             ratios[kind], whole = self.ratio(f'{kind} rules {args.most_linear}', f'merlon rules {args.most_linear}')
-            tell(args, f'{figure}_ratio', ratios[kind], 'times', 2)
-            tell(args, f'{figure}_whole_ratio', whole, 'times', 2)
-        tell(args, f'iptables_{linear}_ratio', [min(r) for r in zip(ratios['iptables-legacy'], ratios['iptables-nft'])], 'times', 2)
-        tell(args, f'new_flow_{most}_rules_ns', self.cost(f'merlon rules {max(args.sizes)}', 'none'), 'ns')
-        tell(args, 'rules_noise_ns', [a - b for a, b in zip(self.systems['none again'].ns, self.systems['none'].ns)], 'ns')
-        called = {'nft wide': 'nft, set of intervals', 'nft exact': 'nft, hash set', 'nft rules': 'nft, chain',
-                  'merlon rules': 'merlon', 'merlon wide': 'merlon, set of intervals', 'merlon exact': 'merlon, hash set',
-                  'iptables-legacy rules': 'iptables-legacy', 'iptables-nft rules': 'iptables-nft'}
+            report.figure(f'{figure}_ratio', ratios[kind], 'times', 2)
+            report.figure(f'{figure}_whole_ratio', whole, 'times', 2)
+        faster = [min(r) for r in zip(ratios['iptables-legacy'], ratios['iptables-nft'])]
+        report.figure(f'iptables_{linear}_ratio', faster, 'times', 2)
+        report.figure(f'new_flow_{most}_rules_ns', self.cost(f'merlon rules {max(args.sizes)}', 'none'), 'ns')
+        report.figure('rules_noise_ns', [a - b for a, b in zip(self.systems['none again'].ns, self.systems['none'].ns)], 'ns')
+        called = {'wide': ', set of intervals', 'exact': ', set of exact entries', 'rules': ''}
         for name in self.systems:
             words = name.split()
             if words[-1].isdigit():
-                point(args, 'rules', called[' '.join(words[:-1])], int(words[-1]), self.cost(name))
+                report.point('rules', words[0] + called[words[1]], int(words[-1]), self.cost(name), 1)
 
 
 def main():
@@ -192,6 +190,7 @@ def main():
     parser.add_argument('--sizes', type=lambda s: [int(n) for n in s.split(',')], metavar='N,...')
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
+    hosts.ended_by_signals()
     args.quick = args.rounds <= QUICK_ROUNDS
     args.sizes = args.sizes or ([10000, 100000] if args.quick else [100, 1000, 10000, 100000])
     args.most_linear = max(n for n in args.sizes if n <= max(10000, min(args.sizes)))
