@@ -107,6 +107,8 @@ def measure(step):
             name, value, base = found['figure'], found['value'], 0.0
         else:
             found = re.match(r'(\w+) .*\([0-9.]+ - ([0-9.]+); ([0-9.]+) to', line)
+            if not found:
+                continue
             name, base, value = found.group(1), float(found.group(2)), float(found.group(3))
         step.taken[name] = min(value, step.taken.get(name, value))
         BASE[name] = min(base, BASE.get(name, base))
