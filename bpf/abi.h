@@ -334,7 +334,7 @@ enum merlon_stat {
 	MERLON_STAT_HITS,		/* answered from a session's cached decision */
 	MERLON_STAT_MISSES,		/* the rules ran */
 	MERLON_STAT_NEW_SESSIONS,
-	MERLON_STAT_ACCEPTED,		/* other than hits, which are as well; user space takes what was judged and not denied */
+	MERLON_STAT_ACCEPTED,		/* other than hits, which are as well; user space adds them */
 	MERLON_STAT_DROPPED,		/* by verdict drop */
 	MERLON_STAT_REJECTED,		/* by verdict reject (also counted in no other) */
 	MERLON_STAT_EVENTS,
