@@ -204,10 +204,12 @@ static int finish(struct merlon_compiler *compiler)
 	struct merlon_builder *b = &compiler->builder;
 	uint32_t room = MIN_ROOM;
 
+	if (b->error == -E2BIG && policy->n_subtables)
+		return -E2BIG;
 	if (b->error == -E2BIG) {
 		merlon_diag_add(compiler->diag, MERLON_ERROR, (struct merlon_place){ 0 },
 				"the policy (%u rules with jumps resolved) needs more than the %u MB that an image may have",
-				policy->n_flat, MERLON_IMAGE_MAX_WORDS >> 17);
+				policy->n_flat, b->max >> 17);
 		return -EINVAL;
 	}
 	if (b->error)
@@ -259,11 +261,12 @@ static int compile(struct merlon_compiler *compiler)
 	return r < 0 ? r : finish(compiler);
 }
 
-int merlon_compile(const struct merlon_ruleset *ruleset, const struct merlon_compile_options *options,
-		   struct merlon_policy **ret_policy, struct merlon_diag *diag)
+/* -E2BIG, and no diagnostic: there may be room for it without subtables. */
+static int compile_as(const struct merlon_ruleset *ruleset, const struct merlon_compile_options *options, bool plain,
+		      struct merlon_policy **ret_policy, struct merlon_diag *diag)
 {
-	struct merlon_compiler compiler = { .ruleset = ruleset, .options = options, .diag = diag,
-					    .builder = { .max = MERLON_IMAGE_MAX_WORDS } };
+	struct merlon_compiler compiler = { .ruleset = ruleset, .options = options, .diag = diag, .plain = plain,
+					    .builder = { .max = options->max_words ? options->max_words : MERLON_IMAGE_MAX_WORDS } };
 	int r;
 
 	compiler.policy = calloc(1, sizeof(*compiler.policy));
@@ -285,6 +288,14 @@ int merlon_compile(const struct merlon_ruleset *ruleset, const struct merlon_com
 	}
 	*ret_policy = compiler.policy;
 	return 0;
+}
+
+int merlon_compile(const struct merlon_ruleset *ruleset, const struct merlon_compile_options *options,
+		   struct merlon_policy **ret_policy, struct merlon_diag *diag)
+{
+	int r = compile_as(ruleset, options, false, ret_policy, diag);
+
+	return r == -E2BIG ? compile_as(ruleset, options, true, ret_policy, diag) : r;
 }
 
 void merlon_policy_free(struct merlon_policy *policy)

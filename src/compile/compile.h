@@ -20,6 +20,7 @@ struct merlon_compile_options {
 	uint32_t first_limit;		/* slots of the limits map likewise */
 	uint32_t max_limits;
 	uint32_t max_flat_rules;	/* per list; 0: 1 << 22 */
+	uint32_t max_words;		/* of the image; 0: MERLON_IMAGE_MAX_WORDS */
 	const struct merlon_address *address;	/* of the namespace, as they are now: what address types are told by; NULL: not known */
 	size_t n_addresses;
 	uint64_t loaded_ns;		/* CLOCK_MONOTONIC: from when on the elements' times to live count */

@@ -216,7 +216,7 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 	uint32_t at = merlon_builder_put(b, NULL, sizeof(list) / 8, MERLON_LINE_WORDS);
 	struct merlon_planes planes = { 0 };
 	bool *placed = NULL;
-	int r = flat->n > MERLON_DIRECT_RULES ? merlon_subtables_emit(compiler, flat, &list, &placed) : 0;
+	int r = flat->n > MERLON_DIRECT_RULES && !compiler->plain ? merlon_subtables_emit(compiler, flat, &list, &placed) : 0;
 
 	if (!r)
 		r = merlon_planes_choose(flat, placed, &planes);

@@ -44,6 +44,7 @@ struct merlon_compiler {
 	struct merlon_sets sets;
 	struct merlon_hash seen;	/* statement (and family) -> its set, counter, limit or log */
 	uint32_t limits_room, counters_room, logs_room;
+	bool plain;			/* no subtables: they are quick, and take several times the room */
 	struct merlon_builder builder;
 };
 

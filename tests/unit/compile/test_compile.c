@@ -289,6 +289,40 @@ static void crowds_are_not(void **state)
 	merlon_ruleset_free(ruleset);
 }
 
+/* Subtables take room: a policy that has none with them may have it without. */
+static void what_is_too_large_is_not_hashed(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, true), words;
+	struct merlon_compile_options less = make_options;
+	struct merlon_policy *policy;
+	struct merlon_diag diag = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < NARROW; i++)
+		make_narrow(ruleset, base, i);
+	policy = compile(ruleset);
+	words = policy->words;
+	assert_true(policy->n_subtables > 0);
+	merlon_policy_free(policy);
+	less.max_words = words;
+	assert_int_equal(merlon_compile(ruleset, &less, &policy, &diag), 0);
+	assert_true(policy->n_subtables > 0);
+	merlon_policy_free(policy);
+	less.max_words = words - 1;
+	assert_int_equal(merlon_compile(ruleset, &less, &policy, &diag), 0);
+	assert_int_equal(diag.n, 0);
+	assert_int_equal(policy->n_subtables, 0);
+	assert_true(policy->words < words);
+	for (unsigned i = 0; i < NARROW; i += 7)
+		ask_narrow(policy, i);
+	merlon_policy_free(policy);
+	less.max_words = 1 << 12;
+	assert_string_equal(compile_error(ruleset, &less),
+			    "the policy (418 rules with jumps resolved) needs more than the 0 MB that an image may have");
+	merlon_ruleset_free(ruleset);
+}
+
 static uint32_t bound_class(const struct merlon_policy *policy, unsigned index)
 {
 	struct merlon_env env = { .image = (const __u64 *)policy->image, .mask = policy->room - 1 };
@@ -363,7 +397,7 @@ int main(void)
 		cmocka_unit_test(rules_that_meet_are_bounded),
 		cmocka_unit_test(planes_are_joined),
 		cmocka_unit_test(narrow_rules_are_hashed),
-		cmocka_unit_test(crowds_are_not),
+		cmocka_unit_test(crowds_are_not), cmocka_unit_test(what_is_too_large_is_not_hashed),
 		cmocka_unit_test(interfaces_have_classes),
 		cmocka_unit_test(interface_slots_are_reused),
 	};
