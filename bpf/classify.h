@@ -377,15 +377,15 @@ merlon_inline __u32 merlon_between6(const struct merlon_env *env, const __u64 *v
 merlon_inline __u32 merlon_in_box(const struct merlon_env *env, __u32 box)
 {
 	const struct merlon_packet *packet = &env->walk->packet;
-	__u32 what = merlon_half(env, box, 1), in;
+	__u32 what = merlon_member(env, box, merlon_image_box, what), in;
 
 	in = merlon_le32(what & 0xff & ~packet->present, 0);
 	in &= what >> 8 >> (packet->field[MERLON_F_CT_STATE] & 7);
 	in &= merlon_between(packet->field[MERLON_F_L4PROTO] & 0xff, what >> 16 & 0xff, what >> 24);
-	in &= merlon_between16(packet->field[MERLON_F_TH0], merlon_half(env, box, 2));
-	in &= merlon_between16(packet->field[MERLON_F_TH2], merlon_half(env, box, 3));
-	in &= merlon_between16(packet->field[MERLON_F_IIF], merlon_half(env, box, 4));
-	in &= merlon_between16(packet->field[MERLON_F_OIF], merlon_half(env, box, 5));
+	in &= merlon_between16(packet->field[MERLON_F_TH0], merlon_member(env, box, merlon_image_box, th0));
+	in &= merlon_between16(packet->field[MERLON_F_TH2], merlon_member(env, box, merlon_image_box, th2));
+	in &= merlon_between16(packet->field[MERLON_F_IIF], merlon_member(env, box, merlon_image_box, iif));
+	in &= merlon_between16(packet->field[MERLON_F_OIF], merlon_member(env, box, merlon_image_box, oif));
 	if (packet->family == MERLON_IPV6)
 		return in & merlon_between6(env, packet->addr6[0], box + 8) & merlon_between6(env, packet->addr6[1], box + 12);
 	in &= merlon_between(packet->field[MERLON_F_SADDR], merlon_half(env, box, 6), merlon_half(env, box, 7));

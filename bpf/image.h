@@ -104,15 +104,18 @@ static inline __u32 merlon_subtable_hash(const __u64 *mask, __u32 th2_mask, cons
 	return hash * 0xc4ceb9fe1a85ec53ULL >> 32;
 }
 
-/* Which values of each dimension a rule is about: all of those that it does not ask about. */
+/*
+ * Which values of each dimension a rule is about: all of those that it does not ask about. `asked`: MERLON_BIT() of the
+ * dimensions that its rule asks about, a packet must have them; `states`: 1 << ct state. No field is smaller than a half,
+ * for the sake of big-endian machines.
+ */
+#define MERLON_BOX(asked, states, least_l4proto, greatest_l4proto) \
+	((__u32)(asked) | (__u32)(states) << 8 | (__u32)(least_l4proto) << 16 | (__u32)(greatest_l4proto) << 24)
 struct merlon_image_box {
 	__u32 rule;		/* index in the list */
-	__u8 asked;		/* MERLON_BIT() of the dimensions that its rule asks about: a packet must have them */
-	__u8 states;		/* 1 << ct state */
-	__u8 l4proto[2];	/* least and greatest, likewise below */
-	__u16 th0[2], th2[2];
-	__u16 iif[2], oif[2];
-	__u32 saddr[2], daddr[2];	/* IPv4 */
+	__u32 what;		/* MERLON_BOX() */
+	__u32 th0, th2, iif, oif;	/* least | greatest << 16 */
+	__u32 saddr[2], daddr[2];	/* IPv4: least and greatest */
 	__u32 pad[6];
 };
 _Static_assert(sizeof(struct merlon_image_box) == 64, "a cache line");

@@ -72,10 +72,9 @@ static struct merlon_interval interval_of(const struct merlon_compiler *compiler
 	return v;
 }
 
-static void put16(__u16 *to, struct merlon_interval v)
+static uint32_t pair_of(struct merlon_interval v)
 {
-	to[0] = v.lo;
-	to[1] = v.hi;
+	return (uint32_t)v.lo | (uint32_t)v.hi << 16;
 }
 
 static uint8_t states_of(const struct merlon_compiler *compiler, uint32_t set)
@@ -130,17 +129,17 @@ static int add_boxes(const struct merlon_compiler *compiler, const struct merlon
 	for (uint32_t i = 0; i < n; i++) {
 		struct merlon_interval v[MERLON_DIMS];
 		struct box *box;
-		uint32_t rest = i;
+		uint32_t rest = i, asked = 0;
 
 		if (merlon_grow(&boxes->box, boxes->n, &boxes->room, sizeof(*boxes->box)) < 0)
 			return -ENOMEM;
 		box = &boxes->box[boxes->n++];
-		*box = (struct box){ .image = { .rule = rule, .states = states_of(compiler, r->dim[MERLON_F_CT_STATE]) } };
+		*box = (struct box){ .image = { .rule = rule } };
 		for (uint32_t d = 0; d < MERLON_DIMS; d++) {
 			uint32_t sets = r->dim[d] == MERLON_ANY || d == MERLON_F_CT_STATE ? 1 : compiler->sets.set[r->dim[d]].n;
 
 			if (r->dim[d] != MERLON_ANY)
-				box->image.asked |= MERLON_BIT(d);
+				asked |= MERLON_BIT(d);
 			if (d != MERLON_F_CT_STATE)
 				v[d] = interval_of(compiler, r, d, rest % sets, most(d, flat->family));
 			rest /= sets;
@@ -150,12 +149,12 @@ static int add_boxes(const struct merlon_compiler *compiler, const struct merlon
 			box->hi[end] = v[MERLON_F_SADDR + end].hi;
 			box->common[end] = common_bits(box->lo[end], box->hi[end], flat->family == MERLON_IPV6 ? 128 : 32);
 		}
-		box->image.l4proto[0] = v[MERLON_F_L4PROTO].lo;
-		box->image.l4proto[1] = v[MERLON_F_L4PROTO].hi;
-		put16(box->image.th0, v[MERLON_F_TH0]);
-		put16(box->image.th2, v[MERLON_F_TH2]);
-		put16(box->image.iif, v[MERLON_F_IIF]);
-		put16(box->image.oif, v[MERLON_F_OIF]);
+		box->image.what = MERLON_BOX(asked, states_of(compiler, r->dim[MERLON_F_CT_STATE]), v[MERLON_F_L4PROTO].lo,
+					     v[MERLON_F_L4PROTO].hi);
+		box->image.th0 = pair_of(v[MERLON_F_TH0]);
+		box->image.th2 = pair_of(v[MERLON_F_TH2]);
+		box->image.iif = pair_of(v[MERLON_F_IIF]);
+		box->image.oif = pair_of(v[MERLON_F_OIF]);
 	}
 	return 0;
 }
@@ -184,15 +183,15 @@ static struct merlon_image_subtable subtable_of(const struct masks *masks, enum 
 static uint32_t hash_of(const struct boxes *boxes, const struct box *box, const struct masks *masks,
 			const struct merlon_image_subtable *subtable)
 {
+	uint32_t th2 = box->image.th2 & UINT16_MAX;
 	__u64 address[2][2];
 
 	if (box->common[0] < masks->length[0] || box->common[1] < masks->length[1] ||
-	    (masks->th2 && (box->image.th2[0] != box->image.th2[1] || !(box->image.asked & MERLON_BIT(MERLON_F_TH2)))))
+	    (masks->th2 && (box->image.th2 >> 16 != th2 || !(box->image.what & MERLON_BIT(MERLON_F_TH2)))))
 		return NO_HASH;
 	words_of(box->lo[0], boxes->family, address[0]);
 	words_of(box->lo[1], boxes->family, address[1]);
-	return merlon_subtable_hash(subtable->mask, subtable->th2_mask, address[0], address[1],
-				    box->image.th2[0]) & (boxes->loads - 1);
+	return merlon_subtable_hash(subtable->mask, subtable->th2_mask, address[0], address[1], th2) & (boxes->loads - 1);
 }
 
 /* Hashes all boxes that are left; returns how many of them the masks place. */
