@@ -14,6 +14,7 @@
 #include "src/compile/planes.h"
 
 #define SPLITS 4U		/* boxes of one rule, at most */
+#define MANY_BOXES (1U << 19)	/* of a list; where there are more, rules of several boxes go without: they take memory */
 #define LEAST_PLACED 32U	/* rules that make a subtable worth its while */
 #define LENGTHS 5U
 
@@ -102,9 +103,9 @@ static merlon_value most(uint32_t dim, enum merlon_family family)
 	}
 }
 
-/* How many boxes a rule is; 0: too many, or it has none. */
+/* How many boxes a rule is; 0: more than `most_boxes`, or it has none. */
 static uint32_t count_boxes(const struct merlon_compiler *compiler, const struct merlon_flat_rule *rule,
-			    enum merlon_family family)
+			    enum merlon_family family, uint32_t most_boxes)
 {
 	uint32_t n = 1;
 
@@ -113,18 +114,28 @@ static uint32_t count_boxes(const struct merlon_compiler *compiler, const struct
 
 		if (rule->dim[d] == MERLON_ANY || d == MERLON_F_CT_STATE)
 			continue;
-		if (!set->n || set->n > SPLITS || set->v[set->n - 1].lo > most(d, family))
+		if (!set->n || set->n > most_boxes || set->v[set->n - 1].lo > most(d, family))
 			return 0;
 		n *= set->n;
 	}
-	return n <= SPLITS ? n : 0;
+	return n <= most_boxes ? n : 0;
+}
+
+/* How many boxes a rule of the list may be. */
+static uint32_t splits_of(const struct merlon_compiler *compiler, const struct merlon_flat *flat)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < flat->n; i++)
+		n += count_boxes(compiler, &flat->rule[i], flat->family, SPLITS);
+	return n > MANY_BOXES ? 1 : SPLITS;
 }
 
 static int add_boxes(const struct merlon_compiler *compiler, const struct merlon_flat *flat, uint32_t rule,
-		     struct boxes *boxes)
+		     uint32_t most_boxes, struct boxes *boxes)
 {
 	const struct merlon_flat_rule *r = &flat->rule[rule];
-	uint32_t n = count_boxes(compiler, r, flat->family);
+	uint32_t n = count_boxes(compiler, r, flat->family, most_boxes);
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct merlon_interval v[MERLON_DIMS];
@@ -340,11 +351,11 @@ int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_
 	struct merlon_image_subtable subtable[MERLON_SUBTABLES];
 	struct boxes boxes = { .family = flat->family };
 	bool *placed = calloc(flat->n, sizeof(*placed));
-	uint32_t n = 0;
+	uint32_t n = 0, splits = splits_of(compiler, flat);
 	int r = placed ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < flat->n && !r && compiler->policy->n_ifclasses <= UINT16_MAX; i++)
-		r = add_boxes(compiler, flat, i, &boxes);
+		r = add_boxes(compiler, flat, i, splits, &boxes);
 	boxes.left = calloc(boxes.n + 1, sizeof(*boxes.left));
 	boxes.hash = calloc(boxes.n + 1, sizeof(*boxes.hash));
 	boxes.load = calloc(power_of_two(2 * boxes.n), sizeof(*boxes.load));
