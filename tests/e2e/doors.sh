@@ -240,17 +240,17 @@ ok "... is taken back" applied "$merlon" apply policy.nft
 
 # What reads rulesets.
 printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -p udp --dport 7001 -j ACCEPT\nCOMMIT\n' >policy.v4
-child_of() { # a child of the daemon that has begun
-	local i
-	for i in $(seq 100); do
-		pgrep -P "$1" && return 0
-		sleep 0.05
-	done
+signal_child() { # SIGNAL: to a child of the daemon that has begun, and has not ended; $child: which
+	for _ in $(seq 100); do
+		child=$(pgrep -P "$daemon" | head -n 1)
+		[ -z "$child" ] || ! kill "$1" "$child" || return 0
+		sleep 0.02
+	done 2>/dev/null
 	return 1
 }
 "$merlon" apply pipe.nft >stopped.out 2>&1 &
 apply=$!
-kill -STOP "$(child_of "$daemon")"
+signal_child -STOP
 ok "while nft is stopped, others are served" holds
 wait $apply
 # on a busy machine it is still the child before, which makes the namespace
@@ -258,7 +258,7 @@ ok "... it is ended in time" grep -qE "$slow|network namespace for the policy: C
 ok "... and nothing has changed" holds
 "$merlon" apply pipe.nft >killed.out 2>&1 &
 apply=$!
-kill -SEGV "$(child_of "$daemon")"
+signal_child -SEGV
 wait $apply
 ok "one that is killed" grep -qE 'libnftables was killed by a signal before it ended|network namespace for the policy: No child' killed.out
 ok "... changes nothing" holds
@@ -270,8 +270,7 @@ rm bin/does
 ok "a good one after all that" applied "$merlon" apply policy.v4
 "$merlon" apply pipe.nft >/dev/null 2>&1 &
 apply=$!
-child=$(child_of "$daemon")
-kill -STOP "$child"
+signal_child -STOP
 stop_daemon KILL
 gone() { for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done; return 1; }
 ok "a stopped child does not outlive its daemon" gone "$child"
