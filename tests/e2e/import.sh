@@ -257,7 +257,7 @@ ok "places of included rules" places includes.nft \
 printf 'include "%s/parts/*s"\n' "$dir" >>includes.nft
 printf 'flush chain inet t in\nadd rule inet t in meta skuid 7 drop\n' >parts/xs
 rm parts/rules && printf 'meta skuid 2 drop\n' >parts/rules.in && sed -i 's|parts/rules"|parts/rules.in"|; s|parts/\*s|parts/x*|; s|"./parts/t|"./parts/t|' includes.nft
-ok "... by a pattern: no place at all rather than a wrong one" places includes.nft "null:0 null:0"
+ok "... by a pattern: the file that was given, and no line rather than a wrong one" places includes.nft "includes.nft:0 includes.nft:0"
 # Several files make one ruleset; each of its rules keeps its own place.
 printf 'table inet t {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\tmeta skuid 1 drop\n\t}\n}\n' >one.nft
 printf '\nadd rule inet t in meta skuid 2 drop\ninsert rule inet t in meta skuid 3 drop\n' >two.nft
