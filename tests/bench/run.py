@@ -16,12 +16,11 @@ from targets import TARGETS
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 
-SOME_CLASSES = [f'{family}_{n}_v4' for n in ('1k', '100k') for family in ('few', 'many', 'mixed')]
 # how each is called in full and, where that differs, in a hurry; {build}/ are programs, others are scripts beside this one
 BENCHMARKS = {
     'hotpath': (['{build}/tests/bench/hotpath', '--rounds', '21'], ['{build}/tests/bench/hotpath', '--rounds', '5']),
     'classify': (['{build}/tests/bench/classify', '--rounds', '7'],
-                 ['{build}/tests/bench/classify', '--rounds', '3', *SOME_CLASSES]),
+                 ['{build}/tests/bench/classify', '--rounds', '3']),
     'pps': (['pps.py', '--rounds', '9'], ['pps.py', '--rounds', '2']),
     'stream': (['stream.py', '--rounds', '9'], ['stream.py', '--rounds', '2']),
     'denied': (['denied.py', '--rounds', '9'], ['denied.py', '--rounds', '3']),
