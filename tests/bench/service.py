@@ -75,12 +75,18 @@ def status_during(daemon, ruleset):
 
 def busy(host, seconds, first):
     """The daemon's share of a processor while flows begin, and while they are denied."""
+    # anew for each round: a short UDP flow is kept for 30 s
+    host.establish(SESSIONS, 'input')
     begin = '--flows', FLOWS_S * seconds, '--packets', FLOWS_S * seconds, '--pps', FLOWS_S, '--in-turn', '--first', first
     new = host.daemon.json('stats')['new_sessions']
     flows = cpu_pct(host.daemon, lambda: host.flood(*begin))
     if host.daemon.json('stats')['new_sessions'] - new < FLOWS_S * seconds:
         sys.exit('not every flow has begun a session')
-    return flows, cpu_pct(host.daemon, lambda: host.flood(*begin, '--port', 9))
+    denied = cpu_pct(host.daemon, lambda: host.flood(*begin, '--port', 9))
+    # a few find their two sets full of others that begin
+    if host.daemon.json('status')['sessions'] < .99 * SESSIONS:
+        sys.exit('the sessions that should be there are not')
+    return flows, denied
 
 
 def measure(build, work, rounds, report):
@@ -97,15 +103,10 @@ def measure(build, work, rounds, report):
         for name, values in zip(('beyond_load', 'load', 'cpu'), zip(*starts)):
             report.figure(f'cold_start_{name}_ms', list(values), 'ms', 1)
         host.enforce(rules(1000))
-        idle = [cpu_pct(host.daemon, lambda: time.sleep(1 if rounds == 1 else 10)) for _ in range(min(rounds, 2))]
+        idle = [cpu_pct(host.daemon, lambda: time.sleep(5 if rounds == 1 else 10)) for _ in range(min(rounds, 2))]
         report.figure('daemon_cpu_idle_pct', idle, '%')
         report.figure('daemon_rss_mb', rss_mb(host.daemon), 'MB', 1)
-        host.establish(SESSIONS, 'input')
-        seconds = 1 if rounds == 1 else 10
-        taken = [busy(host, seconds, SESSIONS * 10 * (1 + i)) for i in range(min(rounds, 3))]
-        # a few find their two sets full of others that begin
-        if host.daemon.json('status')['sessions'] < .99 * SESSIONS:
-            sys.exit('the sessions that should be there are not')
+        taken = [busy(host, 1 if rounds == 1 else 10, SESSIONS * 10 * (1 + i)) for i in range(min(rounds, 3))]
         for name, values in zip(('flows', 'denied'), zip(*taken)):
             report.figure(f'daemon_cpu_10k_{name}_pct', list(values), '%')
         report.figure('status_during_apply_ms', status_during(host.daemon, files[100000]), 'ms', 1)
