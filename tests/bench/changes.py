@@ -12,7 +12,6 @@ its own; nft and iptables beside it, in turns.
   program_load_ms             the kernel's time to load the programs when merlond starts
   verified_insns_max, _all    instructions that the verifier went through: of one program, and of all
 """
-import argparse
 import json
 import os
 import random
@@ -232,10 +231,7 @@ class Bench:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', action='store_true')
+    parser = hosts.parser(__doc__, 5)
     parser.add_argument('--rules', type=int, default=100000, metavar='N')
     parser.add_argument('--packets', type=int, default=100000, metavar='N', help='that are denied, all distinct')
     args = parser.parse_args()

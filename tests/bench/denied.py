@@ -9,7 +9,6 @@ the interface to its end is nearly all that is measured.
   denied_ns, denied_silent_ns, denied_nft_ns, denied_iptables_ns  of a packet; denied_floor_ns: a program at TC drops all
   event_flood_lost_pct     events that found no room, in the flood with events
 """
-import argparse
 import os
 import signal
 import tempfile
@@ -47,11 +46,7 @@ def silent(host):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--json', action='store_true')
-    args = parser.parse_args()
+    args = hosts.parser(__doc__, 9).parse_args()
     hosts.ended_by_signals()
     report = hosts.Report(args.json)
     taken = {name: [] for name in ('events', 'silent', 'floor', 'nft', 'iptables')}

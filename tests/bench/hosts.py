@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Hosts that the benchmarks send to: network namespaces on both sides of one that has no firewall, merlon, nftables or
 iptables. All systems stand at once, each on a host of its own, so that rounds take turns packet by packet."""
+import argparse
 import json
 import os
 import signal
@@ -231,6 +232,15 @@ class Report:
 def progress(*words):
     if sys.stderr.isatty():
         print(f"\r  {' '.join(map(str, words)):60}", end='', file=sys.stderr, flush=True)
+
+
+def parser(doc, rounds):
+    """Of the arguments that all benchmarks take."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument('--build', default=os.environ.get('MERLON_BUILD', 'build'))
+    made.add_argument('--rounds', type=int, default=rounds)
+    made.add_argument('--json', action='store_true')
+    return made
 
 
 def ended_by_signals():

@@ -11,7 +11,6 @@ Kernel memory over established UDP flows, which merlon or nf_conntrack remembers
   sessions_kept_pct        how many of so many flows a table for so many keeps: where both sets that a flow may be in are
                            full, the newer one takes the place of one that has only begun, or finds none
 """
-import argparse
 import os
 import tempfile
 
@@ -58,11 +57,7 @@ def nft(build, work, sessions):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--json', action='store_true')
-    args = parser.parse_args()
+    args = hosts.parser(__doc__, 3).parse_args()
     hosts.ended_by_signals()
     report = hosts.Report(args.json)
     with open('/proc/sys/net/netfilter/nf_conntrack_max', encoding='utf-8') as f:

@@ -5,7 +5,6 @@
                     hits and misses of `merlon stats`
   hit_rate_forward_pct  the same through the host
 """
-import argparse
 import json
 import os
 import sys
@@ -16,11 +15,7 @@ TRAFFIC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--json', action='store_true')
-    args = parser.parse_args()
+    args = hosts.parser(__doc__, 3).parse_args()
     report = hosts.Report(args.json)
     for name, through in ('hit_rate_pct', []), ('hit_rate_forward_pct', ['--through']):
         seen = [json.loads(hosts.run(sys.executable, '-B', TRAFFIC, '--build', args.build, '--json', '--merlon', *through, 'mix'))['merlon']

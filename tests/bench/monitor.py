@@ -7,7 +7,6 @@ network namespace of their own; sender, data plane, merlond and the monitor shar
   monitor_events_per_s    events a second that it writes while more come than it can take
   monitor_events_lost     how many of those that come at 200,000 a second are missing in the file
 """
-import argparse
 import os
 import subprocess
 import tempfile
@@ -39,11 +38,7 @@ def flood(host, packets, *per_s):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', action='store_true')
-    args = parser.parse_args()
+    args = hosts.parser(__doc__, 5).parse_args()
     seconds = 1 if args.rounds == 1 else 5
     taken, lost = [], []
     hosts.ended_by_signals()

@@ -9,7 +9,6 @@ firewall, merlon, nftables or iptables, in turns, round by round. Prints each sy
   new_flow_10k_rules      100,000 distinct flows in random order, one pass, over 10,000 rules, to the host itself
   new_flow_10k_forward    the same through the host
 """
-import argparse
 import json
 import os
 import random
@@ -185,11 +184,7 @@ def above(ns, name, base):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', action='store_true')
-    args = parser.parse_args()
+    args = hosts.parser(__doc__, 5).parse_args()
     hosts.ended_by_signals()
     policy = list(rules(RULES, 1))
     with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work:

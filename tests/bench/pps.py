@@ -13,7 +13,6 @@ UDP packets of established flows over veth pairs, each delivered, or it is an er
   ns_established, ns_new        series: what part of packets takes how many ns at most, to the host, 10,000 flows that are
                                 established, and packets that each begin one
 """
-import argparse
 import statistics
 import sys
 import tempfile
@@ -119,11 +118,7 @@ def distribution(stand, rounds, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--json', action='store_true')
-    args = parser.parse_args()
+    args = hosts.parser(__doc__, 9).parse_args()
     hosts.ended_by_signals()
     report = hosts.Report(args.json)
     with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work, hosts.Hosts(args.build, work) as stand:

@@ -14,7 +14,6 @@ hook itself counts. `whole` compares what a packet pays above no firewall at all
   new_flow_100k_rules_ns   a new flow's packet above no firewall, 100,000 rules: classified, entered, let in
   rules_noise_ns           no firewall above no firewall
 """
-import argparse
 import os
 import random
 import tempfile
@@ -185,10 +184,7 @@ class Bench:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build', required=True)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', action='store_true')
+    parser = hosts.parser(__doc__, 5)
     parser.add_argument('--packets', type=int, default=100000, metavar='N', help='in a pass, all distinct')
     parser.add_argument('--sizes', type=lambda s: [int(n) for n in s.split(',')], metavar='N,...')
     args = parser.parse_args()

@@ -12,7 +12,6 @@ What the daemon takes, in network namespaces of its own, on a machine that shoul
   daemon_cpu_10k_denied_pct   of merlond while 10,000 packets are denied every second, each from another flow
   status_during_apply_ms      the longest that `merlon status` takes while 100,000 rules are put in force
 """
-import argparse
 import os
 import re
 import shutil
@@ -113,11 +112,7 @@ def measure(build, work, rounds, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build', default=os.environ.get('MERLON_BUILD', 'build'))
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', action='store_true')
-    args = parser.parse_args()
+    args = hosts.parser(__doc__, 5).parse_args()
     hosts.ended_by_signals()
     with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work:
         measure(os.path.abspath(args.build), work, args.rounds, hosts.Report(args.json))

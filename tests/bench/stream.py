@@ -104,10 +104,7 @@ class Ways:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--build')
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--json', action='store_true')
+    parser = hosts.parser(__doc__, 9)
     parser.add_argument('--receive', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--send', nargs=2, help=argparse.SUPPRESS)
     parser.add_argument('--offloads', nargs='+', help=argparse.SUPPRESS)

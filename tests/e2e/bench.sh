@@ -4,33 +4,23 @@
 set -u
 top=${MERLON_TOP_SRCDIR:?} build=${MERLON_TOP_BUILDDIR:?}
 n=0 status=0
-figures() { # what, output, figure...
-	local what=$1 output=$2 figure
-	shift 2
-	for figure; do
-		n=$((n + 1))
-		if jq -es --arg figure "$figure" 'any(.figure == $figure and (.value | type) == "number")' <<<"$output" >/dev/null; then
-			echo "ok $n - $what: $figure"
-		else
-			status=1
-			echo "not ok $n - $what: $figure"
-		fi
-	done
-}
-# series WHAT OUTPUT NAME...: each has points of merlon.
-series() {
-	local what=$1 output=$2 name
-	shift 2
+# points WHAT OUTPUT CONDITION NAME...: some line of the output meets the condition for each name.
+points() {
+	local what=$1 output=$2 condition=$3 name
+	shift 3
 	for name; do
 		n=$((n + 1))
-		if jq -es --arg name "$name" 'any(.series == $name and .system == "merlon" and .y >= .low and .y <= .high)' <<<"$output" >/dev/null; then
-			echo "ok $n - $what: series $name"
+		if jq -es --arg name "$name" "any($condition)" <<<"$output" >/dev/null; then
+			echo "ok $n - $what: $name"
 		else
 			status=1
-			echo "not ok $n - $what: series $name"
+			echo "not ok $n - $what: $name"
 		fi
 	done
 }
+figures() { points "$1" "$2" '.figure == $name and (.value | type) == "number"' "${@:3}"; } # WHAT OUTPUT NAME...
+# The same of series: each has points of merlon.
+series() { points "$1" "$2" '.series == $name and .system == "merlon" and .y >= .low and .y <= .high' "${@:3}"; }
 bench() { python3 -B "$top/tests/bench/$1" --build "$build" --rounds 1 --json 2>/dev/null; }
 figures hotpath "$("$build/tests/bench/hotpath" --rounds 1 --json)" hot_path_v4_warm_ns hot_path_v6_warm_ns \
 	hot_path_v4_100k_shuffled_ns hot_path_shuffled_floor_ns session_create_ns
