@@ -83,9 +83,7 @@ stopped() { # one whose nft, which is soon done, was caught; $asker
 	for i in $(seq 100); do
 		as_nobody Nft s '{"text": "list ruleset"}' >slow.out 2>&1 &
 		asker=$!
-		while kill -0 $asker 2>/dev/null; do
-			child=$(pgrep -P "$daemon") && kill -STOP "$child" 2>/dev/null && grep -q '^State:.T' "/proc/$child/status" 2>/dev/null && return
-		done
+		stop_child_of $asker && return
 		wait $asker
 	done
 	echo "none was caught"

@@ -30,9 +30,7 @@ caught() {
 	for _ in $(seq 50); do
 		"$@" >"$out" 2>"$out.err" &
 		asker=$!
-		while kill -0 $asker 2>/dev/null; do
-			child=$(pgrep -P "$daemon") && kill -STOP "$child" 2>/dev/null && grep -q '^State:.T' "/proc/$child/status" 2>/dev/null && return
-		done
+		stop_child_of $asker && return
 		wait $asker
 	done
 	echo "none was caught: $(cat "$out.err")"

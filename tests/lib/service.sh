@@ -122,6 +122,13 @@ asks() { # what the open connection says
 	read -r -t 5 line <&"${CLIENT[0]}"
 	[ "$line" = "$1" ] || { echo "the connection says $line, not $1"; return 1; }
 }
+# stop_child_of ASKER: a child of the daemon, $child, is stopped while the process that asks is under way. 1: it was too quick.
+stop_child_of() {
+	while kill -0 "$1" 2>/dev/null; do
+		child=$(pgrep -P "$daemon") && kill -STOP "$child" 2>/dev/null && grep -q '^State:.T' "/proc/$child/status" 2>/dev/null && return
+	done
+	return 1
+}
 send_udp() { # port, count
 	in_client python3 -c "
 import socket
