@@ -104,6 +104,11 @@ int merlon_call(const struct merlon_options *options, const char *method, const 
 /* Calls a method that only tells, and prints what it answers: by `print`, or as JSON. An exit status. */
 int merlon_show(const struct merlon_options *options, const char *method, const char *argument,
 		void (*print)(const json_t *answer));
+/*
+ * Calls a method that changes something, and says what came of it: messages, and `done`, or on stderr `failed` (NULL:
+ * messages say it); or JSON. An exit status.
+ */
+int merlon_change(const struct merlon_options *options, const char *method, const char *done, const char *failed);
 
 /*
  * apply.c: `file` as a path that the daemon can read as long as this process lives: standard input ("-") and what is no regular

@@ -180,3 +180,21 @@ int merlon_show(const struct merlon_options *options, const char *method, const 
 	json_decref(call.answer);
 	return MERLON_EXIT_DONE;
 }
+
+int merlon_change(const struct merlon_options *options, const char *method, const char *done, const char *failed)
+{
+	struct merlon_call call;
+	int r = merlon_call(options, method, NULL, &call);
+
+	if (r)
+		return r;
+	merlon_print_messages(call.answer, stderr);
+	if (options->json)
+		merlon_print_json(call.answer);
+	else if (call.status == MERLON_EXIT_DONE)
+		puts(done);
+	else if (failed)
+		fprintf(stderr, "%s\n", failed);
+	json_decref(call.answer);
+	return call.status;
+}

@@ -40,20 +40,8 @@ const char *merlon_configured(const json_t *list, const char *section, const cha
 
 static int reload(const struct merlon_options *options)
 {
-	struct merlon_call call;
-	int r = merlon_call(options, "Reload", NULL, &call);
-
-	if (r)
-		return r;
-	merlon_print_messages(call.answer, stderr);
-	if (options->json)
-		merlon_print_json(call.answer);
-	else if (call.status == MERLON_EXIT_DONE)
-		puts("merlond has read its settings again");
-	else
-		fputs("nothing was changed: the settings stay as they were\n", stderr);
-	json_decref(call.answer);
-	return call.status;
+	return merlon_change(options, "Reload", "merlond has read its settings again",
+			     "nothing was changed: the settings stay as they were");
 }
 
 static int run(const struct merlon_options *options)

@@ -3,18 +3,7 @@
 
 static int run(const struct merlon_options *options)
 {
-	struct merlon_call call;
-	int r = merlon_call(options, "Flush", NULL, &call);
-
-	if (r)
-		return r;
-	merlon_print_messages(call.answer, stderr);
-	if (options->json)
-		merlon_print_json(call.answer);
-	else if (call.status == MERLON_EXIT_DONE)
-		puts("the policy is dropped: everything passes");
-	json_decref(call.answer);
-	return call.status;
+	return merlon_change(options, "Flush", "the policy is dropped: everything passes", NULL);
 }
 
 const struct merlon_command merlon_flush = {

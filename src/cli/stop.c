@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "src/cli/cli.h"
-#include "src/model/report.h"
 #include "src/util/cleanup.h"
 
 #define SYSTEMD "org.freedesktop.systemd1"
@@ -165,29 +164,11 @@ static bool stop_by_unit(const struct merlon_options *options)
 	return stopped;
 }
 
-static void tell_stopped(const struct merlon_options *options, const json_t *report)
-{
-	if (options->json)
-		merlon_print_json(report);
-	else
-		puts("merlon is detached; nothing is filtered any more");
-}
+static const char detached[] = "merlon is detached; nothing is filtered any more";
 
 static int stop(const struct merlon_options *options)
 {
-	struct merlon_diag diag = { 0 };
-	struct merlon_call call;
-	int r = merlon_call(options, "Stop", NULL, &call);
-
-	if (r)
-		return r;
-	merlon_report_read_messages(json_object_get(call.answer, "messages"), &diag);
-	merlon_diag_print(&diag, stderr);
-	merlon_diag_clear(&diag);
-	if (options->json || call.status == MERLON_EXIT_DONE)
-		tell_stopped(options, call.answer);
-	json_decref(call.answer);
-	return call.status;
+	return merlon_change(options, "Stop", detached, NULL);
 }
 
 /* Of merlon.service: the configuration may say that the policy outlives it. */
@@ -215,17 +196,13 @@ static int stop_configured(const struct merlon_options *options)
 
 static int run(const struct merlon_options *options)
 {
-	json_t *nothing;
-
 	if (options->force)
 		return merlon_stop_force(options);
 	if (options->configured)
 		return stop_configured(options);
 	if (!stop_by_unit(options))
 		return stop(options);
-	nothing = json_pack("{s:[]}", "messages");
-	tell_stopped(options, nothing);
-	json_decref(nothing);
+	puts(options->json ? "{\"messages\": []}" : detached);
 	return MERLON_EXIT_DONE;
 }
 
