@@ -283,11 +283,45 @@ static int take_all(struct mnl_socket *netlink, struct taking *t, const struct k
 	return merlon_netlink_dump(netlink, nftnl_nlmsg_build_hdr(buffer, kind->get, AF_UNSPEC, NLM_F_DUMP, 0), take_message, t);
 }
 
-/* The elements of the sets that stand in [from, to) of the snapshot. */
+static void age_element(const struct nlattr *element, int64_t ms)
+{
+	struct nlattr *attr;
+	int64_t left;
+
+	mnl_attr_for_each_nested(attr, element)
+		if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_EXPIRATION && mnl_attr_get_payload_len(attr) == sizeof(left)) {
+			left = (int64_t)be64toh(mnl_attr_get_u64(attr)) - ms;
+			/* 0 would be one that never ends */
+			left = (int64_t)htobe64(left > 1 ? left : 1);
+			memcpy(mnl_attr_get_payload(attr), &left, sizeof(left));
+		}
+}
+
+/* Lets time pass, or takes it back, for the elements among these requests. */
+static void age_elements(char *messages, size_t bytes, int64_t ms)
+{
+	const struct nlattr *list, *element;
+	size_t at;
+
+	for (at = 0; at < bytes;) {
+		const struct nlmsghdr *message = (void *)(messages + at);
+
+		at += MNL_ALIGN(message->nlmsg_len);
+		if ((message->nlmsg_type & 255) != NFT_MSG_NEWSETELEM)
+			continue;
+		list = find_attr(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+		if (list)
+			mnl_attr_for_each_nested(element, list)
+				age_element(element, ms);
+	}
+}
+
+/* The elements of the sets that stand in [from, to) of the snapshot, with what was left of their time at its taken_ns. */
 static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t from, size_t to)
 {
 	size_t begin, taken;
 	char buffer[1024];
+	int64_t late_ms;
 	int r = 0;
 
 	t->kind = &elements;
@@ -303,10 +337,13 @@ static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t fr
 		mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, mnl_attr_get_str(table));
 		mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, mnl_attr_get_str(name));
 		begin = t->snapshot->bytes;
+		late_ms = (int64_t)(merlon_tick_ns() - t->snapshot->taken_ns) / 1000000;
 		r = merlon_netlink_dump(netlink, request, take_message, t);
 		taken = t->snapshot->bytes - begin;
 		if (!r && taken)
 			r = merlon_snapshot_leave_orphans((char *)t->snapshot->messages + begin, &taken);
+		if (!r && t->snapshot->ages)
+			age_elements((char *)t->snapshot->messages + begin, taken, -late_ms);
 		t->snapshot->bytes = begin + taken;
 	}
 	return r;
@@ -459,39 +496,14 @@ int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snap
 	return read_outcome(netlink);
 }
 
-static void age_element(const struct nlattr *element, uint64_t ms)
-{
-	struct nlattr *attr;
-	uint64_t left;
-
-	mnl_attr_for_each_nested(attr, element)
-		if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_EXPIRATION && mnl_attr_get_payload_len(attr) == sizeof(left)) {
-			left = be64toh(mnl_attr_get_u64(attr));
-			/* 0 would be one that never ends */
-			left = htobe64(left > ms + 1 ? left - ms : 1);
-			memcpy(mnl_attr_get_payload(attr), &left, sizeof(left));
-		}
-}
-
 void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t now_ns)
 {
-	/* rather a little too early than later each time */
-	uint64_t ms = (now_ns - snapshot->taken_ns + 999999) / 1000000;
-	const struct nlattr *list, *element;
-	size_t at;
+	/* whole milliseconds; what is less counts the next time */
+	int64_t ms = (int64_t)(now_ns - snapshot->taken_ns) / 1000000;
 
-	snapshot->taken_ns = now_ns;
-	for (at = 0; at < snapshot->bytes && snapshot->ages;) {
-		const struct nlmsghdr *message = (void *)((char *)snapshot->messages + at);
-
-		at += MNL_ALIGN(message->nlmsg_len);
-		if ((message->nlmsg_type & 255) != NFT_MSG_NEWSETELEM)
-			continue;
-		list = find_attr(message, NFTA_SET_ELEM_LIST_ELEMENTS);
-		if (list)
-			mnl_attr_for_each_nested(element, list)
-				age_element(element, ms);
-	}
+	snapshot->taken_ns += ms * 1000000;
+	if (snapshot->ages)
+		age_elements(snapshot->messages, snapshot->bytes, ms);
 }
 
 static int number_chain(const struct nlmsghdr *message, void *context)
