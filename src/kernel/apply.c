@@ -18,6 +18,8 @@
 
 #include "src/util/cleanup.h"
 
+const struct merlon_class merlon_smallest_class = { .words = 1U << 17, .counters = 8192, .limits = 1024, .paths = 8192 };
+
 #define MAX_COUNTERS (1U << 24)
 #define MAX_LIMITS (1U << 20)
 
@@ -94,7 +96,7 @@ static bool overlap(uint32_t first, uint32_t n, uint32_t used_first, uint32_t us
 /* Whether the policy fits beside the one in force; if not, the class it needs. */
 static bool fits(const struct merlon_dataplane *dp, const struct merlon_policy *policy, struct merlon_class *ret_class)
 {
-	const struct merlon_class *class = &dp->policy.ledger.class;
+	const struct merlon_class *class = merlon_has_programs(dp) ? &dp->policy.ledger.class : &merlon_smallest_class;
 	const struct merlon_ranges none = { 0 }, *now = in_force(dp);
 	uint32_t counters = policy->first_counter + policy->n_counters, limits = policy->first_limit + policy->n_limits;
 
@@ -102,8 +104,10 @@ static bool fits(const struct merlon_dataplane *dp, const struct merlon_policy *
 		now = &none;
 	if (policy->room <= class->words && counters <= class->counters && limits <= class->limits &&
 	    !overlap(policy->first_counter, policy->n_counters, now->first_counter, now->n_counters) &&
-	    !overlap(policy->first_limit, policy->n_limits, now->first_limit, now->n_limits))
-		return true;
+	    !overlap(policy->first_limit, policy->n_limits, now->first_limit, now->n_limits)) {
+		*ret_class = *class;
+		return merlon_has_programs(dp);
+	}
 	*ret_class = *class;
 	ret_class->words = merlon_power_of_two(class->words, policy->room);
 	/* Twice, so that the next policy of this size fits beside it. */
@@ -122,6 +126,12 @@ void merlon_relax(const struct merlon_dataplane *dp, bool away)
 {
 	if (dp->relax)
 		dp->relax(dp->relaxed, away);
+}
+
+void merlon_dataplane_last(struct merlon_dataplane *dp, int (*last)(void *context, struct merlon_diag *diag), void *context)
+{
+	dp->last = last;
+	dp->lasts = context;
 }
 
 #define BATCH 1024
@@ -371,13 +381,14 @@ failed:
 	return r;
 }
 
+/* Before the first policy there is only what comes. */
 static int exchange_dirs(const struct merlon_dataplane *dp)
 {
 	char policy[PATH_MAX], next[PATH_MAX];
 
 	if (merlon_pin_path(dp, policy, "policy") < 0 || merlon_pin_path(dp, next, "policy-next") < 0)
 		return -ENAMETOOLONG;
-	return renameat2(AT_FDCWD, next, AT_FDCWD, policy, RENAME_EXCHANGE) < 0 ? -errno : 0;
+	return renameat2(AT_FDCWD, next, AT_FDCWD, policy, merlon_has_programs(dp) ? RENAME_EXCHANGE : 0) < 0 ? -errno : 0;
 }
 
 static int swap_slots(struct merlon_dataplane *dp, const struct merlon_policy_maps *maps)
@@ -388,6 +399,20 @@ static int swap_slots(struct merlon_dataplane *dp, const struct merlon_policy_ma
 		if (bpf_map_update_elem(dp->fd[MERLON_MAP_ENTRY], &slot, &maps->prog[slot], 0) < 0)
 			return -errno;
 	return 0;
+}
+
+static void swap_back(struct merlon_dataplane *dp)
+{
+	uint32_t slot;
+
+	if (merlon_has_programs(dp)) {
+		swap_slots(dp, &dp->policy);
+		exchange_dirs(dp);
+		return;
+	}
+	for (slot = 0; slot < MERLON_PROGS; slot++)
+		bpf_map_delete_elem(dp->fd[MERLON_MAP_ENTRY], &slot);
+	merlon_pins_remove_dir(dp, "policy");
 }
 
 static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *policy, struct merlon_policy_maps *next,
@@ -412,8 +437,7 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 	/* or merlon_takeover() does it */
 	r = dp->before ? 0 : swap_slots(dp, next);
 	if (r < 0) {
-		swap_slots(dp, &dp->policy);
-		exchange_dirs(dp);
+		swap_back(dp);
 		goto failed;
 	}
 	dp->policy = *next;
@@ -429,15 +453,33 @@ failed:
 	return r;
 }
 
+static int do_last(const struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	return dp->last ? dp->last(dp->lasts, diag) : 0;
+}
+
+/* In policy-next. */
+static int load(struct merlon_dataplane *dp, const struct merlon_class *class, struct merlon_diag *diag)
+{
+	bool smallest = !memcmp(class, &merlon_smallest_class, sizeof(*class));
+	int r;
+
+	merlon_relax(dp, true);
+	r = merlon_load_ahead_end(dp, smallest ? diag : NULL);
+	if (r == -ENOENT || !smallest)
+		r = merlon_load_programs(dp, class, "policy-next", diag);
+	merlon_relax(dp, false);
+	return r;
+}
+
 static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy *policy, const struct merlon_class *class,
 			bool audit, struct merlon_handover *handover, struct merlon_diag *diag)
 {
 	struct merlon_policy_maps next;
-	int r;
+	int r = load(dp, class, diag);
 
-	merlon_relax(dp, true);
-	r = merlon_load_programs(dp, class, "policy-next", diag);
-	merlon_relax(dp, false);
+	if (!r)
+		r = do_last(dp, diag);
 	if (!r) {
 		r = merlon_pins_open_policy(dp, "policy-next", &next);
 		if (!r) {
@@ -461,6 +503,9 @@ static int put_in_force(struct merlon_dataplane *dp, const struct merlon_policy 
 
 	if (!fits(dp, policy, &class))
 		return apply_larger(dp, policy, &class, audit, handover, diag);
+	r = do_last(dp, diag);
+	if (r < 0)
+		return r;
 	r = swap_image(dp, policy, audit, handover);
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot put the policy in force");

@@ -44,7 +44,7 @@ static bool tcx_supported(int prog_fd)
 	return fd >= 0 || fd == -ENODEV;
 }
 
-static int link_path(const struct merlon_dataplane *dp, char *ret, unsigned ifindex, int side)
+int merlon_link_path(const struct merlon_dataplane *dp, char *ret, unsigned ifindex, int side)
 {
 	return snprintf(ret, PATH_MAX, "%s/%u-%s", dp->links_dir, ifindex, merlon_prog_name[side]) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
@@ -74,12 +74,12 @@ static bool is_on(const struct merlon_dataplane *dp, unsigned ifindex, int side)
 }
 
 /* At the head: a program in front that answers TC_ACT_OK would let packets by unseen. */
-static int attach_tcx(const struct merlon_dataplane *dp, unsigned ifindex, int side)
+int merlon_link_attach(const struct merlon_dataplane *dp, unsigned ifindex, int side)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, first, .flags = TCX_BEFORE);
 	_cleanup_close_ int link = -1;
 	char path[PATH_MAX];
-	int r = link_path(dp, path, ifindex, side);
+	int r = merlon_link_path(dp, path, ifindex, side);
 
 	if (r < 0)
 		return r;
@@ -155,7 +155,7 @@ int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struc
 	int side, r = 0;
 
 	for (side = 0; !r && side < MERLON_PROGS; side++)
-		r = dp->tcx ? attach_tcx(dp, ifindex, side) : attach_clsact(dp, ifindex, side);
+		r = dp->tcx ? merlon_link_attach(dp, ifindex, side) : attach_clsact(dp, ifindex, side);
 	libbpf_set_print(previous);
 	if (!r)
 		r = note_filtered(dp, ifindex);
@@ -235,7 +235,7 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 	for (side = 0; side < MERLON_PROGS; side++) {
 		char path[PATH_MAX];
 
-		one = link_path(dp, path, ifindex, side);
+		one = merlon_link_path(dp, path, ifindex, side);
 		if (!one)
 			merlon_detach_link(path);
 		if (!one && unlink(path) < 0 && errno != ENOENT)

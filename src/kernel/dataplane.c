@@ -23,8 +23,6 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-static const struct merlon_class smallest = { .words = 1U << 17, .counters = 8192, .limits = 1024, .paths = 8192 };
-
 struct merlon_dataplane_options merlon_dataplane_defaults(void)
 {
 	return (struct merlon_dataplane_options){
@@ -94,22 +92,18 @@ static void *probe(void *context)
 	return context;
 }
 
+/* Maps and entry programs; the others are loaded for the first policy. */
 static int create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	int r = merlon_pins_remove_rest(dp, diag);
-	pthread_t thread;
-	bool ahead;
 
 	if (!r)
 		r = merlon_pins_prepare(dp->pin_dir, diag);
 	if (r < 0)
 		return r;
-	/* the verifier takes long, and the answer is wanted behind it */
-	ahead = !pthread_create(&thread, NULL, probe, NULL);
-	r = merlon_load_programs(dp, &smallest, "policy", diag);
-	if (ahead)
-		pthread_join(thread, NULL);
-	return r;
+	/* the answer takes long, and is wanted with the first policy */
+	dp->probes = !pthread_create(&dp->probe, NULL, probe, NULL);
+	return merlon_load_state(dp, diag);
 }
 
 /* Two writers would each undo what the other knows: the generation in force is one of the things. */
@@ -135,7 +129,7 @@ static int lock_pins(struct merlon_dataplane *dp, struct merlon_diag *diag)
 /* One of another layout goes on enforcing until the new one does, with the same policy (merlon_dataplane_hand_over()). */
 static int replace(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
-	int r = merlon_takeover_prepare(dp, &smallest, diag);
+	int r = merlon_takeover_prepare(dp, diag);
 
 	if (!r)
 		r = adopt(dp, diag);
@@ -155,8 +149,10 @@ static int open_or_create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		merlon_diag_errno(diag, r, "cannot put the data plane's pins in order");
 	if (!r)
 		r = adopt(dp, diag);
-	if (r == -EPROTO)
+	if (r == -EPROTO && !merlon_takeover_is_needless(dp))
 		return replace(dp, diag);
+	if (r == -EPROTO && (r = merlon_dataplane_force_remove(dp->pin_dir, diag)) >= 0)
+		r = -ENOENT;
 	if (r != -ENOENT)
 		return r;
 	if (!dp->options.create)
@@ -215,7 +211,11 @@ void merlon_dataplane_close(struct merlon_dataplane *dp)
 		return;
 	ring_buffer__free(dp->ring);
 	merlon_asking_close(&dp->asking);
+	merlon_dataplane_attach_ahead_end(dp, false);
+	merlon_load_ahead_end(dp, NULL);
 	merlon_image_store_end(dp);
+	if (dp->probes)
+		pthread_join(dp->probe, NULL);
 	if (dp->image)
 		munmap(dp->image, dp->image_bytes);
 	merlon_pins_close(dp);
@@ -234,6 +234,7 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 	size_t i, n = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
 	int r = 0, one;
 
+	merlon_load_ahead_end(dp, NULL);
 	for (i = 0; i < n; i++)
 		if ((one = merlon_dataplane_detach(dp, attached[i])) < 0)
 			r = one;

@@ -5,7 +5,7 @@
  *
  *   PIN_DIR/maps/NAME         maps that outlive policies: control, sessions, statistics, ring buffers, ...
  *   PIN_DIR/policy/NAME       maps and programs of the size class in force: image, counters, limits, paths, decisions,
- *                             long_way, which leads to the program `cold`
+ *                             long_way, which leads to the program `cold`; from the first policy on
  *   PIN_DIR/progs/{ingress,egress}   entry programs: one tail call through map `entry`, constant slots
  *   PIN_DIR/links/IFINDEX-{ingress,egress}   TCX links; where the kernel has none (before 6.6), clsact filters hold on
  *
@@ -85,6 +85,8 @@ struct merlon_handover {
  * a policy is put in force.
  */
 void merlon_dataplane_relax(struct merlon_dataplane *dp, void (*relax)(void *context, bool away), void *context);
+/* Is called right before a policy is put in force, when all is ready for it; an error ends it there. It explains that itself. */
+void merlon_dataplane_last(struct merlon_dataplane *dp, int (*last)(void *context, struct merlon_diag *diag), void *context);
 /* Puts a policy in force, as one step; on an error the old one stays. Limits and counters start anew. */
 int merlon_dataplane_apply(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
 			   struct merlon_diag *diag);
@@ -104,6 +106,14 @@ uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp);
  */
 int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struct merlon_diag *diag);
 int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex);
+/*
+ * Begins to attach to these interfaces while no policy is in force, and goes on beside the caller; merlon_dataplane_attach() then
+ * only finds that it is done, or says why not. The end of it, before that call; `undo`: no policy has come.
+ */
+void merlon_dataplane_attach_ahead(struct merlon_dataplane *dp, const unsigned *ifindex, size_t n);
+void merlon_dataplane_attach_ahead_end(struct merlon_dataplane *dp, bool undo);
+/* Likewise begins to load programs where there are none yet, for a policy that is not large. They wait for one that comes later, too. */
+void merlon_dataplane_load_ahead(struct merlon_dataplane *dp);
 /* Indexes attached now, into `ret`; returns their number. */
 size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *ret, size_t max);
 

@@ -4,7 +4,7 @@
  *
  *   PIN_DIR/maps/     what outlives policies: control, sessions, statistics, ring buffers, the entry slots
  *   PIN_DIR/policy/   what belongs to the loaded programs' size: image, counters, limits, paths, decisions, the way to
- *                     the program of the long way, and those programs
+ *                     the program of the long way, and those programs; not there before the first policy
  *
  * A larger policy gets a directory `policy-next`, which is exchanged with `policy` in one step.
  *
@@ -15,6 +15,7 @@
 #define MERLON_KERNEL_INTERNAL_H
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -110,14 +111,20 @@ struct merlon_dataplane {
 	struct merlon_dataplane_options options;
 	int fd[MERLON_STATE_MAPS];
 	int entry_prog[MERLON_PROGS];
-	struct merlon_policy_maps policy;
+	struct merlon_policy_maps policy;	/* none yet before the first policy */
 	struct merlon_control control;	/* as in the map; only this process writes it */
 	uint64_t *image;		/* mapped; NULL: none in force */
 	size_t image_bytes;
 	struct merlon_storing *storing;	/* NULL: no thread waits, see store.c */
+	struct merlon_links_ahead *links_ahead;		/* NULL: no thread attaches, see ahead.c */
+	struct merlon_programs_ahead *programs_ahead;	/* likewise, loads */
 	bool tcx;
 	void (*relax)(void *context, bool away);	/* NULL: nobody waits */
 	void *relaxed;
+	int (*last)(void *context, struct merlon_diag *diag);	/* NULL: nothing */
+	void *lasts;
+	pthread_t probe;		/* valid if `probes` */
+	bool probes;
 	struct ring_buffer *ring;
 	int budget;
 	struct merlon_dataplane_events handler;
@@ -149,7 +156,9 @@ void merlon_policy_maps_close(struct merlon_policy_maps *maps);
 extern const char *const merlon_policy_map_name[MERLON_POLICY_MAPS];
 extern const char *const merlon_prog_name[MERLON_PROGS];
 
-/* load.c: loads the programs for a class, pins its maps and programs in `dir`, and what is missing in maps/ and progs/. */
+/* load.c: loads what there is before any policy, and pins it in maps/ and progs/. */
+int merlon_load_state(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* Loads the programs for a class, pins its maps and programs in `dir`, and what is missing in maps/ and progs/. */
 int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir,
 			 struct merlon_diag *diag);
 /* Programs that judge packets by two data planes (bpf/takeover.h). */
@@ -174,7 +183,9 @@ void merlon_diag_errno(struct merlon_diag *diag, int error, const char *what);
  * until merlon_takeover(), which is called when the new one has a policy in force. If only its pins cannot be moved, that is a
  * warning, and dp->before stays.
  */
-int merlon_takeover_prepare(struct merlon_dataplane *dp, const struct merlon_class *class, struct merlon_diag *diag);
+int merlon_takeover_prepare(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* Whether that one has never had a policy: packets pass it, and it knows nothing. */
+bool merlon_takeover_is_needless(const struct merlon_dataplane *dp);
 int merlon_takeover(struct merlon_dataplane *dp, struct merlon_diag *diag);
 /* Before another policy: the pins are moved if they could not be when this one came into force, or an error. */
 int merlon_takeover_end(struct merlon_dataplane *dp, struct merlon_diag *diag);
@@ -195,6 +206,9 @@ void merlon_cut_here(int step);
 /* dataplane.c: -EBUSY and a diagnostic: what it controls filters another network namespace. */
 int merlon_check_netns(const char *pin_name, const struct merlon_control *control, struct merlon_diag *diag);
 
+/* ahead.c: waits for programs for the smallest class, in policy-next, and how that went; -ENOENT: nobody loads any. */
+int merlon_load_ahead_end(struct merlon_dataplane *dp, struct merlon_diag *diag);
+
 /* store.c */
 /* `inner` is the image in force in the map `map`; no program looks at the one before any more. 0 or a negative errno. */
 int merlon_image_store(struct merlon_dataplane *dp, int map, int inner);
@@ -202,6 +216,12 @@ int merlon_image_store(struct merlon_dataplane *dp, int map, int inner);
 void merlon_image_store_end(struct merlon_dataplane *dp);
 
 /* apply.c */
+/* What the first policy's programs are loaded for, at least. */
+extern const struct merlon_class merlon_smallest_class;
+static inline bool merlon_has_programs(const struct merlon_dataplane *dp)
+{
+	return dp->policy.prog[MERLON_PROG_INGRESS] >= 0;
+}
 void merlon_relax(const struct merlon_dataplane *dp, bool away);
 int merlon_control_write(struct merlon_dataplane *dp);
 int merlon_image_adopt(struct merlon_dataplane *dp);
@@ -229,6 +249,9 @@ int merlon_wait_for_programs(void);
 bool merlon_probe_reset_lasts(void);
 
 /* attach.c */
+/* At the head of one side of an interface, and its pin; one that is there is fine. 0 or a negative errno. */
+int merlon_link_attach(const struct merlon_dataplane *dp, unsigned ifindex, int side);
+int merlon_link_path(const struct merlon_dataplane *dp, char *ret, unsigned ifindex, int side);	/* ret[PATH_MAX] */
 /* Settles dp->tcx. 0, or -EOPNOTSUPP and a diagnostic: this kernel does not have what was asked for. */
 int merlon_attach_choose(struct merlon_dataplane *dp, struct merlon_diag *diag);
 uint32_t merlon_prog_id(int fd);	/* 0: it cannot be said */

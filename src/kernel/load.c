@@ -6,6 +6,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,15 +73,26 @@ static void look_into_modules(struct merlon_bpf *skel)
 }
 
 /* By what it has, not by its version: distributions backport. */
-static void look_at_kernel(struct merlon_bpf *skel)
+static bool kernel_has[4];
+
+static void find_names(void)
 {
 	static const char *const name[] = { "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_skb_cgroup_id", "nf_ct_set_closing" };
-	bool has[] = { false, false, true, merlon_kernel_is(6, 3) };	/* where it cannot be told */
 
-	merlon_kernel_names(name, ARRAY_SIZE(name), has);
-	skel->rodata->merlon_have_kern_ctx = has[0] && has[1];
-	skel->rodata->merlon_have_cgroups = has[2];
-	skel->rodata->merlon_reset_closes = has[3];
+	/* where it cannot be told */
+	kernel_has[2] = true;
+	kernel_has[3] = merlon_kernel_is(6, 3);
+	merlon_kernel_names(name, ARRAY_SIZE(name), kernel_has);
+}
+
+static void look_at_kernel(struct merlon_bpf *skel)
+{
+	static pthread_once_t found = PTHREAD_ONCE_INIT;
+
+	pthread_once(&found, find_names);
+	skel->rodata->merlon_have_kern_ctx = kernel_has[0] && kernel_has[1];
+	skel->rodata->merlon_have_cgroups = kernel_has[2];
+	skel->rodata->merlon_reset_closes = kernel_has[3];
 	skel->rodata->merlon_have_mrdisc = merlon_kernel_is(6, 10);
 	skel->rodata->merlon_reject_sums_dccp = merlon_kernel_is(6, 17);
 	if (!skel->rodata->merlon_have_kern_ctx)
@@ -212,19 +224,26 @@ static int pin_layout(const struct merlon_dataplane *dp, const struct merlon_bpf
 	return pin(dp, fd, "maps", "layout");
 }
 
-/* The map `control` comes last: where it is pinned, everything is. */
-static int pin_all(const struct merlon_dataplane *dp, struct merlon_bpf *skel, const struct merlon_class *class,
-		   const char *dir)
+static int pin_programs(const struct merlon_dataplane *dp, const struct merlon_bpf *skel, const struct merlon_class *class,
+			const char *dir)
 {
-	struct bpf_map *map;
 	int r;
 
 	if ((r = pin(dp, bpf_program__fd(skel->progs.ingress), dir, "ingress")) < 0 ||
 	    (r = pin(dp, bpf_program__fd(skel->progs.egress), dir, "egress")) < 0 ||
-	    (r = pin(dp, bpf_program__fd(skel->progs.cold), dir, "cold")) < 0 ||
-	    (r = pin(dp, bpf_program__fd(skel->progs.ingress_entry), "progs", "ingress")) < 0 ||
-	    (r = pin(dp, bpf_program__fd(skel->progs.egress_entry), "progs", "egress")) < 0 ||
-	    (r = pin_ledger(dp, class, dir)) < 0 || (r = pin_layout(dp, skel)) < 0)
+	    (r = pin(dp, bpf_program__fd(skel->progs.cold), dir, "cold")) < 0)
+		return r;
+	return pin_ledger(dp, class, dir);
+}
+
+/* Maps and entry programs; `dir` NULL: there are none of a policy. The map `control` comes last: where it is pinned, everything is. */
+static int pin_maps(const struct merlon_dataplane *dp, const struct merlon_bpf *skel, const char *dir)
+{
+	struct bpf_map *map;
+	int r;
+
+	if ((r = pin(dp, bpf_program__fd(skel->progs.ingress_entry), "progs", "ingress")) < 0 ||
+	    (r = pin(dp, bpf_program__fd(skel->progs.egress_entry), "progs", "egress")) < 0 || (r = pin_layout(dp, skel)) < 0)
 		return r;
 	bpf_object__for_each_map(map, skel->obj) {
 		if (bpf_map__is_internal(map) || map == skel->maps.control || !bpf_map__autocreate(map))
@@ -234,16 +253,6 @@ static int pin_all(const struct merlon_dataplane *dp, struct merlon_bpf *skel, c
 			return r;
 	}
 	return pin(dp, bpf_map__fd(skel->maps.control), "maps", "control");
-}
-
-static int fill_entry_slots(const struct merlon_bpf *skel)
-{
-	uint32_t slot, fd[MERLON_PROGS] = { bpf_program__fd(skel->progs.ingress), bpf_program__fd(skel->progs.egress) };
-
-	for (slot = 0; slot < MERLON_PROGS; slot++)
-		if (bpf_map_update_elem(bpf_map__fd(skel->maps.entry), &slot, &fd[slot], 0) < 0)
-			return -errno;
-	return 0;
 }
 
 static int fill_long_way(const struct merlon_bpf *skel)
@@ -256,13 +265,9 @@ static int fill_long_way(const struct merlon_bpf *skel)
 static int init_control(const struct merlon_bpf *skel)
 {
 	struct merlon_control control = { .version = MERLON_ABI_VERSION };
-	struct merlon_trackers trackers;
 	uint32_t zero = 0;
 
 	if (getrandom(&control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
-		return -errno;
-	merlon_trackers_read(&trackers);
-	if (bpf_map_update_elem(bpf_map__fd(skel->maps.trackers), &zero, &trackers, 0) < 0)
 		return -errno;
 	return bpf_map_update_elem(bpf_map__fd(skel->maps.control), &zero, &control, 0) < 0 ? -errno : 0;
 }
@@ -296,6 +301,52 @@ static void say_why(int error, struct merlon_diag *diag)
 		merlon_diag_add(diag, MERLON_NOTE, nowhere, "%s", log_end());
 }
 
+static struct merlon_bpf *open_skeleton(struct merlon_diag *diag)
+{
+	struct merlon_bpf *skel = merlon_bpf__open();
+
+	if (!skel)
+		merlon_diag_errno(diag, -errno, "cannot open the BPF programs");
+	return skel;
+}
+
+static int load_state(struct merlon_dataplane *dp, struct merlon_bpf *skel, struct merlon_diag *diag)
+{
+	struct bpf_program *program;
+	struct bpf_map *map;
+	int r;
+
+	bpf_object__for_each_program(program, skel->obj)
+		bpf_program__set_autoload(program, program == skel->progs.ingress_entry || program == skel->progs.egress_entry);
+	bpf_object__for_each_map(map, skel->obj)
+		if (belongs_to_policy(map) || map == skel->maps.takers || map == skel->maps.noted)
+			bpf_map__set_autocreate(map, false);
+	look_at_kernel(skel);
+	r = size_state_maps(skel, &dp->options);
+	if (r < 0) {
+		merlon_diag_errno(diag, r, "cannot set up the maps of the data plane");
+		return r;
+	}
+	log_bytes = 0;
+	r = merlon_bpf__load(skel);
+	if (r < 0)
+		say_why(r, diag);
+	return r;
+}
+
+int merlon_load_state(struct merlon_dataplane *dp, struct merlon_diag *diag)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
+	struct merlon_bpf *skel = open_skeleton(diag);
+	int r = skel ? load_state(dp, skel, diag) : -EINVAL;
+
+	if (!r && ((r = init_control(skel)) < 0 || (r = pin_maps(dp, skel, NULL)) < 0))
+		merlon_diag_errno(diag, r, "cannot pin the data plane");
+	merlon_bpf__destroy(skel);
+	libbpf_set_print(previous);
+	return r;
+}
+
 static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const struct merlon_class *class,
 		struct merlon_diag *diag)
 {
@@ -321,18 +372,10 @@ int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class 
 			 struct merlon_diag *diag)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
-	struct merlon_bpf *skel;
+	struct merlon_bpf *skel = open_skeleton(diag);
 	char path[PATH_MAX];
-	bool fresh = dp->fd[MERLON_MAP_CONTROL] < 0;
-	int r;
+	int r = skel ? load(dp, skel, class, diag) : -EINVAL;
 
-	skel = merlon_bpf__open();
-	if (!skel) {
-		r = -errno;
-		merlon_diag_errno(diag, r, "cannot open the BPF programs");
-		goto out;
-	}
-	r = load(dp, skel, class, diag);
 	if (r < 0)
 		goto out;
 	r = merlon_pins_remove_dir(dp, dir);
@@ -342,16 +385,13 @@ int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class 
 		r = -errno;
 	if (!r)
 		r = fill_long_way(skel);
-	/*
-	 * Slots first: nothing is attached yet, and a data plane that has its control map pinned must be whole. Those that it
-	 * shares with the one before lead there until it takes its place.
-	 */
-	if (!r && fresh && !dp->before)
-		r = fill_entry_slots(skel);
-	if (!r && fresh)
+	/* what is to take another's place is made in one go */
+	if (!r && dp->fd[MERLON_MAP_CONTROL] < 0)
 		r = init_control(skel);
 	if (!r)
-		r = pin_all(dp, skel, class, dir);
+		r = pin_programs(dp, skel, class, dir);
+	if (!r)
+		r = pin_maps(dp, skel, dir);
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot pin the data plane");
 out:

@@ -210,6 +210,7 @@ void merlon_policy_maps_close(struct merlon_policy_maps *maps)
 	for (i = 0; i < MERLON_PROGS; i++)
 		merlon_closep(&maps->prog[i]);
 	memset(maps, 0xff, sizeof(*maps));
+	maps->ledger = (struct merlon_ledger){ 0 };
 }
 
 int merlon_pins_open_policy(const struct merlon_dataplane *dp, const char *dir, struct merlon_policy_maps *ret)
@@ -290,13 +291,30 @@ static int finish_swap(const struct merlon_dataplane *dp)
 	return 0;
 }
 
+static bool has_slots(const struct merlon_dataplane *dp)
+{
+	uint32_t i, id;
+
+	for (i = 0; i < MERLON_PROGS; i++)
+		if (!bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &i, &id))
+			return true;
+	return false;
+}
+
 /* A kill between the exchange of the directories and of the entry slots leaves them crossed: the slots decide. */
 static int open_policy(struct merlon_dataplane *dp)
 {
 	char policy[PATH_MAX], next[PATH_MAX];
-	int r = merlon_pins_open_policy(dp, "policy", &dp->policy);
-	unsigned slots = r ? 0 : slots_of(dp, &dp->policy);
+	unsigned slots;
+	int r;
 
+	/* before the first policy; there may be the rest of one that was cut off */
+	if (!dp->control.generation && !has_slots(dp)) {
+		r = merlon_pins_remove_dir(dp, "policy");
+		return r < 0 ? r : merlon_pins_remove_dir(dp, "policy-next");
+	}
+	r = merlon_pins_open_policy(dp, "policy", &dp->policy);
+	slots = r ? 0 : slots_of(dp, &dp->policy);
 	if (slots) {
 		r = slots < MERLON_PROGS ? finish_swap(dp) : 0;
 		return r < 0 ? r : merlon_pins_remove_dir(dp, "policy-next");

@@ -222,7 +222,7 @@ static int share_pins(const struct merlon_before *b, const char *next)
 	return 0;
 }
 
-static int make_next(struct merlon_dataplane *dp, const struct merlon_class *class, struct merlon_diag *diag)
+static int make_next(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	int r = merlon_pins_remove_below(dp->before->pin_dir, "next");
 
@@ -230,10 +230,21 @@ static int make_next(struct merlon_dataplane *dp, const struct merlon_class *cla
 		r = merlon_pins_prepare(dp->pin_dir, diag);
 	if (!r)
 		r = share_pins(dp->before, dp->pin_dir);
-	return r ? r : merlon_load_programs(dp, class, "policy", diag);
+	return r ? r : merlon_load_programs(dp, &merlon_smallest_class, "policy", diag);
 }
 
-int merlon_takeover_prepare(struct merlon_dataplane *dp, const struct merlon_class *class, struct merlon_diag *diag)
+bool merlon_takeover_is_needless(const struct merlon_dataplane *dp)
+{
+	_cleanup_close_ int entry = merlon_pin_get(dp->pin_dir, "maps", "entry"), prog = merlon_pin_get(dp->pin_dir, "policy", "ingress");
+	uint32_t slot, id;
+	int n = 0;
+
+	for (slot = 0; slot < MERLON_PROGS && entry >= 0; slot++)
+		n += !bpf_map_lookup_elem(entry, &slot, &id) || errno != ENOENT;
+	return entry >= 0 && prog == -ENOENT && !n;
+}
+
+int merlon_takeover_prepare(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	struct merlon_before *b = malloc(sizeof(*b));
 	struct merlon_blob ours = { 0 };
@@ -259,7 +270,7 @@ int merlon_takeover_prepare(struct merlon_dataplane *dp, const struct merlon_cla
 		return r;
 	if (b->begun)
 		return 0;
-	r = make_next(dp, class, diag);
+	r = make_next(dp, diag);
 	merlon_cut_here(1);
 	if (r < 0 && !diag->n)
 		merlon_diag_errno(diag, r, "cannot make a data plane beside the one of another layout");

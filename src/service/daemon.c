@@ -214,6 +214,7 @@ static int open_dataplane(struct merlon_daemon *d, struct merlon_diag *diag)
 	if (r < 0)
 		return r;
 	merlon_dataplane_relax(d->dp, on_relax, d);
+	merlon_dataplane_last(d->dp, merlon_enforce_last, d);
 	r = merlon_answering_open(d, diag);
 	if (r < 0)
 		return r;

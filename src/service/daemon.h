@@ -114,6 +114,8 @@ void merlon_policy_resume(struct merlon_daemon *d);
  */
 int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, bool carry,
 		   struct merlon_diag *diag);
+/* What is left to be done when a policy is ready: interfaces, nf_conntrack's sysctls, and before the first one its connections. */
+int merlon_enforce_last(void *daemon, struct merlon_diag *diag);
 /* next->policy, of next->ruleset and this host as it is now. */
 int merlon_enforce_compile(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_diag *diag);
 /* What a compilation needs to know of this host as it is now. */
@@ -201,6 +203,9 @@ void merlon_links_bind_coming(struct merlon_daemon *d);
 int merlon_links_addresses(struct merlon_daemon *d);
 /* Attaches to the chosen interfaces before there is something to enforce; an error if one of them cannot be filtered. */
 int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag);
+/* Begins that where no policy is in force, beside what reads and compiles the first one. Who begins it ends it in any case. */
+void merlon_links_attach_ahead(struct merlon_daemon *d);
+void merlon_links_attach_ahead_end(struct merlon_daemon *d, bool undo);
 /* A warning if the policy in force judges nothing, since no interface is chosen. */
 void merlon_links_warn(const struct merlon_daemon *d, struct merlon_diag *diag);
 const char *merlon_links_name(const struct merlon_daemon *d, unsigned index);

@@ -147,6 +147,19 @@ int merlon_enforce_compile(struct merlon_daemon *d, struct merlon_enforced *next
 	return r;
 }
 
+int merlon_enforce_last(void *context, struct merlon_diag *diag)
+{
+	struct merlon_daemon *d = context;
+	int r;
+
+	merlon_enforce_trackers(d);
+	merlon_links_attach_ahead_end(d, false);
+	r = merlon_links_attach(d, diag);
+	if (!r && !merlon_dataplane_generation(d->dp))
+		adopt(d, diag);
+	return r;
+}
+
 static int save(struct merlon_daemon *d, struct merlon_enforced *next, const struct merlon_snapshot *snapshot, struct merlon_diag *diag)
 {
 	int r;
@@ -182,12 +195,6 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	r = merlon_dataplane_is_there(d->dp, diag);
 	if (!r)
 		r = save(d, next, snapshot, diag);
-	if (!r) {
-		merlon_enforce_trackers(d);
-		if (!merlon_dataplane_generation(d->dp))
-			adopt(d, diag);
-		r = merlon_links_attach(d, diag);
-	}
 	if (!r)
 		r = swap(d, next, carry, diag);
 	if (r < 0) {

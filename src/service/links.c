@@ -95,6 +95,24 @@ int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
 	return r;
 }
 
+void merlon_links_attach_ahead(struct merlon_daemon *d)
+{
+	_cleanup_free_ unsigned *chosen = calloc(d->n_interfaces + 1, sizeof(*chosen));
+	size_t i, n = 0;
+
+	for (i = 0; chosen && i < d->n_interfaces; i++)
+		if (is_chosen(d, &d->interface[i]))
+			chosen[n++] = d->interface[i].index;
+	merlon_dataplane_attach_ahead(d->dp, chosen, n);
+}
+
+void merlon_links_attach_ahead_end(struct merlon_daemon *d, bool undo)
+{
+	merlon_work_let_go(d);
+	merlon_dataplane_attach_ahead_end(d->dp, undo);
+	merlon_work_take_back(d);
+}
+
 void merlon_links_warn(const struct merlon_daemon *d, struct merlon_diag *diag)
 {
 	unsigned attached;

@@ -21,6 +21,7 @@
 #include "src/util/clock.h"
 
 #define MOST_FILES 64
+#define LARGE_BYTES (1 << 19)	/* 10,000 rules or so: the programs that are loaded first would be too small */
 
 static int read_request(const json_t *request, struct merlon_source *ret, size_t *ret_n, struct merlon_diag *diag)
 {
@@ -258,6 +259,17 @@ static int read_there(const struct merlon_daemon *d, const json_t *request, cons
 	return r;
 }
 
+static off_t bytes_of(const struct merlon_source *source, size_t n)
+{
+	off_t bytes = 0;
+	struct stat st;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		bytes += stat(source[i].file, &st) == 0 ? st.st_size : 0;
+	return bytes;
+}
+
 static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json_t **report, struct merlon_diag *diag)
 {
 	struct merlon_source source[MOST_FILES];
@@ -269,10 +281,16 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	size_t n;
 	int r = read_request(request, source, &n, diag);
 
-	if (!r)
-		r = read_there(d, request, source, n, &next, &snapshot, diag);
 	if (r < 0)
 		return MERLON_EXIT_FAILED;
+	merlon_links_attach_ahead(d);
+	if (bytes_of(source, n) < LARGE_BYTES)
+		merlon_dataplane_load_ahead(d->dp);
+	r = read_there(d, request, source, n, &next, &snapshot, diag);
+	if (r < 0) {
+		merlon_links_attach_ahead_end(d, true);
+		return MERLON_EXIT_FAILED;
+	}
 	next.loaded_ns = merlon_now_ns();
 	use_names(next.ruleset, request);
 	next.sources = sources_of(request);
@@ -280,6 +298,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	*report = merlon_report(next.ruleset);
 	merlon_report_name_file(*report, only_file(next.sources));
 	r = settle_and_enforce(d, &next, &snapshot, *report, diag);
+	merlon_links_attach_ahead_end(d, r != MERLON_EXIT_DONE);
 	merlon_snapshot_clear(&snapshot);
 	merlon_enforced_clear(&next);
 	return r;

@@ -66,11 +66,10 @@ class Daemon:
         return json.loads(self.call(*words, '--json'))
 
     def cpu_s(self):
-        """What its threads have used, and its children that have ended."""
-        pid, used = self.process.pid, 0
-        for thread in os.listdir(f'/proc/{pid}/task'):
-            with open(f'/proc/{pid}/task/{thread}/schedstat', encoding='utf-8') as stat:
-                used += int(stat.read().split()[0]) / 1e9
+        """What it has used, and its children that have ended."""
+        pid = self.process.pid
+        # the clock of a process by its number, CPUCLOCK_SCHED of linux/posix-timers.h: of threads that have ended, too
+        used = time.clock_gettime(~pid << 3 | 2)
         with open(f'/proc/{pid}/stat', encoding='utf-8') as stat:
             return used + sum(int(t) for t in stat.read().rsplit(')', 1)[1].split()[13:15]) / os.sysconf('SC_CLK_TCK')
 
