@@ -9,7 +9,7 @@ its own; nft and iptables beside it, in turns.
   blocklist_100k_drop_ns      a packet from one of those networks, above a program that drops: distinct ones in random order
   image_bytes_per_rule_100k   kernel memory for the data plane of 100,000 rules less that for one, as /proc/meminfo says
                               (VmallocUsed and Percpu), the most of three families of rules (tests/bench/rulegen.h)
-  program_load_ms             the kernel's time to load the programs when merlond starts
+  program_load_ms             the kernel's time to load the programs, for a first policy that is small
   verified_insns_max, _all    instructions that the verifier went through: of one program, and of all
 """
 import json
