@@ -102,7 +102,7 @@ def plot(name, points, directory):
         plots.append(f"$d{i} using 1:2{':3:4' if style == 'yerrorlines' else ''} with {style} lw {bold} title \"{title_of}\"")
     text += ['set terminal svg size 860,520 font "sans,13" background "#ffffff"', f"set output '{directory}/{file}'",
              f'set title "{title}"', f'set xlabel "{x}"', f'set ylabel "{y}"', 'set key outside right', 'set grid',
-             *(f'set logscale {axis}' for axis in log), 'set format y "%.0s%c"',
+             *(f'set logscale {axis}' for axis in log), f"""set format y "%.{0 if 'y' in log else 1}s%c" """,
              'set format x "%.0s%c"' if 'part' not in x else '',
              'set yrange [0:*]' if 'y' not in log else '', 'plot ' + ', '.join(plots), '']
     subprocess.run(['gnuplot'], input='\n'.join(text), text=True, check=True)
