@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <malloc.h>
 
 #include "src/service/bus.h"
 #include "src/service/daemon.h"
+
+#define ARENAS 2	/* the loop's, and one of all threads: each keeps a megabyte or more of what it once had */
 
 int main(int argc, char **argv)
 {
 	struct merlon_settings settings = { 0 };
 	struct merlon_diag diag = { 0 };
-	int r = merlon_settings_read(&settings, argc, argv, &diag);
+	int r;
 
+	mallopt(M_ARENA_MAX, ARENAS);
+	r = merlon_settings_read(&settings, argc, argv, &diag);
 	merlon_diag_print(&diag, stderr);
 	merlon_diag_clear(&diag);
 	if (r > 0)
