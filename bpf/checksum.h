@@ -83,6 +83,66 @@ __noinline int merlon_sum(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u3
 	return s->sum_failed ? -1 : (int)merlon_fold(s->sum);
 }
 
+#define MERLON_SUM_NEAR 2048	/* a packet of Ethernet, not one that was put together of several */
+
+/* If there are `n` bytes more, they are added up: many by a helper, which costs a call. */
+#define merlon_sum_some(n) \
+	do { \
+		const __u8 *at_ = data + offset; \
+		if (!(bytes & (n))) \
+			break; \
+		if (at_ + (n) > end) \
+			return -1; \
+		if ((n) >= 64) { \
+			sum += (__u32)bpf_csum_diff(NULL, 0, (__be32 *)at_, (n) < MERLON_SUM_CHUNK ? (n) : MERLON_SUM_CHUNK, 0); \
+			if ((n) > MERLON_SUM_CHUNK) \
+				sum += (__u32)bpf_csum_diff(NULL, 0, (__be32 *)(at_ + MERLON_SUM_CHUNK), MERLON_SUM_CHUNK, 0); \
+		} else { \
+			merlon_unroll \
+			for (__u32 i_ = 0; i_ < (n); i_ += 4) \
+				sum += merlon_field(__u32, at_ + i_); \
+		} \
+		at_ += (n); \
+		/* the verifier knows nothing of a difference, so it need not look at what follows for each that there may be */ \
+		merlon_opaque(at_); \
+		offset = (at_ - data) & (2 * MERLON_SUM_NEAR - 1); \
+		merlon_opaque(offset); \
+	} while (0)
+
+/* As merlon_sum(), where the skb has them in one piece; `offset` is from its beginning. -1: it has not, or they are too many. */
+merlon_inline int merlon_sum_near(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 start)
+{
+	const __u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u64 sum = start;
+
+	if (bytes >= MERLON_SUM_NEAR)
+		return -1;
+	offset &= 2 * MERLON_SUM_NEAR - 1;
+	merlon_opaque(offset);
+	merlon_sum_some(1024);
+	merlon_sum_some(512);
+	merlon_sum_some(256);
+	merlon_sum_some(128);
+	merlon_sum_some(64);
+	merlon_sum_some(32);
+	merlon_sum_some(16);
+	merlon_sum_some(8);
+	merlon_sum_some(4);
+	data += offset;
+	if (bytes & 2) {
+		if (data + 2 > end)
+			return -1;
+		sum += merlon_field(__u16, data);
+		data += 2;
+	}
+	if (bytes & 1) {
+		if (data + 1 > end)
+			return -1;
+		sum += merlon_pair8(data[0], 0);
+	}
+	return merlon_fold(sum);
+}
+
 #define MERLON_CRC_CHUNK 128	/* the verifier walks every byte of it */
 
 /* As merlon_sum_chunk(). The sum's field counts as zeros. */
@@ -192,6 +252,26 @@ __noinline int merlon_sum_is_wrong(struct __sk_buff *skb, __u32 offset, __u32 by
 	if (sum < 0)
 		return 1;
 	return sum != 0xffff && !(complete && !has_pseudo && merlon_fold(sum + pseudo) == 0xffff);
+}
+
+#define MERLON_SUM_ALL 0x200	/* in `of`: the receiver will sum the same bytes */
+
+/*
+ * The same, of TCP and UDP whose pseudo header adds up to `pseudo`. What is found right the stack need not sum again: nor does
+ * it behind nf_conntrack (nf_ip_checksum()).
+ */
+__noinline int merlon_sum_is_wrong_near(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 of, __u32 pseudo)
+{
+	int sum;
+
+	if (!merlon_have_kern_ctx)
+		return 0;
+	sum = merlon_summed(skb) == MERLON_SUMMED_NONE ? merlon_sum_near(skb, merlon_network_offset(skb) + offset, bytes, pseudo) : -1;
+	if (sum < 0)
+		return merlon_sum_is_wrong(skb, offset, bytes, bytes, of);
+	if (sum == 0xffff && of & MERLON_SUM_ALL)
+		bpf_csum_level(skb, BPF_CSUM_LEVEL_INC);
+	return sum != 0xffff;
 }
 
 /* Whether the interface a packet came in by is filtered: what the field that it carries says is of our own making there. */

@@ -30,6 +30,7 @@ struct merlon_glance {
 	__u8 tcp_flags;
 	__u8 to_host;		/* its frame is for this host alone */
 	__u8 unsummed;		/* a datagram without a checksum */
+	__u8 ends_early;	/* a datagram with something behind it */
 	__u8 may_sack;		/* there are options other than a timestamp */
 };
 
@@ -81,10 +82,12 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
 
 	g->tcp_flags = 0;
 	g->unsummed = 0;
+	g->ends_early = 0;
 	if (g->l4proto != MERLON_PROTO_TCP) {
 		__u16 datagram = merlon_ntoh16(merlon_field(__be16, raw + 4));
 
 		g->unsummed = !merlon_field(__be16, raw + 6);
+		g->ends_early = datagram != l4_bytes;
 		return g->l4proto == MERLON_PROTO_UDP && datagram >= MERLON_UDP_BYTES && datagram <= l4_bytes;
 	}
 	header = raw[12] >> 4 << 2;
@@ -101,6 +104,17 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
 	return 1;
 }
 
+/* Of the pseudo header; which of the ends is the sender does not matter to it. */
+merlon_inline __u32 merlon_hot_pseudo(const struct merlon_glance *g, __u32 ip_bytes, __u32 l4_bytes)
+{
+	__u64 sum = (__u64)bpf_htonl(l4_bytes) + bpf_htonl(g->l4proto);
+
+	merlon_unroll
+	for (__u32 i = 0; i < (ip_bytes == MERLON_IPV4_BYTES ? 1 : 4); i++)
+		sum += (g->tuple.word[i] & 0xffffffff) + (g->tuple.word[i] >> 32);
+	return merlon_fold(sum);
+}
+
 /*
  * Whether nf_conntrack takes the packet's checksum for right, of which the skb says nothing. Where it came in unseen,
  * the long way has to look (merlon_verify()).
@@ -115,7 +129,8 @@ merlon_inline int merlon_hot_sum(struct __sk_buff *skb, const struct merlon_cont
 		return 1;
 	if (here->hook == MERLON_FORWARD)
 		return merlon_came_filtered(here->iif);
-	return !merlon_sum_is_wrong(skb, ip_bytes, l4_bytes, l4_bytes, MERLON_SUM_OF(family, g->l4proto));
+	return !merlon_sum_is_wrong_near(skb, ip_bytes, l4_bytes, MERLON_SUM_OF(family, g->l4proto) | (g->ends_early ? 0 : MERLON_SUM_ALL),
+					 merlon_hot_pseudo(g, ip_bytes, l4_bytes));
 }
 
 /* Enters the packet into its session. -1: it is not that simple, and nothing was changed. */

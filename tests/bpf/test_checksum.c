@@ -433,6 +433,52 @@ static void wrong_ones_leave_sessions_alone(void **state)
 	}
 }
 
+/* Whether a packet takes the short way: its session answers, and not the long one's program for it. */
+static int short_way(const struct frame *f)
+{
+	uint64_t before = plane_stat(&plane, MERLON_STAT_HITS), cold = plane_stat(&plane, MERLON_STAT_COLD);
+
+	plane_ingress(&plane, plane.veth, f->data, f->bytes);
+	return plane_stat(&plane, MERLON_STAT_HITS) == before + 1 && plane_stat(&plane, MERLON_STAT_COLD) == cold;
+}
+
+/* The short way sums packets in pieces of its own: whatever their length, a right one takes it, one with a bit turned does not. */
+static void sums_of_all_lengths(void **state)
+{
+	static const struct flow flows[] = { { "192.0.2.9", "192.0.2.1", 40000, 22 }, { "2001:db8::9", "2001:db8::1", 40000, 22 } };
+
+	(void)state;
+	plane_forget(&plane);
+	for (int v = 0; v < 2; v++)
+		for (unsigned payload = 0; payload <= 1200; payload += payload < 140 || any(2) ? 1 : 1 + any(40)) {
+			struct flow back = reversed(&flows[v]);
+			struct frame there = frame_udp(&flows[v], payload), here = frame_udp(&back, payload);
+
+			for (unsigned i = 0; i < payload; i++)
+				there.data[there.bytes - 1 - i] = any(256);
+			frame_transport_sum(&there, 17);
+			frame_transport_sum(&here, 17);
+			if (!payload)
+				for (int i = 0; i < 3; i++)
+					plane_ingress(&plane, plane.veth, (i == 1 ? here : there).data, there.bytes);
+			if (!short_way(&there))
+				fail_msg("IPv%d, %u bytes: a right sum takes the long way", v ? 6 : 4, payload);
+			for (int i = 0; i < 4; i++) {
+				/* not the length nor a sum of 0, of which there need be none */
+				unsigned at = there.l4 + (payload && i < 3 ? 8 + any(payload) : any(4));
+				uint8_t bit = 1 << any(8);
+
+				there.data[at] ^= bit;
+				if (short_way(&there))
+					fail_msg("IPv%d, %u bytes, byte %u: a wrong sum takes the short way", v ? 6 : 4, payload, at - (unsigned)there.l4);
+				there.data[at] ^= bit;
+			}
+			/* the last one, which is of an odd length */
+			there.data[there.bytes - 1] ^= 0x80;
+			assert_false(short_way(&there));
+		}
+}
+
 /* What nf_tables answers when it rejects, merlon hands to the daemon, and nothing else. */
 static void wrong_ones_get_no_answer(void **state)
 {
@@ -536,7 +582,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(judged_at_egress), cmocka_unit_test(far_side_is_not_filtered),
-		cmocka_unit_test(wrong_ones_leave_sessions_alone),
+		cmocka_unit_test(wrong_ones_leave_sessions_alone), cmocka_unit_test(sums_of_all_lengths),
 		cmocka_unit_test(wrong_ones_get_no_answer),
 	};
 
