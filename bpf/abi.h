@@ -19,9 +19,9 @@
 
 /* MERLON_TEST_LAYOUT: another layout, for tests of the way from one to the other and back. */
 #ifdef MERLON_TEST_LAYOUT
-#define MERLON_ABI_VERSION 1008
+#define MERLON_ABI_VERSION 1009
 #else
-#define MERLON_ABI_VERSION 8
+#define MERLON_ABI_VERSION 9
 #endif
 
 enum merlon_family {
@@ -237,7 +237,10 @@ _Static_assert(sizeof(struct merlon_sctp) == 16, "merlon_sctp");
 
 #define MERLON_LOCKED 1U	/* in merlon_session.owner, and a set's lock: somebody changes it now */
 
-/* What packets read and write comes first: with the tuple in front of it (struct merlon_flow) it begins in the first line. */
+/*
+ * In the order of lines of memory, the first of which begins with the tuple (struct merlon_flow): whose it is and until when;
+ * what a packet looks for and counts; what only TCP's and SCTP's look at.
+ */
 struct merlon_session {
 #ifdef MERLON_TEST_LAYOUT
 	__u8 added[24];
@@ -258,18 +261,18 @@ struct merlon_session {
 	__u32 generation;
 	__u32 routes;		/* merlon_control.routes */
 	__u32 decision[MERLON_DIRECTIONS][MERLON_SIDES];
-	__u16 checked_s[MERLON_DIRECTIONS];	/* ELSEWHERE: when the route was looked up, in units of 2^29 ns, modulo 65536 */
-	union {
-		struct merlon_tcp tcp;
-		struct merlon_sctp sctp;
-	};
 	struct {
 		__u64 packets, bytes;
 	} stats[MERLON_DIRECTIONS];
 	__u64 created_ns;
+	__u16 checked_s[MERLON_DIRECTIONS];	/* ELSEWHERE: when the route was looked up, in units of 2^29 ns, modulo 65536 */
 	/* for reports: the rule that let the first packet in */
 	__u32 admitted_generation;
 	__u32 admitted;		/* MERLON_ADMITTED() */
+	union {
+		struct merlon_tcp tcp;
+		struct merlon_sctp sctp;
+	};
 };
 #define MERLON_ADMITTED(hook, rule) ((__u32)(hook) << 30 | ((rule) & 0x3fffffff))
 #ifndef MERLON_TEST_LAYOUT
@@ -301,6 +304,8 @@ struct merlon_flow_set {
 #define MERLON_USED(ns) ((__u32)((ns) >> 20))
 #ifndef MERLON_TEST_LAYOUT
 _Static_assert(sizeof(struct merlon_flow) == 192, "merlon_flow: three lines");
+_Static_assert(__builtin_offsetof(struct merlon_flow, session.decision) == 64, "the second one begins");
+_Static_assert(__builtin_offsetof(struct merlon_flow, session.admitted) == 128, "the third one begins");
 #endif
 _Static_assert(sizeof(struct merlon_flow_set) == 64 + MERLON_WAYS * sizeof(struct merlon_flow), "a set begins with a line of its own");
 

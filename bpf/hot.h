@@ -226,7 +226,7 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
  * Where the session most likely is: the lines are on their way while the packet is looked at. Without the loads the lock,
  * which is in the first of them, would be waited for before the others are asked for.
  */
-merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash)
+merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash, __u8 l4proto)
 {
 	struct merlon_flow_set *set = merlon_set_at(merlon_first_set(hash));
 	struct merlon_flow *at;
@@ -235,7 +235,8 @@ merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash)
 		return NULL;
 	at = &set->way[merlon_first_way(hash) & (MERLON_WAYS - 1)];
 	(void)*(volatile __u64 *)((char *)at + 64);
-	(void)*(volatile __u64 *)((char *)at + 128);
+	if (l4proto == MERLON_PROTO_TCP)
+		(void)*(volatile __u64 *)((char *)at + 128);
 	return at;
 }
 
@@ -244,7 +245,7 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *
 				  __u8 family)
 {
 	__u32 ip_bytes = family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES, place;
-	struct merlon_flow *at = merlon_hot_place(g->hash);
+	struct merlon_flow *at = merlon_hot_place(g->hash, g->l4proto);
 	struct merlon_session *session;
 
 	if (!at || (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes)))

@@ -90,13 +90,13 @@ changed() { # what, layout, merlond: changes to it, and what holds then
 }
 generation=$("$merlon" status --json | jq .generation)
 known=$(one_of) packets=$(counted)
-changed upgrade f003 "$other"
+changed upgrade f103 "$other"
 ok "the policy is the same, as a new generation" status_is .generation "$((generation + 1))"
 same_flow() { [ "$(one_of)" = "$known" ] || { one_of; echo "not $known"; return 1; }; }
 ok "a connection is known as it was" same_flow
 counts_on() { [ "$(counted)" -gt "$packets" ] || { counted; echo "not more than $packets"; return 1; }; }
 ok "... and its packets are counted on" counts_on
-changed downgrade 0800 "$this"
+changed downgrade 0900 "$this"
 ok "a connection is known as it was" same_flow
 ok "... and its packets are counted on" counts_on
 
@@ -115,7 +115,7 @@ for step in 1 2 3 4 5 6; do
 	[ "$step" != 4 ] || ok "... every flow goes on" held
 	merlond=$other
 	start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
-	ok "killed in step $step: the next daemon takes over" layout_is f003
+	ok "killed in step $step: the next daemon takes over" layout_is f103
 	ok "... its pins are the only ones" only_pins
 	ok "... every flow goes on" held
 	ok "... no packet met a wrong verdict" right
