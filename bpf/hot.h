@@ -3,7 +3,7 @@
  * The short way of a packet: TCP and UDP without IP options, of an established session (or a datagram of a flow that
  * nobody answers) that remembers what the rules said, in the window. Nothing is changed before it is certain that the
  * packet goes this way; in doubt it goes the long one.
- * Functions of their own for the two families: so their stacks are not added to those of the long way.
+ * All of it is one function for each side: what differs between them is decided when it is compiled.
  */
 #ifndef MERLON_HOT_H
 #define MERLON_HOT_H
@@ -21,6 +21,7 @@
 /* As much of a packet as the short way looks at. */
 struct merlon_glance {
 	union merlon_tuple tuple;
+	const struct merlon_trackers *trackers;
 	__u64 hash;
 	__u64 now;
 	__u32 bytes;
@@ -122,13 +123,12 @@ merlon_inline __u32 merlon_hot_pseudo(const struct merlon_glance *g, __u32 ip_by
 merlon_inline int merlon_hot_sum(struct __sk_buff *skb, const struct merlon_context *here, const struct merlon_glance *g,
 				 __u32 ip_bytes)
 {
-	struct merlon_trackers *t = merlon_only(trackers);
 	__u32 l4_bytes = g->bytes - ip_bytes, family = ip_bytes == MERLON_IPV4_BYTES ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!t || !t->checksum || here->hook == MERLON_OUTPUT || g->unsummed)
+	if (!g->trackers->checksum || g->unsummed)
 		return 1;
-	if (here->hook == MERLON_FORWARD)
-		return merlon_came_filtered(here->iif);
+	if (here->hook != MERLON_INPUT)
+		return here->hook == MERLON_OUTPUT || merlon_came_filtered(here->iif);
 	return !merlon_sum_is_wrong_near(skb, ip_bytes, l4_bytes, MERLON_SUM_OF(family, g->l4proto) | (g->ends_early ? 0 : MERLON_SUM_ALL),
 					 merlon_hot_pseudo(g, ip_bytes, l4_bytes));
 }
@@ -136,17 +136,13 @@ merlon_inline int merlon_hot_sum(struct __sk_buff *skb, const struct merlon_cont
 /* Enters the packet into its session. -1: it is not that simple, and nothing was changed. */
 merlon_inline int merlon_hot_touch(struct merlon_session *session, struct merlon_glance *g, __u8 direction)
 {
-	struct merlon_trackers *t = merlon_only(trackers);
-
-	if (!t)
-		return -1;
 	if (g->l4proto == MERLON_PROTO_TCP) {
 		g->segment.direction = direction;
 		if ((g->may_sack && session->tcp.seen[!direction].flags & MERLON_TCP_SACKS) ||
-		    merlon_tcp_flow(session, &g->segment, g->now, t))
+		    merlon_tcp_flow(session, &g->segment, g->now, g->trackers))
 			return -1;
 	} else {
-		merlon_prolong(session, MERLON_PROTO_UDP, g->now, t);
+		merlon_prolong(session, MERLON_PROTO_UDP, g->now, g->trackers);
 	}
 	session->stats[direction & 1].packets++;
 	session->stats[direction & 1].bytes += g->bytes;
@@ -248,7 +244,8 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *
 	struct merlon_flow *at = merlon_hot_place(g->hash, g->l4proto);
 	struct merlon_session *session;
 
-	if (!at || (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes)))
+	g->trackers = merlon_only(trackers);
+	if (!at || !g->trackers || (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes)))
 		return MERLON_COLD;
 	g->now = bpf_ktime_get_coarse_ns();
 	session = &at->session;
@@ -271,7 +268,7 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *
 }
 
 /* `seed`: of merlon_tuple_hash(). */
-merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
+merlon_inline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
 {
 	__u32 offset = merlon_glance_offset(skb), n;
 	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV4_BYTES, &n);
@@ -293,7 +290,7 @@ merlon_noinline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *he
 	return merlon_hot_find(skb, here, &g, carried, MERLON_IPV4);
 }
 
-merlon_noinline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
+merlon_inline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
 {
 	__u32 offset = merlon_glance_offset(skb), n;
 	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV6_BYTES, &n);

@@ -413,7 +413,11 @@ struct merlon_context {
 /* `from`: skb->ingress_ifindex, which only what is forwarded has at egress. */
 merlon_inline __u8 merlon_hook_of(__u32 side, __u32 from)
 {
-	return side == MERLON_INGRESS ? MERLON_INPUT : from ? MERLON_FORWARD : MERLON_OUTPUT;
+	__u64 forwarded = -(__u64)from;
+
+	/* no branch: the verifier would follow both all the way */
+	merlon_opaque(forwarded);
+	return side == MERLON_INGRESS ? MERLON_INPUT : MERLON_OUTPUT - (forwarded >> 63);
 }
 
 /* What rules of routing may look at (`ip rule tos`): not the two bits of ECN, which change within a flow. */
