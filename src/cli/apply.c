@@ -250,6 +250,8 @@ static void fail_as_configured(struct merlon_options *options, const json_t *con
 		fprintf(stderr, "warning: %s is in force instead: OnFailure=closed\n", closed[0]);
 	else if (apply_built_in(options) == MERLON_EXIT_DONE)
 		fputs("warning: " MERLON_CLOSED_BUILT_IN " is in force instead: OnFailure=closed\n", stderr);
+	else
+		fputs("error: nothing is filtered, though OnFailure=closed: what keeps the rulesets from coming into force keeps it, too\n", stderr);
 }
 
 /* What merlon.service does: the exit status is that of the ruleset, whatever came in its place. */

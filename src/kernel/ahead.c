@@ -25,7 +25,6 @@ struct merlon_programs_ahead {
 	pthread_t thread;
 	struct merlon_dataplane *dp;
 	int error;
-	struct merlon_diag diag;
 };
 
 /* Errors are for merlon_dataplane_attach(), which meets them again. */
@@ -59,32 +58,26 @@ void merlon_dataplane_attach_ahead(struct merlon_dataplane *dp, const unsigned *
 		dp->links_ahead = ahead;
 }
 
-void merlon_dataplane_attach_ahead_end(struct merlon_dataplane *dp, bool undo)
+void merlon_dataplane_attach_ahead_end(struct merlon_dataplane *dp, bool at_once)
 {
 	struct merlon_links_ahead *ahead = dp->links_ahead;
-	char path[PATH_MAX];
-	size_t i;
-	int side;
 
 	if (!ahead)
 		return;
-	atomic_store(&ahead->ends, undo);
+	atomic_store(&ahead->ends, at_once);
 	pthread_join(ahead->thread, NULL);
-	for (i = 0; i < ahead->n && undo; i++)
-		for (side = 0; side < MERLON_PROGS; side++)
-			if (!merlon_link_path(dp, path, ahead->ifindex[i], side)) {
-				merlon_detach_link(path);
-				unlink(path);
-			}
 	free(ahead);
 	dp->links_ahead = NULL;
 }
 
+/* Errors are for the policy that comes: it tries once more, when they may be mended. */
 static void *load(void *context)
 {
 	struct merlon_programs_ahead *ahead = context;
+	struct merlon_diag diag = { 0 };
 
-	ahead->error = merlon_load_programs(ahead->dp, &merlon_smallest_class, "policy-next", &ahead->diag);
+	ahead->error = merlon_load_programs(ahead->dp, &merlon_smallest_class, "policy-next", &diag);
+	merlon_diag_clear(&diag);
 	return NULL;
 }
 
@@ -104,7 +97,7 @@ void merlon_dataplane_load_ahead(struct merlon_dataplane *dp)
 		dp->programs_ahead = ahead;
 }
 
-int merlon_load_ahead_end(struct merlon_dataplane *dp, struct merlon_diag *diag)
+int merlon_load_ahead_end(struct merlon_dataplane *dp)
 {
 	struct merlon_programs_ahead *ahead = dp->programs_ahead;
 	int r;
@@ -113,9 +106,6 @@ int merlon_load_ahead_end(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		return -ENOENT;
 	pthread_join(ahead->thread, NULL);
 	r = ahead->error;
-	if (diag)
-		merlon_diag_take(diag, &ahead->diag);
-	merlon_diag_clear(&ahead->diag);
 	free(ahead);
 	dp->programs_ahead = NULL;
 	return r;

@@ -461,12 +461,11 @@ static int do_last(const struct merlon_dataplane *dp, struct merlon_diag *diag)
 /* In policy-next. */
 static int load(struct merlon_dataplane *dp, const struct merlon_class *class, struct merlon_diag *diag)
 {
-	bool smallest = !memcmp(class, &merlon_smallest_class, sizeof(*class));
 	int r;
 
 	merlon_relax(dp, true);
-	r = merlon_load_ahead_end(dp, smallest ? diag : NULL);
-	if (r == -ENOENT || !smallest)
+	r = merlon_load_ahead_end(dp);
+	if (r < 0 || memcmp(class, &merlon_smallest_class, sizeof(*class)))
 		r = merlon_load_programs(dp, class, "policy-next", diag);
 	merlon_relax(dp, false);
 	return r;

@@ -249,6 +249,38 @@ int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex)
 	return r;
 }
 
+struct noted {
+	const struct merlon_dataplane *dp;
+	unsigned gone[256];
+	size_t n;
+};
+
+static int is_filtered_no_more(void *context, const void *key, const void *value)
+{
+	struct noted *noted = context;
+	unsigned ifindex = *(const unsigned *)key;
+	int side = MERLON_PROG_EGRESS;
+
+	(void)value;
+	if (noted->dp->tcx ? !is_on(noted->dp, ifindex, side) : filter_prog(ifindex, side) != merlon_prog_id(noted->dp->entry_prog[side]))
+		noted->gone[noted->n++] = ifindex;
+	return noted->n == ARRAY_SIZE(noted->gone);
+}
+
+void merlon_filtered_settle(struct merlon_dataplane *dp)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(NULL);
+	struct noted noted = { .dp = dp };
+
+	do {
+		noted.n = 0;
+		merlon_map_each(dp->fd[MERLON_MAP_FILTERED], sizeof(unsigned), sizeof(uint8_t), is_filtered_no_more, &noted);
+		for (size_t i = 0; i < noted.n; i++)
+			bpf_map_delete_elem(dp->fd[MERLON_MAP_FILTERED], &noted.gone[i]);
+	} while (noted.n == ARRAY_SIZE(noted.gone));
+	libbpf_set_print(previous);
+}
+
 static size_t attached_tcx(const struct merlon_dataplane *dp, unsigned *ret, size_t max)
 {
 	struct dirent *entry;
@@ -304,4 +336,24 @@ int merlon_attach_choose(struct merlon_dataplane *dp, struct merlon_diag *diag)
 size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *ret, size_t max)
 {
 	return dp->tcx ? attached_tcx(dp, ret, max) : attached_clsact(dp, ret, max);
+}
+
+int merlon_dataplane_detach_all(struct merlon_dataplane *dp)
+{
+	unsigned attached[1024];
+	size_t n, left, i;
+	int r = 0, one;
+
+	merlon_dataplane_attach_ahead_end(dp, true);
+	for (left = SIZE_MAX; (n = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached))) && n < left;) {
+		/* what cannot be detached is met again */
+		left = n < ARRAY_SIZE(attached) ? n : SIZE_MAX;
+		r = 0;
+		for (i = 0; i < n; i++)
+			if ((one = merlon_dataplane_detach(dp, attached[i])) < 0)
+				r = one;
+		if (r < 0)
+			break;
+	}
+	return r;
 }

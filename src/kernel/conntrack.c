@@ -224,6 +224,10 @@ int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n, unsigne
 	*ret_n = *ret_left_out = 0;
 	if (r < 0)
 		return r;
+	/* of a first policy that did not come into force: they may have ended since */
+	if (dp->has_sessions)
+		merlon_dataplane_flush_sessions(dp);
+	dp->has_sessions = true;
 	/* what was entered before the list changed is there already */
 	r = -EINTR;
 	for (tries = 0; r == -EINTR && tries < TRIES; tries++) {

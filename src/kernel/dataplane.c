@@ -101,6 +101,11 @@ static int create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		r = merlon_pins_prepare(dp->pin_dir, diag);
 	if (r < 0)
 		return r;
+	if (!merlon_may_load()) {
+		merlon_diag_errno(diag, -EPERM, "the kernel would not take the BPF programs");
+		return -EPERM;
+	}
+	dp->has_sessions = false;
 	/* the answer takes long, and is wanted with the first policy */
 	dp->probes = !pthread_create(&dp->probe, NULL, probe, NULL);
 	return merlon_load_state(dp, diag);
@@ -151,8 +156,13 @@ static int open_or_create(struct merlon_dataplane *dp, struct merlon_diag *diag)
 		r = adopt(dp, diag);
 	if (r == -EPROTO && !merlon_takeover_is_needless(dp))
 		return replace(dp, diag);
-	if (r == -EPROTO && (r = merlon_dataplane_force_remove(dp->pin_dir, diag)) >= 0)
-		r = -ENOENT;
+	if (r == -EPROTO) {
+		/* the lock goes with the directory */
+		r = merlon_dataplane_force_remove(dp->pin_dir, diag);
+		merlon_closep(&dp->lock);
+		dp->lock = -1;
+		return r < 0 ? r : open_or_create(dp, diag);
+	}
 	if (r != -ENOENT)
 		return r;
 	if (!dp->options.create)
@@ -175,6 +185,7 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 	if (!dp)
 		return -ENOMEM;
 	dp->lock = -1;
+	dp->has_sessions = true;
 	memset(dp->fd, 0xff, sizeof(dp->fd));
 	memset(dp->entry_prog, 0xff, sizeof(dp->entry_prog));
 	memset(dp->policy.fd, 0xff, sizeof(dp->policy.fd));
@@ -191,6 +202,7 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 		merlon_dataplane_close(dp);
 		return r;
 	}
+	merlon_filtered_settle(dp);
 	*ret = dp;
 	return 0;
 }
@@ -212,7 +224,7 @@ void merlon_dataplane_close(struct merlon_dataplane *dp)
 	ring_buffer__free(dp->ring);
 	merlon_asking_close(&dp->asking);
 	merlon_dataplane_attach_ahead_end(dp, false);
-	merlon_load_ahead_end(dp, NULL);
+	merlon_load_ahead_end(dp);
 	merlon_image_store_end(dp);
 	if (dp->probes)
 		pthread_join(dp->probe, NULL);
@@ -230,14 +242,11 @@ void merlon_dataplane_close(struct merlon_dataplane *dp)
 int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	static const char *const dirs[] = { "links", "policy-next", "policy", "progs", "maps" };
-	unsigned attached[1024];
-	size_t i, n = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
-	int r = 0, one;
+	int r, one;
+	size_t i;
 
-	merlon_load_ahead_end(dp, NULL);
-	for (i = 0; i < n; i++)
-		if ((one = merlon_dataplane_detach(dp, attached[i])) < 0)
-			r = one;
+	merlon_load_ahead_end(dp);
+	r = merlon_dataplane_detach_all(dp);
 	for (i = 0; i < ARRAY_SIZE(dirs); i++)
 		if ((one = merlon_pins_remove_dir(dp, dirs[i])) < 0)
 			r = one;

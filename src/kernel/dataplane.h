@@ -106,12 +106,14 @@ uint32_t merlon_dataplane_generation(const struct merlon_dataplane *dp);
  */
 int merlon_dataplane_attach(struct merlon_dataplane *dp, unsigned ifindex, struct merlon_diag *diag);
 int merlon_dataplane_detach(struct merlon_dataplane *dp, unsigned ifindex);
+/* From all, whatever attached there. 0 or the last error. */
+int merlon_dataplane_detach_all(struct merlon_dataplane *dp);
 /*
  * Begins to attach to these interfaces while no policy is in force, and goes on beside the caller; merlon_dataplane_attach() then
- * only finds that it is done, or says why not. The end of it, before that call; `undo`: no policy has come.
+ * only finds that it is done, or says why not. The end of it, before that call; `at_once`: the rest is not wanted.
  */
 void merlon_dataplane_attach_ahead(struct merlon_dataplane *dp, const unsigned *ifindex, size_t n);
-void merlon_dataplane_attach_ahead_end(struct merlon_dataplane *dp, bool undo);
+void merlon_dataplane_attach_ahead_end(struct merlon_dataplane *dp, bool at_once);
 /* Likewise begins to load programs where there are none yet, for a policy that is not large. They wait for one that comes later, too. */
 void merlon_dataplane_load_ahead(struct merlon_dataplane *dp);
 /* Indexes attached now, into `ret`; returns their number. */

@@ -123,6 +123,7 @@ struct merlon_dataplane {
 	void *relaxed;
 	int (*last)(void *context, struct merlon_diag *diag);	/* NULL: nothing */
 	void *lasts;
+	bool has_sessions;		/* there may be some of another time than the policy's */
 	pthread_t probe;		/* valid if `probes` */
 	bool probes;
 	struct ring_buffer *ring;
@@ -156,7 +157,9 @@ void merlon_policy_maps_close(struct merlon_policy_maps *maps);
 extern const char *const merlon_policy_map_name[MERLON_POLICY_MAPS];
 extern const char *const merlon_prog_name[MERLON_PROGS];
 
-/* load.c: loads what there is before any policy, and pins it in maps/ and progs/. */
+/* load.c: whether this process has the capabilities that the programs take, which those of the entry would do without. */
+bool merlon_may_load(void);
+/* Loads what there is before any policy, and pins it in maps/ and progs/. */
 int merlon_load_state(struct merlon_dataplane *dp, struct merlon_diag *diag);
 /* Loads the programs for a class, pins its maps and programs in `dir`, and what is missing in maps/ and progs/. */
 int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir,
@@ -207,7 +210,7 @@ void merlon_cut_here(int step);
 int merlon_check_netns(const char *pin_name, const struct merlon_control *control, struct merlon_diag *diag);
 
 /* ahead.c: waits for programs for the smallest class, in policy-next, and how that went; -ENOENT: nobody loads any. */
-int merlon_load_ahead_end(struct merlon_dataplane *dp, struct merlon_diag *diag);
+int merlon_load_ahead_end(struct merlon_dataplane *dp);
 
 /* store.c */
 /* `inner` is the image in force in the map `map`; no program looks at the one before any more. 0 or a negative errno. */
@@ -254,6 +257,8 @@ int merlon_link_attach(const struct merlon_dataplane *dp, unsigned ifindex, int 
 int merlon_link_path(const struct merlon_dataplane *dp, char *ret, unsigned ifindex, int side);	/* ret[PATH_MAX] */
 /* Settles dp->tcx. 0, or -EOPNOTSUPP and a diagnostic: this kernel does not have what was asked for. */
 int merlon_attach_choose(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* Interfaces that are not filtered any more, whatever was noted of them, are judged where packets come in. */
+void merlon_filtered_settle(struct merlon_dataplane *dp);
 uint32_t merlon_prog_id(int fd);	/* 0: it cannot be said */
 /* The TCX link that is pinned there, if there is one; the pin stays. */
 void merlon_detach_link(const char *path);

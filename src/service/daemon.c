@@ -262,6 +262,9 @@ static int start(struct merlon_daemon *d, struct merlon_diag *diag)
 		return r;
 	tell_kept(d);
 	merlon_policy_resume(d);
+	/* of a first policy that was cut off */
+	if (!merlon_dataplane_generation(d->dp))
+		merlon_dataplane_detach_all(d->dp);
 	merlon_dataplane_routes_changed(d->dp);
 	if (merlon_dataplane_generation(d->dp))
 		merlon_links_sync(d);

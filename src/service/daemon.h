@@ -205,7 +205,9 @@ int merlon_links_addresses(struct merlon_daemon *d);
 int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag);
 /* Begins that where no policy is in force, beside what reads and compiles the first one. Who begins it ends it in any case. */
 void merlon_links_attach_ahead(struct merlon_daemon *d);
-void merlon_links_attach_ahead_end(struct merlon_daemon *d, bool undo);
+void merlon_links_attach_ahead_end(struct merlon_daemon *d);
+/* Where no policy is in force nothing stays attached. */
+void merlon_links_leave(struct merlon_daemon *d);
 /* A warning if the policy in force judges nothing, since no interface is chosen. */
 void merlon_links_warn(const struct merlon_daemon *d, struct merlon_diag *diag);
 const char *merlon_links_name(const struct merlon_daemon *d, unsigned index);

@@ -153,7 +153,7 @@ int merlon_enforce_last(void *context, struct merlon_diag *diag)
 	int r;
 
 	merlon_enforce_trackers(d);
-	merlon_links_attach_ahead_end(d, false);
+	merlon_links_attach_ahead_end(d);
 	r = merlon_links_attach(d, diag);
 	if (!r && !merlon_dataplane_generation(d->dp))
 		adopt(d, diag);
@@ -198,6 +198,7 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	if (!r)
 		r = swap(d, next, carry, diag);
 	if (r < 0) {
+		merlon_links_leave(d);
 		merlon_state_keep_only(d, merlon_dataplane_generation(d->dp));
 		return r;
 	}

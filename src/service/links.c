@@ -106,10 +106,19 @@ void merlon_links_attach_ahead(struct merlon_daemon *d)
 	merlon_dataplane_attach_ahead(d->dp, chosen, n);
 }
 
-void merlon_links_attach_ahead_end(struct merlon_daemon *d, bool undo)
+void merlon_links_attach_ahead_end(struct merlon_daemon *d)
 {
 	merlon_work_let_go(d);
-	merlon_dataplane_attach_ahead_end(d->dp, undo);
+	merlon_dataplane_attach_ahead_end(d->dp, false);
+	merlon_work_take_back(d);
+}
+
+void merlon_links_leave(struct merlon_daemon *d)
+{
+	if (merlon_dataplane_generation(d->dp))
+		return;
+	merlon_work_let_go(d);
+	merlon_dataplane_detach_all(d->dp);
 	merlon_work_take_back(d);
 }
 

@@ -288,7 +288,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 		merlon_dataplane_load_ahead(d->dp);
 	r = read_there(d, request, source, n, &next, &snapshot, diag);
 	if (r < 0) {
-		merlon_links_attach_ahead_end(d, true);
+		merlon_links_leave(d);
 		return MERLON_EXIT_FAILED;
 	}
 	next.loaded_ns = merlon_now_ns();
@@ -298,7 +298,7 @@ static int load_and_enforce(struct merlon_daemon *d, const json_t *request, json
 	*report = merlon_report(next.ruleset);
 	merlon_report_name_file(*report, only_file(next.sources));
 	r = settle_and_enforce(d, &next, &snapshot, *report, diag);
-	merlon_links_attach_ahead_end(d, r != MERLON_EXIT_DONE);
+	merlon_links_leave(d);
 	merlon_snapshot_clear(&snapshot);
 	merlon_enforced_clear(&next);
 	return r;

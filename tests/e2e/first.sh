@@ -32,6 +32,14 @@ ok "... leaves nothing attached" not attached
 ok "a rule that is refused" fails 3 skuid "$merlon" apply refused.nft
 ok "... leaves nothing attached, too" not attached
 ok "... and packets pass" passes
+# Another thing in the place of a link.
+mkdir bpf/merlon/links/1-egress
+ok "a first policy that fails at the last moment" fails 1 'lo: another program holds the place' "$merlon" apply policy.nft
+rmdir bpf/merlon/links/1-egress
+ok "... leaves nothing attached" not attached
+unfiltered() { [ "$(bpftool -j map dump pinned bpf/merlon/maps/filtered)" = '[]' ]; }
+ok "... and no interface noted as filtered" unfiltered
+ok "... and packets pass" passes
 ok "a policy of 12,000 rules may be the first" "$merlon" apply large.nft
 ok "... and is in force" not passes
 ok "stop" "$merlon" stop
@@ -47,7 +55,8 @@ killed() { # SECONDS: after the beginning
 	wait $!
 	start_daemon || { cat log; return 1; }
 	case $("$merlon" status --json | jq -r .generation) in
-	0) passes || { echo "packets are denied while none is in force"; return 1; } ;;
+	0) passes || { echo "packets are denied while none is in force"; return 1; }
+	   ! attached || { echo "attached while none is in force"; return 1; } ;;
 	*) ! passes || { echo "packets pass while one is in force"; return 1; } ;;
 	esac
 	"$merlon" apply policy.nft || return 1

@@ -126,4 +126,18 @@ ok "... and no other begins" not connects 7000
 ok "... and no packet met a wrong verdict" right
 
 eval "exec ${FLOWS[1]}>&- ${TRAFFIC[1]}>&-"
+
+# Without a policy there is nothing to be taken over.
+ok "stop" "$merlon" stop
+wait "$daemon"
+for merlond in "$this" "$other" "$this"; do
+	start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+	stop_daemon TERM
+done
+merlond=$other
+start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
+ok "a daemon of another layout where there was no policy" "$merlon" apply policy.nft
+ok "... has it in force" not connects 7000
+second() { fails 1 'another merlond' in_host timeout 20 "$this" --foreground --socket "$dir/second" --pin-dir "$pins" --state-dir "$dir/second.d"; }
+ok "... and the pins for itself" second
 finish
