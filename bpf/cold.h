@@ -351,7 +351,10 @@ __noinline int merlon_verify(struct __sk_buff *skb)
 	struct merlon_scratch *s = merlon_only(scratch);
 	struct merlon_trackers *t = merlon_only(trackers);
 
-	if (!s || !t || !t->checksum || s->carried || s->context.hook == MERLON_OUTPUT || !merlon_unverified(skb))
+	/* the short way has looked already: merlon_hot_sum() */
+	if (!s || !t || s->reason == MERLON_COLD_NO_SESSION)
+		return 0;
+	if (!t->checksum || s->carried || s->context.hook == MERLON_OUTPUT || !merlon_unverified(skb))
 		return 0;
 	if (s->side == MERLON_EGRESS && merlon_came_filtered(s->context.iif))
 		return 0;

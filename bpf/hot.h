@@ -220,16 +220,25 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_contex
 
 /*
  * Where the session most likely is: the lines are on their way while the packet is looked at. Without the loads the lock,
- * which is in the first of them, would be waited for before the others are asked for.
+ * which is in the first of them, would be waited for before the others are asked for. NULL: it is not there, says the tag. The
+ * processor foretells what that says, and has asked for the lines by then; a packet that has no session waits for none.
  */
-merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash, __u8 l4proto)
+merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash, __u8 family, __u8 l4proto)
 {
-	struct merlon_flow_set *set = merlon_set_at(merlon_first_set(hash));
+	struct merlon_flow_set *set = merlon_set_at(merlon_first_set(hash)), *second;
+	__u32 way = merlon_first_way(hash) & (MERLON_WAYS - 1);
 	struct merlon_flow *at;
 
 	if (!set)
 		return NULL;
-	at = &set->way[merlon_first_way(hash) & (MERLON_WAYS - 1)];
+	if ((set->tag[way] & ~MERLON_TAG_ESTABLISHED) != merlon_tag_of(family, hash)) {
+		/* it will be looked for there, too */
+		second = merlon_set_at(merlon_second_set(hash));
+		if (second)
+			(void)*(volatile __u32 *)&second->lock;
+		return NULL;
+	}
+	at = &set->way[way];
 	(void)*(volatile __u64 *)((char *)at + 64);
 	if (l4proto == MERLON_PROTO_TCP)
 		(void)*(volatile __u64 *)((char *)at + 128);
@@ -241,15 +250,14 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *
 				  __u8 family)
 {
 	__u32 ip_bytes = family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES, place;
-	struct merlon_flow *at = merlon_hot_place(g->hash, g->l4proto);
+	struct merlon_flow *at = merlon_hot_place(g->hash, family, g->l4proto);
 	struct merlon_session *session;
 
 	g->trackers = merlon_only(trackers);
-	if (!at || !g->trackers || (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes)))
+	if (!g->trackers || (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes)))
 		return MERLON_COLD;
 	g->now = bpf_ktime_get_coarse_ns();
-	session = &at->session;
-	if (!merlon_tuples_equal(family, &at->tuple, &g->tuple) || (session->owner & ~MERLON_LOCKED) != merlon_owner_of(g->hash)) {
+	if (!at || !merlon_tuples_equal(family, &at->tuple, &g->tuple)) {
 		/* a function that others call, too, is given all of a tuple */
 		if (family == MERLON_IPV4)
 			g->tuple.word[2] = g->tuple.word[3] = g->tuple.word[4] = 0;
@@ -260,6 +268,7 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *
 		if (!session)
 			return MERLON_COLD;
 	} else {
+		session = &at->session;
 		place = (merlon_first_set(g->hash) & merlon_sets_mask) * MERLON_WAYS + merlon_first_way(g->hash);
 	}
 	if (!(session->flags & MERLON_S_ESTABLISHED))

@@ -255,7 +255,7 @@ struct merlon_scratch {
 	__u8 has_direction;
 	__u8 sender_is_a;
 	__u8 has_session;		/* there is one of this tuple */
-	__u8 starts_session;		/* `session` goes into the table if the packet is accepted */
+	__u8 starts_session;		/* `session` goes into the table if the packet is accepted: merlon_starts() */
 	__u8 bad_checksum;		/* nf_conntrack finds the checksum of its transport wrong */
 	__u8 discarded;			/* a route says so: the stack neither delivers it nor forwards it */
 	__u8 sum_failed;		/* bytes to be summed are not there */

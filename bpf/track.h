@@ -257,6 +257,12 @@ merlon_inline int merlon_is_discarded(const struct merlon_scratch *s)
 	return !of_interface || !(*of_interface & MERLON_ACCEPTS_OWN);
 }
 
+/* Whether a session begins with the packet if it is accepted: a question of its own, since what is denied need not ask it. */
+merlon_inline int merlon_starts(const struct merlon_scratch *s)
+{
+	return s->starts_session && !merlon_is_discarded(s);
+}
+
 /* A packet of a tuple that has no session. */
 merlon_inline void merlon_track_new(struct merlon_scratch *s)
 {
@@ -266,7 +272,7 @@ merlon_inline void merlon_track_new(struct merlon_scratch *s)
 		return;
 	s->context.ct_state = MERLON_CT_NEW;
 	s->has_direction = 1;
-	s->starts_session = !merlon_is_discarded(s);
+	s->starts_session = 1;
 }
 
 /* A packet of a session: changes it, and gives its lock back. */
@@ -335,7 +341,7 @@ __noinline int merlon_track_reset(void)
 
 	if (!s || !t || s->headers.ct_proto != MERLON_PROTO_TCP)
 		return 0;
-	if (s->starts_session)
+	if (merlon_starts(s))
 		return bpf_map_update_elem(&rejected, merlon_rejected_key(s, &s->headers), &s->session, BPF_ANY);
 	if (!merlon_reset_closes || !s->has_session)
 		return 0;
@@ -497,10 +503,11 @@ merlon_inline void merlon_join(struct merlon_scratch *s)
 /* An accepted packet: enters its session, or the decision into the one that there is. */
 merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon_walk *w)
 {
-	__u32 id = s->starts_session || s->has_session ? merlon_decide(s, w) : 0;
+	int starts = merlon_starts(s);
+	__u32 id = starts || s->has_session ? merlon_decide(s, w) : 0;
 	struct merlon_session *session;
 
-	if (s->starts_session) {
+	if (starts) {
 		s->session.admitted_generation = w->generation;
 		s->session.admitted = MERLON_ADMITTED(s->context.hook, w->rule);
 		if (id)
