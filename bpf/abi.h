@@ -19,9 +19,9 @@
 
 /* MERLON_TEST_LAYOUT: another layout, for tests of the way from one to the other and back. */
 #ifdef MERLON_TEST_LAYOUT
-#define MERLON_ABI_VERSION 1009
+#define MERLON_ABI_VERSION 1010
 #else
-#define MERLON_ABI_VERSION 9
+#define MERLON_ABI_VERSION 10
 #endif
 
 enum merlon_family {
@@ -160,7 +160,7 @@ union merlon_tuple {
 
 /*
  * What the rules said, and all that it depends on but the number of the routes. Sessions remember decisions by their
- * index in the map `decisions`; those of many sessions are the same one. If anything differs, the rules run again. Only
+ * index in the map `decisions`; those of many sessions are the same one, whichever rules it was that let them in. If anything differs, the rules run again. Only
  * ACCEPT and ELSEWHERE are remembered: what is denied is judged, counted and reported packet by packet.
  * The map has two halves, used by odd and even generations in turn. In a half an entry of an earlier generation is free,
  * one of the generation in force never changes.
@@ -168,7 +168,6 @@ union merlon_tuple {
 struct merlon_decision {
 	__u32 generation;	/* of the policy; 0: empty, MERLON_DECISION_TAKEN: being written */
 	__u32 iif, oif;
-	__u32 rule;		/* index in the list of (hook, family): for reports */
 	__u32 path;		/* index into the counters map: what one more packet on this way counts */
 	__u8 hook;
 	__u8 ct_state;
@@ -176,7 +175,7 @@ struct merlon_decision {
 	__u8 tos;		/* ELSEWHERE: the route's, MERLON_ROUTE_TOS */
 	__u8 tcp_mask;		/* TCP flags that some rule on the way looked at ... */
 	__u8 tcp_flags;		/* ... and what they were */
-	__u8 pad[6];
+	__u8 pad[10];
 };
 _Static_assert(sizeof(struct merlon_decision) == 32, "merlon_decision");
 #define MERLON_DECISION_TAKEN 0xffffffffU
@@ -266,7 +265,7 @@ struct merlon_session {
 	} stats[MERLON_DIRECTIONS];
 	__u64 created_ns;
 	__u16 checked_s[MERLON_DIRECTIONS];	/* ELSEWHERE: when the route was looked up, in units of 2^29 ns, modulo 65536 */
-	/* for reports: the rule that let the first packet in */
+	/* for reports: the rule that let the first packet in; after a change of the policy, that lets its originator go on */
 	__u32 admitted_generation;
 	__u32 admitted;		/* MERLON_ADMITTED() */
 	union {

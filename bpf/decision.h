@@ -15,7 +15,7 @@ merlon_inline const struct merlon_decision *merlon_remembered(const struct merlo
 }
 
 /* Fields that tell decisions of one generation apart, as words. */
-#define MERLON_DECISION_WORDS 3
+#define MERLON_DECISION_WORDS 2
 merlon_inline __u64 merlon_decision_word(const struct merlon_decision *d, __u32 i)
 {
 	return *(const __u64 *)((const char *)d + 8 * (i + 1));
@@ -24,7 +24,7 @@ merlon_inline __u64 merlon_decision_word(const struct merlon_decision *d, __u32 
 merlon_inline int merlon_decisions_equal(const struct merlon_decision *a, const struct merlon_decision *b)
 {
 	return a->iif == b->iif && merlon_decision_word(a, 0) == merlon_decision_word(b, 0) &&
-	       merlon_decision_word(a, 1) == merlon_decision_word(b, 1) && merlon_decision_word(a, 2) == merlon_decision_word(b, 2);
+	       merlon_decision_word(a, 1) == merlon_decision_word(b, 1);
 }
 
 /* Fibonacci hashing (Knuth, TAOCP 6.4), word by word; the numbers are the policy's and the interfaces', nobody else's. */
@@ -50,7 +50,6 @@ merlon_inline int merlon_decision_take(struct merlon_decision *at, const struct 
 		return 0;
 	at->iif = d->iif;
 	at->oif = d->oif;
-	at->rule = d->rule;
 	at->path = d->path;
 	at->hook = d->hook;
 	at->ct_state = d->ct_state;

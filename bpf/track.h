@@ -479,7 +479,6 @@ merlon_inline __u32 merlon_decide(struct merlon_scratch *s, const struct merlon_
 	d->generation = w->generation;
 	d->iif = s->context.iif;
 	d->oif = s->context.oif;
-	d->rule = w->rule;
 	d->path = path;
 	d->hook = s->context.hook;
 	d->ct_state = s->context.ct_state;
@@ -522,6 +521,10 @@ merlon_inline void merlon_remember(struct merlon_scratch *s, const struct merlon
 	if (!session)
 		return;
 	merlon_session_remember(session, w->generation, s->context.routes, s->direction, s->side, id);
+	if (s->direction == MERLON_ORIGINAL && session->admitted_generation != w->generation) {
+		session->admitted_generation = w->generation;
+		session->admitted = MERLON_ADMITTED(s->context.hook, w->rule);
+	}
 	merlon_unlock(session);
 }
 

@@ -273,7 +273,7 @@ static json_t *reject_json(const struct merlon_why *why)
 			 why->reject_code);
 }
 
-/* What a session remembers for such packets. */
+/* What a session remembers for such packets: what the rules say of them now, or it would not hold. */
 static json_t *decision_json(const struct merlon_policy *policy, const struct merlon_why *why)
 {
 	const struct merlon_decision *d = &why->decision;
@@ -282,7 +282,7 @@ static json_t *decision_json(const struct merlon_policy *policy, const struct me
 
 	if (!why->cached)
 		return json_null();
-	origin = merlon_policy_origin(policy, d->generation, d->hook, why->packet.family, d->rule);
+	origin = merlon_policy_origin(policy, d->generation, d->hook, why->packet.family, why->rule);
 	json = origin ? origin_json(policy, origin) : json_object();
 	json_object_set_new(json, "verdict", json_string(verdict_name[d->verdict % ARRAY_SIZE(verdict_name)]));
 	return json;

@@ -101,12 +101,10 @@ static void look_at_kernel(struct merlon_bpf *skel)
 		look_into_modules(skel);
 }
 
-/* A half of the map `decisions`: they grow with the rules, and so with the image. */
+/* A half of the map `decisions`: what they count tells most of them apart, and a policy has half of the counters at most. */
 static uint32_t decisions_of(const struct merlon_class *class)
 {
-	const uint32_t least = 1U << 15;
-
-	return class->words / 16 > least ? class->words / 16 : least;
+	return merlon_power_of_two(1U << 15, class->counters);
 }
 
 static int size_policy_maps(struct merlon_bpf *skel, const struct merlon_class *class)

@@ -378,14 +378,9 @@ struct spot {
  */
 static struct spot spot_of(const struct merlon_daemon *d, const struct merlon_session *s)
 {
-	struct merlon_decision decision;
-
-	if (d->enforced.policy && s->admitted_generation == d->enforced.policy->generation)
-		return (struct spot){ s->admitted_generation, s->admitted >> 30, s->admitted & 0x3fffffff };
-	if ((merlon_dataplane_remembered(d->dp, s, MERLON_ORIGINAL, MERLON_INGRESS, &decision) && decision.verdict == MERLON_ACCEPT) ||
-	    merlon_dataplane_remembered(d->dp, s, MERLON_ORIGINAL, MERLON_EGRESS, &decision))
-		return (struct spot){ decision.generation, decision.hook, decision.rule };
-	return (struct spot){ 0 };
+	if (!d->enforced.policy || s->admitted_generation != d->enforced.policy->generation)
+		return (struct spot){ 0 };
+	return (struct spot){ s->admitted_generation, s->admitted >> 30, s->admitted & 0x3fffffff };
 }
 
 static json_t *rule_of(const struct merlon_daemon *d, const struct merlon_flat_origin *origin)
