@@ -33,12 +33,26 @@ merlon_inline __u32 merlon_iface_class_in(const struct merlon_env *env, __u32 if
 	return MERLON_IFACE_OTHER;
 }
 
-/* The interval of a value in a tree of 32-bit boundaries. */
-merlon_noinline __u32 merlon_search(const struct merlon_env *env, __u32 tree, __u32 value)
+#define MERLON_AHEAD_LEVELS 3	/* what fewer levels lead to is in near caches */
+
+/*
+ * A node of a tree's last level is as many keys as a line of `rows` is halves: that line is asked for beside the node, not when
+ * the node has come. Words from one node's line to the next one's; 0: there are no rows, and nothing is asked for.
+ */
+merlon_inline __u32 merlon_ahead(__u32 rows)
+{
+	__u64 none = (__u64)rows - 1;
+
+	merlon_opaque(none);
+	return (none >> 63 ^ 1) * (MERLON_TREE_FANOUT / 2);
+}
+
+/* The interval of a value in a tree of 32-bit boundaries. `rows`: halves that the answer is an index of, 0: nothing. */
+merlon_noinline __u32 merlon_search(const struct merlon_env *env, __u32 tree, __u32 value, __u32 rows)
 {
 	__u32 n = merlon_member(env, tree, merlon_image_tree, n);
 	__u32 levels = merlon_member(env, tree, merlon_image_tree, levels);
-	__u32 at = 0;
+	__u32 ahead = merlon_ahead(rows), at = 0;
 
 	if (!levels)
 		return value < n ? value : n - 1;
@@ -50,6 +64,8 @@ merlon_noinline __u32 merlon_search(const struct merlon_env *env, __u32 tree, __
 		if (l >= levels)
 			break;
 		node = merlon_member(env, tree, merlon_image_tree, level[l]) + at * (MERLON_TREE_FANOUT / 2);
+		if (l >= MERLON_AHEAD_LEVELS)
+			(void)*(const volatile __u64 *)&env->image[(rows + at * ahead) & merlon_mask(env)];
 		i = merlon_le32(merlon_half(env, node, 8), value) << 3;
 		i += merlon_le32(merlon_half(env, node, i + 4), value) << 2;
 		i += merlon_le32(merlon_half(env, node, i + 2), value) << 1;
@@ -68,12 +84,12 @@ merlon_inline __u32 merlon_key6_le(const struct merlon_env *env, __u32 node, __u
 	return below | ((above | merlon_lt64(value[1], low)) ^ 1);
 }
 
-merlon_noinline __u32 merlon_search6(const struct merlon_env *env, __u32 tree, __u32 end)
+merlon_noinline __u32 merlon_search6(const struct merlon_env *env, __u32 tree, __u32 end, __u32 rows)
 {
 	__u32 n = merlon_member(env, tree, merlon_image_tree, n);
 	__u32 levels = merlon_member(env, tree, merlon_image_tree, levels);
 	__u64 value[2] = { env->walk->packet.addr6[end & 1][0], env->walk->packet.addr6[end & 1][1] };
-	__u32 at = 0;
+	__u32 ahead = merlon_ahead(rows), at = 0;
 
 	merlon_unroll
 	for (__u32 l = 0; l < MERLON_TREE_LEVELS; l++) {
@@ -83,6 +99,8 @@ merlon_noinline __u32 merlon_search6(const struct merlon_env *env, __u32 tree, _
 		if (l >= levels)
 			break;
 		node = merlon_member(env, tree, merlon_image_tree, level[l]) + at * (MERLON_TREE_FANOUT * 2);
+		if (l >= MERLON_AHEAD_LEVELS)
+			(void)*(const volatile __u64 *)&env->image[(rows + at * ahead) & merlon_mask(env)];
 		i = merlon_key6_le(env, node, 8, value) << 3;
 		i += merlon_key6_le(env, node, i + 4, value) << 2;
 		i += merlon_key6_le(env, node, i + 2, value) << 1;
@@ -97,7 +115,7 @@ merlon_inline void merlon_enter_dim(const struct merlon_env *env, __u32 list, __
 {
 	struct merlon_walk *walk = env->walk;
 	__u32 dim = list + (__builtin_offsetof(struct merlon_image_list, dim) + d * sizeof(struct merlon_image_dim)) / 8;
-	__u32 row, interval;
+	__u32 rows = merlon_member(env, dim, merlon_image_dim, rows), row, interval;
 
 	if (!merlon_member(env, dim, merlon_image_dim, tree.n))
 		return;
@@ -105,10 +123,10 @@ merlon_inline void merlon_enter_dim(const struct merlon_env *env, __u32 list, __
 		row = merlon_member(env, dim, merlon_image_dim, absent);
 	} else {
 		if (d <= MERLON_F_DADDR && walk->packet.family == MERLON_IPV6)
-			interval = merlon_search6(env, dim, d);
+			interval = merlon_search6(env, dim, d, rows);
 		else
-			interval = merlon_search(env, dim, walk->packet.field[d]);
-		row = merlon_half(env, merlon_member(env, dim, merlon_image_dim, rows), interval);
+			interval = merlon_search(env, dim, walk->packet.field[d], rows);
+		row = merlon_half(env, rows, interval);
 	}
 	walk->row[d] = row;
 	walk->live &= merlon_word(env, row);
@@ -402,11 +420,11 @@ merlon_inline __u32 merlon_matches(const struct merlon_env *env, __u32 op, __u32
 		return 0;
 	tree = merlon_member(env, op, merlon_image_op, arg);
 	if (field <= MERLON_F_DADDR && walk->packet.family == MERLON_IPV6)
-		return (merlon_search6(env, tree, field) ^ invert) & 1;
+		return (merlon_search6(env, tree, field, 0) ^ invert) & 1;
 	value = field == MERLON_F_MARK ? walk->mark : walk->packet.field[field];
 	value &= mask;
 	if ((what & 0xff) == MERLON_OP_MATCH)
-		return (merlon_search(env, tree, value) ^ invert) & 1;
+		return (merlon_search(env, tree, value, 0) ^ invert) & 1;
 	in = value >= tree && value <= merlon_member(env, op, merlon_image_op, arg2);
 	return in ^ invert;
 }

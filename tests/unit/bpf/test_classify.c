@@ -42,11 +42,11 @@ static void search(uint32_t n, bool wide, unsigned shift)
 	for (uint32_t v = 0; v < 3 * n + 5; v++) {
 		walk.packet.addr6[1][0] = ((merlon_value)v << shift) >> 64;
 		walk.packet.addr6[1][1] = (uint64_t)((merlon_value)v << shift);
-		found = wide ? merlon_search6(&env, at, 1) : merlon_search(&env, at, v);
+		found = wide ? merlon_search6(&env, at, 1, 0) : merlon_search(&env, at, v, 0);
 		assert_int_equal(found, v < 4 ? 0 : (v - 1) / 3 < n ? (v - 1) / 3 : n - 1);
 	}
 	if (!wide)
-		assert_int_equal(merlon_search(&env, at, ~0U), n - 1);
+		assert_int_equal(merlon_search(&env, at, ~0U, 0), n - 1);
 	merlon_builder_clear(&b);
 	free(boundary);
 }
