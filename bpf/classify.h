@@ -269,6 +269,15 @@ merlon_inline void merlon_search_plane(struct merlon_env *env, __u32 plane)
 	merlon_loop(64 * 64 + 64 + 1, merlon_vector_step, env);
 }
 
+/* A match at or after walk->from: it may be the least one. */
+merlon_inline void merlon_match(struct merlon_walk *walk, __u32 rule)
+{
+	if (rule >= walk->best)
+		return;
+	walk->best = rule;
+	walk->at = walk->rules + rule * (sizeof(struct merlon_image_rule) / 8);
+}
+
 /* Asks the next plane on walk->todo for its first match at or after walk->from. */
 static long merlon_plane_step(__u32 i, void *context)
 {
@@ -286,8 +295,7 @@ static long merlon_plane_step(__u32 i, void *context)
 	if (walk->known & bit) {
 		rule = walk->next[p];
 		if (rule >= from) {
-			if (rule < walk->best)
-				walk->best = rule;
+			merlon_match(walk, rule);
 			return 0;
 		}
 		start = walk->local[p] + 1;
@@ -313,8 +321,7 @@ static long merlon_plane_step(__u32 i, void *context)
 	walk->local[p] = walk->found;
 	walk->next[p] = rule;
 	walk->known |= bit;
-	if (rule < walk->best)
-		walk->best = rule;
+	merlon_match(walk, rule);
 	return 0;
 }
 
@@ -481,7 +488,7 @@ merlon_inline void merlon_next_rule(struct merlon_env *env)
 		__u64 live = from < MERLON_DIRECT_RULES ? walk->live & ~0ULL << (from & 63) : 0;
 
 		if (live)
-			walk->best = merlon_lowest(live);
+			merlon_match(walk, merlon_lowest(live));
 		return;
 	}
 	walk->todo = walk->live;
@@ -500,7 +507,7 @@ static long merlon_visit(__u32 i, void *context)
 	if (walk->best == MERLON_NO_RULE)
 		return 1;
 	walk->steps++;
-	rule = walk->rules + walk->best * (sizeof(struct merlon_image_rule) / 8);
+	rule = walk->at;
 	what = merlon_member(env, rule, merlon_image_rule, what);
 	if (what & 0xff) {
 		walk->op = merlon_member(env, rule, merlon_image_rule, ops);

@@ -17,7 +17,7 @@
 
 #include "bpf/abi.h"
 
-#define MERLON_IMAGE_MAGIC 0x6e6f6c72656d0002ULL	/* "merlon", format 2 */
+#define MERLON_IMAGE_MAGIC 0x6e6f6c72656d0003ULL	/* "merlon", format 3 */
 #define MERLON_IMAGE_MAX_WORDS (1U << 26)	/* 512 MB: BPF_MAX_VAR_OFF of linux/bpf_verifier.h in bytes */
 #define MERLON_PLANES 64		/* at most, per list: one bit each in a word */
 #define MERLON_PLANE_RULES (64 * 64 * 64)
@@ -73,6 +73,19 @@ struct merlon_image_plane {
 };
 _Static_assert(sizeof(struct merlon_image_plane) == 64, "a cache line");
 
+/* One flattened rule, two words. */
+struct merlon_image_rule {
+	__u32 ops;		/* word of its first op; the ops follow each other */
+	__u32 what;		/* MERLON_RULE() */
+	__u32 next;		/* MERLON_CONTINUE: index to go on at; often its own + 1 */
+	__u32 fail;		/* index to go on at when a match among the ops fails */
+};
+_Static_assert(sizeof(struct merlon_image_rule) == 16, "merlon_image_rule");
+/* `verdict` (enum merlon_verdict) holds when all ops went through; `reject` and `code` go with MERLON_REJECT. */
+#define MERLON_RULE(n_ops, verdict, reject, code) \
+	((__u32)(n_ops) | (__u32)(verdict) << 8 | (__u32)(reject) << 16 | (__u32)(code) << 24)
+#define MERLON_MAX_OPS 255
+
 /*
  * Rules that are one interval in every dimension (a box; or a few boxes), and that few others share addresses with, are
  * in subtables instead of planes: tuple space search (Srinivasan, Suri and Varghese, SIGCOMM 1999) with merged tuples
@@ -116,7 +129,8 @@ struct merlon_image_box {
 	__u32 what;		/* MERLON_BOX() */
 	__u32 th0, th2, iif, oif;	/* least | greatest << 16 */
 	__u32 saddr[2], daddr[2];	/* IPv4: least and greatest */
-	__u32 pad[6];
+	struct merlon_image_rule copy;	/* of the rule: a match has it at hand */
+	__u32 pad[2];
 };
 _Static_assert(sizeof(struct merlon_image_box) == 64, "a cache line");
 /* Of IPv6 two lines: the second one has the addresses, the words of each high one first. */
@@ -124,19 +138,6 @@ struct merlon_image_box6 {
 	struct merlon_image_box box;
 	__u64 saddr[2][2], daddr[2][2];
 };
-
-/* One flattened rule, two words. */
-struct merlon_image_rule {
-	__u32 ops;		/* word of its first op; the ops follow each other */
-	__u32 what;		/* MERLON_RULE() */
-	__u32 next;		/* MERLON_CONTINUE: index to go on at; often its own + 1 */
-	__u32 fail;		/* index to go on at when a match among the ops fails */
-};
-_Static_assert(sizeof(struct merlon_image_rule) == 16, "merlon_image_rule");
-/* `verdict` (enum merlon_verdict) holds when all ops went through; `reject` and `code` go with MERLON_REJECT. */
-#define MERLON_RULE(n_ops, verdict, reject, code) \
-	((__u32)(n_ops) | (__u32)(verdict) << 8 | (__u32)(reject) << 16 | (__u32)(code) << 24)
-#define MERLON_MAX_OPS 255
 
 /* What a rule does beyond its dimensions, in the order of the rule's text. Two words. */
 enum merlon_op_kind {

@@ -216,8 +216,11 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 	uint32_t at = merlon_builder_put(b, NULL, sizeof(list) / 8, MERLON_LINE_WORDS);
 	struct merlon_planes planes = { 0 };
 	bool *placed = NULL;
-	int r = flat->n > MERLON_DIRECT_RULES && !compiler->plain ? merlon_subtables_emit(compiler, flat, &list, &placed) : 0;
+	int r = 0;
 
+	list.rules = emit_rules(compiler, flat);
+	if (flat->n > MERLON_DIRECT_RULES && !compiler->plain && !b->error)
+		r = merlon_subtables_emit(compiler, flat, &list, &placed);
 	if (!r)
 		r = merlon_planes_choose(flat, placed, &planes);
 
@@ -228,7 +231,6 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 	}
 	if (r < 0 && !b->error)
 		b->error = r;
-	list.rules = emit_rules(compiler, flat);
 	list.n_planes = planes.direct ? 0 : planes.n;
 	if (planes.n)
 		list.all = ~0ULL >> (64 - (planes.direct ? flat->n : planes.n));

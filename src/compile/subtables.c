@@ -37,6 +37,7 @@ struct masks {
 
 struct boxes {
 	enum merlon_family family;
+	uint32_t rules;		/* word of the list's */
 	struct box *box;	/* [n], ascending by rule */
 	uint32_t n, room;
 	uint32_t *left;		/* those that have no place yet */
@@ -268,10 +269,12 @@ static uint32_t power_of_two(uint32_t least)
 	return n;
 }
 
-static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family)
+/* `rules`: of the list, which are laid out. */
+static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family, uint32_t rules)
 {
 	struct merlon_image_box6 image = { .box = box->image };
 
+	memcpy(&image.box.copy, b->word + rules + box->image.rule * (sizeof(image.box.copy) / 8), sizeof(image.box.copy));
 	if (family == MERLON_IPV6) {
 		for (uint32_t k = 0; k < 2; k++) {
 			words_of(k ? box->hi[0] : box->lo[0], family, image.saddr[k]);
@@ -316,7 +319,8 @@ static int place(struct merlon_builder *b, struct boxes *boxes, const struct mas
 		if (!*bucket)
 			*bucket = (uint32_t)~boxes->box[box].image.rule |
 				  (uint64_t)((at + start[hash] * box_words) / MERLON_LINE_WORDS) << 40;
-		put_box(b, at + (start[hash] + (*bucket >> 32 & 0xff)) * box_words, &boxes->box[box], boxes->family);
+		put_box(b, at + (start[hash] + (*bucket >> 32 & 0xff)) * box_words, &boxes->box[box], boxes->family,
+			boxes->rules);
 		*bucket += 1ULL << 32;
 	}
 	boxes->n_left = n_left;
@@ -349,7 +353,7 @@ int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_
 			  struct merlon_image_list *list, bool **ret_placed)
 {
 	struct merlon_image_subtable subtable[MERLON_SUBTABLES];
-	struct boxes boxes = { .family = flat->family };
+	struct boxes boxes = { .family = flat->family, .rules = list->rules };
 	bool *placed = calloc(flat->n, sizeof(*placed));
 	uint32_t n = 0, splits = splits_of(compiler, flat);
 	int r = placed ? 0 : -ENOMEM;

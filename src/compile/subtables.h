@@ -6,7 +6,7 @@
 #include "src/compile/flat.h"
 
 /*
- * Lays out the subtables of a list, and says so in `list`. *ret_placed[i]: rule i is in one of them (NULL: none is); to be
+ * Lays out the subtables of a list, whose rules are laid out, and says so in `list`. *ret_placed[i]: rule i is in one of them (NULL: none is); to be
  * freed by the caller. 0 or -ENOMEM (errors of the builder stay there).
  */
 int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat,
