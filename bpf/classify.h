@@ -269,13 +269,13 @@ merlon_inline void merlon_search_plane(struct merlon_env *env, __u32 plane)
 	merlon_loop(64 * 64 + 64 + 1, merlon_vector_step, env);
 }
 
-/* A match at or after walk->from: it may be the least one. */
-merlon_inline void merlon_match(struct merlon_walk *walk, __u32 rule)
+/* A match at or after walk->from, the n-th of `rules`: it may be the least one. */
+merlon_inline void merlon_match(struct merlon_walk *walk, __u32 rule, __u32 rules, __u32 n)
 {
 	if (rule >= walk->best)
 		return;
 	walk->best = rule;
-	walk->at = walk->rules + rule * (sizeof(struct merlon_image_rule) / 8);
+	walk->at = rules + n * (sizeof(struct merlon_image_rule) / 8);
 }
 
 /* Asks the next plane on walk->todo for its first match at or after walk->from. */
@@ -295,7 +295,7 @@ static long merlon_plane_step(__u32 i, void *context)
 	if (walk->known & bit) {
 		rule = walk->next[p];
 		if (rule >= from) {
-			merlon_match(walk, rule);
+			merlon_match(walk, rule, merlon_member(env, plane, merlon_image_plane, rules), walk->local[p]);
 			return 0;
 		}
 		start = walk->local[p] + 1;
@@ -321,7 +321,7 @@ static long merlon_plane_step(__u32 i, void *context)
 	walk->local[p] = walk->found;
 	walk->next[p] = rule;
 	walk->known |= bit;
-	merlon_match(walk, rule);
+	merlon_match(walk, rule, merlon_member(env, plane, merlon_image_plane, rules), walk->found);
 	return 0;
 }
 
@@ -488,7 +488,7 @@ merlon_inline void merlon_next_rule(struct merlon_env *env)
 		__u64 live = from < MERLON_DIRECT_RULES ? walk->live & ~0ULL << (from & 63) : 0;
 
 		if (live)
-			merlon_match(walk, merlon_lowest(live));
+			merlon_match(walk, merlon_lowest(live), walk->rules, merlon_lowest(live));
 		return;
 	}
 	walk->todo = walk->live;

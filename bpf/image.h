@@ -69,11 +69,12 @@ struct merlon_image_plane {
 	__u32 first, last;	/* indexes in the list of its first and last rule */
 	__u32 n_dims;
 	__u32 dim[MERLON_DIMS];	/* dimension | rank << 8, the most selective first */
-	__u32 pad[2];
+	__u32 rules;		/* merlon_image_rule[n] */
+	__u32 pad[1];
 };
 _Static_assert(sizeof(struct merlon_image_plane) == 64, "a cache line");
 
-/* One flattened rule, two words. */
+/* One flattened rule, two words; where it is in several boxes, a copy in each. */
 struct merlon_image_rule {
 	__u32 ops;		/* word of its first op; the ops follow each other */
 	__u32 what;		/* MERLON_RULE() */
@@ -129,7 +130,7 @@ struct merlon_image_box {
 	__u32 what;		/* MERLON_BOX() */
 	__u32 th0, th2, iif, oif;	/* least | greatest << 16 */
 	__u32 saddr[2], daddr[2];	/* IPv4: least and greatest */
-	struct merlon_image_rule copy;	/* of the rule: a match has it at hand */
+	struct merlon_image_rule is;	/* the rule: a match has it at hand */
 	__u32 pad[2];
 };
 _Static_assert(sizeof(struct merlon_image_box) == 64, "a cache line");
@@ -175,7 +176,7 @@ struct merlon_image_list {
 	__u32 n_rules;
 	__u32 n_planes;		/* 0: at most MERLON_DIRECT_RULES rules, in the rows themselves */
 	__u32 planes;		/* merlon_image_plane[n_planes], on a cache line */
-	__u32 rules;		/* merlon_image_rule[n_rules] */
+	__u32 rules;		/* merlon_image_rule[n_rules], in a list without planes: elsewhere they are with planes and boxes */
 	__u64 all;		/* a bit for each plane, or for each rule */
 	__u32 n_subtables;	/* 0 in a list without planes */
 	__u32 subtables;	/* merlon_image_subtable[n_subtables], on a cache line */

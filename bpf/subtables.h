@@ -104,7 +104,7 @@ static long merlon_box_step(__u32 i, void *context)
 	if (!merlon_in_box(env, box))
 		return 0;
 	walk->head[t] = rule;
-	walk->at = walk->copy[t] = box + __builtin_offsetof(struct merlon_image_box, copy) / 8;
+	walk->at = walk->is[t] = box + __builtin_offsetof(struct merlon_image_box, is) / 8;
 	walk->exact |= 1U << t;
 	walk->best = rule;
 	return 1;
@@ -122,7 +122,7 @@ static long merlon_subtable_step(__u32 i, void *context)
 	if (walk->exact >> t & 1) {
 		if (head >= walk->from) {
 			walk->best = head;
-			walk->at = walk->copy[t];
+			walk->at = walk->is[t];
 			return 0;
 		}
 		walk->exact &= ~(1U << t);

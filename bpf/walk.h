@@ -44,8 +44,8 @@ struct merlon_walk {
 	/* subtables: the least index that may match at or after `from`, MERLON_NO_RULE: none; and the packet's bucket */
 	__u32 n_subtables, subtables;
 	__u32 head[MERLON_SUBTABLES], bucket[MERLON_SUBTABLES];
-	__u32 copy[MERLON_SUBTABLES];	/* the word of the rule in the box of head[] */
-	__u32 exact;		/* subtables whose head[] and copy[] do match */
+	__u32 is[MERLON_SUBTABLES];	/* the word of the rule in the box of head[] */
+	__u32 exact;		/* subtables whose head[] and is[] do match */
 	__u32 box, subtable;	/* being looked at */
 	/* the plane being searched */
 	__u32 start, found;	/* local indexes: where the search starts, what it found */

@@ -8,6 +8,7 @@
 #include "src/compile/planes.h"
 #include "src/compile/subtables.h"
 
+#define RULE_WORDS ((uint32_t)sizeof(struct merlon_image_rule) / 8)
 #define DIRECT_VALUES 4096U	/* a dimension with no boundary above this has no tree */
 
 /* What one dimension looks like from its least value on: row [i] from boundary [i] on. */
@@ -169,7 +170,17 @@ static uint32_t emit_order(struct merlon_builder *b, const struct merlon_plane *
 	return at;
 }
 
-static void emit_plane(struct merlon_builder *b, const struct merlon_plane *plane, uint32_t at)
+/* `rule`: of the list. */
+static uint32_t emit_plane_rules(struct merlon_builder *b, const struct merlon_plane *plane, const struct merlon_image_rule *rule)
+{
+	uint32_t at = merlon_builder_put(b, NULL, plane->n * RULE_WORDS, RULE_WORDS);
+
+	for (uint32_t i = 0; i < plane->n && !b->error; i++)
+		memcpy(b->word + at + i * RULE_WORDS, &rule[plane->rule[i]], sizeof(*rule));
+	return at;
+}
+
+static void emit_plane(struct merlon_builder *b, const struct merlon_plane *plane, const struct merlon_image_rule *rule, uint32_t at)
 {
 	struct merlon_image_plane image = { .n = plane->n, .depth = plane_words(plane), .first = plane->rule[0],
 					    .last = plane->rule[plane->n - 1] };
@@ -185,28 +196,27 @@ static void emit_plane(struct merlon_builder *b, const struct merlon_plane *plan
 		left &= ~MERLON_BIT(best);
 	}
 	image.order = emit_order(b, plane);
+	image.rules = emit_plane_rules(b, plane, rule);
 	if (!b->error)
 		memcpy(b->word + at, &image, sizeof(image));
 }
 
-static uint32_t emit_rules(struct merlon_compiler *compiler, const struct merlon_flat *flat)
+/* What the rules of a list are in the image; their ops are laid out. NULL: no memory. */
+static struct merlon_image_rule *make_rules(struct merlon_compiler *compiler, const struct merlon_flat *flat)
 {
-	struct merlon_builder *b = &compiler->builder;
-	uint32_t at = merlon_builder_put(b, NULL, flat->n * 2, 2);
+	struct merlon_image_rule *made = calloc(flat->n + 1, sizeof(*made));
 
-	for (uint32_t i = 0; i < flat->n && !b->error; i++) {
+	for (uint32_t i = 0; i < flat->n && made && !compiler->builder.error; i++) {
 		const struct merlon_flat_rule *rule = &flat->rule[i];
-		struct merlon_image_rule image = {
+
+		made[i] = (struct merlon_image_rule){
 			.ops = rule->n_ops ? merlon_emit_ops(compiler, flat, rule) : 0,
 			.what = MERLON_RULE(rule->n_ops, rule->verdict, rule->reject, rule->reject_code),
 			.next = rule->next,
 			.fail = rule->fail,
 		};
-
-		if (!b->error)
-			memcpy(b->word + at + 2 * i, &image, sizeof(image));
 	}
-	return at;
+	return made;
 }
 
 uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_flat *flat)
@@ -215,12 +225,12 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 	struct merlon_image_list list = { .n_rules = flat->n };
 	uint32_t at = merlon_builder_put(b, NULL, sizeof(list) / 8, MERLON_LINE_WORDS);
 	struct merlon_planes planes = { 0 };
+	struct merlon_image_rule *rule = make_rules(compiler, flat);
 	bool *placed = NULL;
-	int r = 0;
+	int r = rule ? 0 : -ENOMEM;
 
-	list.rules = emit_rules(compiler, flat);
-	if (flat->n > MERLON_DIRECT_RULES && !compiler->plain && !b->error)
-		r = merlon_subtables_emit(compiler, flat, &list, &placed);
+	if (!r && flat->n > MERLON_DIRECT_RULES && !compiler->plain)
+		r = merlon_subtables_emit(compiler, flat, rule, &list, &placed);
 	if (!r)
 		r = merlon_planes_choose(flat, placed, &planes);
 
@@ -231,6 +241,8 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 	}
 	if (r < 0 && !b->error)
 		b->error = r;
+	if (!r && planes.direct)
+		list.rules = merlon_builder_put(b, rule, flat->n * RULE_WORDS, RULE_WORDS);
 	list.n_planes = planes.direct ? 0 : planes.n;
 	if (planes.n)
 		list.all = ~0ULL >> (64 - (planes.direct ? flat->n : planes.n));
@@ -238,7 +250,7 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 		list.planes = merlon_builder_put(b, NULL, planes.n * (sizeof(struct merlon_image_plane) / 8),
 						 MERLON_LINE_WORDS);
 	for (uint32_t p = 0; p < list.n_planes && !b->error; p++)
-		emit_plane(b, &planes.plane[p], list.planes + p * (sizeof(struct merlon_image_plane) / 8));
+		emit_plane(b, &planes.plane[p], rule, list.planes + p * (sizeof(struct merlon_image_plane) / 8));
 	if (list.n_subtables > compiler->policy->n_subtables)
 		compiler->policy->n_subtables = list.n_subtables;
 	if (planes.n > compiler->policy->n_planes)
@@ -247,5 +259,6 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 		memcpy(b->word + at, &list, sizeof(list));
 	merlon_planes_clear(&planes);
 	free(placed);
+	free(rule);
 	return at;
 }

@@ -37,7 +37,6 @@ struct masks {
 
 struct boxes {
 	enum merlon_family family;
-	uint32_t rules;		/* word of the list's */
 	struct box *box;	/* [n], ascending by rule */
 	uint32_t n, room;
 	uint32_t *left;		/* those that have no place yet */
@@ -133,7 +132,7 @@ static uint32_t splits_of(const struct merlon_compiler *compiler, const struct m
 }
 
 static int add_boxes(const struct merlon_compiler *compiler, const struct merlon_flat *flat, uint32_t rule,
-		     uint32_t most_boxes, struct boxes *boxes)
+		     const struct merlon_image_rule *is, uint32_t most_boxes, struct boxes *boxes)
 {
 	const struct merlon_flat_rule *r = &flat->rule[rule];
 	uint32_t n = count_boxes(compiler, r, flat->family, most_boxes);
@@ -146,7 +145,7 @@ static int add_boxes(const struct merlon_compiler *compiler, const struct merlon
 		if (merlon_grow(&boxes->box, boxes->n, &boxes->room, sizeof(*boxes->box)) < 0)
 			return -ENOMEM;
 		box = &boxes->box[boxes->n++];
-		*box = (struct box){ .image = { .rule = rule } };
+		*box = (struct box){ .image = { .rule = rule, .is = *is } };
 		for (uint32_t d = 0; d < MERLON_DIMS; d++) {
 			uint32_t sets = r->dim[d] == MERLON_ANY || d == MERLON_F_CT_STATE ? 1 : compiler->sets.set[r->dim[d]].n;
 
@@ -269,12 +268,10 @@ static uint32_t power_of_two(uint32_t least)
 	return n;
 }
 
-/* `rules`: of the list, which are laid out. */
-static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family, uint32_t rules)
+static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family)
 {
 	struct merlon_image_box6 image = { .box = box->image };
 
-	memcpy(&image.box.copy, b->word + rules + box->image.rule * (sizeof(image.box.copy) / 8), sizeof(image.box.copy));
 	if (family == MERLON_IPV6) {
 		for (uint32_t k = 0; k < 2; k++) {
 			words_of(k ? box->hi[0] : box->lo[0], family, image.saddr[k]);
@@ -319,8 +316,7 @@ static int place(struct merlon_builder *b, struct boxes *boxes, const struct mas
 		if (!*bucket)
 			*bucket = (uint32_t)~boxes->box[box].image.rule |
 				  (uint64_t)((at + start[hash] * box_words) / MERLON_LINE_WORDS) << 40;
-		put_box(b, at + (start[hash] + (*bucket >> 32 & 0xff)) * box_words, &boxes->box[box], boxes->family,
-			boxes->rules);
+		put_box(b, at + (start[hash] + (*bucket >> 32 & 0xff)) * box_words, &boxes->box[box], boxes->family);
 		*bucket += 1ULL << 32;
 	}
 	boxes->n_left = n_left;
@@ -349,17 +345,17 @@ static int place_all(struct merlon_builder *b, struct boxes *boxes, struct merlo
 	return r;
 }
 
-int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat,
+int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat, const struct merlon_image_rule *rule,
 			  struct merlon_image_list *list, bool **ret_placed)
 {
 	struct merlon_image_subtable subtable[MERLON_SUBTABLES];
-	struct boxes boxes = { .family = flat->family, .rules = list->rules };
+	struct boxes boxes = { .family = flat->family };
 	bool *placed = calloc(flat->n, sizeof(*placed));
 	uint32_t n = 0, splits = splits_of(compiler, flat);
 	int r = placed ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < flat->n && !r && compiler->policy->n_ifclasses <= UINT16_MAX; i++)
-		r = add_boxes(compiler, flat, i, splits, &boxes);
+		r = add_boxes(compiler, flat, i, &rule[i], splits, &boxes);
 	boxes.left = calloc(boxes.n + 1, sizeof(*boxes.left));
 	boxes.hash = calloc(boxes.n + 1, sizeof(*boxes.hash));
 	boxes.load = calloc(power_of_two(2 * boxes.n), sizeof(*boxes.load));

@@ -6,10 +6,10 @@
 #include "src/compile/flat.h"
 
 /*
- * Lays out the subtables of a list, whose rules are laid out, and says so in `list`. *ret_placed[i]: rule i is in one of them (NULL: none is); to be
+ * Lays out the subtables of a list and says so in `list`. `rule`: what each rule of `flat` is in the image. *ret_placed[i]: rule i is in one of them (NULL: none is); to be
  * freed by the caller. 0 or -ENOMEM (errors of the builder stay there).
  */
-int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat,
+int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat, const struct merlon_image_rule *rule,
 			  struct merlon_image_list *list, bool **ret_placed);
 
 #endif
