@@ -375,9 +375,14 @@ struct merlon_control {
 	__u64 reject_cookie[MERLON_ANSWERS][MERLON_REJECT_SOCKETS];
 	__u64 netns_cookie;	/* of the namespace that is filtered; 0: not checked */
 	__u64 seed;		/* of the hash that says where sessions are: random, for as long as there are any */
-	__u64 pad[1];
+	__u64 martians;		/* 1 << merlon_martian_bit() of each address in the map `martian` */
 };
 _Static_assert(sizeof(struct merlon_control) == 112, "merlon_control");
+/* Nearly all addresses have a bit that none in the map has, and are spared the map. */
+static inline __u32 merlon_martian_bit(__be32 address)
+{
+	return address * 0x9e3779b1U >> 26;
+}
 #define MERLON_C_AUDIT		0x01	/* judge, count and report, but let everything pass */
 #define MERLON_C_PACKETS	0x02	/* events bring the packet along: struct merlon_event_packet */
 

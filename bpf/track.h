@@ -243,6 +243,7 @@ __noinline int merlon_begin(struct merlon_scratch *s)
  */
 merlon_inline int merlon_is_discarded(const struct merlon_scratch *s)
 {
+	struct merlon_control *c = merlon_only(control);
 	__u8 *of_interface;
 	__u32 iif;
 
@@ -250,7 +251,8 @@ merlon_inline int merlon_is_discarded(const struct merlon_scratch *s)
 		return 0;
 	if (s->discarded || merlon_is_no_sender(&s->headers))
 		return 1;
-	if (s->headers.family != MERLON_IPV4 || !bpf_map_lookup_elem(&martian, &s->headers.saddr[0]))
+	if (s->headers.family != MERLON_IPV4 || !c || !(c->martians >> merlon_martian_bit(s->headers.saddr[0]) & 1) ||
+	    !bpf_map_lookup_elem(&martian, &s->headers.saddr[0]))
 		return 0;
 	iif = s->context.iif;
 	of_interface = bpf_map_lookup_elem(&filtered, &iif);

@@ -103,12 +103,35 @@ static void note_accepting(int fd)
 	}
 }
 
+/* Before they are in the map: who has no bit is not looked for there. */
+static int note_bits(struct merlon_dataplane *dp, const struct merlon_address *address, size_t n)
+{
+	uint64_t before = dp->control.martians, bits = 0;
+	uint32_t key;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&key, address[i].address, sizeof(key));
+		if (is_martian(&address[i]))
+			bits |= 1ULL << merlon_martian_bit(key);
+	}
+	if (bits == before)
+		return 0;
+	dp->control.martians = bits;
+	r = merlon_control_write(dp);
+	if (r < 0)
+		dp->control.martians = before;
+	return r;
+}
+
 int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_address *address, size_t n)
 {
-	int fd = dp->fd[MERLON_MAP_MARTIAN], end;
+	int fd = dp->fd[MERLON_MAP_MARTIAN], end, r = note_bits(dp, address, n);
 	uint32_t key, next;
 	size_t i;
 
+	if (r < 0)
+		return r;
 	for (end = bpf_map_get_next_key(fd, NULL, &next); !end;) {
 		key = next;
 		end = bpf_map_get_next_key(fd, &key, &next);
