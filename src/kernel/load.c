@@ -272,6 +272,15 @@ static int init_control(const struct merlon_bpf *skel)
 	return bpf_map_update_elem(bpf_map__fd(skel->maps.control), &zero, &control, 0) < 0 ? -errno : 0;
 }
 
+static int init_trackers(const struct merlon_bpf *skel)
+{
+	struct merlon_trackers trackers;
+	uint32_t zero = 0;
+
+	merlon_trackers_read(&trackers);
+	return bpf_map_update_elem(bpf_map__fd(skel->maps.trackers), &zero, &trackers, 0) < 0 ? -errno : 0;
+}
+
 /* The last lines of the log say what the verifier stumbled on; all of it with MERLON_BPF_LOG set. */
 static const char *log_end(void)
 {
@@ -399,6 +408,8 @@ int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class 
 	/* what is to take another's place is made in one go */
 	if (!r && dp->fd[MERLON_MAP_CONTROL] < 0)
 		r = init_control(skel);
+	if (!r && !merlon_has_programs(dp))
+		r = init_trackers(skel);
 	if (!r)
 		r = pin_programs(dp, skel, class, dir);
 	if (!r)

@@ -51,12 +51,21 @@ static int open_it(struct merlon_diag *diag)
 	return merlon_dataplane_open(&options, &dp, diag);
 }
 
+/* With programs, as behind a policy: a data plane that never had one is not taken over. */
 static int set_up(void **state)
 {
 	struct merlon_diag diag = { 0 };
+	uint32_t slot;
+	int r = open_it(&diag);
 
 	(void)state;
-	return open_it(&diag);
+	if (!r)
+		r = merlon_load_programs(dp, &merlon_smallest_class, "policy", &diag);
+	if (!r)
+		r = merlon_pins_open_policy(dp, "policy", &dp->policy);
+	for (slot = 0; !r && slot < MERLON_PROGS; slot++)
+		r = bpf_map_update_elem(dp->fd[MERLON_MAP_ENTRY], &slot, &dp->policy.prog[slot], 0);
+	return r;
 }
 
 static int tear_down(void **state)
