@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "compat/build.h"
+#include "compat/heard.h"
+#include "compat/reader.h"
 #include "compat/snapshot.h"
 #include "src/util/cleanup.h"
 #include "src/util/netns.h"
@@ -171,6 +173,8 @@ bool merlon_is_too_long(const char *message, struct merlon_diag *diag)
 	return true;
 }
 
+#define LARGE (1 << 16)	/* bytes of text, from which on the rules are listened for */
+
 struct loaded {
 	struct merlon_text text;
 	bool iptables;
@@ -181,6 +185,7 @@ struct loaded {
 struct loading {
 	struct loaded *loaded;		/* [n] */
 	size_t n;
+	struct merlon_heard *heard;	/* of the rules of a single large one, or NULL */
 	struct merlon_origins origins;	/* of a single one it would say nothing */
 };
 
@@ -203,14 +208,23 @@ static int load_text(int policyns, const struct merlon_source *source, struct lo
 	return merlon_iptables_load(policyns, &loaded->text, loaded->family, diag);
 }
 
-static int load_one(int policyns, const struct merlon_source *source, struct loaded *loaded, struct merlon_diag *diag)
+static bool may_be_large(const struct merlon_text *text)
 {
+	return text->size >= LARGE || memmem(text->text, text->size, "include", strlen("include"));
+}
+
+/* Source `i`. */
+static int load_one(int policyns, const struct merlon_source *source, struct loading *l, size_t i, struct merlon_diag *diag)
+{
+	struct loaded *loaded = &l->loaded[i];
 	struct merlon_diag of_text = { 0 };
 	bool kept;
 	int r = read_text(source->file, &loaded->text, &kept, diag);
 
 	if (r < 0)
 		return r;
+	if (l->n == 1 && may_be_large(&loaded->text))
+		l->heard = merlon_heard_new(policyns);
 	r = load_text(policyns, source, loaded, kept, &of_text);
 	/* in comments they do no harm; elsewhere each line is an error of its own */
 	if (r < 0 && strstr(loaded->text.text, "\r\n")) {
@@ -239,12 +253,13 @@ static int only_one(const struct loaded *loaded, size_t i, struct merlon_diag *d
 	return 0;
 }
 
-int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot,
+/* `heard`: of its rules, or NULL. */
+static int read_namespace(int policyns, struct merlon_heard *heard, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot,
 			  struct merlon_diag *diag)
 {
+	const struct merlon_along along = { .heard = heard };
 	int fd = merlon_netns_socket(policyns, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	struct mnl_socket *netlink = fd < 0 ? NULL : mnl_socket_fdopen(fd);
-	uint32_t generation;
 	int r;
 
 	if (!netlink) {
@@ -256,11 +271,17 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
 		return r;
 	}
 	if (ret_snapshot)
-		r = merlon_snapshot_and_ruleset(netlink, ret, ret_snapshot, &generation, diag);
+		r = merlon_snapshot_and_heard(netlink, heard, ret, ret_snapshot, diag);
 	else
-		r = merlon_read_netlink(netlink, ret, diag);
+		r = merlon_read_along(netlink, &along, ret, diag);
 	mnl_socket_close(netlink);
 	return r;
+}
+
+int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot,
+			  struct merlon_diag *diag)
+{
+	return read_namespace(policyns, NULL, ret, ret_snapshot, diag);
 }
 
 static void count(char *text, size_t size, size_t n, const char *one, const char *many)
@@ -339,14 +360,15 @@ static int load(int policyns, const struct merlon_source *sources, size_t n_sour
 	int r = l.loaded ? 0 : -ENOMEM;
 
 	for (i = 0; i < n_sources && r == 0; i++) {
-		r = load_one(policyns, &sources[i], &l.loaded[i], diag);
+		r = load_one(policyns, &sources[i], &l, i, diag);
 		if (r == 0)
 			r = only_one(l.loaded, i, diag);
 		if (r == 0 && i + 1 < n_sources)
 			r = read_and_note(policyns, &l, diag);
 	}
 	if (r == 0)
-		r = merlon_read_namespace(policyns, &ruleset, ret_snapshot ? &snapshot : NULL, diag);
+		r = read_namespace(policyns, l.heard, &ruleset, ret_snapshot ? &snapshot : NULL, diag);
+	merlon_heard_free(l.heard);
 	if (r == 0 && n_sources > 1)
 		r = note_origins(&l, ruleset, diag);
 	if (r == 0)

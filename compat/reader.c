@@ -16,6 +16,7 @@
 #include "compat/build.h"
 #include "compat/compat.h"
 #include "compat/does.h"
+#include "compat/heard.h"
 #include "src/util/cleanup.h"
 
 #define RECEIVE_BUFFER (1 << 16)	/* the kernel fills dump messages of up to 32 KiB (net/netlink/af_netlink.c) */
@@ -282,10 +283,11 @@ static int read_rule(struct merlon_reader *reader, const struct nlmsghdr *messag
 static int parse_rule(const struct nlmsghdr *message, void *context)
 {
 	struct merlon_reader *reader = context;
+	const struct merlon_along *along = reader->along;
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	int r = -ENOMEM;
 
-	if (rule && reader->each_rule && reader->each_rule(message, reader->context) < 0)
+	if (rule && along && along->each_rule && along->each_rule(message, along->context) < 0)
 		r = -errno;
 	else if (rule && nftnl_rule_nlmsg_parse(message, rule) == 0)
 		r = read_rule(reader, message, rule);
@@ -303,6 +305,15 @@ static int dump(struct merlon_reader *reader, uint16_t what, mnl_cb_t parse)
 	return merlon_netlink_dump(reader->netlink, request, parse, reader);
 }
 
+static int read_rules(struct merlon_reader *reader, uint32_t generation)
+{
+	struct merlon_heard *heard = reader->along ? reader->along->heard : NULL;
+
+	if (heard && merlon_heard_all(heard, generation, reader->ruleset))
+		return merlon_heard_run(heard, parse_rule, reader);
+	return dump(reader, NFT_MSG_GETRULE, parse_rule);
+}
+
 /* What the rules of one generation say; -EINTR if it changed meanwhile. */
 static int read_once(struct merlon_reader *reader)
 {
@@ -318,7 +329,7 @@ static int read_once(struct merlon_reader *reader)
 	if (r == 0)
 		r = merlon_sets_declare(reader);
 	if (r == 0)
-		r = dump(reader, NFT_MSG_GETRULE, parse_rule);
+		r = read_rules(reader, before);
 	if (r == 0)
 		r = generation(reader->netlink, &after);
 	/* a table or set that vanished between two dumps */
@@ -345,16 +356,14 @@ static int explain(int r, struct merlon_diag *diag)
 	return r;
 }
 
-int merlon_read_along(struct mnl_socket *netlink, mnl_cb_t each_rule, void *context, struct merlon_ruleset **ret_ruleset,
+int merlon_read_along(struct mnl_socket *netlink, const struct merlon_along *along, struct merlon_ruleset **ret_ruleset,
 		      struct merlon_diag *diag)
 {
 	int r = -EINTR, tries;
 
 	for (tries = 0; tries < TRIES && r == -EINTR; tries++) {
 		_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = merlon_ruleset_new();
-		struct merlon_reader reader = {
-			.netlink = netlink, .ruleset = ruleset, .each_rule = each_rule, .context = context,
-		};
+		struct merlon_reader reader = { .netlink = netlink, .ruleset = ruleset, .along = along };
 
 		r = ruleset ? read_once(&reader) : -ENOMEM;
 		if (r == 0)
@@ -369,5 +378,5 @@ int merlon_read_along(struct mnl_socket *netlink, mnl_cb_t each_rule, void *cont
 
 int merlon_read_netlink(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
 {
-	return merlon_read_along(netlink, NULL, NULL, ret_ruleset, diag);
+	return merlon_read_along(netlink, NULL, ret_ruleset, diag);
 }

@@ -51,15 +51,18 @@ struct merlon_reader {
 	void *sets;		/* tsearch(3) tree of struct merlon_named_set */
 	bool *dormant;		/* of each table of the ruleset */
 	uint32_t chain;		/* where the last rule went: rules come chain by chain */
+	const struct merlon_along *along;	/* NULL: nothing */
+};
+
+/* What else there is to a reading: large rulesets take the kernel long to say. */
+struct merlon_along {
+	struct merlon_heard *heard;	/* what was heard of the rules when they were loaded; NULL: nothing was */
 	mnl_cb_t each_rule;	/* is handed the messages of the rules, too; NULL: nobody */
 	void *context;
 };
 
-/*
- * merlon_read_netlink() that hands the message of every rule to `each_rule`, too: large rulesets take the kernel long to say.
- * When the ruleset changes meanwhile, they all come once more.
- */
-int merlon_read_along(struct mnl_socket *netlink, mnl_cb_t each_rule, void *context, struct merlon_ruleset **ret_ruleset,
+/* merlon_read_netlink(). When the ruleset changes meanwhile, the rules all come once more. */
+int merlon_read_along(struct mnl_socket *netlink, const struct merlon_along *along, struct merlon_ruleset **ret_ruleset,
 		      struct merlon_diag *diag);
 
 /*

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "compat/heard.h"
 #include "compat/reader.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
@@ -57,6 +58,7 @@ struct counted {
 struct taking {
 	struct merlon_snapshot *snapshot;
 	const struct kind *kind;
+	struct merlon_heard *heard;	/* what is known of the rules, or NULL */
 	size_t room, handles_room;
 	uint32_t set_id, generation;
 	struct counted *counted;	/* owned */
@@ -351,10 +353,12 @@ static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t fr
 
 static int take_rules(struct mnl_socket *netlink, struct taking *t, struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag)
 {
+	const struct merlon_along along = { t->heard, take_message, t };
+
 	if (!ret_ruleset)
 		return take_all(netlink, t, &rules);
 	t->kind = &rules;
-	return merlon_read_along(netlink, take_message, t, ret_ruleset, diag);
+	return merlon_read_along(netlink, &along, ret_ruleset, diag);
 }
 
 /* `ret_ruleset` NULL: it is not asked for. */
@@ -401,20 +405,22 @@ int merlon_snapshot_take(struct mnl_socket *netlink, struct merlon_snapshot *ret
 	return 0;
 }
 
-int merlon_snapshot_and_ruleset(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_snapshot *ret,
-				uint32_t *ret_generation, struct merlon_diag *diag)
+/* `t` has what was heard, and gets the generation. */
+static int take_both(struct mnl_socket *netlink, struct taking *t, struct merlon_ruleset **ret_ruleset, struct merlon_snapshot *ret,
+		     struct merlon_diag *diag)
 {
 	struct merlon_ruleset *ruleset = NULL;
 	struct merlon_snapshot snapshot = { 0 };
-	struct taking t = { .snapshot = &snapshot };
 	int r = -EINTR, tries;
+
+	t->snapshot = &snapshot;
 
 	for (tries = 0; tries < TRIES && r == -EINTR; tries++) {
 		merlon_ruleset_free(ruleset);
 		ruleset = NULL;
-		r = take_once(netlink, &t, &ruleset, diag);
+		r = take_once(netlink, t, &ruleset, diag);
 	}
-	forget_counted(&t);
+	forget_counted(t);
 	if (r < 0) {
 		merlon_ruleset_free(ruleset);
 		merlon_snapshot_clear(&snapshot);
@@ -425,8 +431,26 @@ int merlon_snapshot_and_ruleset(struct mnl_socket *netlink, struct merlon_rulese
 	}
 	*ret_ruleset = ruleset;
 	*ret = snapshot;
-	*ret_generation = t.generation;
 	return 0;
+}
+
+int merlon_snapshot_and_ruleset(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_snapshot *ret,
+				uint32_t *ret_generation, struct merlon_diag *diag)
+{
+	struct taking t = { 0 };
+	int r = take_both(netlink, &t, ret_ruleset, ret, diag);
+
+	if (r == 0)
+		*ret_generation = t.generation;
+	return r;
+}
+
+int merlon_snapshot_and_heard(struct mnl_socket *netlink, struct merlon_heard *heard, struct merlon_ruleset **ret_ruleset,
+			      struct merlon_snapshot *ret, struct merlon_diag *diag)
+{
+	struct taking t = { .heard = heard };
+
+	return take_both(netlink, &t, ret_ruleset, ret, diag);
 }
 
 void merlon_snapshot_clear(struct merlon_snapshot *snapshot)

@@ -14,6 +14,7 @@
 
 #define MERLON_SNAPSHOT_LARGEST (1U << 30)	/* bytes of one that is read from a file */
 
+struct merlon_heard;
 struct mnl_socket;
 struct nftnl_rule;
 
@@ -41,6 +42,9 @@ int merlon_snapshot_take(struct mnl_socket *netlink, struct merlon_snapshot *ret
  */
 int merlon_snapshot_and_ruleset(struct mnl_socket *netlink, struct merlon_ruleset **ret_ruleset, struct merlon_snapshot *ret,
 				uint32_t *ret_generation, struct merlon_diag *diag);
+/* The same where rules were heard (compat/heard.h); `heard` NULL: none were. */
+int merlon_snapshot_and_heard(struct mnl_socket *netlink, struct merlon_heard *heard, struct merlon_ruleset **ret_ruleset,
+			      struct merlon_snapshot *ret, struct merlon_diag *diag);
 void merlon_snapshot_clear(struct merlon_snapshot *snapshot);
 /*
  * Replaces whatever the namespace holds, in one transaction: on an error nothing was changed. With `generation` not
