@@ -71,6 +71,41 @@ void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot
 	merlon_space_agrees(d);
 }
 
+static int be_told(struct mnl_socket *news, bool yes)
+{
+	int group = NFNLGRP_NFTABLES;
+
+	return mnl_socket_setsockopt(news, yes ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP, &group, sizeof(group)) < 0 ? -errno : 0;
+}
+
+static void run_follow(struct merlon_daemon *d, struct merlon_job *job)
+{
+	(void)job;
+	if (merlon_space_changed(d))
+		merlon_policy_follow(d);
+}
+
+/* Of this change nobody need be told here: the kernel would make a message of each rule that goes and of each that comes. */
+static int restore(struct merlon_daemon *d, const struct merlon_snapshot *snapshot, const uint32_t *generation)
+{
+	struct merlon_space *s = &d->space;
+	uint32_t now = s->generation;
+	int r, told;
+
+	merlon_work_let_go(d);
+	be_told(s->news, false);
+	r = merlon_snapshot_restore(s->netlink, snapshot, generation);
+	if (!r)
+		r = merlon_nft_generation(s->netlink, &now);
+	told = be_told(s->news, true);
+	merlon_work_take_back(d);
+	s->generation = now;
+	/* what others changed meanwhile */
+	if (merlon_space_changed(d))
+		merlon_work_do(d, run_follow);
+	return r ? r : told;
+}
+
 int merlon_space_put(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
 		     struct merlon_diag *diag)
 {
@@ -78,13 +113,9 @@ int merlon_space_put(struct merlon_daemon *d, struct merlon_snapshot *snapshot, 
 	int r;
 
 	merlon_snapshot_age(snapshot, merlon_tick_ns());
-	merlon_work_let_go(d);
-	r = merlon_snapshot_restore(s->netlink, snapshot, generation);
-	merlon_work_take_back(d);
+	r = restore(d, snapshot, generation);
 	if (!r && d->enforced.ruleset && snapshot->n_handles)
 		r = merlon_snapshot_handles(s->netlink, snapshot, d->enforced.ruleset);
-	if (!r)
-		r = merlon_nft_generation(s->netlink, &s->generation);
 	if (r < 0) {
 		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
 				"the policy namespace does not hold what is in force: %s",
@@ -108,13 +139,6 @@ int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot,
 		snapshot->handle[i].was = snapshot->handle[i].becomes;
 	merlon_space_keep(d, snapshot);
 	return 0;
-}
-
-static void run_follow(struct merlon_daemon *d, struct merlon_job *job)
-{
-	(void)job;
-	if (merlon_space_changed(d))
-		merlon_policy_follow(d);
 }
 
 static int on_pause(sd_event_source *source, uint64_t due_us, void *context)
@@ -146,12 +170,12 @@ static int on_news(sd_event_source *source, int fd, uint32_t events, void *conte
 static int listen_for_news(struct merlon_daemon *d)
 {
 	struct merlon_space *s = &d->space;
-	int group = NFNLGRP_NFTABLES, r;
+	int r;
 
 	s->news = merlon_space_socket(s->fd);
 	/* bound first: one that has no address of its own is told nothing */
 	if (!s->news || mnl_socket_bind(s->news, 0, MNL_SOCKET_AUTOPID) < 0 ||
-	    mnl_socket_setsockopt(s->news, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+	    (r = be_told(s->news, true)) < 0)
 		return -errno;
 	r = sd_event_add_io(d->event, &s->source, mnl_socket_get_fd(s->news), EPOLLIN, on_news, d);
 	if (r >= 0)
