@@ -160,20 +160,13 @@ static int remember(struct merlon_daemon *d, struct merlon_snapshot *ret, struct
 static void put_back(struct merlon_daemon *d, struct merlon_snapshot *before, struct merlon_diag *diag)
 {
 	uint32_t generation = d->space.generation;
-	struct merlon_snapshot known;
 
-	if (before->messages && d->space.differs) {
+	if (before->messages && d->space.differs)
 		merlon_space_put(d, before, &generation, diag);
-		return;
-	}
-	if (before->messages) {
+	else if (before->messages)
 		merlon_space_hold(d, before, &generation, diag);
-		return;
-	}
-	known = d->space.snapshot;
-	d->space.snapshot = (struct merlon_snapshot){ 0 };
-	if (merlon_space_hold(d, &known, &generation, diag) < 0)
-		d->space.snapshot = known;
+	else
+		merlon_space_put_back(d, diag);
 }
 
 static bool is_refused(void *context, const struct merlon_rule *rule)
