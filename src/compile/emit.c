@@ -9,6 +9,7 @@
 #include "src/compile/subtables.h"
 
 #define RULE_WORDS ((uint32_t)sizeof(struct merlon_image_rule) / 8)
+#define ROW_WORDS (1 + MERLON_PLANES / 2)
 #define DIRECT_VALUES 4096U	/* a dimension with no boundary above this has no tree */
 
 /* What one dimension looks like from its least value on: row [i] from boundary [i] on. */
@@ -75,9 +76,28 @@ static void enter(const struct merlon_sweep *sweep, const struct merlon_step *st
 	((uint32_t *)(row + 1))[sweep->planes->plane[step->plane].rank[sweep->dim]] = step->vector;
 }
 
+/* Rows of a large set take turns with those beside it: the last few are found without the builder's table. */
+struct recent {
+	uint64_t row[2][ROW_WORDS];
+	uint32_t at[2], next, n;
+};
+
+static uint32_t share(struct merlon_builder *b, struct recent *recent, const uint64_t *row, uint32_t words)
+{
+	for (uint32_t i = 0; i < recent->n; i++)
+		if (recent->row[i][0] == row[0] && !memcmp(recent->row[i], row, words * sizeof(*row)))
+			return recent->at[i];
+	memcpy(recent->row[recent->next], row, words * sizeof(*row));
+	recent->at[recent->next] = merlon_builder_share(b, row, words);
+	recent->n += recent->n < 2;
+	recent->next ^= 1;
+	return recent->at[recent->next ^ 1];
+}
+
 /* Merges the steps of all planes into rows. */
 static int find_rows(struct merlon_sweep *sweep, uint64_t *row, uint32_t row_words, struct rows *rows)
 {
+	struct recent recent = { .n = 0 };
 	struct merlon_builder *b = &sweep->compiler->builder;
 	uint32_t i = 0;
 
@@ -85,14 +105,14 @@ static int find_rows(struct merlon_sweep *sweep, uint64_t *row, uint32_t row_wor
 	rows->row = calloc(sweep->n, sizeof(*rows->row));
 	if (!rows->boundary || !rows->row)
 		return -ENOMEM;
-	qsort(sweep->step, sweep->n, sizeof(*sweep->step), by_pos);
+	merlon_sort(sweep->step, sweep->n, sizeof(*sweep->step), by_pos);
 	while (i < sweep->n) {
 		merlon_value pos = sweep->step[i].pos;
 		uint32_t at;
 
 		for (; i < sweep->n && sweep->step[i].pos == pos; i++)
 			enter(sweep, &sweep->step[i], row);
-		at = merlon_builder_share(b, row, row_words);
+		at = share(b, &recent, row, row_words);
 		if (rows->n && rows->row[rows->n - 1] == at)
 			continue;
 		rows->boundary[rows->n] = pos;
@@ -135,7 +155,7 @@ static uint32_t emit_absent(const struct merlon_sweep *sweep, uint64_t *row, uin
 /* One dimension: the vectors of all planes that look at it, then rows and tree. */
 static int build_dim(struct merlon_sweep *sweep, struct merlon_image_dim *dim)
 {
-	uint64_t row[1 + MERLON_PLANES / 2] = { 0 };
+	uint64_t row[ROW_WORDS] = { 0 };
 	uint32_t row_words, users = 0;
 	struct rows rows = { 0 };
 	int r = 0;

@@ -74,13 +74,15 @@ void merlon_hash_clear(struct merlon_hash *table)
 	*table = (struct merlon_hash){ 0 };
 }
 
-int merlon_grow(void *array, uint32_t n, uint32_t *room, size_t size)
+int merlon_reserve(void *array, uint32_t n, uint32_t *room, size_t size)
 {
 	void *old, *grown;
 	uint32_t wanted = *room ? *room * 2 : 16;
 
-	if (n < *room)
+	if (n <= *room)
 		return 0;
+	if (wanted < n)
+		wanted = n;
 	memcpy(&old, array, sizeof(old));
 	grown = reallocarray(old, wanted, size);
 	if (!grown)
@@ -88,4 +90,20 @@ int merlon_grow(void *array, uint32_t n, uint32_t *room, size_t size)
 	memcpy(array, &grown, sizeof(grown));
 	*room = wanted;
 	return 0;
+}
+
+int merlon_grow(void *array, uint32_t n, uint32_t *room, size_t size)
+{
+	return merlon_reserve(array, n + 1, room, size);
+}
+
+void merlon_sort(void *array, size_t n, size_t size, int (*compare)(const void *a, const void *b))
+{
+	const char *item = array;
+
+	for (size_t i = 1; i < n; i++)
+		if (compare(item + (i - 1) * size, item + i * size) > 0) {
+			qsort(array, n, size, compare);
+			return;
+		}
 }

@@ -29,4 +29,10 @@ uint64_t merlon_hash_words(const uint64_t *word, size_t n);
 /* Makes room for one more element in an array that doubles; 0 or -ENOMEM. `array` is the address of a pointer. */
 int merlon_grow(void *array, uint32_t n, uint32_t *room, size_t size);
 
+/* Makes room for `n` elements in all, and for some more than there was; likewise. */
+int merlon_reserve(void *array, uint32_t n, uint32_t *room, size_t size);
+
+/* qsort(3), but what is in its order already, as a large set's elements are, is only looked through. */
+void merlon_sort(void *array, size_t n, size_t size, int (*compare)(const void *a, const void *b));
+
 #endif

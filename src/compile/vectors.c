@@ -110,61 +110,60 @@ static int find_events(const struct merlon_sweep *sweep, const struct member *me
 		       struct event **ret, uint32_t *ret_n)
 {
 	merlon_value max = merlon_dim_max(sweep->dim, sweep->flat->family);
-	struct event *event = NULL;
 	uint32_t n_events = 0, room = 0, end;
+	struct event *event;
 
+	for (uint32_t i = 0; i < n; i++)
+		if (!i || member[i].set != member[i - 1].set)
+			room += 2 * sweep->compiler->sets.set[member[i].set].n;
+	event = reallocarray(NULL, room + 1, sizeof(*event));
+	if (!event)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i = end) {
 		const struct merlon_intervals *set = &sweep->compiler->sets.set[member[i].set];
 
 		for (end = i; end < n && member[end].set == member[i].set; end++)
 			;
 		for (size_t k = 0; k < set->n && set->v[k].lo <= max; k++) {
-			if (merlon_grow(&event, n_events, &room, sizeof(*event)) < 0)
-				goto no_memory;
 			event[n_events++] = (struct event){ set->v[k].lo, i, end - i };
 			if (set->v[k].hi >= max)
 				break;
-			if (merlon_grow(&event, n_events, &room, sizeof(*event)) < 0)
-				goto no_memory;
 			event[n_events++] = (struct event){ set->v[k].hi + 1, i, end - i };
 		}
 	}
-	if (n_events)
-		qsort(event, n_events, sizeof(*event), by_pos);
+	merlon_sort(event, n_events, sizeof(*event), by_pos);
 	*ret = event;
 	*ret_n = n_events;
 	return 0;
-no_memory:
-	free(event);
-	return -ENOMEM;
 }
 
-static int add_step(struct merlon_sweep *sweep, struct vector *v, uint32_t plane, merlon_value pos)
+static void add_step(struct merlon_sweep *sweep, struct vector *v, uint32_t plane, merlon_value pos)
 {
-	if (merlon_grow(&sweep->step, sweep->n, &sweep->room, sizeof(*sweep->step)) < 0)
-		return -ENOMEM;
 	sweep->step[sweep->n++] = (struct merlon_step){ .pos = pos, .vector = store(v), .plane = plane,
 							.empty = !v->top };
-	return 0;
 }
 
 static int run(struct merlon_sweep *sweep, uint32_t plane, struct vector *v, const struct member *member, uint32_t n)
 {
-	struct event *event;
+	struct event *event = NULL;
 	uint32_t n_events, i = 0, steps = 0;
 	double kept = 0;
 	int r = find_events(sweep, member, n, &event, &n_events);
 
-	if (r < 0)
+	if (!r)
+		r = merlon_reserve(&sweep->step, sweep->n + n_events + 1, &sweep->room, sizeof(*sweep->step));
+	if (r < 0) {
+		free(event);
 		return r;
+	}
 	for (uint32_t k = 0; k < n && member[k].set == MERLON_ANY; k++)
 		toggle(v, member[k].local);
 	sweep->absent[plane] = (struct merlon_step){ .vector = store(v), .plane = plane, .empty = !v->top };
-	for (merlon_value pos = 0; !r; pos = event[i].pos) {
+	for (merlon_value pos = 0;; pos = event[i].pos) {
 		for (; i < n_events && event[i].pos == pos; i++)
 			for (uint32_t k = 0; k < event[i].n; k++)
 				toggle(v, member[event[i].first + k].local);
-		r = add_step(sweep, v, plane, pos);
+		add_step(sweep, v, plane, pos);
 		kept += v->n_set;
 		steps++;
 		if (i == n_events)
@@ -172,7 +171,7 @@ static int run(struct merlon_sweep *sweep, uint32_t plane, struct vector *v, con
 	}
 	sweep->planes->plane[plane].density[sweep->dim] = kept / steps / n;
 	free(event);
-	return r;
+	return 0;
 }
 
 int merlon_sweep_plane(struct merlon_sweep *sweep, uint32_t plane)
