@@ -253,6 +253,20 @@ static int declare(const struct merlon_named_set *set, struct merlon_set *to)
 	return 0;
 }
 
+/* Addresses, and nothing else to be told of them. */
+static bool is_bare(const struct merlon_named_set *set)
+{
+	const struct key_type *type[PARTS_MAX + 1] = { 0 };
+	size_t i;
+
+	if (!set->declared || set->flags & ~NFT_SET_INTERVAL || set->timeout_ms || types_of(set, type) != 1 ||
+	    (type[0]->notation != MERLON_AS_IPV4 && type[0]->notation != MERLON_AS_IPV6))
+		return false;
+	for (i = 0; i < set->n && !set->element[i].comment && !set->element[i].any && !set->element[i].timeout_ms; i++)
+		;
+	return i == set->n;
+}
+
 struct walk {
 	struct merlon_reader *reader;
 	int r;
@@ -281,6 +295,11 @@ static void visit(const void *node, VISIT order, void *context)
 		if (walk->r == 0 && set->flags & NFT_SET_OBJECT && !(to->reason = strdup("map of named objects, which merlon does not have")))
 			walk->r = -ENOMEM;
 		set->declared = to->declaration;
+		set->named = true;
+		set->index = rs->n_sets - 1;
+		to->bits = is_bare(set) ? set->key_len * 8 : 0;
+		to->interval = set->flags & NFT_SET_INTERVAL;
+		to->merge = set->merge;
 	}
 }
 

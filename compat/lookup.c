@@ -425,6 +425,19 @@ static int match(struct building *b, bool negated)
 	return r < 0 ? r : merlon_eval_compare(b->eval, operand, &c);
 }
 
+/* Whether the rule's last statement is a match on an address that has the set's elements as they are. */
+static bool is_as_it_is(const struct building *b)
+{
+	const struct merlon_rule *rule = b->eval->rule;
+	const struct merlon_operand *operand = &b->part[0].operand;
+	const struct merlon_statement *s = rule->n ? &rule->statement[rule->n - 1] : NULL;
+
+	return s && rule->status != MERLON_REFUSED && s->kind == MERLON_S_MATCH && s->match.set && s->match.mask == ~0U &&
+	       (s->match.field == MERLON_F_SADDR || s->match.field == MERLON_F_DADDR) && !s->match.either && b->n == 1 &&
+	       operand->len == b->set->key_len && operand->big && !operand->masked && !operand->shift &&
+	       merlon_field_bits(s->match.field, s->match.family) == b->set->key_len * 8;
+}
+
 /* The rule is refused, but where it leads to is reached. */
 static int add_targets(struct merlon_eval *eval, const struct merlon_named_set *set)
 {
@@ -462,6 +475,10 @@ int merlon_lookup_read(struct merlon_reader *reader, struct merlon_eval *eval, c
 		unsupported(eval, "map");
 	else if (find_parts(&b, nftnl_expr_get_u32(e, NFTNL_EXPR_LOOKUP_SREG)))
 		r = is_plain(&b) ? match(&b, negated) : find_meanings(&b) ? build(&b, negated) : 0;
+	if (b.set && b.set->named) {
+		reader->ruleset->set[b.set->index].n_lookups++;
+		reader->ruleset->set[b.set->index].n_plain += r == 0 && is_as_it_is(&b);
+	}
 	if (r == 0 && b.set && eval->rule->status == MERLON_REFUSED)
 		r = add_targets(eval, b.set);
 	return r;

@@ -39,6 +39,8 @@ struct merlon_named_set {
 	bool map;		/* of verdicts */
 	bool timed;		/* some element expires */
 	bool declared;		/* by merlon_sets_declare(): it can be said in nft's language, with its times */
+	bool named;		/* likewise: it is merlon_ruleset.set[index] */
+	size_t index;
 	char *refused;		/* why matches on it are refused, or NULL */
 	struct merlon_element *element;
 	uint8_t *key;		/* first and last key of each interval, key_len bytes each; equal where there are no intervals */

@@ -499,7 +499,8 @@ static int read_outcome(struct mnl_socket *netlink)
 	}
 }
 
-int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, const uint32_t *generation)
+/* `empty`: what the namespace holds goes first. */
+static int send_all(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, const uint32_t *generation, bool empty)
 {
 	char head[256], tail[256];
 	struct nlmsghdr *begin = nftnl_batch_begin(head, 0), *all, *end;
@@ -509,15 +510,37 @@ int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snap
 
 	if (generation)
 		mnl_attr_put_u32(begin, NFNL_BATCH_GENID, htonl(*generation));
-	/* all tables of all families (nf_tables_deltable(), without a name) */
-	all = nftnl_nlmsg_build_hdr(head + MNL_ALIGN(begin->nlmsg_len), NFT_MSG_DELTABLE, AF_UNSPEC, NLM_F_ACK, ACKNOWLEDGED);
-	part[0].iov_len = MNL_ALIGN(begin->nlmsg_len) + MNL_ALIGN(all->nlmsg_len);
+	part[0].iov_len = MNL_ALIGN(begin->nlmsg_len);
+	if (empty) {
+		/* all tables of all families (nf_tables_deltable(), without a name) */
+		all = nftnl_nlmsg_build_hdr(head + part[0].iov_len, NFT_MSG_DELTABLE, AF_UNSPEC, NLM_F_ACK, ACKNOWLEDGED);
+		part[0].iov_len += MNL_ALIGN(all->nlmsg_len);
+	}
 	end = nftnl_batch_end(tail, 0);
 	part[2].iov_len = MNL_ALIGN(end->nlmsg_len);
 	make_room(netlink, part[0].iov_len + snapshot->bytes + part[2].iov_len);
 	if (sendmsg(mnl_socket_get_fd(netlink), &message, 0) < 0)
 		return -errno;
 	return read_outcome(netlink);
+}
+
+int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, const uint32_t *generation)
+{
+	return send_all(netlink, snapshot, generation, true);
+}
+
+int merlon_snapshot_request(struct mnl_socket *netlink, struct merlon_snapshot *requests, const uint32_t *generation)
+{
+	struct nlmsghdr *last = NULL;
+	size_t at;
+
+	for (at = 0; at < requests->bytes; at += MNL_ALIGN(last->nlmsg_len))
+		last = (void *)((char *)requests->messages + at);
+	if (!last)
+		return -EINVAL;
+	last->nlmsg_flags |= NLM_F_ACK;
+	last->nlmsg_seq = ACKNOWLEDGED;
+	return send_all(netlink, requests, generation, false);
 }
 
 void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t now_ns)

@@ -52,6 +52,9 @@ void merlon_snapshot_clear(struct merlon_snapshot *snapshot);
  */
 int merlon_snapshot_restore(struct mnl_socket *netlink, const struct merlon_snapshot *snapshot, const uint32_t *generation);
 
+/* Makes what these requests ask for besides what is there, likewise. */
+int merlon_snapshot_request(struct mnl_socket *netlink, struct merlon_snapshot *requests, const uint32_t *generation);
+
 /* What a rule as it was dumped needs in NFTA_RULE_COMPAT to be made again. False, and nothing given: it needs none. */
 bool merlon_snapshot_compat(struct nftnl_rule *rule, uint32_t *ret_proto, uint32_t *ret_flags);
 

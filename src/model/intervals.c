@@ -119,7 +119,8 @@ int merlon_intervals_copy(const struct merlon_intervals *from, struct merlon_int
 	return 0;
 }
 
-bool merlon_intervals_contain(const struct merlon_intervals *set, merlon_value value)
+/* The first interval that ends at or behind `value`. */
+static size_t find(const struct merlon_intervals *set, merlon_value value)
 {
 	size_t lo = 0, hi = set->n;
 
@@ -131,7 +132,76 @@ bool merlon_intervals_contain(const struct merlon_intervals *set, merlon_value v
 		else
 			hi = mid;
 	}
-	return lo < set->n && set->v[lo].lo <= value;
+	return lo;
+}
+
+int merlon_intervals_may(struct merlon_intervals *set, bool in, merlon_value lo, merlon_value hi)
+{
+	size_t i = find(set, lo);
+
+	if (lo > hi || (in ? i < set->n && set->v[i].lo <= hi : i == set->n || set->v[i].lo > lo || set->v[i].hi < hi))
+		return -ERANGE;
+	return reserve(set, set->n + 1);
+}
+
+static void move(struct merlon_intervals *set, size_t from, size_t to)
+{
+	memmove(&set->v[to], &set->v[from], (set->n - from) * sizeof(*set->v));
+	set->n += to - from;
+}
+
+static void take_in(struct merlon_intervals *set, size_t i, merlon_value lo, merlon_value hi)
+{
+	bool before = i > 0 && set->v[i - 1].hi + 1 == lo, behind = i < set->n && hi + 1 == set->v[i].lo;
+
+	if (before && behind) {
+		set->v[i - 1].hi = set->v[i].hi;
+		move(set, i + 1, i);
+	} else if (before) {
+		set->v[i - 1].hi = hi;
+	} else if (behind) {
+		set->v[i].lo = lo;
+	} else {
+		move(set, i, i + 1);
+		set->v[i] = (struct merlon_interval){ lo, hi };
+	}
+}
+
+static void take_out(struct merlon_intervals *set, size_t i, merlon_value lo, merlon_value hi)
+{
+	struct merlon_interval was = set->v[i];
+
+	if (was.lo == lo && was.hi == hi) {
+		move(set, i + 1, i);
+	} else if (was.lo == lo) {
+		set->v[i].lo = hi + 1;
+	} else {
+		if (was.hi != hi) {
+			move(set, i, i + 1);
+			set->v[i + 1].lo = hi + 1;
+		}
+		set->v[i].hi = lo - 1;
+	}
+}
+
+int merlon_intervals_change(struct merlon_intervals *set, bool in, merlon_value lo, merlon_value hi)
+{
+	int r = merlon_intervals_may(set, in, lo, hi);
+
+	if (r < 0)
+		return r;
+	if (in)
+		take_in(set, find(set, lo), lo, hi);
+	else
+		take_out(set, find(set, lo), lo, hi);
+	return 0;
+}
+
+bool merlon_intervals_contain(const struct merlon_intervals *set, merlon_value value)
+{
+	size_t i = find(set, value);
+
+	return i < set->n && set->v[i].lo <= value;
 }
 
 bool merlon_intervals_equal(const struct merlon_intervals *a, const struct merlon_intervals *b)

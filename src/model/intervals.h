@@ -36,4 +36,11 @@ bool merlon_intervals_contain(const struct merlon_intervals *set, merlon_value v
 bool merlon_intervals_equal(const struct merlon_intervals *a, const struct merlon_intervals *b);
 void merlon_intervals_clear(struct merlon_intervals *set);
 
+/*
+ * Of a normalised set, which stays so: takes in what it has nothing of, or takes out what it has all of. 0, -ERANGE if that is not
+ * so, or -ENOMEM; nothing has changed then. merlon_intervals_may() tells beforehand and makes room: then there is no error.
+ */
+int merlon_intervals_may(struct merlon_intervals *set, bool in, merlon_value lo, merlon_value hi);
+int merlon_intervals_change(struct merlon_intervals *set, bool in, merlon_value lo, merlon_value hi);
+
 #endif

@@ -224,6 +224,12 @@ struct merlon_set {
 	char *name;
 	char *declaration;		/* the set in nft's language, "set NAME { type ... }"; NULL: it has no such form */
 	char *reason;			/* why it is in no text, nor with what stays with netfilter; or NULL */
+	/*
+	 * Of addresses, declared, its elements have nothing but their values: in bits, 32 or 128; else 0. How many rules look in it,
+	 * and how many of them by a match that has its elements as they are (or, negated, all others).
+	 */
+	uint32_t bits, n_lookups, n_plain;
+	bool interval, merge;		/* nft joins what touches */
 	/* of a set with elements that expire: where in the declaration each is, and how long it lives; else NULL */
 	struct merlon_set_element {
 		size_t begin, time, behind, end;	/* of its text; what is left of its time stands in [time, behind) */

@@ -152,6 +152,13 @@ struct merlon_counter *merlon_carry_counts(const struct merlon_enforced *before,
 int merlon_policy_nft(struct merlon_daemon *d, const json_t *request, bool trusted, json_t **ret_report, char **ret_output);
 /* Somebody changed the namespace. */
 void merlon_policy_follow(struct merlon_daemon *d);
+/* elements.c: takes what the namespace holds over if elements alone have changed, without reading it. False: it was not so. */
+bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct merlon_diag *diag);
+/*
+ * Runs a command of nft that adds elements to a set or takes them away without having nft read the set. False: nothing has happened,
+ * nft has to do it.
+ */
+bool merlon_policy_sketch(struct merlon_daemon *d, const struct merlon_nft_command *command);
 /* Drops all rules. An enum merlon_exit. */
 int merlon_policy_flush(struct merlon_daemon *d, json_t **ret_report);
 

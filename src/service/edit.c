@@ -78,6 +78,8 @@ static int take_over(struct merlon_daemon *d, json_t **report, struct merlon_dia
 
 	if (r)
 		return r;
+	if (merlon_policy_elements(d, report, diag))
+		return MERLON_EXIT_DONE;
 	next.sources = d->enforced.sources ? json_deep_copy(d->enforced.sources) : json_array();
 	merlon_work_let_go(d);
 	r = merlon_snapshot_and_ruleset(d->space.netlink, &next.ruleset, &snapshot, &generation, diag) < 0 ? MERLON_EXIT_FAILED : 0;
@@ -275,7 +277,7 @@ static int change(struct merlon_daemon *d, const struct merlon_nft_command *comm
 		merlon_policy_follow(d);
 	if (is_known(d, diag) || remember(d, &before, diag) < 0)
 		return MERLON_EXIT_FAILED;
-	r = run_nft(d, command, ret_output, diag);
+	r = merlon_policy_sketch(d, command) ? 0 : run_nft(d, command, ret_output, diag);
 	status = r == MERLON_NFT_REFUSED ? MERLON_EXIT_REFUSED : r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	if (command->check && !r)
 		status = rehearse(d, command, report, diag);

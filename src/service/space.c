@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "compat/compat.h"
+#include "compat/news.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
 #include "src/service/work.h"
@@ -27,6 +28,8 @@
 #define PAUSE_US 5000
 /* Of so many rules the kernel takes long enough that something else may be done meanwhile. */
 #define LONG 4096
+#define HEARD_MOST (1 << 18)	/* bytes of notifications that are kept */
+#define HEARD_LARGEST (1 << 16)	/* of one datagram */
 
 struct mnl_socket *merlon_space_socket(int netns)
 {
@@ -65,6 +68,43 @@ void merlon_space_differs(struct merlon_daemon *d, const struct merlon_diag *why
 	d->space.differs = merlon_report_messages(why);
 }
 
+/* What is more than is kept is read from the namespace instead. Lost messages (ENOBUFS) were changes, too. */
+void merlon_space_hear(struct merlon_daemon *d)
+{
+	struct merlon_space_heard *h = &d->space.heard;
+	char rest[1];
+	ssize_t n;
+
+	if (!h->messages)
+		h->messages = malloc(HEARD_MOST);
+	do {
+		bool full = !h->messages || h->lost || HEARD_MOST - h->bytes < HEARD_LARGEST;
+
+		n = recv(mnl_socket_get_fd(d->space.news), full ? rest : h->messages + h->bytes, full ? sizeof(rest) : HEARD_LARGEST,
+			 MSG_DONTWAIT | MSG_TRUNC);
+		h->lost |= n < 0 ? errno == ENOBUFS : full || n > HEARD_LARGEST;
+		if (n > 0 && !h->lost)
+			h->bytes += MNL_ALIGN(n);
+	} while (n >= 0 || errno == ENOBUFS || errno == EINTR);
+}
+
+void merlon_space_followed(struct merlon_daemon *d, uint32_t generation)
+{
+	struct merlon_space_heard *h = &d->space.heard;
+	size_t until = merlon_news_until(h->messages, h->bytes, generation);
+
+	memmove(h->messages, h->messages + until, h->bytes - until);
+	h->bytes -= until;
+	d->space.generation = generation;
+}
+
+static void forget_heard(struct merlon_daemon *d)
+{
+	merlon_space_hear(d);
+	d->space.heard.bytes = 0;
+	d->space.heard.lost = false;
+}
+
 void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot)
 {
 	struct merlon_snapshot before = d->space.snapshot;
@@ -72,6 +112,7 @@ void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot
 	d->space.snapshot = *snapshot;
 	*snapshot = (struct merlon_snapshot){ 0 };
 	merlon_snapshot_clear(&before);
+	forget_heard(d);
 	merlon_space_agrees(d);
 }
 
@@ -236,18 +277,14 @@ static int on_pause(sd_event_source *source, uint64_t due_us, void *context)
 	return 0;
 }
 
-/* What exactly was changed is not asked: all is read again. Lost messages (ENOBUFS) were changes, too. */
 static int on_news(sd_event_source *source, int fd, uint32_t events, void *context)
 {
 	struct merlon_daemon *d = context;
-	char buffer[8192];
-	int i;
 
 	(void)source;
+	(void)fd;
 	(void)events;
-	for (i = 0; i < 4096; i++)
-		if (recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT | MSG_TRUNC) < 0 && errno != ENOBUFS)
-			break;
+	merlon_space_hear(d);
 	if (sd_event_source_get_enabled(d->space.pause, NULL) > 0)
 		return 0;
 	sd_event_source_set_time(d->space.pause, merlon_now_ns() / 1000 + PAUSE_US);
@@ -376,6 +413,10 @@ void merlon_space_close(struct merlon_daemon *d)
 	}
 	merlon_closep(&s->fd);
 	merlon_snapshot_clear(&s->snapshot);
+	free(s->heard.messages);
+	if (s->sketch.netlink)
+		mnl_socket_close(s->sketch.netlink);
+	merlon_closep(&s->sketch.fd);
 	json_decref(s->differs);
-	*s = (struct merlon_space){ .fd = -1 };
+	*s = (struct merlon_space){ .fd = -1, .sketch.fd = -1 };
 }

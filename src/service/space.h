@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "compat/sketch.h"
 #include "compat/snapshot.h"
 #include "src/util/diag.h"
 
@@ -24,6 +25,13 @@ struct merlon_space {
 	sd_event_source *source, *pause;
 	uint32_t generation;		/* nf_tables' number of what was last read or written here */
 	struct merlon_snapshot snapshot;	/* of what is in force; handles: `was` are those of now */
+	/* notifications that came since it was last read or written here; `lost`: not all of them are known */
+	struct merlon_space_heard {
+		char *messages;		/* owned */
+		size_t bytes;
+		bool lost;
+	} heard;
+	struct merlon_sketch sketch;	/* fd -1: there is none yet */
 	bool mounted;
 	json_t *differs;		/* messages: why what it holds is not what is in force; NULL: it is */
 };
@@ -61,6 +69,10 @@ void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot
 /* Takes note that it does not hold what is in force. */
 void merlon_space_differs(struct merlon_daemon *d, const struct merlon_diag *why);
 void merlon_space_agrees(struct merlon_daemon *d);
+/* Takes the notifications that have come to what was heard before, which stays where it is. */
+void merlon_space_hear(struct merlon_daemon *d);
+/* What is held now, as generation `generation` of nf_tables, is in force: it was followed by its notifications. */
+void merlon_space_followed(struct merlon_daemon *d, uint32_t generation);
 /* Whether it was changed since it was last read or written here. */
 bool merlon_space_changed(struct merlon_daemon *d);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -135,6 +136,39 @@ static void membership(void **state)
 	}
 }
 
+/* Taking in and out, against membership. */
+static void changes(void **state)
+{
+	struct merlon_intervals x = { 0 };
+	bool in[64] = { false };
+	unsigned round, i, done = 0;
+
+	(void)state;
+	srand(2);
+	for (round = 0; round < 20000; round++) {
+		unsigned lo = rand() % 64, hi = lo + rand() % (64 - lo) % 6, n = 0;
+		bool to = rand() & 1;
+
+		for (i = lo; i <= hi; i++)
+			n += in[i] == to;
+		assert_int_equal(merlon_intervals_change(&x, to, lo, hi), n ? -ERANGE : 0);
+		done += !n;
+		for (i = lo; i <= hi && !n; i++)
+			in[i] = to;
+		for (i = 0; i < 64; i++)
+			assert_int_equal(merlon_intervals_contain(&x, i), in[i]);
+		for (i = 1; i < x.n; i++)
+			assert_true(x.v[i].lo > x.v[i - 1].hi + 1);
+	}
+	assert_true(done > 1000);
+	merlon_intervals_clear(&x);
+	assert_int_equal(merlon_intervals_change(&x, true, 0, MAX128), 0);
+	assert_int_equal(merlon_intervals_change(&x, false, MAX128, MAX128), 0);
+	assert_int_equal(merlon_intervals_change(&x, true, MAX128, MAX128), 0);
+	assert_int_equal(x.n, 1);
+	merlon_intervals_clear(&x);
+}
+
 static void widths(void **state)
 {
 	(void)state;
@@ -149,7 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(normalise), cmocka_unit_test(complement), cmocka_unit_test(intersect),
-		cmocka_unit_test(membership), cmocka_unit_test(widths),
+		cmocka_unit_test(membership), cmocka_unit_test(changes), cmocka_unit_test(widths),
 	};
 
 	return cmocka_run_group_tests_name("intervals", tests, NULL, NULL);

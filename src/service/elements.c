@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Most changes of a policy are of elements of its sets. They are made in the ruleset in force and in its snapshot, as nf_tables'
+ * notifications say; then it is compiled and put in force as ever, but nothing is read back. The ruleset is the same object before
+ * and after: who lists it while it is compiled has the elements a moment before they are in force. Whatever is not certain leads to
+ * a reading of the namespace.
+ */
+#include <errno.h>
+
+#include "compat/compat.h"
+#include "compat/news.h"
+#include "compat/sketch.h"
+#include "src/model/report.h"
+#include "src/service/daemon.h"
+#include "src/service/work.h"
+
+/* Makes the changes, or with `back` undoes them: all or none. */
+static int change_all(struct merlon_ruleset *ruleset, const struct merlon_news *news, bool back)
+{
+	struct merlon_element_change change;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < news->n && !r; i++) {
+		change = news->change[back ? news->n - 1 - i : i];
+		change.add = change.add != back;
+		r = merlon_elements_change(ruleset, &change);
+	}
+	/* the last one has done nothing */
+	for (i = i ? i - 1 : 0; r < 0 && i > 0; i--) {
+		change = news->change[back ? news->n - i : i - 1];
+		change.add = change.add == back;
+		merlon_elements_change(ruleset, &change);
+	}
+	return r;
+}
+
+/* The same ruleset, with other elements. */
+static int enforce(struct merlon_daemon *d, struct merlon_diag *diag)
+{
+	struct merlon_enforced next = d->enforced;
+	int r;
+
+	next.policy = NULL;
+	next.carried = NULL;
+	next.edited = true;
+	next.sources = json_deep_copy(d->enforced.sources);
+	r = next.sources ? merlon_enforce(d, &next, &d->space.snapshot, true, diag) : -ENOMEM;
+	if (r < 0) {
+		next.ruleset = NULL;
+		merlon_enforced_clear(&next);
+	}
+	return r;
+}
+
+/* `bytes`: what was heard up to generation `now`; more may be heard meanwhile. */
+static int follow(struct merlon_daemon *d, const struct merlon_news *news, size_t bytes, uint32_t now, struct merlon_diag *diag)
+{
+	struct merlon_space *s = &d->space;
+	int r = change_all(d->enforced.ruleset, news, false);
+
+	if (r < 0)
+		return r;
+	r = merlon_snapshot_follow(&s->snapshot, s->heard.messages, bytes, s->generation, now);
+	if (!r) {
+		r = enforce(d, diag);
+		if (r < 0)
+			merlon_snapshot_unfollow(&s->snapshot, s->heard.messages, bytes, s->generation, now);
+	}
+	if (r < 0)
+		change_all(d->enforced.ruleset, news, true);
+	return r;
+}
+
+bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct merlon_diag *diag)
+{
+	struct merlon_space *s = &d->space;
+	struct merlon_diag found = { 0 };
+	struct merlon_news news;
+	uint32_t now;
+	size_t bytes;
+	int r;
+
+	/* what ages is not in the snapshot as it is now */
+	if (!d->enforced.ruleset || !d->enforced.policy || s->differs || !s->snapshot.bytes || s->snapshot.ages ||
+	    merlon_nft_generation(s->netlink, &now) < 0)
+		return false;
+	merlon_space_hear(d);
+	bytes = s->heard.bytes;
+	if (s->heard.lost || merlon_news_read(s->heard.messages, bytes, s->generation, now, d->enforced.ruleset, &news) < 0)
+		return false;
+	r = follow(d, &news, bytes, now, &found);
+	merlon_news_clear(&news);
+	if (r < 0) {
+		merlon_diag_clear(&found);
+		return false;
+	}
+	merlon_diag_take(diag, &found);
+	merlon_space_followed(d, now);
+	json_decref(*report);
+	*report = merlon_report(d->enforced.ruleset);
+	return true;
+}
+
+static bool open_sketch(struct merlon_sketch *sketch)
+{
+	struct merlon_diag diag = { 0 };
+
+	if (sketch->fd < 0 && merlon_policyns_new(&sketch->fd, &diag) < 0)
+		sketch->fd = -1;
+	merlon_diag_clear(&diag);
+	if (sketch->fd >= 0 && !sketch->netlink)
+		sketch->netlink = merlon_space_socket(sketch->fd);
+	return sketch->netlink;
+}
+
+bool merlon_policy_sketch(struct merlon_daemon *d, const struct merlon_nft_command *command)
+{
+	struct merlon_space *s = &d->space;
+	struct merlon_sketched sketched;
+	size_t i;
+	int r;
+
+	if (!d->enforced.ruleset || s->differs || !s->snapshot.bytes || s->snapshot.ages)
+		return false;
+	merlon_work_let_go(d);
+	r = open_sketch(&s->sketch) ? merlon_sketch_command(&s->sketch, command, &s->snapshot, d->enforced.ruleset, &sketched) : -EPERM;
+	merlon_work_take_back(d);
+	if (r < 0)
+		return false;
+	for (i = 0; i < sketched.news.n && merlon_elements_may(d->enforced.ruleset, &sketched.news.change[i]); i++)
+		;
+	if (!i || i < sketched.news.n)
+		r = -ERANGE;
+	else
+		r = merlon_snapshot_request(s->netlink, &sketched.requests, &s->generation);
+	merlon_sketched_clear(&sketched);
+	return !r;
+}
