@@ -68,6 +68,20 @@ void merlon_space_differs(struct merlon_daemon *d, const struct merlon_diag *why
 	d->space.differs = merlon_report_messages(why);
 }
 
+static void run_follow(struct merlon_daemon *d, struct merlon_job *job)
+{
+	(void)job;
+	if (merlon_space_changed(d))
+		merlon_policy_follow(d);
+}
+
+/* What others changed meanwhile: who has heard of it already is not woken again. */
+static void follow_others(struct merlon_daemon *d)
+{
+	if (merlon_space_changed(d))
+		merlon_work_do(d, run_follow);
+}
+
 /* What is more than is kept is read from the namespace instead. Lost messages (ENOBUFS) were changes, too. */
 void merlon_space_hear(struct merlon_daemon *d)
 {
@@ -96,6 +110,7 @@ void merlon_space_followed(struct merlon_daemon *d, uint32_t generation)
 	memmove(h->messages, h->messages + until, h->bytes - until);
 	h->bytes -= until;
 	d->space.generation = generation;
+	follow_others(d);
 }
 
 static void forget_heard(struct merlon_daemon *d)
@@ -114,6 +129,7 @@ void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot
 	merlon_snapshot_clear(&before);
 	forget_heard(d);
 	merlon_space_agrees(d);
+	follow_others(d);
 }
 
 static int be_told(struct mnl_socket *news, bool yes)
@@ -121,13 +137,6 @@ static int be_told(struct mnl_socket *news, bool yes)
 	int group = NFNLGRP_NFTABLES;
 
 	return mnl_socket_setsockopt(news, yes ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP, &group, sizeof(group)) < 0 ? -errno : 0;
-}
-
-static void run_follow(struct merlon_daemon *d, struct merlon_job *job)
-{
-	(void)job;
-	if (merlon_space_changed(d))
-		merlon_policy_follow(d);
 }
 
 /* What is put into the namespace, with the daemon's lock or without. */
@@ -159,9 +168,7 @@ static int filled(struct merlon_daemon *d, const struct merlon_filling *f)
 	d->space.generation = f->generation;
 	if (f->told < 0)
 		merlon_journal_note(3, "what others change in the policy namespace is not noticed any more: %s", strerror(-f->told));
-	/* what others changed meanwhile */
-	if (merlon_space_changed(d))
-		merlon_work_do(d, run_follow);
+	follow_others(d);
 	return f->error;
 }
 
