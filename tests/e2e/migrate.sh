@@ -24,15 +24,20 @@ cat >bin/merlon <<END
 [ "\$1" != verify ] || { shift; set -- verify --packets 500 "\$@"; }
 exec "$merlon" "\$@"
 END
-# Five minutes are over when the test says so.
-cat >bin/sleep <<END
+# Five minutes are over when the test says so. As with systemd, a name is taken while its timer runs.
+cat >bin/systemd-run <<END
 #!/bin/sh
-[ "\$1" = 300 ] || exec /bin/sleep "\$@"
-while [ -d "$dir" ] && [ ! -e "$dir/over" ]; do /bin/sleep 0.05; done
+[ "\$1 \$2 \$3" = "--collect --unit=merlon-back --on-active=5m" ] && [ ! -e "$dir/timer" ] || exit 1
+shift 3
+setsid -f sh -c 'echo \$\$ >"$dir/timer"
+while [ -d "$dir" ] && [ ! -e "$dir/over" ]; do sleep 0.05; done
+rm "$dir/timer"; exec "\$@"' merlon-back "\$@"
+until [ -s "$dir/timer" ]; do sleep 0.01; done
 END
 cat >bin/systemctl <<END
 #!/bin/sh
 case "\$*" in
+"stop merlon-back.*") [ ! -e "$dir/timer" ] || { kill "\$(cat "$dir/timer")" && rm "$dir/timer"; } ;;
 "enable --now merlon.service") merlon apply --configured ;;
 "disable --now merlon.service") merlon stop --configured ;;
 "disable --now nftables.service") nft flush ruleset ;;
@@ -73,7 +78,7 @@ step() { # what, NAME...
 }
 five_minutes() {
 	touch over
-	for _ in $(seq 200); do pgrep -f 'test -e keep' >/dev/null || break; sleep 0.05; done
+	for _ in $(seq 200); do pgrep -f "merlon-back |[/]merlon stop$" >/dev/null || break; sleep 0.05; done
 	rm over
 }
 lets_in() { in_client timeout "${2:-5}" bash -c "exec 3<>/dev/tcp/10.77.0.1/$1" 2>/dev/null; }
@@ -85,7 +90,7 @@ begin() {
 	five_minutes
 	stop_daemon TERM 2>/dev/null
 	"$merlon" stop --force --pin-dir "$dir/bpf/merlon" >/dev/null 2>&1
-	rm -rf ruleset.nft* keep before.* state
+	rm -rf ruleset.nft* before.* state
 	start_daemon --config "$dir/merlon.conf"
 }
 printf '[Policy]\nRuleset=/etc/merlon/ruleset.nft\n' >merlon.conf
@@ -181,11 +186,16 @@ in_host iptables-restore plain.v4 && in_host ip6tables-restore plain.v6
 to iptables keep-iptables take
 step "... proved and asked" prove ask
 five_minutes
-ok "... without \"keep\" it ends by itself" not "$merlon" status
+ok "... unless the timer is stopped it ends by itself" not "$merlon" status
 start_daemon --config "$dir/merlon.conf"
 step "... enforced again, and back" enforce keep enforce-back
+start_daemon --config "$dir/merlon.conf"
+step "... tried again, also with a timer that runs" enforce enforce keep
 five_minutes
-rm keep
+ok "... no timer of before is left" status_is .mode enforce
+step "... and tried again" enforce
+five_minutes
+ok "... and a way back again" not "$merlon" status
 start_daemon --config "$dir/merlon.conf"
 step "... from boot on, and back" boot boot-back
 start_daemon --config "$dir/merlon.conf"
