@@ -93,7 +93,12 @@ int merlon_out_is_free(const struct merlon_options *options, const struct merlon
 /* Beside -o; 0 or an error that is already on stderr. */
 int merlon_write_remainder(const struct merlon_options *options, const struct merlon_ruleset *ruleset);
 
-/* client.c */
+/*
+ * client.c: the unit merlon@x.service or, with `kind` "merlond", merlond@x.service of a daemon that listens there. False: it is none
+ * of ours.
+ */
+#define MERLON_UNIT_ROOM 256	/* systemd.unit(5): a name has 255 characters at most */
+bool merlon_unit_of(const char *socket, const char *kind, char ret[MERLON_UNIT_ROOM]);
 struct merlon_call {
 	int status;		/* what the method answered, where it does */
 	json_t *answer;		/* owned by the caller; NULL: it is a stream */

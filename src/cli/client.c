@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +16,28 @@
 
 /* Compiling a large ruleset takes its time; a daemon that is stuck longer than this is broken. */
 #define TIMEOUT_US (600 * 1000000ULL)
+
+bool merlon_unit_of(const char *socket, const char *kind, char ret[MERLON_UNIT_ROOM])
+{
+	char name[MERLON_UNIT_ROOM] = "", escaped[4 * MERLON_UNIT_ROOM] = "", *out = escaped;
+	const char *in;
+	int end = 0;
+
+	if (!strcmp(socket, MERLON_BUS_SOCKET))
+		return snprintf(ret, MERLON_UNIT_ROOM, "%s.service", kind) > 0;
+	if (sscanf(socket, MERLON_RUN_DIR "/%200[^/]/merlon.sock%n", name, &end) != 1 || !end || socket[end])
+		return false;
+	/* systemd.unit(5): what is no letter or digit is escaped, for %I to be the name */
+	for (in = name; *in; in++)
+		out += sprintf(out, isalnum((unsigned char)*in) || strchr(":_.", *in) ? "%c" : "\\x%02x", (unsigned char)*in);
+	return snprintf(ret, MERLON_UNIT_ROOM, "%s@%s.service", kind, escaped) < MERLON_UNIT_ROOM;
+}
+
+/* For a shell: an escaped name has a backslash. */
+static const char *quote(const char *unit)
+{
+	return strchr(unit, '\\') ? "'" : "";
+}
 
 /* Nobody answers, but what was in force need not be gone with the daemon. */
 static void tell_pins(struct merlon_diag *diag)
@@ -29,20 +53,25 @@ static void tell_pins(struct merlon_diag *diag)
 
 static int cannot_connect(const char *path, int error, struct merlon_diag *diag)
 {
+	char daemon[MERLON_UNIT_ROOM], unit[MERLON_UNIT_ROOM];
 	struct merlon_place nowhere = { 0 };
 
 	if (error == ENOENT || error == ECONNREFUSED) {
 		merlon_diag_add(diag, MERLON_ERROR, nowhere, "merlond is not running (nobody listens on %s)", path);
 		/* systemd gives the socket up when the daemon could not start */
-		if (!strcmp(path, MERLON_BUS_SOCKET) && access("/run/systemd/system", F_OK) == 0)
-			merlon_diag_cure(diag, "`journalctl -u merlond` says why; then start it as root with "
-					 "`systemctl reset-failed merlond; systemctl restart merlon.socket`");
+		if (merlon_unit_of(path, "merlond", daemon) && merlon_unit_of(path, "merlon", unit) && access("/run/systemd/system", F_OK) == 0)
+			merlon_diag_cure(diag, "`journalctl -u %s%s%s` says why; then start it as root with `systemctl reset-failed %s%s%s; "
+					 "systemctl restart %s%.*s.socket%s`, or by hand as before", quote(daemon), daemon, quote(daemon),
+					 quote(daemon), daemon, quote(daemon), quote(unit), (int)(strlen(unit) - strlen(".service")), unit,
+					 quote(unit));
 		else
 			merlon_diag_cure(diag, "start it as root with `merlond --socket %s`; or is it elsewhere: --socket, $MERLON_SOCKET?", path);
 		tell_pins(diag);
 	} else if (error == EACCES || error == EPERM) {
 		merlon_diag_add(diag, MERLON_ERROR, nowhere, "you may not talk to merlond on %s", path);
-		merlon_diag_cure(diag, "run this as root; where there is a group merlon when merlond starts, its members may read");
+		merlon_diag_cure(diag, getgrnam("merlon") ?
+				 "run this as root; to read, join the group merlon (`adduser USER merlon`) and log in again" :
+				 "run this as root; where there is a group merlon when merlond starts, its members may read");
 	} else {
 		merlon_diag_add(diag, MERLON_ERROR, nowhere, "cannot connect to %s: %s", path, strerror(error));
 	}
@@ -114,14 +143,17 @@ static int read_answer(sd_bus_message *message, struct merlon_call *ret)
 }
 
 /* The daemon's errors have their cure on a second line. */
-static void explain(const sd_bus_error *error, int r, struct merlon_diag *diag)
+static void explain(const struct merlon_options *options, const char *method, const sd_bus_error *error, int r, struct merlon_diag *diag)
 {
+	char daemon[MERLON_UNIT_ROOM] = "merlond.service";
 	const char *text = error->message ? error->message : strerror(-r), *cure = strstr(text, "\n  ");
 
 	if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
 		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "merlond closed the connection before it answered");
-		merlon_diag_cure(diag, "it could not start, ended, or had too many connections: `journalctl -u merlond` says which, "
-				 "`merlon status` what is in force now");
+		merlon_unit_of(options->socket, "merlond", daemon);
+		merlon_diag_cure(diag, "it could not start, ended, or had too many connections: `journalctl -u %s%s%s` says which%s",
+				 quote(daemon), daemon, quote(daemon),
+				 strcmp(method, "Status") ? ", `merlon status` what is in force now" : "");
 		return;
 	}
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "%.*s", (int)(cure ? cure - text : (long)strlen(text)), text);
@@ -131,7 +163,7 @@ static void explain(const sd_bus_error *error, int r, struct merlon_diag *diag)
 		merlon_diag_cure(diag, "run this as root");
 }
 
-static int call(sd_bus *bus, const char *method, const char *argument, struct merlon_call *ret, struct merlon_diag *diag)
+static int call(sd_bus *bus, const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret, struct merlon_diag *diag)
 {
 	sd_bus_message *message = NULL, *reply = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -145,7 +177,7 @@ static int call(sd_bus *bus, const char *method, const char *argument, struct me
 	if (r >= 0)
 		r = read_answer(reply, ret);
 	if (r < 0)
-		explain(&error, r, diag);
+		explain(options, method, &error, r, diag);
 	sd_bus_error_free(&error);
 	sd_bus_message_unref(message);
 	sd_bus_message_unref(reply);
@@ -160,7 +192,7 @@ int merlon_call(const struct merlon_options *options, const char *method, const 
 
 	*ret = (struct merlon_call){ .file = -1 };
 	if (r == 0)
-		r = call(bus, method, argument, ret, &diag);
+		r = call(bus, options, method, argument, ret, &diag);
 	sd_bus_flush_close_unref(bus);
 	return r < 0 ? merlon_fail(options, &diag) : 0;
 }

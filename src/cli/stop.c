@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-bus.h>
@@ -13,7 +12,6 @@
 #define SYSTEMD "org.freedesktop.systemd1"
 #define WAIT_US 20000
 #define MOST_WAITS 1500
-#define UNIT_ROOM 256	/* systemd.unit(5): a name has 255 characters at most */
 
 /* The path of the job that a unit is in; NULL: there is none. The caller's. */
 static char *job_of(sd_bus *bus, const char *unit)
@@ -78,18 +76,30 @@ static bool is_restart(sd_bus *bus, const char *unit)
 	return type && !strcmp(type, "restart");
 }
 
+static bool has_job(sd_bus *bus, const char *unit)
+{
+	_cleanup_free_ char *job = job_of(bus, unit);
+
+	return job && strcmp(job, "/");
+}
+
 /*
  * A daemon that does not run would be started by its socket; but the unit, which is to be stopped before it, would be waited for,
- * and waits itself.
+ * and waits itself. So it is with a socket that was stopped.
  */
 static void wake_daemon(sd_bus *bus, const char *unit)
 {
-	char daemon[UNIT_ROOM];
+	char name[MERLON_UNIT_ROOM];
+	int i;
 
-	/* merlond@x.service of merlon@x.service */
-	snprintf(daemon, sizeof(daemon), "merlond%.*s", UNIT_ROOM - 8, unit + strlen("merlon"));
-	if (!is_active(bus, daemon))
-		begin_job(bus, "StartUnit", daemon, "ignore-dependencies");
+	/* merlon@x.socket and merlond@x.service of merlon@x.service */
+	snprintf(name, sizeof(name), "%.*s.socket", (int)(strlen(unit) - strlen(".service")), unit);
+	if (!is_active(bus, name) && begin_job(bus, "StartUnit", name, "ignore-dependencies") == 0)
+		for (i = 0; i < MOST_WAITS && has_job(bus, name); i++)
+			usleep(WAIT_US);
+	snprintf(name, sizeof(name), "merlond%.*s", MERLON_UNIT_ROOM - 8, unit + strlen("merlon"));
+	if (!is_active(bus, name))
+		begin_job(bus, "StartUnit", name, "ignore-dependencies");
 }
 
 /* As a unit's ExecStop=: whether there is anything to do; then there is a daemon to do it. */
@@ -104,30 +114,6 @@ static bool is_to_stop(void)
 		wake_daemon(bus, unit);
 	sd_bus_flush_close_unref(bus);
 	return !restart;
-}
-
-/* The unit that puts policies in force by a daemon that listens there. False: none of ours. */
-static bool unit_of(const char *socket, char ret[UNIT_ROOM])
-{
-	char name[UNIT_ROOM] = "", escaped[4 * UNIT_ROOM] = "", *out = escaped;
-	const char *in;
-	int end = 0;
-
-	if (!strcmp(socket, MERLON_BUS_SOCKET))
-		return snprintf(ret, UNIT_ROOM, "merlon.service") > 0;
-	if (sscanf(socket, MERLON_RUN_DIR "/%200[^/]/merlon.sock%n", name, &end) != 1 || !end || socket[end])
-		return false;
-	/* systemd.unit(5): what is no letter or digit is escaped, for %I to be the name */
-	for (in = name; *in; in++)
-		out += sprintf(out, isalnum((unsigned char)*in) || strchr(":_.", *in) ? "%c" : "\\x%02x", (unsigned char)*in);
-	return snprintf(ret, UNIT_ROOM, "merlon@%s.service", escaped) < UNIT_ROOM;
-}
-
-static bool has_job(sd_bus *bus, const char *unit)
-{
-	_cleanup_free_ char *job = job_of(bus, unit);
-
-	return job && strcmp(job, "/");
 }
 
 /* What waits for this command may be what the job waits for: so there is an end to that. True: it was stopped. */
@@ -151,8 +137,8 @@ static bool stop_unit(sd_bus *bus, const char *unit)
  */
 static bool stop_by_unit(const struct merlon_options *options)
 {
-	char unit[UNIT_ROOM];
-	sd_bus *bus = unit_of(options->socket, unit) && sd_booted() > 0 ? connect_to_systemd() : NULL;
+	char unit[MERLON_UNIT_ROOM];
+	sd_bus *bus = merlon_unit_of(options->socket, "merlon", unit) && sd_booted() > 0 ? connect_to_systemd() : NULL;
 	struct merlon_call call;
 	bool stopped = false;
 
