@@ -25,6 +25,7 @@ file host.v6 2 0 1 0 1
 file service.nft 9 1 9 1 0
 file deleted.nft 1 0 1 0 0
 file refused.nft 2 0 1 0 1
+file imported.nft 4 0 2 0 2
 check "what nobody can load is listed with the reason, and no success" \
 	report '.files[] | select(.file == "broken.nft") | .exact == 0 and (.not_loadable | contains("syntax error"))'
 check "what is no ruleset is named" report '.no_ruleset == ["notes.txt"]'

@@ -51,6 +51,7 @@ class Count:
         self.other = 0         # NAT, mangle, other families: not for filtering
         self.unreached = 0     # in chains of filter tables that nothing leads to
         self.more = 0          # iptables: rules beyond one a line (lists of addresses)
+        self.refused = 0       # nft: comments of `merlon import` in place of rules, which the kernel does not have
         self.unsure = []       # why the text alone can't tell
 
     @property
@@ -113,9 +114,11 @@ def statements(text):
     stack = [[[]]]             # blocks from the outside in; the last list of a block is the statement that is being read
     holds = [True]             # for each: whether its statements may open blocks, or only sets
     for token in TOKEN.findall(text):
-        if token.startswith('#') or token == '\\\n':
-            continue
         block = stack[-1]
+        if token.startswith('#') or token == '\\\n':
+            if is_refused(token):
+                block.insert(-1, [token])
+            continue
         if token == '{':
             inner = [[]]
             block[-1].append(inner)
@@ -134,6 +137,11 @@ def statements(text):
         else:
             block[-1].append(token)
     return stack[0]
+
+
+def is_refused(word):
+    """What `merlon import` writes in the place of a rule: for merlon it is one, for nft a comment."""
+    return word.startswith('# refused (') and '):' in word
 
 
 def head(statement):
@@ -170,13 +178,13 @@ class NftCount:
     def __init__(self, text):
         self.chains = {}       # (family, table, chain) -> Chain
         self.maps = defaultdict(set)       # (family, table, map) -> chains that it leads to
-        self.dormant, self.unsure = set(), []
+        self.dormant, self.unsure, self.refused = set(), [], 0
         for statement in statements(text):
             self.top(statement)
 
     def result(self):
         count = Count()
-        count.unsure = self.unsure
+        count.unsure, count.refused = self.unsure, self.refused
         enforced, kept = self.reached(True), self.reached(False)
         for key, chain in self.chains.items():
             count.chains[key] += chain.rules
@@ -210,7 +218,7 @@ class NftCount:
     def top(self, statement):
         words = [w for w in statement if isinstance(w, str)]
         blocks = [w for w in statement if not isinstance(w, str)]
-        if not words:
+        if not words or is_refused(words[0]):
             return
         command = 'add'
         if words[0] in ('add', 'create', 'insert', 'delete', 'destroy', 'flush', 'replace', 'list', 'reset', 'rename'):
@@ -279,7 +287,9 @@ class NftCount:
             words = [w for w in statement if isinstance(w, str)]
             if not words:
                 continue
-            if words[0] == 'type' and 'hook' in words:
+            if is_refused(words[0]):
+                self.refused += 1
+            elif words[0] == 'type' and 'hook' in words:
                 chain.base = (words[1], words[words.index('hook') + 1])
             elif words[0] == 'include':
                 self.unsure.append('include')
