@@ -31,7 +31,14 @@ int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag)
 	return r;
 }
 
-/* Its size, or a negative errno: -EFBIG, -EINVAL: it has NUL bytes. What has no end is not read for ever. */
+/* By what gzip, xz, zstd and bzip2 begin their files with. */
+static bool is_compressed(const char *data)
+{
+	return !strncmp(data, "\x1f\x8b", 2) || !strncmp(data, "\xfd" "7zXZ", 5) || !strncmp(data, "\x28\xb5\x2f\xfd", 4) ||
+	       !strncmp(data, "BZh", 3);
+}
+
+/* Its size, or a negative errno: -EFBIG, -EINVAL: it has NUL bytes; -EBADMSG: for it is compressed. What has no end is not read for ever. */
 static ssize_t read_all(FILE *f, char **ret)
 {
 	_cleanup_free_ char *data = NULL;
@@ -49,7 +56,7 @@ static ssize_t read_all(FILE *f, char **ret)
 		if (ferror(f))
 			return -errno;
 		if (memchr(data + n, '\0', got))
-			return -EINVAL;
+			return is_compressed(data) ? -EBADMSG : -EINVAL;
 		n += got;
 		if (n > MERLON_TEXT_LARGEST)
 			return -EFBIG;
@@ -68,6 +75,8 @@ int merlon_text_read(const char *file, struct merlon_text *text, struct merlon_d
 
 	if (n == -EINVAL)
 		merlon_diag_add(diag, MERLON_ERROR, place, "not a ruleset: it has NUL bytes");
+	else if (n == -EBADMSG)
+		merlon_diag_add(diag, MERLON_ERROR, place, "not a ruleset: it is compressed");
 	else if (n == -EFBIG)
 		merlon_diag_add(diag, MERLON_ERROR, place, "no ruleset has more than %u MB", MERLON_TEXT_LARGEST >> 20);
 	else if (n < 0)
@@ -213,6 +222,47 @@ static bool may_be_large(const struct merlon_text *text)
 	return text->size >= LARGE || memmem(text->text, text->size, "include", strlen("include"));
 }
 
+/* Whether a line of it is a call of iptables, or the first says that a shell runs it. */
+static bool is_script(const char *text)
+{
+	const char *line = text, *word;
+	size_t first = strcspn(text, "\n");
+
+	if (!strncmp(text, "#!", 2) && (memmem(text, first + 1, "sh\n", 3) || memmem(text, first, "sh ", 3)))
+		return true;
+	for (; line; line = strchr(line, '\n')) {
+		line += strspn(line, "\n \t");
+		word = strncmp(line, "sudo ", 5) ? line : line + 5;
+		for (first = strcspn(word, " \t\n"); first && memchr(word, '/', first); first--)
+			word++;
+		if (word[first] == ' ' && ((first == 8 && !strncmp(word, "iptables", 8)) || (first == 9 && !strncmp(word, "ip6tables", 9))))
+			return true;
+	}
+	return false;
+}
+
+/* What makes each line an error of its own is said once. False: it is nothing of the kind. */
+static bool explain_text(const struct merlon_text *text, struct merlon_diag *diag)
+{
+	static const char mark[] = "\xef\xbb\xbf";
+	struct merlon_place place = { .file = text->name };
+
+	if (!strncmp(text->text, mark, strlen(mark))) {
+		merlon_diag_add(diag, MERLON_ERROR, place, "the file begins with a byte order mark");
+		merlon_diag_cure(diag, "take it out: sed -i '1s/^\\xef\\xbb\\xbf//' FILE");
+	} else if (is_script(text->text)) {
+		merlon_diag_add(diag, MERLON_ERROR, place, "this is a shell script, no ruleset");
+		merlon_diag_cure(diag, "where it has run, give what iptables-save and ip6tables-save print, or `merlon import --live`");
+	} else if (strstr(text->text, "\r\n")) {
+		/* in comments they do no harm */
+		merlon_diag_add(diag, MERLON_ERROR, place, "the file has DOS line ends (CR LF)");
+		merlon_diag_cure(diag, "take them out: sed -i 's/\\r$//' FILE");
+	} else {
+		return false;
+	}
+	return true;
+}
+
 /* Source `i`. */
 static int load_one(int policyns, const struct merlon_source *source, struct loading *l, size_t i, struct merlon_diag *diag)
 {
@@ -226,13 +276,8 @@ static int load_one(int policyns, const struct merlon_source *source, struct loa
 	if (l->n == 1 && may_be_large(&loaded->text))
 		l->heard = merlon_heard_new(policyns);
 	r = load_text(policyns, source, loaded, kept, &of_text);
-	/* in comments they do no harm; elsewhere each line is an error of its own */
-	if (r < 0 && strstr(loaded->text.text, "\r\n")) {
+	if (r < 0 && explain_text(&loaded->text, diag))
 		merlon_diag_clear(&of_text);
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = loaded->text.name },
-				"the file has DOS line ends (CR LF)");
-		merlon_diag_cure(diag, "take them out: sed -i 's/\\r$//' FILE");
-	}
 	merlon_diag_take(diag, &of_text);
 	return r;
 }
