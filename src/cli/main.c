@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "src/cli/cli.h"
+#include "src/util/slip.h"
 
 static const struct merlon_command *const commands[] = {
 	&merlon_check, &merlon_import, &merlon_apply, &merlon_status, &merlon_stats, &merlon_nft, &merlon_list, &merlon_sessions,
@@ -22,8 +23,9 @@ static void usage(FILE *out)
 	fputs("usage: merlon COMMAND [OPTION]... [FILE]...\n\n", out);
 	for (i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->does);
-	fputs("\n`merlon COMMAND --help` tells more. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-	      "3 the ruleset has rules that merlon refuses, 4 verify found a difference.\n", out);
+	fputs("\n`merlon COMMAND --help` tells more, `merlon --help` (-h) this, `merlon --version` the version.\n"
+	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the ruleset has rules that merlon refuses,\n"
+	      "4 verify found a difference.\n", out);
 }
 
 static const struct {
@@ -324,11 +326,25 @@ static int run(const struct merlon_command *command, int argc, char **argv)
 	return r;
 }
 
+static int no_command(const char *name)
+{
+	const char *meant = NULL;
+	size_t i;
+
+	for (i = 0; i < COMMANDS; i++)
+		meant = merlon_slip(name, meant, commands[i]->name);
+	fprintf(stderr, "error: there is no command \"%s\"", name);
+	if (meant)
+		fprintf(stderr, ": did you mean %s?", meant);
+	fputs("\n  `merlon --help` lists the commands\n", stderr);
+	return MERLON_EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	size_t i;
 
-	if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
+	if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
 		usage(stdout);
 		return MERLON_EXIT_DONE;
 	}
@@ -340,7 +356,7 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i]->name))
 			return run(commands[i], argc - 1, argv + 1);
 	if (argc >= 2)
-		fprintf(stderr, "error: there is no command \"%s\"\n", argv[1]);
+		return no_command(argv[1]);
 	usage(stderr);
 	return MERLON_EXIT_USAGE;
 }

@@ -253,6 +253,9 @@ void merlon_report_print(const json_t *report, FILE *out)
 	if (left_out)
 		fprintf(out, ", %zu left out", left_out);
 	fputc('\n', out);
+	if (json_array_size(json_object_get(report, "refused")))
+		fputs("merlon-ruleset(5) says which words to use instead; --allow-partial leaves refused rules out where that lets no more traffic "
+		      "pass\n", out);
 	if (json_integer_value(json_object_get(report, "kept")))
 		fputs("merlon does not load what is kept: netfilter enforces it where it has it\n", out);
 }

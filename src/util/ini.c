@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/slip.h"
 
 struct state {
 	const struct merlon_ini_key *keys;
@@ -31,6 +32,21 @@ static char *trim(char *text)
 	return text;
 }
 
+/* What is near to an unknown section, or, with `section`, to an unknown key of it. */
+static void suggest(const struct state *s, const char *section, const char *word)
+{
+	const struct merlon_ini_key *k;
+	const char *best = NULL;
+
+	for (k = s->keys; k->section; k++)
+		if (!section)
+			best = merlon_slip(word, best, k->section);
+		else if (k->key && !strcmp(k->section, section))
+			best = merlon_slip(word, best, k->key);
+	if (best)
+		merlon_diag_cure(s->diag, section ? "did you mean %s=?" : "did you mean [%s]?", best);
+}
+
 static int begin_section(struct state *s, char *line, struct merlon_place place)
 {
 	size_t n = strlen(line);
@@ -45,8 +61,10 @@ static int begin_section(struct state *s, char *line, struct merlon_place place)
 	s->known_section = false;
 	for (k = s->keys; k->section; k++)
 		s->known_section |= !strcmp(k->section, s->section);
-	if (!s->known_section)
+	if (!s->known_section) {
 		merlon_diag_add(s->diag, MERLON_WARNING, place, "unknown section [%s]", s->section);
+		suggest(s, NULL, s->section);
+	}
 	return 0;
 }
 
@@ -80,8 +98,10 @@ static int assign(struct state *s, char *line, struct merlon_place place)
 		if (!r)
 			return s->taken ? s->taken(s->context, s->section, key, value, place) : 0;
 	}
-	if (s->known_section)
+	if (s->known_section) {
 		merlon_diag_add(s->diag, MERLON_WARNING, place, "unknown key %s in [%s]", key, s->section);
+		suggest(s, s->section, key);
+	}
 	return 0;
 }
 

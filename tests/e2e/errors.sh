@@ -31,6 +31,8 @@ chmod 755 "$dir"
 ok "no daemon: says so and how to start it" fails 1 'merlond is not running' "$merlon" status
 ok "apply without a daemon" fails 1 'merlond is not running' "$merlon" apply good.nft
 ok "unknown command" fails 2 'no command "frobnicate"' "$merlon" frobnicate good.nft
+ok "... in two lines, with the nearest one" sh -c "'$merlon' statusx 2>&1 | tr '\\n' ' ' | grep -q '^error: .*\"statusx\": did you mean status?   .merlon --help. lists the commands \$'"
+for option in -h --help help; do ok "$option lists the commands" sh -c "'$merlon' $option | grep -q '^  verify '"; done
 ok "no command" fails 2 'usage: merlon' "$merlon"
 ok "unknown option, by the command's name" fails 2 "^merlon check: unrecognized option '--frobnicate'" "$merlon" check --frobnicate good.nft
 ok "... and where they are listed" fails 2 'merlon check --help. lists its options' "$merlon" check --frobnicate good.nft
@@ -52,6 +54,19 @@ for file in good.nft partial.v4; do
 	ok "check: DOS line ends of $file" fails 1 "^dos.*: error: the file has DOS line ends" "$merlon" check "dos.${file##*.}"
 	ok "... in one message, with the cure" sh -c "'$merlon' check dos.${file##*.} 2>&1 | grep -c 'error:' | grep -qx 1 && '$merlon' check dos.${file##*.} 2>&1 | grep -q 'sed -i'"
 done
+# One message where each line would have one.
+printf '\357\273\277' | cat - good.nft >mark.nft
+printf '#!/bin/bash\nIPT=/sbin/iptables\n$IPT -F\n$IPT -A INPUT -j DROP\n' >script.sh
+printf 'set -e\n\nsudo /usr/sbin/ip6tables -A INPUT -j DROP\niptables -A INPUT -j DROP\n' >script
+gzip -c good.nft >good.nft.gz
+for bad in 'mark.nft:byte order mark' 'script.sh:a shell script' 'script:a shell script' 'good.nft.gz:it is compressed'; do
+	ok "check: ${bad#*:}" fails 1 "^${bad%%:*}: error: .*${bad#*:}" "$merlon" check "${bad%%:*}"
+	ok "... in one message" sh -c "'$merlon' check ${bad%%:*} 2>&1 | grep -c 'error' | grep -qx 1"
+done
+ok "... the cure of which helps" sh -c "sed -i '1s/^\\xef\\xbb\\xbf//' mark.nft && '$merlon' check mark.nft"
+printf '#!/usr/sbin/nft -f\n# no iptables here\ntable inet t { chain in { frobnicate; }; }\n' >script.nft
+ok "check: a script of nft is nft text" fails 1 'script.nft:3.*syntax' "$merlon" check script.nft
+ok "check: what to do about refused rules, once" sh -c "'$merlon' check refused.v4 | grep -c 'merlon-ruleset(5).*--allow-partial' | grep -qx 1"
 ok "check: no such file" fails 1 'missing\.nft.*No such file' "$merlon" check missing.nft
 ok "check: a directory" fails 1 'directory' "$merlon" check directory
 ok "check: an unreadable file" fails 1 'Permission denied' as_nobody "$merlon" check unreadable.nft
@@ -212,6 +227,10 @@ ok "merlond: not root, pins" not_root 'run as root' "$merlond" --socket "$dir/op
 : >log
 start_daemon --config odd.conf || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "the warning is there" grep -q 'odd\.conf:2: warning: unknown key Maximum' log
+printf '[Network]\nInterface=up*\n[Logs]\nRate=1\n' >near.conf
+cp odd.conf odd.before && cat near.conf >>odd.conf
+ok "config --reload prints warnings, with what is near" sh -c "'$merlon' config --reload 2>&1 >/dev/null | tr '\\n' ' ' | grep -q 'unknown key Interface in .Network.   did you mean Interfaces=?.*unknown section .Logs.   did you mean .Log.?'"
+mv odd.before odd.conf
 ok "nft without a policy, refused" fails 3 'nothing was changed: no policy is in force' "$merlon" nft 'table inet t { chain in { type filter hook input priority 0; quota over 10 mbytes drop; }; }'
 "$merlon" apply syntax.nft 2>/dev/null
 ok "apply without a policy, failed: the log does not say that one is in force" grep -q 'not applied; none is in force' log
