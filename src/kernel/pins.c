@@ -78,7 +78,7 @@ static int check_bpffs(const char *pin_dir, struct merlon_diag *diag)
 
 			merlon_diag_add(diag, MERLON_ERROR, nowhere, "cannot look at %s: %s", pin_dir, strerror(-error));
 			if (error == -EACCES || error == -EPERM)
-				merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+				merlon_diag_cure(diag, "run as root: capabilities alone do not lead into a directory of root's");
 			return error;
 		}
 		parent(path);
@@ -105,7 +105,7 @@ static int make_dirs(const char *pin_dir, struct merlon_diag *diag)
 			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "cannot make %s: %s", path,
 					strerror(-error));
 			if (error == -EPERM || error == -EACCES)
-				merlon_diag_cure(diag, "run as root, or give CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+				merlon_diag_cure(diag, "run as root, or choose another place with --pin-dir");
 			else
 				merlon_diag_cure(diag, "choose another place with --pin-dir");
 			return error;

@@ -69,9 +69,31 @@ static void add_policy(const struct merlon_daemon *d, json_t *status)
 	json_object_set_new(status, "since_us", json_integer(d->enforced.since_us));
 }
 
-static void warn_kept(const struct merlon_daemon *d, const char *text, const char *kept, struct merlon_diag *diag)
+/* Where a setting stands: it may be a drop-in. "FILE:LINE" is cut for it. */
+static struct merlon_place place_of(const struct merlon_daemon *d, const char *key, char from[PATH_MAX + 16])
 {
-	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = d->settings.config },
+	struct merlon_place place = { .file = d->settings.config };
+	char *colon;
+	size_t i;
+
+	for (i = 0; i < d->settings.n_settings; i++)
+		if (!strcmp(d->settings.setting[i].key, key)) {
+			snprintf(from, PATH_MAX + 16, "%s", d->settings.setting[i].from);
+			colon = strrchr(from, ':');
+			if (colon) {
+				*colon = '\0';
+				place = (struct merlon_place){ from, strtoul(colon + 1, NULL, 10) };
+			}
+		}
+	return place;
+}
+
+/* `text`: "[Section] KEY=value" */
+static void warn_kept(const struct merlon_daemon *d, const char *key, const char *text, const char *kept, struct merlon_diag *diag)
+{
+	char from[PATH_MAX + 16];
+
+	merlon_diag_add(diag, MERLON_WARNING, place_of(d, key, from),
 			"%s is not in force: the data plane was made with %s, and keeps that", text, kept);
 	merlon_diag_cure(diag, "it is made anew after `merlon stop`: until merlond has started and the ruleset is applied again "
 			 "nothing is filtered, and connections are forgotten");
@@ -85,12 +107,12 @@ void merlon_kept_warn(const struct merlon_daemon *d, const struct merlon_datapla
 	if (merlon_sessions_room(d->settings.max_sessions) != info->max_sessions) {
 		snprintf(text, sizeof(text), "[Sessions] Max=%u", d->settings.max_sessions);
 		snprintf(kept, sizeof(kept), "%u", info->max_sessions);
-		warn_kept(d, text, kept, diag);
+		warn_kept(d, "Max", text, kept, diag);
 	}
 	if (d->settings.attach == MERLON_ATTACH_TCX && !info->tcx)
-		warn_kept(d, "[Network] Attach=tcx", "clsact", diag);
+		warn_kept(d, "Attach", "[Network] Attach=tcx", "clsact", diag);
 	else if (d->settings.attach == MERLON_ATTACH_CLSACT && info->tcx)
-		warn_kept(d, "[Network] Attach=clsact", "tcx", diag);
+		warn_kept(d, "Attach", "[Network] Attach=clsact", "tcx", diag);
 }
 
 static void warn_full(const struct merlon_daemon *d, uint64_t n, struct merlon_diag *diag)

@@ -111,7 +111,8 @@ int merlon_state_open(struct merlon_daemon *d, struct merlon_diag *diag)
 	if (d->state_lock != -EBUSY)
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 }, "another merlond keeps its policy in %s", dir);
-	merlon_diag_cure(diag, "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
+	merlon_diag_cure(diag, geteuid() ? "run as root, and stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir" :
+			 "stop it first, or give this one places of its own with --socket, --pin-dir and --state-dir");
 	return -EBUSY;
 }
 

@@ -206,7 +206,7 @@ stop_daemon TERM
 start_daemon --config sizes.conf
 ok "other sizes at a restart: in force are those before" in_force "262144 1000"
 ok "... the log says so, and the cure" sh -c "grep -A1 'Max=1000 is not in force: the data plane was made with 262144' '$dir/log' | grep -q 'merlon stop'"
-ok "... status, too" sh -c "'$merlon' status | grep -q 'Max=1000 is not in force: the data plane was made with 262144'"
+ok "... status, too, with file and line" sh -c "'$merlon' status | grep -q '^sizes.conf:2: warning: .*Max=1000 is not in force: the data plane was made with 262144'"
 ok "... which says for how many there is room" sh -c "'$merlon' status | grep -q 'room for 262,144'"
 stop_daemon TERM
 start_daemon --config same.conf
