@@ -49,7 +49,7 @@ check "a concatenation's element" shown '198.51.100.7 > [^ ]*:443' accept 'looku
 check "beside its port" shown '198.51.100.7 > [^ ]*:444' drop 'input policy'
 check "beside its address" shown '198.51.100.9 > [^ ]*:443' drop 'input policy'
 check "a rule without a probe is named, with the reason" grep -q '^  .*lookups.nft:16: tcp sport 1000 .*source ports are chosen' lookups
-check "... by a map" grep -q '^  .*lookups.nft:12: ct state vmap .*no first packet has its ct state$' lookups
+check "... by a map" grep -q '^  .*lookups.nft:12: ct state vmap .*no first packet has the ct state that it takes to come there$' lookups
 check "... in part" grep -q '^  .*lookups.nft:17: .*first 4 of its 5 ranges of ports only' lookups
 check "no other one is" grep -q '^Without a probe, or with some only: 3 rules$' lookups
 

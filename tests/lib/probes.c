@@ -146,7 +146,7 @@ static void narrow_match(struct path *path, const struct merlon_statement *s, en
 		demand(path, merlon_intervals_contain(in, TCP_SYN & s->match.mask), "no first segment has its TCP flags");
 		break;
 	case MERLON_F_CT_STATE:
-		demand(path, merlon_intervals_contain(in, MERLON_CT_NEW), "no first packet has its ct state");
+		demand(path, merlon_intervals_contain(in, MERLON_CT_NEW), "no first packet has the ct state that it takes to come there");
 		break;
 	default:
 		break;
