@@ -125,7 +125,10 @@ asks() { # what the open connection says
 # stop_child_of ASKER: a child of the daemon, $child, is stopped while the process that asks is under way. 1: it was too quick.
 stop_child_of() {
 	while kill -0 "$1" 2>/dev/null; do
-		child=$(pgrep -P "$daemon") && kill -STOP "$child" 2>/dev/null && grep -q '^State:.T' "/proc/$child/status" 2>/dev/null && return
+		child=$(pgrep -P "$daemon") && kill -STOP "$child" 2>/dev/null && grep -q '^State:.T' "/proc/$child/status" 2>/dev/null || continue
+		# one that has not run at all has not asked to die with the daemon either
+		grep -q ret_from_fork "/proc/$child/stack" 2>/dev/null || return 0
+		kill -CONT "$child"
 	done
 	return 1
 }
