@@ -94,7 +94,14 @@ int merlon_link_attach(const struct merlon_dataplane *dp, unsigned ifindex, int 
 	link = bpf_link_create(dp->entry_prog[side], ifindex, tcx_type[side], &first);
 	if (link < 0)
 		return link;
-	return bpf_obj_pin(link, path);
+	r = bpf_obj_pin(link, path);
+	/* another thread was quicker; this link goes with its descriptor */
+	if (r == -EEXIST) {
+		_cleanup_close_ int theirs = bpf_obj_get(path);
+
+		return theirs < 0 ? r : 0;
+	}
+	return r;
 }
 
 static uint32_t filter_prog(unsigned ifindex, int side)

@@ -245,6 +245,10 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 	int r, one;
 	size_t i;
 
+	/* so that nobody attaches meanwhile */
+	dp->control.generation = 0;
+	if (dp->before)
+		dp->before->control.generation = 0;
 	merlon_load_ahead_end(dp);
 	r = merlon_dataplane_detach_all(dp);
 	for (i = 0; i < ARRAY_SIZE(dirs); i++)
@@ -256,9 +260,6 @@ int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *dia
 		r = -errno;
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot remove the whole data plane");
-	dp->control.generation = 0;
-	if (dp->before)
-		dp->before->control.generation = 0;
 	return r;
 }
 

@@ -393,7 +393,10 @@ static void run_stop(struct merlon_daemon *d, struct merlon_job *job)
 	struct merlon_diag diag = { 0 };
 
 	merlon_work_end(d);
+	/* each link that goes waits for RCU, and nothing is in force from the first one on */
+	merlon_work_let_go(d);
 	request->status = merlon_dataplane_remove(d->dp, &diag) < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
+	merlon_work_take_back(d);
 	merlon_state_keep_only(d, 0);
 	merlon_journal_diag(&diag);
 	merlon_journal_tell(d, MERLON_MESSAGE_STOPPED, LOG_NOTICE, "stopped: nothing is filtered any more");

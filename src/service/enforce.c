@@ -157,6 +157,8 @@ int merlon_enforce_last(void *context, struct merlon_diag *diag)
 	r = merlon_links_attach(d, diag);
 	if (!r && !merlon_dataplane_generation(d->dp))
 		adopt(d, diag);
+	/* some may have come meanwhile */
+	merlon_links_bind_coming(d);
 	return r;
 }
 

@@ -77,13 +77,30 @@ void merlon_links_bind_coming(struct merlon_daemon *d)
 		merlon_policy_bind(d->coming, d->coming->image, d->interface[i].index, d->interface[i].name);
 }
 
+/* Indexes, the caller's; NULL without memory. */
+static unsigned *list_chosen(const struct merlon_daemon *d, size_t *ret_n)
+{
+	unsigned *chosen = calloc(d->n_interfaces + 1, sizeof(*chosen));
+	size_t i;
+
+	*ret_n = 0;
+	for (i = 0; chosen && i < d->n_interfaces; i++)
+		if (is_chosen(d, &d->interface[i]))
+			chosen[(*ret_n)++] = d->interface[i].index;
+	return chosen;
+}
+
+/* The list is as it was: interfaces come and go while each link waits for RCU, and the loop is to go on. */
 int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
 {
-	int r = 0;
+	size_t i, n;
+	_cleanup_free_ unsigned *chosen = list_chosen(d, &n);
+	int r = chosen ? 0 : -ENOMEM;
 
-	for (size_t i = 0; i < d->n_interfaces; i++) {
+	merlon_work_let_go(d);
+	for (i = 0; i < n; i++) {
 		struct merlon_diag one = { 0 };
-		int error = is_chosen(d, &d->interface[i]) ? merlon_dataplane_attach(d->dp, d->interface[i].index, &one) : 0;
+		int error = merlon_dataplane_attach(d->dp, chosen[i], &one);
 
 		/* one that has just gone is no error */
 		if (error < 0 && error != -ENODEV) {
@@ -92,17 +109,15 @@ int merlon_links_attach(struct merlon_daemon *d, struct merlon_diag *diag)
 		}
 		merlon_diag_clear(&one);
 	}
+	merlon_work_take_back(d);
 	return r;
 }
 
 void merlon_links_attach_ahead(struct merlon_daemon *d)
 {
-	_cleanup_free_ unsigned *chosen = calloc(d->n_interfaces + 1, sizeof(*chosen));
-	size_t i, n = 0;
+	size_t n;
+	_cleanup_free_ unsigned *chosen = list_chosen(d, &n);
 
-	for (i = 0; chosen && i < d->n_interfaces; i++)
-		if (is_chosen(d, &d->interface[i]))
-			chosen[n++] = d->interface[i].index;
 	merlon_dataplane_attach_ahead(d->dp, chosen, n);
 }
 
