@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "compat/load.h"
+#include "compat/there.h"
 #include "src/util/netns.h"
 
 #define FAILED 125	/* the child could not even start */
@@ -83,12 +84,13 @@ static int run(void *context)
 {
 	const struct running *running = context;
 	const struct merlon_nft_command *command = running->command;
+	const struct merlon_texts texts = { command->text, &command->file, command->file != NULL, command->include };
 	struct merlon_diag diag = { 0 };
 	struct nft_ctx *ctx;
 	int r;
 
-	if (command->cwd && chdir(command->cwd) < 0) {
-		fprintf(stderr, "Error: cannot change to %s: %s\n", command->cwd, strerror(errno));
+	if (command->cwd && merlon_there(command->cwd, &texts, &diag) < 0) {
+		merlon_diag_print(&diag, stderr);
 		return 1;
 	}
 	r = command->file ? merlon_nft_refusals(command->file, command->include, &diag) :

@@ -130,6 +130,17 @@ bool merlon_nft_removal(struct merlon_ruleset *ruleset, const struct merlon_text
 	return certain;
 }
 
+int merlon_nft_includes_here(const struct merlon_text *text, const json_t *dirs)
+{
+	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *files = merlon_ruleset_new();
+	struct merlon_nft_scan s = { 0 };
+	int r = files ? merlon_nft_scan_with(files, text, dirs, &s) : -ENOMEM;
+
+	r = r ? r : s.relative;
+	merlon_nft_scan_clear(&s);
+	return r;
+}
+
 static int report_refusals(const struct merlon_text *text, const json_t *dirs, struct merlon_diag *diag)
 {
 	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *files = merlon_ruleset_new();

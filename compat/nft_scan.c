@@ -120,6 +120,8 @@ static void skip_block(struct scan *s)
 			skip_string(s);
 			continue;
 		}
+		/* a set's elements may be in another file */
+		s->got.relative |= !strncmp(s->p, "include", 7) && (isspace((unsigned char)s->p[7]) || s->p[7] == '"');
 		if (*s->p == '{')
 			depth++;
 		s->line += *s->p == '\n';
@@ -174,13 +176,19 @@ static bool opens_block(const struct statement *st)
 	return is_word(st, at, "ct") && st->n - at <= 4;
 }
 
+/* nft looks for it where it runs. */
+static bool is_relative(const char *name)
+{
+	return !strncmp(name, "./", 2) || !strncmp(name, "../", 3);
+}
+
 /* What nft may take for this name, one or two; the caller frees them. Returns their number, 0: no memory. */
 static size_t include_paths(const struct scan *s, const char *name, char *ret[2])
 {
 	const char *slash = strrchr(s->top, '/');
 
 	ret[0] = ret[1] = NULL;
-	if (name[0] == '/' || !strncmp(name, "./", 2) || !strncmp(name, "../", 3))
+	if (name[0] == '/' || is_relative(name))
 		return (ret[0] = strdup(name)) != NULL;
 	/* include paths: the default one, and in newer releases the directory of the file that is loaded */
 	if (asprintf(&ret[0], "/etc/%s", name) < 0)
@@ -240,6 +248,7 @@ static void enter(struct scan *s, const struct statement *st)
 
 	s->got.includes = true;
 	name = st->string && st->string_size > 2 ? strndup(st->string + 1, st->string_size - 2) : NULL;
+	s->got.relative |= name && is_relative(name);
 	/* behind `include "NAME" }` it would not be clear which brace is next */
 	path = name && st->stop != '}' && st->n == 2 ? find_include(s, name) : NULL;
 	if (!path || s->depth == INCLUDES || read_include(s, path, &text, &size) < 0 || !(file = merlon_build_file(s->ruleset, path))) {
@@ -558,6 +567,7 @@ static void scan_apart(struct scan *s, const char *path)
 		apart.end = text + size;
 		scan_top(&apart);
 		take_refused(s, &apart);
+		s->got.relative |= apart.got.relative;
 		s->r = s->r ? s->r : apart.r;
 	}
 	merlon_nft_scan_clear(&apart.got);

@@ -27,6 +27,7 @@ struct merlon_nft_scan {
 	struct merlon_refused *refused;	/* also of files of which it is not certain that they are included; chain: of these, or MERLON_NO_CHAIN */
 	size_t n_refused;
 	bool includes, uncertain;	/* of the whole file */
+	bool relative;			/* it, or what it may include, may include "./NAME" or "../NAME" */
 	unsigned removals;		/* statements that take something away */
 	struct merlon_removal removal;	/* the one that all would go by, else the first one */
 };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "compat/compat.h"
+#include "compat/there.h"
 #include "src/host/host.h"
 #include "src/model/event.h"
 #include "src/model/limits.h"
@@ -256,16 +257,16 @@ static int read_there(const struct merlon_daemon *d, const json_t *request, cons
 {
 	const char *there = json_string_value(json_object_get(request, "cwd"));
 	_cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r;
+	const char *file[MOST_FILES];
+	int r = here < 0 ? -errno : 0;
+	size_t i;
 
-	there = there ? there : "/";
-	r = here < 0 || chdir(there) < 0 ? -errno : 0;
-	if (r < 0) {
-		merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = there }, "merlond cannot change to this directory: %s",
-				strerror(-r));
-		merlon_diag_cure(diag, "files are included from where merlon runs: run it in a directory that merlond sees, too");
+	for (i = 0; i < n; i++)
+		file[i] = source[i].file;
+	if (!r)
+		r = merlon_there(there ? there : "/", &(struct merlon_texts){ .file = file, .n = n }, diag);
+	if (r < 0)
 		return r;
-	}
 	merlon_work_let_go(d);
 	r = merlon_read_files_and(source, n, &next->ruleset, ret_snapshot, diag);
 	merlon_work_take_back(d);

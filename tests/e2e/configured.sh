@@ -241,6 +241,20 @@ export MERLON_SOCKET=$dir/passed
 ok "the first command starts a daemon by its socket" status_is .generation 0
 ok "... that applies" "$merlon" apply --configured
 ok "... and denies" not pings
+# root without CAP_DAC_OVERRIDE, which the daemon is, may not enter it
+mkdir -m 700 home && chown 65534 home
+at_home() { (cd "$dir/home" && "$@"); }
+echo 'table inet n { set s { type mark; include "./e.nft"; }; }' >nested.nft
+echo 'include "./*.nft"' >here.nft
+echo "include \"$dir/ruleset.nft\"" >absolute.nft
+ok "in a directory that it may not enter: apply" at_home "$merlon" apply "$dir/absolute.nft"
+ok "... nft" at_home "$merlon" nft list ruleset
+ok "... nft -f" at_home "$merlon" nft -c -f "$dir/absolute.nft"
+ok "... files of it are not included: apply" at_home fails 1 "^$dir/here.nft: error: what it includes .* in $dir/home, which .*: Permission denied" "$merlon" apply "$dir/here.nft"
+ok "... amid a set" at_home fails 1 "^$dir/nested.nft: error: what it includes" "$merlon" apply "$dir/nested.nft"
+ok "... nft -f" at_home fails 1 "^$dir/here.nft: error: what it includes" "$merlon" nft -f "$dir/here.nft"
+ok "... a command" at_home fails 1 'error: what it includes' "$merlon" nft 'include "./*.nft"'
+ok "... what was in force is" not pings
 ok "its policy namespace is named by a link" [ -L "$netns" ]
 ok "... that ip-netns(8) takes" sh -c "ip netns exec ${netns##*/} nft list ruleset | grep -q 'ip protocol icmp drop'"
 ok "... and where rules are changed" ip netns exec "${netns##*/}" nft insert rule inet t in ip protocol icmp accept
