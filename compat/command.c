@@ -114,5 +114,9 @@ int merlon_nft_run(int netns, const struct merlon_nft_command *command, char **r
 	int r = merlon_child(run, &running, ret_output, &size);
 
 	r = r == FAILED ? -EIO : r;
+	if (r == 1 && strstr(*ret_output, "Could not open") && strstr(*ret_output, strerror(EACCES))) {
+		merlon_diag_add(diag, MERLON_NOTE, (struct merlon_place){ 0 }, "merlond may not read what is included");
+		merlon_cure_denied(*ret_output, diag);
+	}
 	return r < 0 ? merlon_tool_failed(command->file, "nft", r, diag) : r;
 }

@@ -42,6 +42,9 @@ int merlon_policyns_new(int *ret_fd, struct merlon_diag *diag);
 int merlon_load(int policyns, const struct merlon_source *sources, size_t n_sources,
 		struct merlon_ruleset **ret_ruleset, struct merlon_diag *diag);
 
+/* Adds "cannot read" and, where there is one, the cure. `error`: a negative errno, -EMEDIUMTYPE: it is no regular file. Returns it. */
+int merlon_cannot_read(const char *file, int error, struct merlon_diag *diag);
+
 /* The text of a source as merlon_load() reads it, with a NUL behind it; the caller frees it. 0 or a negative errno and a diagnostic. */
 int merlon_input_read(const char *file, char **ret_text, size_t *ret_size, struct merlon_diag *diag);
 

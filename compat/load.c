@@ -66,6 +66,21 @@ static ssize_t read_all(FILE *f, char **ret)
 	return n;
 }
 
+void merlon_cure_denied(const char *message, struct merlon_diag *diag)
+{
+	if (strstr(message, strerror(EACCES)) && geteuid() == 0)
+		merlon_diag_cure(diag, "merlond is root without the privilege to override permissions, so they must let root read it: "
+				 "`chown root FILE`, and in a directory that root may search");
+}
+
+int merlon_cannot_read(const char *file, int error, struct merlon_diag *diag)
+{
+	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: %s",
+			error == -EMEDIUMTYPE ? "it is no regular file" : strerror(-error));
+	merlon_cure_denied(strerror(-error), diag);
+	return error;
+}
+
 /* All of a file or, for NULL, of the standard input. */
 int merlon_text_read(const char *file, struct merlon_text *text, struct merlon_diag *diag)
 {
@@ -80,7 +95,7 @@ int merlon_text_read(const char *file, struct merlon_text *text, struct merlon_d
 	else if (n == -EFBIG)
 		merlon_diag_add(diag, MERLON_ERROR, place, "no ruleset has more than %u MB", MERLON_TEXT_LARGEST >> 20);
 	else if (n < 0)
-		merlon_diag_add(diag, MERLON_ERROR, place, "cannot read: %s", strerror(-n));
+		merlon_cannot_read(text->name, n, diag);
 	if (n < 0)
 		return n;
 	text->size = n;
@@ -446,12 +461,8 @@ int merlon_read_files_and(const struct merlon_source *sources, size_t n_sources,
 
 	/* What is wrong with a file is said also to those who could not have a namespace. */
 	for (size_t i = 0; i < n_sources; i++)
-		if (strcmp(sources[i].file, "-") && access(sources[i].file, R_OK) < 0) {
-			r = -errno;
-			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = sources[i].file },
-					"cannot read: %s", strerror(-r));
-			return r;
-		}
+		if (strcmp(sources[i].file, "-") && access(sources[i].file, R_OK) < 0)
+			return merlon_cannot_read(sources[i].file, -errno, diag);
 	r = merlon_policyns_new(&policyns, diag);
 	if (r == 0)
 		r = load(policyns, sources, n_sources, ret_ruleset, ret_snapshot, diag);

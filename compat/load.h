@@ -60,6 +60,8 @@ int merlon_nft_places(struct merlon_ruleset *ruleset, const struct merlon_text *
 int merlon_nft_refusals(const char *file, const json_t *dirs, struct merlon_diag *diag);
 /* The same of a command, which may include files, too. */
 int merlon_nft_text_refusals(const char *words, const json_t *dirs, struct merlon_diag *diag);
+/* Where a message says that permission is denied: what root without privileges can do about it, as the last message's cure. */
+void merlon_cure_denied(const char *message, struct merlon_diag *diag);
 /* Whether nft text may include a file by a name like "./x", in the directory that it is run in: 0, 1 or -ENOMEM. `dirs`: as above. */
 int merlon_nft_includes_here(const struct merlon_text *text, const json_t *dirs);
 /* Reads all of a file into `text`, whose name is set. 0 or a negative errno and a diagnostic. */

@@ -147,6 +147,7 @@ static void report(const struct merlon_text *source, const char *loaded, char *o
 						(int)strcspn(columns, ":"), columns, (int)(size - head), text + head);
 			else
 				merlon_diag_add(diag, MERLON_ERROR, place, "%.*s", (int)size, text);
+			merlon_cure_denied(diag->n ? diag->message[diag->n - 1].text : "", diag);
 			any = true;
 		}
 		p = next;

@@ -17,22 +17,56 @@
 #include "src/util/cleanup.h"
 
 /*
- * The files of a process are closed to one that has fewer capabilities (ptrace(2), access mode checking), and merlond.service
- * has few. Nothing that is left to do here needs any.
+ * Capabilities: all of them, or, with `effective`, so that they can be taken again. 1; 0: there are none, as in units, which may
+ * not even ask for that; or a negative errno.
  */
-static int drop_capabilities(void)
+static int put_aside(bool effective, struct __user_cap_data_struct ret_before[_LINUX_CAPABILITY_U32S_3])
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	struct __user_cap_data_struct now[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	uint32_t any = 0;
+	size_t i;
 
-	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+	if (syscall(SYS_capget, &header, ret_before) < 0)
+		return -errno;
+	for (i = 0; i < ARRAY_SIZE(now); i++) {
+		any |= effective ? ret_before[i].effective : ret_before[i].permitted;
+		now[i] = effective ? ret_before[i] : now[i];
+		now[i].effective = 0;
+	}
+	return any && syscall(SYS_capset, &header, now) < 0 ? -errno : any != 0;
+}
+
+/*
+ * The files of a process are closed to one that has fewer capabilities (ptrace(2), access mode checking), and merlond.service
+ * has few. Nothing that is left to do then needs any.
+ */
+int merlon_daemon_may_read(void)
+{
+	struct __user_cap_data_struct before[_LINUX_CAPABILITY_U32S_3];
+	int r = put_aside(false, before);
+
+	return r < 0 ? r : 0;
+}
+
+/* As merlond.service opens it: as root, which may override no permissions. */
+static int open_unprivileged(const char *file)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct before[_LINUX_CAPABILITY_U32S_3];
+	int aside = put_aside(true, before), fd;
+
+	if (aside < 0)
+		return aside;
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	fd = fd < 0 ? -errno : fd;
+	return aside && syscall(SYS_capset, &header, before) < 0 ? -errno : fd;
 }
 
 /* Gives a file in memory a name for the daemon; it lives as long as this process. */
-static int name_for_daemon(int fd, char path[PATH_MAX])
+static void name_for_daemon(int fd, char path[PATH_MAX])
 {
 	snprintf(path, PATH_MAX, "/proc/%d/fd/%d", (int)getpid(), fd);
-	return drop_capabilities();
 }
 
 /* A file in memory of what the daemon could not read, or not twice. */
@@ -52,15 +86,20 @@ static int spool(int in, char path[PATH_MAX])
 		if ((all += n) > MERLON_TEXT_LARGEST)
 			break;
 	}
-	return n < 0 ? -errno : name_for_daemon(fd, path);
+	if (n < 0)
+		return -errno;
+	name_for_daemon(fd, path);
+	return 0;
 }
 
-int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
+int merlon_daemon_path(const char *file, char path[PATH_MAX], char name[PATH_MAX], bool *ret_spooled)
 {
 	_cleanup_close_ int in = -1;
 	struct stat st, there;
 
 	*ret_spooled = true;
+	if (snprintf(name, PATH_MAX, "%s", file) >= PATH_MAX)
+		return -ENAMETOOLONG;
 	if (!strcmp(file, "-"))
 		return spool(STDIN_FILENO, path);
 	if (stat(file, &st) < 0)
@@ -70,21 +109,24 @@ int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled)
 	/* a file that is open and has been removed has a path that leads nowhere */
 	if (S_ISREG(st.st_mode) && realpath(file, path) && stat(path, &there) == 0 && there.st_dev == st.st_dev &&
 	    there.st_ino == st.st_ino) {
-		*ret_spooled = false;
-		return 0;
+		strcpy(name, path);
+		in = open_unprivileged(path);
+		*ret_spooled = in == -EACCES;
+		if (in != -EACCES)
+			return in < 0 ? in : 0;
 	}
 	in = open(file, O_RDONLY | O_CLOEXEC);
 	return in < 0 ? -errno : spool(in, path);
 }
 
 /* As check says it. With --json the report tells, too. */
-static void cannot_read(const struct merlon_options *options, const char *file, const char *why)
+static void cannot_read(const struct merlon_options *options, const char *file, int error)
 {
 	struct merlon_diag diag = { 0 };
 	json_t *report;
 
-	merlon_diag_add(&diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: %s", why);
-	if (options->configured)
+	merlon_cannot_read(file, error, &diag);
+	if (options->configured && error != -EACCES)
 		merlon_diag_cure(&diag, "write the ruleset there, or name another one with Ruleset= or ClosedRuleset= in merlon.conf");
 	merlon_diag_print(&diag, stderr);
 	if (options->json) {
@@ -111,22 +153,27 @@ static json_t *request_of(const struct merlon_options *options)
 	int i;
 
 	if (!getcwd(cwd, sizeof(cwd)))
-		return cannot_read(options, ".", strerror(errno)), NULL;
+		return cannot_read(options, ".", -errno), NULL;
 	files = json_array();
 
 	for (i = 0; i < options->n_files; i++) {
-		char path[PATH_MAX];
+		char path[PATH_MAX], name[PATH_MAX];
 		bool spooled;
-		bool waits = may_wait(options, options->file[i]);
-		int error = waits ? -EINVAL : merlon_daemon_path(options->file[i], path, &spooled);
+		int error = may_wait(options, options->file[i]) ? -EMEDIUMTYPE : merlon_daemon_path(options->file[i], path, name, &spooled);
 
+		/* what works by hand is to work at boot, by a unit that has no privileges */
+		if (!error && options->configured && spooled)
+			error = -EACCES;
 		if (error < 0) {
-			cannot_read(options, options->file[i], waits ? "it is no regular file" : strerror(-error));
+			cannot_read(options, options->file[i], error);
 			json_decref(files);
 			return NULL;
 		}
-		json_array_append_new(files, json_pack("{s:s, s:s}", "file", path, "name",
-						       spooled ? options->file[i] : path));
+		json_array_append_new(files, json_pack("{s:s, s:s}", "file", path, "name", name));
+	}
+	if (merlon_daemon_may_read() < 0) {
+		json_decref(files);
+		return NULL;
 	}
 	return json_pack("{s:o, s:s, s:s?, s:b, s:b}", "files", files, "cwd", cwd, "family",
 			 options->family == AF_INET ? "ip" : options->family == AF_INET6 ? "ip6" : NULL,
@@ -229,8 +276,9 @@ static int apply_built_in(const struct merlon_options *options)
 	int fd = memfd_create("merlon-closed", 0);
 	char path[PATH_MAX];
 
-	if (fd < 0 || write(fd, rules, sizeof(rules) - 1) != sizeof(rules) - 1 || name_for_daemon(fd, path) < 0)
+	if (fd < 0 || write(fd, rules, sizeof(rules) - 1) != sizeof(rules) - 1 || merlon_daemon_may_read() < 0)
 		return MERLON_EXIT_FAILED;
+	name_for_daemon(fd, path);
 	return apply_request(options, json_pack("{s:[{s:s, s:s}], s:s, s:b, s:b}", "files", "file", path, "name", MERLON_CLOSED_BUILT_IN,
 						"cwd", "/", "audit", 0, "allow_partial", 0));
 }

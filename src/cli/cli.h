@@ -116,10 +116,13 @@ int merlon_show(const struct merlon_options *options, const char *method, const 
 int merlon_change(const struct merlon_options *options, const char *method, const char *done, const char *failed);
 
 /*
- * apply.c: `file` as a path that the daemon can read as long as this process lives: standard input ("-") and what is no regular
- * file are read once, into memory (`ret_spooled`). 0 or a negative errno.
+ * apply.c: `file` as a path that the daemon can read as long as this process lives, and after merlon_daemon_may_read():
+ * standard input ("-"), what is no regular file, and what root may read only by its privileges, which the daemon does not have,
+ * are read once, into memory (`ret_spooled`). `name`: what to call it, the absolute path of a regular file. 0 or a negative errno.
  */
-int merlon_daemon_path(const char *file, char path[PATH_MAX], bool *ret_spooled);
+int merlon_daemon_path(const char *file, char path[PATH_MAX], char name[PATH_MAX], bool *ret_spooled);
+/* Gives up all privileges but those of the user, when all files are there. 0 or a negative errno. */
+int merlon_daemon_may_read(void);
 /* Whether a policy is in force; true where that cannot be said. */
 bool merlon_is_enforced(const struct merlon_options *options);
 /* What stays in force after a report of something that was refused, on stderr. */

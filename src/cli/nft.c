@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "compat/compat.h"
 #include "src/cli/cli.h"
 #include "src/model/report.h"
 #include "src/util/cleanup.h"
@@ -141,11 +142,18 @@ static char *join(char **word, int n)
 
 static int set_file(json_t *request, const char *file, bool *ret_spooled)
 {
-	char path[PATH_MAX];
-	int error = merlon_daemon_path(file, path, ret_spooled);
+	char path[PATH_MAX], name[PATH_MAX];
+	struct merlon_diag diag = { 0 };
+	int error = merlon_daemon_path(file, path, name, ret_spooled);
 
-	if (error < 0)
-		return fprintf(stderr, "%s: error: cannot read: %s\n", file, strerror(-error)), MERLON_EXIT_FAILED;
+	if (!error)
+		error = merlon_daemon_may_read();
+	if (error < 0) {
+		merlon_cannot_read(file, error, &diag);
+		merlon_diag_print(&diag, stderr);
+		merlon_diag_clear(&diag);
+		return MERLON_EXIT_FAILED;
+	}
 	json_object_set_new(request, "file", json_string(path));
 	return 0;
 }

@@ -45,7 +45,7 @@ static int read_request(const json_t *request, struct merlon_source *ret, size_t
 		}
 		/* it would be read more than once, and kept for the next request */
 		if (stat(file, &st) == 0 && !S_ISREG(st.st_mode)) {
-			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = file }, "cannot read: it is no regular file");
+			merlon_cannot_read(file, -EMEDIUMTYPE, diag);
 			return -EINVAL;
 		}
 		ret[i] = (struct merlon_source){ .file = file };

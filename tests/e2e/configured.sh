@@ -255,6 +255,32 @@ ok "... amid a set" at_home fails 1 "^$dir/nested.nft: error: what it includes" 
 ok "... nft -f" at_home fails 1 "^$dir/here.nft: error: what it includes" "$merlon" nft -f "$dir/here.nft"
 ok "... a command" at_home fails 1 'error: what it includes' "$merlon" nft 'include "./*.nft"'
 ok "... what was in force is" not pings
+# what root may read only by that privilege is handed over by whoever has it
+policy drop >home/own.nft
+policy accept | sed 's/ t / other /' >home/other.nft
+echo "include \"$dir/own.nft\"" >included.nft
+policy accept | install -m 600 -o 65534 /dev/stdin own.nft
+chmod 600 home/*.nft && chown 65534 home/*.nft
+ok "a file that it may not read: apply" at_home "$merlon" apply own.nft other.nft
+ok "... is known by its path" status_is '.sources | join(" ")' "$dir/home/own.nft $dir/home/other.nft"
+ok "... a mistake in it, too" at_home fails 1 "^$dir/own.nft:1: error: .*syntax" sh -c "echo nonsense >'$dir/own.nft'; '$merlon' apply ../own.nft"
+ok "... nft -f" at_home "$merlon" nft -c -f own.nft
+ok "... what includes it: the cure" fails 1 'chown root FILE' "$merlon" apply included.nft
+ok "... with nft -f" fails 1 'chown root FILE' "$merlon" nft -f included.nft
+ok "... for a daemon that asks by itself" fails 1 'chown root FILE' sh -c "busctl --address=unix:path='$dir/passed' call org.merlon /org/merlon/Control1 org.merlon.Control1 Apply s '{\"files\":[{\"file\":\"$dir/own.nft\"}]}' >&2; exit 1"
+set_policy "Ruleset=$dir/own.nft"
+reload
+ok "... for the unit, which has no privileges either" fails 1 'chown root FILE' "$merlon" apply --configured
+set_policy "Ruleset=$dir/gone.nft
+OnFailure=closed
+ClosedRuleset=$dir/own.nft"
+reload
+"$merlon" flush >/dev/null
+ok "... of ClosedRuleset=" fails 1 'chown root FILE' "$merlon" apply --configured
+ok "... whose place the built-in one takes" not pings
+set_policy ''
+reload
+"$merlon" apply --configured >/dev/null
 ok "its policy namespace is named by a link" [ -L "$netns" ]
 ok "... that ip-netns(8) takes" sh -c "ip netns exec ${netns##*/} nft list ruleset | grep -q 'ip protocol icmp drop'"
 ok "... and where rules are changed" ip netns exec "${netns##*/}" nft insert rule inet t in ip protocol icmp accept
