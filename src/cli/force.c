@@ -36,16 +36,28 @@ static void warn_open(const char *name, const char *interfaces, struct merlon_di
 		merlon_diag_cure(diag, "the rules from before come back by iptables-restore, or by nft -f, merlon-migrate(7)");
 }
 
+/* It knows nothing of this, and can put nothing in force any more. `name`: its instance, or NULL. */
+static void tell_daemon(const char *name, struct merlon_diag *diag)
+{
+	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+			"merlond still runs, without what was pinned: it puts no policy in force until it is started anew");
+	merlon_diag_cure(diag, "`systemctl restart merlond%s%s`, or start it again by hand; then apply the ruleset", name ? "@" : "",
+			 name ? name : "");
+}
+
 /* What is pinned in one place. `name`: of the network namespace that this is in; NULL: the caller's. 1: it was there, 0: nothing was. */
 static int remove_one(const struct merlon_options *options, const char *pin_dir, const char *name, json_t *places, struct merlon_diag *diag)
 {
 	_cleanup_free_ char *interfaces = merlon_dataplane_enforced_on(pin_dir);
+	bool served = merlon_dataplane_is_served(pin_dir);
 	int r = merlon_dataplane_force_remove(pin_dir, diag);
 
 	if (r <= 0)
 		return r;
 	if (interfaces)
 		warn_open(name, interfaces, diag);
+	if (served)
+		tell_daemon(name, diag);
 	json_array_append_new(places, json_pack("{s:s, s:s?, s:s?}", "pin_dir", pin_dir, "netns", name, "enforced_on", interfaces));
 	if (!options->json)
 		printf("%s is removed; nothing is filtered any more%s%s\n", pin_dir, name ? " in network namespace " : "", name ? name : "");

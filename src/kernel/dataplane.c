@@ -213,8 +213,20 @@ int merlon_dataplane_is_there(const struct merlon_dataplane *dp, struct merlon_d
 		return 0;
 	merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ 0 },
 			"the data plane is not pinned in %s any more: the directory was removed, or its file system unmounted", dp->pin_name);
-	merlon_diag_cure(diag, "what is in force goes on at most until merlond ends; restart it with a BPF file system mounted there, and apply again");
+	merlon_diag_cure(diag, "restart merlond (`systemctl restart merlond`), with a BPF file system mounted there, and apply again; "
+			 "what is in force goes on at most until then");
 	return -ESTALE;
+}
+
+bool merlon_dataplane_is_torn_out(const struct merlon_dataplane *dp)
+{
+	struct merlon_diag diag = { 0 };
+	unsigned attached;
+	bool torn = merlon_dataplane_generation(dp) && !merlon_dataplane_attached(dp, &attached, 1) &&
+		    merlon_dataplane_is_there(dp, &diag) < 0;
+
+	merlon_diag_clear(&diag);
+	return torn;
 }
 
 void merlon_dataplane_close(struct merlon_dataplane *dp)

@@ -50,10 +50,14 @@ int merlon_dataplane_open(const struct merlon_dataplane_options *options, struct
 			  struct merlon_diag *diag);
 /* 0; -ESTALE with a diagnostic: its pins were taken away, and there can be no other policy than the one in force. */
 int merlon_dataplane_is_there(const struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* Whether a policy was in force, and is not any more: its pins were taken away, and nothing is attached. */
+bool merlon_dataplane_is_torn_out(const struct merlon_dataplane *dp);
 /* Lets go of descriptors; enforcement goes on. */
 void merlon_dataplane_close(struct merlon_dataplane *dp);
 /* Detaches from all interfaces and removes the pins. */
 int merlon_dataplane_remove(struct merlon_dataplane *dp, struct merlon_diag *diag);
+/* Whether a process has the data plane open that is pinned there: it is taken away from under it. */
+bool merlon_dataplane_is_served(const char *pin_dir);
 /* The same without opening it, in this network namespace and of any layout. 1: it was there, 0: nothing was. */
 int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag);
 

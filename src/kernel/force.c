@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/lock.h"
 
 static void detach_links(const char *pin_dir)
 {
@@ -138,6 +139,13 @@ char *merlon_dataplane_enforced_on(const char *pin_dir)
 		return NULL;
 	}
 	return text;
+}
+
+bool merlon_dataplane_is_served(const char *pin_dir)
+{
+	_cleanup_close_ int lock = merlon_lock_dir(pin_dir);
+
+	return lock == -EBUSY;
 }
 
 int merlon_dataplane_force_remove(const char *pin_dir, struct merlon_diag *diag)

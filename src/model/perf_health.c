@@ -55,7 +55,9 @@ static void judge_policy(json_t *f)
 {
 	const char *mode = json_string_value(json_object_get(f, "mode"));
 
-	if (!mode || !strcmp(mode, "idle"))
+	if (json_is_true(json_object_get(f, "torn_out")))
+		find(f, "policy", UNHEALTHY, "`merlon status` says what to do", "not enforced any more: its pins were removed");
+	else if (!mode || !strcmp(mode, "idle"))
 		find(f, "policy", UNKNOWN, NULL, "none is in force: everything passes");
 	else
 		find(f, "policy", HEALTHY, NULL, "%s", !strcmp(mode, "audit") ? "judged, and nothing is dropped: audit" : "enforced");

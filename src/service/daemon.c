@@ -112,7 +112,7 @@ void merlon_daemon_status(struct merlon_daemon *d)
 	uint32_t established, embryonic, sessions;
 
 	d->untold = false;
-	if (!generation) {
+	if (!generation || merlon_dataplane_is_torn_out(d->dp)) {
 		sd_notify(0, "STATUS=no policy is in force: nothing is filtered");
 		return;
 	}

@@ -143,6 +143,12 @@ void merlon_links_warn(const struct merlon_daemon *d, struct merlon_diag *diag)
 
 	if (!merlon_dataplane_generation(d->dp) || merlon_dataplane_attached(d->dp, &attached, 1))
 		return;
+	if (merlon_dataplane_is_torn_out(d->dp)) {
+		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
+				"nothing is filtered: the pins of the policy in %s were removed, as by `merlon stop --force`", d->settings.pin_dir);
+		merlon_diag_cure(diag, "restart merlond (`systemctl restart merlond`), then apply the ruleset again");
+		return;
+	}
 	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
 			"nothing is filtered: no interface of this network namespace matches \"%s\"", d->settings.interfaces);
 	merlon_diag_cure(diag, "start merlond with --interfaces, or Interfaces= in its configuration, that names one; "

@@ -115,7 +115,7 @@ static json_t *counts(struct merlon_daemon *d, json_t *interface)
 		return NULL;
 	}
 	merlon_dataplane_count_sessions(d->dp, &established, &embryonic);
-	all = json_pack("{s:I, s:i, s:I, s:s, s:o, s:o, s:{s:I, s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}",
+	all = json_pack("{s:I, s:i, s:I, s:s, s:o, s:o, s:{s:I, s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o, s:b}",
 			"time_ns", (json_int_t)now_ns, "pid", (int)getpid(),
 			"generation", (json_int_t)merlon_dataplane_generation(d->dp), "mode", merlon_mode(d, info.audit),
 			"counts", merlon_stats_counts(&stats), "hooks", hooks(&stats),
@@ -125,7 +125,8 @@ static json_t *counts(struct merlon_daemon *d, json_t *interface)
 			"sessions", (json_int_t)established, "embryonic", (json_int_t)embryonic,
 			"max_sessions", (json_int_t)info.max_sessions,
 			"maps_bytes", (json_int_t)info.memory_bytes, "rss_bytes", (json_int_t)rss_bytes(),
-			"answers", answers(d), "ns_estimate", (json_int_t)(policy ? policy->ns_estimate : 0), "interface", interface);
+			"answers", answers(d), "ns_estimate", (json_int_t)(policy ? policy->ns_estimate : 0), "interface", interface,
+			"torn_out", merlon_dataplane_is_torn_out(d->dp));
 	return all;
 }
 

@@ -45,7 +45,7 @@ static json_t *source_names(const struct merlon_daemon *d)
 
 const char *merlon_mode(const struct merlon_daemon *d, bool audit)
 {
-	if (!merlon_dataplane_generation(d->dp) || (d->enforced.ruleset && !merlon_ruleset_filters(d->enforced.ruleset)))
+	if (!merlon_dataplane_generation(d->dp) || merlon_dataplane_is_torn_out(d->dp) || (d->enforced.ruleset && !merlon_ruleset_filters(d->enforced.ruleset)))
 		return "idle";
 	return audit ? "audit" : "enforce";
 }

@@ -193,7 +193,21 @@ for how in alive killed; do
 	[ $how = killed ] || ok "... which says that nothing filters there" grep -q 'warning: nothing filters on .*up0' errors
 	ok "... nothing is filtered ($how)" pings
 	ok "... no pin is left ($how)" [ ! -e "$dir/bpf/merlon" ]
-	[ $how = killed ] || { kill -CONT "$daemon"; stop_daemon TERM; }
+	if [ $how = killed ]; then
+		ok "... no daemon is said to run" not grep -q 'merlond still runs' errors
+		continue
+	fi
+	ok "... it is said that merlond still runs" grep -q 'warning: merlond still runs' errors
+	kill -CONT "$daemon"
+	ok "... whose status says that nothing is enforced" status_is '.mode + " " + .messages[0].text' \
+		"idle nothing is filtered: the pins of the policy in $dir/bpf/merlon were removed, as by \`merlon stop --force\`"
+	ok "... perf, too" sh -c "'$merlon' perf -d 0.2 --json | jq -se 'all(.[]; .healthy == false and any(.findings[]; .about == \"policy\" and .healthy == false))'"
+	ok "... apply says how to go on" fails 1 'restart merlond \(`systemctl restart merlond`\)' "$merlon" apply --configured
+	stop_daemon TERM
+	start_daemon --config "$dir/merlon.conf"
+	ok "... which does it" "$merlon" apply --configured
+	"$merlon" stop >/dev/null
+	wait "$daemon"
 done
 
 # the same of all network namespaces, as what is pinned in the usual places
