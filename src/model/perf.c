@@ -148,7 +148,7 @@ static void add_counted(const struct span *s, json_t *figures)
 json_t *merlon_perf_figures(const json_t *before, const json_t *after)
 {
 	static const char *const as_it_is[] = {
-		"generation", "mode", "torn_out", "sessions", "embryonic", "max_sessions", "maps_bytes", "rss_bytes", "ns_estimate",
+		"generation", "mode", "torn_out", "interfaces", "sessions", "embryonic", "max_sessions", "maps_bytes", "rss_bytes", "ns_estimate",
 	};
 	struct span s = { before, after, (number(after, "time_ns") - number(before, "time_ns")) / 1e9 };
 	double hits = grown(&s, "counts", "session_hits"), misses = grown(&s, "counts", "session_misses");

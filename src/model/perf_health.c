@@ -59,6 +59,9 @@ static void judge_policy(json_t *f)
 		find(f, "policy", UNHEALTHY, "`merlon status` says what to do", "not enforced any more: its pins were removed");
 	else if (!mode || !strcmp(mode, "idle"))
 		find(f, "policy", UNKNOWN, NULL, "none is in force: everything passes");
+	else if (json_is_integer(json_object_get(f, "interfaces")) && !number(f, "interfaces"))
+		find(f, "policy", UNHEALTHY, "[Network] Interfaces= in merlon.conf(5) says which are filtered; `merlon status` has what it says now",
+		     "in force on no interface: everything passes");
 	else
 		find(f, "policy", HEALTHY, NULL, "%s", !strcmp(mode, "audit") ? "judged, and nothing is dropped: audit" : "enforced");
 }

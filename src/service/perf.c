@@ -115,7 +115,7 @@ static json_t *counts(struct merlon_daemon *d, json_t *interface)
 		return NULL;
 	}
 	merlon_dataplane_count_sessions(d->dp, &established, &embryonic);
-	all = json_pack("{s:I, s:i, s:I, s:s, s:o, s:o, s:{s:I, s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o, s:b}",
+	all = json_pack("{s:I, s:i, s:I, s:s, s:o, s:o, s:{s:I, s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o, s:b, s:I}",
 			"time_ns", (json_int_t)now_ns, "pid", (int)getpid(),
 			"generation", (json_int_t)merlon_dataplane_generation(d->dp), "mode", merlon_mode(d, info.audit),
 			"counts", merlon_stats_counts(&stats), "hooks", hooks(&stats),
@@ -126,7 +126,7 @@ static json_t *counts(struct merlon_daemon *d, json_t *interface)
 			"max_sessions", (json_int_t)info.max_sessions,
 			"maps_bytes", (json_int_t)info.memory_bytes, "rss_bytes", (json_int_t)rss_bytes(),
 			"answers", answers(d), "ns_estimate", (json_int_t)(policy ? policy->ns_estimate : 0), "interface", interface,
-			"torn_out", merlon_dataplane_is_torn_out(d->dp));
+			"torn_out", merlon_dataplane_is_torn_out(d->dp), "interfaces", (json_int_t)info.attached);
 	return all;
 }
 

@@ -107,6 +107,12 @@ if [ "${#options[@]}" -gt 2 ]; then
 	rm -f answers.sock
 	listen
 fi
+start_daemon --interfaces nosuch0 && "$merlon" apply policy.nft >/dev/null 2>&1
+sample
+ok "no interface that is filtered: unhealthy" finding policy false 'on no interface'
+ok "... as the figures say" says '.interfaces == 0 and .mode == "enforce" and .healthy == false'
+"$merlon" stop >/dev/null
+wait "$daemon"
 start_daemon "${options[@]}" --interfaces up0 || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
 "$merlon" apply policy.nft >/dev/null
 sample -i quiet0

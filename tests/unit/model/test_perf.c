@@ -12,7 +12,7 @@
 #include "src/model/perf.h"
 
 static const char before_text[] =
-	"{'time_ns': 1000000000, 'pid': 7, 'generation': 3, 'mode': 'enforce', 'timed': true, 'cpu_ns': 5000000,"
+	"{'time_ns': 1000000000, 'pid': 7, 'generation': 3, 'mode': 'enforce', 'torn_out': false, 'interfaces': 2, 'timed': true, 'cpu_ns': 5000000,"
 	" 'counts': {'packets': 100, 'bytes': 1000, 'session_hits': 90, 'session_misses': 10, 'new_sessions': 5, 'drops': 1, 'rejects': 0,"
 	"  'invalid': 0, 'malformed': 0, 'unjudged': 0, 'events': 0, 'events_lost': 2, 'rejects_lost': 0, 'sessions_full': 0, 'failed': 0},"
 	" 'hooks': {'input': {'packets': 50, 'bytes': 500}, 'forward': {'packets': 0, 'bytes': 0}, 'output': {'packets': 50, 'bytes': 500}},"
@@ -256,6 +256,7 @@ static void one_is_unhealthy(void **state)
 		{ "cpu_ns", "merlond", "takes 2.0 %", 45000000, 45000001 },
 		{ "cold.timed_ns", "long way", "more than 5000", 900 + 40 * 5000, 900 + 40 * 5001 },
 		{ "counts.failed", "data path", "could not go on with 1 packet,", 0, 1 },
+		{ "interfaces", "policy", "on no interface", 1, 0 },
 	};
 
 	(void)state;
@@ -272,6 +273,19 @@ static void one_is_unhealthy(void **state)
 		assert_finding(f, of[i].about, JSON_FALSE, of[i].words);
 		json_decref(f);
 	}
+}
+
+static void pins_were_removed(void **state)
+{
+	json_t *now = later(), *f;
+
+	(void)state;
+	set(now, "torn_out", json_true());
+	set(now, "mode", json_string("idle"));
+	f = figures_of(now);
+	assert_true(json_is_false(get(f, "healthy")));
+	assert_finding(f, "policy", JSON_FALSE, "pins were removed");
+	json_decref(f);
 }
 
 static void one_processor_is_all_softirq(void **state)
@@ -350,7 +364,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rates_are_by_time), cmocka_unit_test(costs_are_apart), cmocka_unit_test(healthy_ones),
 		cmocka_unit_test(what_cannot_be_told), cmocka_unit_test(reasons_for_misses), cmocka_unit_test(one_is_unhealthy),
-		cmocka_unit_test(one_processor_is_all_softirq), cmocka_unit_test(interfaces), cmocka_unit_test(counting_began_anew),
+		cmocka_unit_test(pins_were_removed), cmocka_unit_test(one_processor_is_all_softirq), cmocka_unit_test(interfaces), cmocka_unit_test(counting_began_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
