@@ -11,9 +11,11 @@
 #include "src/kernel/answers.h"
 #include "src/service/daemon.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 
 #define PAUSE_US 250000		/* slower than systemd takes a socket for broken, 20 times in 2 s */
 #define PULSE_US 2000000	/* how often it is looked whether it still reads */
+#define BEGINNING_NS 5000000000ULL	/* how long it may take to be started, and to say something */
 
 static int on_pause(sd_event_source *source, uint64_t due_us, void *context);
 
@@ -147,6 +149,7 @@ static int connect_to(struct merlon_daemon *d)
 	struct merlon_answering *a = &d->answering;
 	int on = 1;
 
+	a->since_ns = merlon_now_ns();
 	if (snprintf(to.sun_path, sizeof(to.sun_path), "%s", d->settings.answers) >= (int)sizeof(to.sun_path))
 		return -ENAMETOOLONG;
 	a->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -189,7 +192,7 @@ int merlon_answering_open(struct merlon_daemon *d, struct merlon_diag *diag)
 
 void merlon_answering_warn(const struct merlon_daemon *d, struct merlon_diag *diag)
 {
-	if (!d->answering.missing)
+	if (!d->answering.missing || (!d->answering.told && merlon_now_ns() - d->answering.since_ns < BEGINNING_NS))
 		return;
 	merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ .file = d->settings.answers },
 			d->answering.fd < 0 ? "nobody is there who would answer rejected packets" :

@@ -47,6 +47,7 @@ struct merlon_answering {
 	int fd;				/* to that one; -1: it is not there */
 	sd_event_source *source, *pause, *pulse;
 	bool missing, told;		/* nobody answers; the journal knows */
+	uint64_t since_ns;		/* CLOCK_MONOTONIC: when it was last connected to */
 	pid_t pid;			/* of that process, as the kernel knows it; 0: there is none */
 };
 
