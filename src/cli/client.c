@@ -3,11 +3,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <systemd/sd-bus.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/cli/cli.h"
@@ -16,6 +20,7 @@
 
 /* Compiling a large ruleset takes its time; a daemon that is stuck longer than this is broken. */
 #define TIMEOUT_US (600 * 1000000ULL)
+#define PATIENCE_S 5	/* then it is said, and waited on */
 
 bool merlon_unit_of(const char *socket, const char *kind, char ret[MERLON_UNIT_ROOM])
 {
@@ -163,17 +168,64 @@ static void explain(const struct merlon_options *options, const char *method, co
 		merlon_diag_cure(diag, "run this as root");
 }
 
+struct patience {
+	pthread_t thread;
+	sem_t answered;
+	bool waits;
+};
+
+static void *lose_patience(void *context)
+{
+	struct patience *p = context;
+	struct timespec until;
+	int r;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_S;
+	while ((r = sem_timedwait(&p->answered, &until)) < 0 && errno == EINTR)
+		;
+	if (r < 0)
+		fprintf(stderr, "merlond has not answered for %d s: it is busy, as with a large ruleset, or hangs\n"
+			"  `merlon stop --force` needs no daemon: LOCKED OUT in merlon(8)\n", PATIENCE_S);
+	return NULL;
+}
+
+/* A thread: sd_bus_call() itself says no word until it ends. */
+static void patience_begin(struct patience *p)
+{
+	sigset_t all, before;
+
+	sem_init(&p->answered, 0, 0);
+	/* signals are for whoever waits for the answer */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	p->waits = pthread_create(&p->thread, NULL, lose_patience, p) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void patience_end(struct patience *p)
+{
+	sem_post(&p->answered);
+	if (p->waits)
+		pthread_join(p->thread, NULL);
+	sem_destroy(&p->answered);
+}
+
 static int call(sd_bus *bus, const struct merlon_options *options, const char *method, const char *argument, struct merlon_call *ret, struct merlon_diag *diag)
 {
 	sd_bus_message *message = NULL, *reply = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
+	struct patience patience;
 	int r;
 
 	r = sd_bus_message_new_method_call(bus, &message, NULL, MERLON_BUS_PATH, MERLON_BUS_INTERFACE, method);
 	if (r >= 0 && argument)
 		r = sd_bus_message_append(message, "s", argument);
-	if (r >= 0)
+	if (r >= 0) {
+		patience_begin(&patience);
 		r = sd_bus_call(bus, message, TIMEOUT_US, &error, &reply);
+		patience_end(&patience);
+	}
 	if (r >= 0)
 		r = read_answer(reply, ret);
 	if (r < 0)

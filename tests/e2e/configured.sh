@@ -188,6 +188,8 @@ for how in alive killed; do
 		mv "$dir/bpf/merlon/maps/control" "$dir/bpf/merlon/other/deep/what"
 	else
 		kill -STOP "$daemon"
+		"$merlon" status --json >waited 2>waiting &
+		waits=$!
 	fi
 	ok "stop --force ($how)" in_host sh -c "'$merlon' stop --force --pin-dir '$dir/bpf/merlon' 2>errors"
 	[ $how = killed ] || ok "... which says that nothing filters there" grep -q 'warning: nothing filters on .*up0' errors
@@ -198,8 +200,13 @@ for how in alive killed; do
 		continue
 	fi
 	ok "... it is said that merlond still runs" grep -q 'warning: merlond still runs' errors
+	for _ in $(seq 300); do [ ! -s waiting ] && kill -0 $waits || break; sleep 0.1; done
+	ok "a command that gets no answer says what needs none" grep -q 'merlon stop --force. needs no daemon: LOCKED OUT' waiting
 	kill -CONT "$daemon"
-	ok "... whose status says that nothing is enforced" status_is '.mode + " " + .messages[0].text' \
+	wait $waits
+	ok "... and goes on waiting" [ $? = 0 ]
+	ok "... for JSON alone on its standard output" jq -e .pid waited
+	ok "the daemon's status says that nothing is enforced" status_is '.mode + " " + .messages[0].text' \
 		"idle nothing is filtered: the pins of the policy in $dir/bpf/merlon were removed, as by \`merlon stop --force\`"
 	ok "... perf, too" sh -c "'$merlon' perf -d 0.2 --json | jq -se 'all(.[]; .healthy == false and any(.findings[]; .about == \"policy\" and .healthy == false))'"
 	ok "... apply says how to go on" fails 1 'restart merlond \(`systemctl restart merlond`\)' "$merlon" apply --configured
