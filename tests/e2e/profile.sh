@@ -21,13 +21,13 @@ ok "it runs" written
 ok "programs are listed, with what the verifier looked at" \
 	awk '$1 == "ingress" { found = $4 > 1000 && $5 > 1000 && $6 > 1000 } END { exit !found }' "$dir/own/programs.txt"
 ok "maps are listed, the largest first" awk 'NR == 2 { exit $1 != "sessions" }' "$dir/own/maps.txt"
-ok "BPF instructions are written out" grep -q merlon_hot4 "$dir/own/ingress.xlated"
+ok "BPF instructions are written out" grep -q merlon_place_of "$dir/own/ingress.xlated"
 ok "the kernel says how long programs run" grep -qE '^  ingress_entry: .* packets, [0-9.]+ ns each' "$dir/own/summary.txt"
-ok "established packets are sampled on the short way" grep -qE '%  merlon_hot4 \[merlon\]$' "$dir/own/established.txt"
+ok "established packets are sampled on the short way" grep -qE '%  ingress \[merlon\]$' "$dir/own/established.txt"
 ok "new flows are sampled on the long way" grep -qE '%  merlon_ask \[merlon\]$' "$dir/own/new-flows.txt"
 ok "established packets are not" not grep -q '%  merlon_ask ' "$dir/own/established.txt"
 ok "flame graphs are well-formed" well_formed "$dir"/own/{established,new-flows}{,-whole}.svg
-ok "a flame graph has boxes of the data plane" grep -q '<title>merlon_hot4: ' "$dir/own/established.svg"
+ok "a flame graph has boxes of the data plane" grep -q '<title>ingress: ' "$dir/own/established.svg"
 ok "no namespace is left" [ "$(namespaces)" = 0 ]
 
 (exec python3 -B "$top/tools/lib/profile_plane.py" --build "$build" --output "$dir/ended" --seconds 60) >"$dir/ended.log" 2>&1 &
