@@ -162,13 +162,20 @@ static int remember(struct merlon_daemon *d, struct merlon_snapshot *ret, struct
 static void put_back(struct merlon_daemon *d, struct merlon_snapshot *before, struct merlon_diag *diag)
 {
 	uint32_t generation = d->space.generation;
+	struct merlon_snapshot known;
 
-	if (before->messages && d->space.differs)
+	if (before->messages && d->space.differs) {
 		merlon_space_put(d, before, &generation, diag);
-	else if (before->messages)
+		return;
+	}
+	if (before->messages) {
 		merlon_space_hold(d, before, &generation, diag);
-	else
-		merlon_space_put_back(d, diag);
+		return;
+	}
+	known = d->space.snapshot;
+	d->space.snapshot = (struct merlon_snapshot){ 0 };
+	if (merlon_space_hold(d, &known, &generation, diag) < 0)
+		d->space.snapshot = known;
 }
 
 static bool is_refused(void *context, const struct merlon_rule *rule)

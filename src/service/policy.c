@@ -212,23 +212,6 @@ static json_t *sources_of(const json_t *request)
 	return list;
 }
 
-/* The policy namespace is filled while the policy is made: it takes as long. One that cannot be enforced is taken out again. */
-static int enforce_and_hold(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_snapshot *snapshot,
-			    struct merlon_diag *diag)
-{
-	struct merlon_filling *filling = merlon_space_begin(d, snapshot);
-	int r = merlon_enforce(d, next, snapshot, false, diag);
-	bool filled = filling && merlon_space_end(d, filling) == 0;
-
-	if (r < 0 && filled)
-		merlon_space_put_back(d, diag);
-	else if (!r && filled)
-		merlon_space_hold_filled(d, snapshot, diag);
-	else if (!r)
-		merlon_space_hold(d, snapshot, NULL, diag);
-	return r;
-}
-
 static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *next, struct merlon_snapshot *snapshot,
 			      json_t *report, struct merlon_diag *diag)
 {
@@ -240,14 +223,16 @@ static int settle_and_enforce(struct merlon_daemon *d, struct merlon_enforced *n
 	if (r)
 		return r;
 	edited = d->enforced.edited && d->enforced.ruleset && merlon_ruleset_totals(d->enforced.ruleset).rules;
-	r = enforce_and_hold(d, next, snapshot, diag);
+	r = merlon_enforce(d, next, snapshot, false, diag);
 	if (!r && edited) {
 		merlon_diag_add(diag, MERLON_WARNING, (struct merlon_place){ 0 },
 				"what `merlon nft` had changed in the policy before is not in this one, unless the files have it");
 		merlon_diag_cure(diag, "`merlon list` before an apply writes the policy with these changes");
 	}
-	if (!r)
+	if (!r) {
+		merlon_space_hold(d, snapshot, NULL, diag);
 		merlon_links_warn(d, diag);
+	}
 	return r < 0 ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 }
 

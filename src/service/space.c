@@ -6,8 +6,6 @@
 #include <libmnl/libmnl.h>
 #include <linux/magic.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -26,8 +24,6 @@
 
 /* A program that makes many changes one by one is waited for so long. */
 #define PAUSE_US 5000
-/* Of so many rules the kernel takes long enough that something else may be done meanwhile. */
-#define LONG 4096
 #define HEARD_MOST (1 << 18)	/* bytes of notifications that are kept */
 #define HEARD_LARGEST (1 << 16)	/* of one datagram */
 
@@ -139,76 +135,33 @@ static int be_told(struct mnl_socket *news, bool yes)
 	return mnl_socket_setsockopt(news, yes ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP, &group, sizeof(group)) < 0 ? -errno : 0;
 }
 
-/* What is put into the namespace, with the daemon's lock or without. */
-struct merlon_filling {
-	const struct merlon_space *space;
-	const struct merlon_snapshot *snapshot;
-	const uint32_t *only;	/* if it is of this generation; NULL: whatever it is of */
-	uint32_t generation;	/* that it has then */
-	int error, told;
-	pthread_t thread;
-};
-
 /* Of this change nobody need be told here: the kernel would make a message of each rule that goes and of each that comes. */
-static void *fill(void *context)
-{
-	struct merlon_filling *f = context;
-
-	be_told(f->space->news, false);
-	f->error = merlon_snapshot_restore(f->space->netlink, f->snapshot, f->only);
-	/* where it is not known, the namespace is read again: see filled() */
-	if (!f->error)
-		merlon_nft_generation(f->space->netlink, &f->generation);
-	f->told = be_told(f->space->news, true);
-	return NULL;
-}
-
-static int filled(struct merlon_daemon *d, const struct merlon_filling *f)
-{
-	d->space.generation = f->generation;
-	if (f->told < 0)
-		merlon_journal_note(3, "what others change in the policy namespace is not noticed any more: %s", strerror(-f->told));
-	follow_others(d);
-	return f->error;
-}
-
-struct merlon_filling *merlon_space_begin(struct merlon_daemon *d, struct merlon_snapshot *snapshot)
+static int restore(struct merlon_daemon *d, const struct merlon_snapshot *snapshot, const uint32_t *generation)
 {
 	struct merlon_space *s = &d->space;
-	struct merlon_filling *f;
-
-	/* what it holds is to be put back as it was */
-	if (snapshot->n_handles < LONG || !s->snapshot.handle || s->snapshot.ages || s->differs || merlon_space_changed(d))
-		return NULL;
-	f = malloc(sizeof(*f));
-	if (!f)
-		return NULL;
-	merlon_snapshot_age(snapshot, merlon_tick_ns());
-	*f = (struct merlon_filling){ .space = s, .snapshot = snapshot, .only = &s->generation, .generation = s->generation };
-	if (pthread_create(&f->thread, NULL, fill, f)) {
-		free(f);
-		return NULL;
-	}
-	return f;
-}
-
-int merlon_space_end(struct merlon_daemon *d, struct merlon_filling *filling)
-{
-	int r;
+	uint32_t now = s->generation;
+	int r, told;
 
 	merlon_work_let_go(d);
-	pthread_join(filling->thread, NULL);
+	be_told(s->news, false);
+	r = merlon_snapshot_restore(s->netlink, snapshot, generation);
+	if (!r)
+		r = merlon_nft_generation(s->netlink, &now);
+	told = be_told(s->news, true);
 	merlon_work_take_back(d);
-	r = filled(d, filling);
-	free(filling);
-	return r;
+	s->generation = now;
+	follow_others(d);
+	return r ? r : told;
 }
 
-/* `r`: whether it was filled. What was put there is given the handles that it has now. */
-static int settle(struct merlon_daemon *d, int r, const struct merlon_snapshot *snapshot, struct merlon_diag *diag)
+int merlon_space_put(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
+		     struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
+	int r;
 
+	merlon_snapshot_age(snapshot, merlon_tick_ns());
+	r = restore(d, snapshot, generation);
 	if (!r && d->enforced.ruleset && snapshot->n_handles)
 		r = merlon_snapshot_handles(s->netlink, snapshot, d->enforced.ruleset);
 	if (r < 0) {
@@ -221,59 +174,19 @@ static int settle(struct merlon_daemon *d, int r, const struct merlon_snapshot *
 	return r;
 }
 
-int merlon_space_put(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
-		     struct merlon_diag *diag)
-{
-	struct merlon_filling f = { .space = &d->space, .snapshot = snapshot, .only = generation, .generation = d->space.generation };
-
-	merlon_snapshot_age(snapshot, merlon_tick_ns());
-	merlon_work_let_go(d);
-	fill(&f);
-	merlon_work_take_back(d);
-	return settle(d, filled(d, &f), snapshot, diag);
-}
-
-/* Takes over what it holds from now on. */
-static void take_over(struct merlon_daemon *d, struct merlon_snapshot *snapshot)
-{
-	size_t i;
-
-	/* put back once more, it would give the same handles again */
-	for (i = 0; i < snapshot->n_handles; i++)
-		snapshot->handle[i].was = snapshot->handle[i].becomes;
-	merlon_space_keep(d, snapshot);
-}
-
 int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
 		      struct merlon_diag *diag)
 {
 	int r = merlon_space_put(d, snapshot, generation, diag);
+	size_t i;
 
-	if (!r)
-		take_over(d, snapshot);
-	return r;
-}
-
-int merlon_space_hold_filled(struct merlon_daemon *d, struct merlon_snapshot *snapshot, struct merlon_diag *diag)
-{
-	int r = settle(d, 0, snapshot, diag);
-
-	if (!r)
-		take_over(d, snapshot);
-	return r;
-}
-
-int merlon_space_put_back(struct merlon_daemon *d, struct merlon_diag *diag)
-{
-	struct merlon_snapshot known = d->space.snapshot;
-	uint32_t generation = d->space.generation;
-	int r;
-
-	d->space.snapshot = (struct merlon_snapshot){ 0 };
-	r = merlon_space_hold(d, &known, &generation, diag);
 	if (r < 0)
-		d->space.snapshot = known;
-	return r;
+		return r;
+	/* put back once more, it would give the same handles again */
+	for (i = 0; i < snapshot->n_handles; i++)
+		snapshot->handle[i].was = snapshot->handle[i].becomes;
+	merlon_space_keep(d, snapshot);
+	return 0;
 }
 
 static int on_pause(sd_event_source *source, uint64_t due_us, void *context)

@@ -53,17 +53,6 @@ int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot,
 /* The same with something else than what is in force. Elements are put back as old as they are by now. */
 int merlon_space_put(struct merlon_daemon *d, struct merlon_snapshot *snapshot, const uint32_t *generation,
 		     struct merlon_diag *diag);
-/*
- * Begins to make it hold `snapshot`, which is large, while the policy is made of it; nothing else may use the namespace until
- * merlon_space_end(), nor change `snapshot`. NULL: nothing was begun, since it is small, or it is not certain what to put back.
- */
-struct merlon_filling;
-struct merlon_filling *merlon_space_begin(struct merlon_daemon *d, struct merlon_snapshot *snapshot);
-/* Waits for it. 0, or a negative errno: nothing was changed there. */
-int merlon_space_end(struct merlon_daemon *d, struct merlon_filling *filling);
-/* After that: merlon_space_hold() without filling it once more, or what is in force put back as merlon_space_hold() does. */
-int merlon_space_hold_filled(struct merlon_daemon *d, struct merlon_snapshot *snapshot, struct merlon_diag *diag);
-int merlon_space_put_back(struct merlon_daemon *d, struct merlon_diag *diag);
 /* Takes over `snapshot`, which was taken here: what is held now is in force. */
 void merlon_space_keep(struct merlon_daemon *d, struct merlon_snapshot *snapshot);
 /* Takes note that it does not hold what is in force. */

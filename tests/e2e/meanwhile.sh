@@ -85,21 +85,6 @@ wait $apply $small
 ok "... the last one is in force" sh -c "'$merlon' list | grep -q 'udp dport 7002 drop'"
 ok "... with nothing of the first" sh -c "! '$merlon' list | grep -q 'table inet one'"
 
-# The policy namespace is filled while the policy is made, which cannot be kept for want of room: it is emptied of that again.
-"$merlon" nft list ruleset >before.out
-mount -t tmpfs -o size=64k none "$dir/state" || exit 99
-trap 'umount "$dir/state" 2>/dev/null; cleanup' EXIT
-ok "a large ruleset that cannot be put in force" fails 1 'No space left' "$merlon" apply one.nft
-umount "$dir/state"
-trap cleanup EXIT
-listed_as_before() { "$merlon" nft list ruleset | diff before.out -; }
-ok "... leaves the policy namespace as it was" listed_as_before
-ok "... and what is in force" sh -c "'$merlon' list | grep -q 'udp dport 7002 drop'"
-ok "... which agree" status_is .netns_differs false
-handle() { "$merlon" nft -a list chain inet small in | sed -n 's/.*dport 7002 .*# handle //p'; }
-ok "... rules are known by their handles" "$merlon" nft delete rule inet small in handle "$(handle)"
-ok "... and go" sh -c "! '$merlon' list | grep -q 'udp dport 7002 drop'"
-
 # who asked is gone
 generation=$("$merlon" status --json | jq .generation)
 "$merlon" apply one.nft >/dev/null 2>&1 &
