@@ -20,7 +20,9 @@
 
 /* Compiling a large ruleset takes its time; a daemon that is stuck longer than this is broken. */
 #define TIMEOUT_US (600 * 1000000ULL)
-#define PATIENCE_S 5	/* then it is said, and waited on */
+/* Then it is said, and waited on; a ruleset of 400,000 rules takes 20 s. */
+#define PATIENCE_S 5
+#define PATIENCE_APPLY_S 30
 
 bool merlon_unit_of(const char *socket, const char *kind, char ret[MERLON_UNIT_ROOM])
 {
@@ -171,6 +173,7 @@ static void explain(const struct merlon_options *options, const char *method, co
 struct patience {
 	pthread_t thread;
 	sem_t answered;
+	unsigned seconds;
 	bool waits;
 };
 
@@ -181,21 +184,22 @@ static void *lose_patience(void *context)
 	int r;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += PATIENCE_S;
+	until.tv_sec += p->seconds;
 	while ((r = sem_timedwait(&p->answered, &until)) < 0 && errno == EINTR)
 		;
 	if (r < 0)
-		fprintf(stderr, "merlond has not answered for %d s: it is busy, as with a large ruleset, or hangs\n"
-			"  `merlon stop --force` needs no daemon: LOCKED OUT in merlon(8)\n", PATIENCE_S);
+		fprintf(stderr, "merlond has not answered for %u s: it is busy, as with a large ruleset, or hangs\n"
+			"  `merlon stop --force` needs no daemon: LOCKED OUT in merlon(8)\n", p->seconds);
 	return NULL;
 }
 
 /* A thread: sd_bus_call() itself says no word until it ends. */
-static void patience_begin(struct patience *p)
+static void patience_begin(struct patience *p, const char *method)
 {
 	sigset_t all, before;
 
 	sem_init(&p->answered, 0, 0);
+	p->seconds = strcmp(method, "Apply") ? PATIENCE_S : PATIENCE_APPLY_S;
 	/* signals are for whoever waits for the answer */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -222,7 +226,7 @@ static int call(sd_bus *bus, const struct merlon_options *options, const char *m
 	if (r >= 0 && argument)
 		r = sd_bus_message_append(message, "s", argument);
 	if (r >= 0) {
-		patience_begin(&patience);
+		patience_begin(&patience, method);
 		r = sd_bus_call(bus, message, TIMEOUT_US, &error, &reply);
 		patience_end(&patience);
 	}

@@ -16,6 +16,7 @@
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
 
+#define COUNTED_NS 5000000000ULL
 #define RINGS_PAUSE_US 1000	/* the ring has room for 9,000 events */
 
 static void on_event_record(void *context, const struct merlon_event *event, const struct merlon_event_packet *with)
@@ -106,6 +107,18 @@ static bool is_closed(const struct merlon_daemon *d)
 	return file && (!strcmp(file, d->settings.closed_ruleset) || !strcmp(file, MERLON_CLOSED_BUILT_IN));
 }
 
+void merlon_daemon_count_sessions(struct merlon_daemon *d, uint32_t *ret_established, uint32_t *ret_embryonic)
+{
+	uint64_t now_ns = merlon_now_ns();
+
+	if (!merlon_work_is_busy(d) || now_ns - d->counted.at_ns > COUNTED_NS) {
+		merlon_dataplane_count_sessions(d->dp, &d->counted.established, &d->counted.embryonic);
+		d->counted.at_ns = now_ns;
+	}
+	*ret_established = d->counted.established;
+	*ret_embryonic = d->counted.embryonic;
+}
+
 void merlon_daemon_status(struct merlon_daemon *d)
 {
 	uint32_t generation = merlon_dataplane_generation(d->dp), rules = d->enforced.policy ? d->enforced.policy->n_flat : 0;
@@ -116,7 +129,7 @@ void merlon_daemon_status(struct merlon_daemon *d)
 		sd_notify(0, "STATUS=no policy is in force: nothing is filtered");
 		return;
 	}
-	merlon_dataplane_count_sessions(d->dp, &established, &embryonic);
+	merlon_daemon_count_sessions(d, &established, &embryonic);
 	sessions = established + embryonic;
 	sd_notifyf(0, "STATUS=generation %u, %u rule%s, %u session%s, %s%s", generation, rules, rules == 1 ? "" : "s",
 		   sessions, sessions == 1 ? "" : "s",

@@ -87,6 +87,10 @@ struct merlon_daemon {
 	bool renew_waits;			/* a job that compiles anew is queued */
 	bool untold;				/* the service manager has not heard what was put in force */
 	uint32_t addresses;			/* how often the addresses have changed */
+	struct {
+		uint64_t at_ns;
+		uint32_t established, embryonic;
+	} counted;				/* see merlon_daemon_count_sessions() */
 	struct merlon_policy *coming;		/* of the policy that is being put in force */
 	bool unfiltered;			/* a policy is in force on no interface, and the journal was told */
 	uint64_t started_us;			/* CLOCK_MONOTONIC */
@@ -297,6 +301,11 @@ void merlon_monitors_flush(struct merlon_daemon *d);
 int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv);
 /* Takes away a directory that this daemon, or in the usual place one before it, has made; not if something is in it. */
 void merlon_daemon_remove_dir(const char *dir, bool own);
+/*
+ * The sessions now; while a job is under way, up to five seconds ago: counting maps the whole table, and waits for threads that need
+ * memory for a large ruleset.
+ */
+void merlon_daemon_count_sessions(struct merlon_daemon *d, uint32_t *ret_established, uint32_t *ret_embryonic);
 /* Tells the service manager. Counts the sessions: after a change d->untold has it done when the answer is out. */
 void merlon_daemon_status(struct merlon_daemon *d);
 /*

@@ -175,7 +175,7 @@ json_t *merlon_status(struct merlon_daemon *d)
 
 	if (merlon_dataplane_info(d->dp, &info) < 0 || merlon_dataplane_stats(d->dp, &stats) < 0)
 		return NULL;
-	merlon_dataplane_count_sessions(d->dp, &established, &embryonic);
+	merlon_daemon_count_sessions(d, &established, &embryonic);
 	status = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:i, s:i, s:i, s:{s:i}, s:I, s:I, s:I, s:s}",
 			   "pid", (int)getpid(),
 			   "uptime_s", (json_int_t)((merlon_now_ns() / 1000 - d->started_us) / 1000000),

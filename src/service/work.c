@@ -223,6 +223,11 @@ void merlon_work_do(struct merlon_daemon *d, void (*run)(struct merlon_daemon *d
 	merlon_work_add(d, job);
 }
 
+bool merlon_work_is_busy(const struct merlon_daemon *d)
+{
+	return d->work && d->work->in_hand;
+}
+
 bool merlon_work_is_here(const struct merlon_daemon *d)
 {
 	return d->work && pthread_equal(pthread_self(), d->work->thread);

@@ -29,6 +29,8 @@ void merlon_work_end(struct merlon_daemon *d);
 void merlon_work_add(struct merlon_daemon *d, struct merlon_job *job);
 /* The same with a job that is nothing but this. */
 void merlon_work_do(struct merlon_daemon *d, void (*run)(struct merlon_daemon *d, struct merlon_job *job));
+/* Whether a job is under way. The caller has the lock. */
+bool merlon_work_is_busy(const struct merlon_daemon *d);
 /* Whether the caller is the thread. */
 bool merlon_work_is_here(const struct merlon_daemon *d);
 
