@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/netlink.h"
 
 /* A start of an interval, its end (the first value behind it), or an element of a set without intervals. */
 struct bound {
@@ -28,16 +29,6 @@ static unsigned type_of(const struct nlmsghdr *message)
 	return message->nlmsg_type >> 8 == NFNL_SUBSYS_NFTABLES ? message->nlmsg_type & 255 : NFT_MSG_MAX;
 }
 
-static const struct nlattr *find_attr(const struct nlmsghdr *message, uint16_t type)
-{
-	const struct nlattr *attr;
-
-	mnl_attr_for_each(attr, message, sizeof(struct nfgenmsg))
-		if (mnl_attr_get_type(attr) == type)
-			return attr;
-	return NULL;
-}
-
 static const struct nlattr *find_nested(const struct nlattr *nest, uint16_t type)
 {
 	const struct nlattr *attr;
@@ -50,7 +41,7 @@ static const struct nlattr *find_nested(const struct nlattr *nest, uint16_t type
 
 static uint32_t generation_of(const struct nlmsghdr *message)
 {
-	const struct nlattr *id = find_attr(message, NFTA_GEN_ID);
+	const struct nlattr *id = merlon_nfnl_attribute(message, NFTA_GEN_ID);
 
 	return id ? ntohl(mnl_attr_get_u32(id)) : 0;
 }
@@ -217,8 +208,8 @@ static int end_transaction(struct reading *reading)
 
 static int read_message(void *context, const struct nlmsghdr *message)
 {
-	const struct nlattr *table = find_attr(message, NFTA_SET_ELEM_LIST_TABLE), *name = find_attr(message, NFTA_SET_ELEM_LIST_SET);
-	const struct nlattr *list = find_attr(message, NFTA_SET_ELEM_LIST_ELEMENTS), *element;
+	const struct nlattr *table = merlon_nfnl_attribute(message, NFTA_SET_ELEM_LIST_TABLE), *name = merlon_nfnl_attribute(message, NFTA_SET_ELEM_LIST_SET);
+	const struct nlattr *list = merlon_nfnl_attribute(message, NFTA_SET_ELEM_LIST_ELEMENTS), *element;
 	const struct nfgenmsg *gen = mnl_nlmsg_get_payload(message);
 	struct reading *reading = context;
 	const struct merlon_set *set;
@@ -296,8 +287,8 @@ static bool same_set(const struct nlmsghdr *a, const struct nlmsghdr *b)
 	const struct nfgenmsg *x = mnl_nlmsg_get_payload(a), *y = mnl_nlmsg_get_payload(b);
 
 	return x->nfgen_family == y->nfgen_family &&
-	       same_attr(find_attr(a, NFTA_SET_ELEM_LIST_TABLE), find_attr(b, NFTA_SET_ELEM_LIST_TABLE)) &&
-	       same_attr(find_attr(a, NFTA_SET_ELEM_LIST_SET), find_attr(b, NFTA_SET_ELEM_LIST_SET));
+	       same_attr(merlon_nfnl_attribute(a, NFTA_SET_ELEM_LIST_TABLE), merlon_nfnl_attribute(b, NFTA_SET_ELEM_LIST_TABLE)) &&
+	       same_attr(merlon_nfnl_attribute(a, NFTA_SET_ELEM_LIST_SET), merlon_nfnl_attribute(b, NFTA_SET_ELEM_LIST_SET));
 }
 
 static uint32_t flags_of(const struct nlattr *element)
@@ -336,7 +327,7 @@ static struct nlmsghdr *find_request(const struct merlon_snapshot *snapshot, con
 
 	while (passed < snapshot->bytes) {
 		struct nlmsghdr *message = (void *)((char *)snapshot->messages + next);
-		const struct nlattr *list = find_attr(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+		const struct nlattr *list = merlon_nfnl_attribute(message, NFTA_SET_ELEM_LIST_ELEMENTS);
 
 		if (type_of(message) == NFT_MSG_NEWSETELEM && list && same_set(message, news) && (*ret = find_element(list, like))) {
 			*at = next;
@@ -353,7 +344,7 @@ static struct nlmsghdr *find_request(const struct merlon_snapshot *snapshot, con
 /* Takes an element out of a request, and the request if it makes no other. */
 static void take_out(struct merlon_snapshot *snapshot, struct nlmsghdr *request, const struct nlattr *element)
 {
-	struct nlattr *list = (void *)find_attr(request, NFTA_SET_ELEM_LIST_ELEMENTS);
+	struct nlattr *list = (void *)merlon_nfnl_attribute(request, NFTA_SET_ELEM_LIST_ELEMENTS);
 	size_t n = MNL_ALIGN(element->nla_len);
 
 	if (mnl_attr_get_payload_len(list) <= n) {
@@ -368,7 +359,7 @@ static void take_out(struct merlon_snapshot *snapshot, struct nlmsghdr *request,
 /* All that the notification has, or nothing. */
 static int take_out_all(struct merlon_snapshot *snapshot, const struct nlmsghdr *news, size_t *at)
 {
-	const struct nlattr *list = find_attr(news, NFTA_SET_ELEM_LIST_ELEMENTS), *element, *found;
+	const struct nlattr *list = merlon_nfnl_attribute(news, NFTA_SET_ELEM_LIST_ELEMENTS), *element, *found;
 	struct nlmsghdr *request;
 
 	mnl_attr_for_each_nested(element, list)

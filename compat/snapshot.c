@@ -21,6 +21,7 @@
 #include "compat/reader.h"
 #include "src/util/cleanup.h"
 #include "src/util/clock.h"
+#include "src/util/netlink.h"
 
 #define TRIES 20
 #define ADDED 64		/* bytes that a request may have more than the message of the dump */
@@ -64,16 +65,6 @@ struct taking {
 	struct counted *counted;	/* owned */
 	size_t n_counted;
 };
-
-static const struct nlattr *find_attr(const struct nlmsghdr *message, uint16_t type)
-{
-	const struct nlattr *attr;
-
-	mnl_attr_for_each(attr, message, sizeof(struct nfgenmsg))
-		if (mnl_attr_get_type(attr) == type)
-			return attr;
-	return NULL;
-}
 
 static void *reserve(struct taking *t, size_t bytes)
 {
@@ -119,7 +110,7 @@ int merlon_nft_generation(struct mnl_socket *netlink, uint32_t *ret)
 static uint64_t next_handle(struct taking *t, const struct nlmsghdr *message)
 {
 	const struct nfgenmsg *gen = mnl_nlmsg_get_payload(message);
-	const struct nlattr *attr = find_attr(message, NFTA_RULE_TABLE);	/* the first of all these kinds */
+	const struct nlattr *attr = merlon_nfnl_attribute(message, NFTA_RULE_TABLE);	/* the first of all these kinds */
 	const char *name = attr ? mnl_attr_get_str(attr) : "";
 	struct counted *larger;
 	size_t i;
@@ -156,8 +147,8 @@ static uint32_t hash_chain(uint8_t family, const char *table, const char *chain)
 
 static int take_handle(struct taking *t, const struct nlmsghdr *message)
 {
-	const struct nlattr *attr = find_attr(message, NFTA_RULE_HANDLE), *table = find_attr(message, NFTA_RULE_TABLE);
-	const struct nlattr *chain = find_attr(message, NFTA_RULE_CHAIN);
+	const struct nlattr *attr = merlon_nfnl_attribute(message, NFTA_RULE_HANDLE), *table = merlon_nfnl_attribute(message, NFTA_RULE_TABLE);
+	const struct nlattr *chain = merlon_nfnl_attribute(message, NFTA_RULE_CHAIN);
 	const struct nfgenmsg *gen = mnl_nlmsg_get_payload(message);
 	struct merlon_snapshot *s = t->snapshot;
 	uint64_t becomes = next_handle(t, message);
@@ -266,8 +257,8 @@ static int take_message(const struct nlmsghdr *from, void *context)
 	/* nf_tables_newset() insists on a number; names lead to the set all the same, also to an anonymous one. */
 	if (t->kind == &sets)
 		mnl_attr_put_u32(to, NFTA_SET_ID, htonl(++t->set_id));
-	if (t->kind == &sets && find_attr(from, NFTA_SET_FLAGS) &&
-	    ntohl(mnl_attr_get_u32(find_attr(from, NFTA_SET_FLAGS))) & NFT_SET_TIMEOUT)
+	if (t->kind == &sets && merlon_nfnl_attribute(from, NFTA_SET_FLAGS) &&
+	    ntohl(mnl_attr_get_u32(merlon_nfnl_attribute(from, NFTA_SET_FLAGS))) & NFT_SET_TIMEOUT)
 		t->snapshot->ages = true;
 	if (t->kind != &tables && t->kind != &elements && take_handle(t, from) < 0)
 		return MNL_CB_ERROR;
@@ -311,7 +302,7 @@ static void age_elements(char *messages, size_t bytes, int64_t ms)
 		at += MNL_ALIGN(message->nlmsg_len);
 		if ((message->nlmsg_type & 255) != NFT_MSG_NEWSETELEM)
 			continue;
-		list = find_attr(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+		list = merlon_nfnl_attribute(message, NFTA_SET_ELEM_LIST_ELEMENTS);
 		if (list)
 			mnl_attr_for_each_nested(element, list)
 				age_element(element, ms);
@@ -330,7 +321,7 @@ static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t fr
 	while (from < to && r == 0) {
 		const struct nlmsghdr *set = (void *)((char *)t->snapshot->messages + from);
 		const struct nfgenmsg *gen = mnl_nlmsg_get_payload(set);
-		const struct nlattr *table = find_attr(set, NFTA_SET_TABLE), *name = find_attr(set, NFTA_SET_NAME);
+		const struct nlattr *table = merlon_nfnl_attribute(set, NFTA_SET_TABLE), *name = merlon_nfnl_attribute(set, NFTA_SET_NAME);
 		struct nlmsghdr *request = nftnl_nlmsg_build_hdr(buffer, elements.get, gen->nfgen_family, NLM_F_DUMP, 0);
 
 		from += MNL_ALIGN(set->nlmsg_len);
@@ -556,8 +547,8 @@ void merlon_snapshot_age(struct merlon_snapshot *snapshot, uint64_t now_ns)
 static int number_chain(const struct nlmsghdr *message, void *context)
 {
 	const struct nfgenmsg *gen = mnl_nlmsg_get_payload(message);
-	const struct nlattr *table = find_attr(message, NFTA_CHAIN_TABLE), *name = find_attr(message, NFTA_CHAIN_NAME);
-	const struct nlattr *handle = find_attr(message, NFTA_CHAIN_HANDLE);
+	const struct nlattr *table = merlon_nfnl_attribute(message, NFTA_CHAIN_TABLE), *name = merlon_nfnl_attribute(message, NFTA_CHAIN_NAME);
+	const struct nlattr *handle = merlon_nfnl_attribute(message, NFTA_CHAIN_HANDLE);
 	struct merlon_ruleset *rs = context;
 	size_t i;
 
@@ -574,7 +565,7 @@ static int number_chain(const struct nlmsghdr *message, void *context)
 static int number_table(const struct nlmsghdr *message, void *context)
 {
 	const struct nfgenmsg *gen = mnl_nlmsg_get_payload(message);
-	const struct nlattr *name = find_attr(message, NFTA_TABLE_NAME), *handle = find_attr(message, NFTA_TABLE_HANDLE);
+	const struct nlattr *name = merlon_nfnl_attribute(message, NFTA_TABLE_NAME), *handle = merlon_nfnl_attribute(message, NFTA_TABLE_HANDLE);
 	struct merlon_ruleset *rs = context;
 	size_t i;
 

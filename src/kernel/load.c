@@ -310,6 +310,17 @@ static void say_why(int error, struct merlon_diag *diag)
 		merlon_diag_add(diag, MERLON_NOTE, nowhere, "%s", log_end());
 }
 
+static int load_into_kernel(struct merlon_bpf *skel, struct merlon_diag *diag)
+{
+	int r;
+
+	log_bytes = 0;
+	r = merlon_bpf__load(skel);
+	if (r < 0)
+		say_why(r, diag);
+	return r;
+}
+
 static struct merlon_bpf *open_skeleton(struct merlon_diag *diag)
 {
 	struct merlon_bpf *skel = merlon_bpf__open();
@@ -336,11 +347,7 @@ static int load_state(struct merlon_dataplane *dp, struct merlon_bpf *skel, stru
 		merlon_diag_errno(diag, r, "cannot set up the maps of the data plane");
 		return r;
 	}
-	log_bytes = 0;
-	r = merlon_bpf__load(skel);
-	if (r < 0)
-		say_why(r, diag);
-	return r;
+	return load_into_kernel(skel, diag);
 }
 
 bool merlon_may_load(void)
@@ -381,11 +388,7 @@ static int load(struct merlon_dataplane *dp, struct merlon_bpf *skel, const stru
 	skel->rodata->merlon_sets_mask = bpf_map__max_entries(skel->maps.sessions) - 1;
 	bpf_map__set_autocreate(skel->maps.takers, false);
 	bpf_map__set_autocreate(skel->maps.noted, false);
-	log_bytes = 0;
-	r = merlon_bpf__load(skel);
-	if (r < 0)
-		say_why(r, diag);
-	return r;
+	return load_into_kernel(skel, diag);
 }
 
 int merlon_load_programs(struct merlon_dataplane *dp, const struct merlon_class *class, const char *dir,
@@ -476,11 +479,7 @@ static int load_asked(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 		merlon_diag_errno(diag, r, "cannot set up the program that asks the data plane");
 		return r;
 	}
-	log_bytes = 0;
-	r = merlon_bpf__load(skel);
-	if (r < 0)
-		say_why(r, diag);
-	return r;
+	return load_into_kernel(skel, diag);
 }
 
 /* Programs beside those in force, which `load_it` loads. */
@@ -560,11 +559,7 @@ static int load_taking(const struct merlon_dataplane *dp, struct merlon_bpf *ske
 		return r;
 	}
 	skel->rodata->merlon_sets_mask = bpf_map__max_entries(skel->maps.sessions) - 1;
-	log_bytes = 0;
-	r = merlon_bpf__load(skel);
-	if (r < 0)
-		say_why(r, diag);
-	return r;
+	return load_into_kernel(skel, diag);
 }
 
 int merlon_taking_open(const struct merlon_dataplane *dp, struct merlon_taking *ret, struct merlon_diag *diag)

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -76,4 +77,14 @@ uint32_t merlon_attribute_u32(const struct merlon_attributes *a, unsigned type, 
 	if (!a->at[type] || mnl_attr_validate(a->at[type], MNL_TYPE_U32) < 0)
 		return otherwise;
 	return ntohl(mnl_attr_get_u32(a->at[type]));
+}
+
+const struct nlattr *merlon_nfnl_attribute(const struct nlmsghdr *message, uint16_t type)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each(attr, message, sizeof(struct nfgenmsg))
+		if (mnl_attr_get_type(attr) == type)
+			return attr;
+	return NULL;
 }

@@ -23,6 +23,8 @@ struct merlon_attributes {
 };
 /* For mnl_attr_parse() and mnl_attr_parse_nested(): `data` is a struct merlon_attributes, of zeroes. */
 int merlon_on_attribute(const struct nlattr *attribute, void *data);
+/* One attribute of a message of nfnetlink; NULL: it has none of this number. */
+const struct nlattr *merlon_nfnl_attribute(const struct nlmsghdr *message, uint16_t type);
 /* Of a number in network byte order; `otherwise` where there is none of that size. */
 uint32_t merlon_attribute_u32(const struct merlon_attributes *a, unsigned type, uint32_t otherwise);
 
