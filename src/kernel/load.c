@@ -87,11 +87,16 @@ static void find_names(void)
 	merlon_kernel_names(name, ARRAY_SIZE(name), kernel_has);
 }
 
-static void look_at_kernel(struct merlon_bpf *skel)
+static void look_for_names(void)
 {
 	static pthread_once_t found = PTHREAD_ONCE_INIT;
 
 	pthread_once(&found, find_names);
+}
+
+static void look_at_kernel(struct merlon_bpf *skel)
+{
+	look_for_names();
 	skel->rodata->merlon_have_kern_ctx = kernel_has[0] && kernel_has[1];
 	skel->rodata->merlon_have_cgroups = kernel_has[2];
 	skel->rodata->merlon_reset_closes = kernel_has[3];
@@ -330,7 +335,24 @@ static struct merlon_bpf *open_skeleton(struct merlon_diag *diag)
 	return skel;
 }
 
-static int load_state(struct merlon_dataplane *dp, struct merlon_bpf *skel, struct merlon_diag *diag)
+/* The largest map by far, made beside all else: the kernel clears its memory. */
+struct largest {
+	pthread_t thread;
+	uint32_t sets;
+	int fd;
+};
+
+static void *make_largest(void *context)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+	struct largest *largest = context;
+
+	largest->fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sessions", sizeof(uint32_t), sizeof(struct merlon_flow_set), largest->sets, &options);
+	return NULL;
+}
+
+/* `sessions`: that map; -1: it is made with the others, or the error is told. */
+static int load_state(struct merlon_dataplane *dp, struct merlon_bpf *skel, int sessions, struct merlon_diag *diag)
 {
 	struct bpf_program *program;
 	struct bpf_map *map;
@@ -343,6 +365,8 @@ static int load_state(struct merlon_dataplane *dp, struct merlon_bpf *skel, stru
 			bpf_map__set_autocreate(map, false);
 	look_at_kernel(skel);
 	r = size_state_maps(skel, &dp->options);
+	if (!r && sessions >= 0)
+		r = bpf_map__reuse_fd(skel->maps.sessions, sessions);
 	if (r < 0) {
 		merlon_diag_errno(diag, r, "cannot set up the maps of the data plane");
 		return r;
@@ -364,9 +388,16 @@ bool merlon_may_load(void)
 int merlon_load_state(struct merlon_dataplane *dp, struct merlon_diag *diag)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
+	struct largest largest = { .sets = sets_of(dp->options.max_sessions), .fd = -1 };
+	bool made = !pthread_create(&largest.thread, NULL, make_largest, &largest);
 	struct merlon_bpf *skel = open_skeleton(diag);
-	int r = skel ? load_state(dp, skel, diag) : -EINVAL;
+	int r;
 
+	look_for_names();
+	if (made)
+		pthread_join(largest.thread, NULL);
+	r = skel ? load_state(dp, skel, largest.fd, diag) : -EINVAL;
+	merlon_closep(&largest.fd);
 	if (!r && ((r = init_control(skel)) < 0 || (r = pin_maps(dp, skel, NULL)) < 0))
 		merlon_diag_errno(diag, r, "cannot pin the data plane");
 	merlon_bpf__destroy(skel);
