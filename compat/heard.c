@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "compat/heard.h"
 
-#include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>
@@ -11,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "compat/snapshot.h"
 #include "src/util/cleanup.h"
 #include "src/util/netns.h"
 
@@ -164,8 +164,6 @@ static int note_rule(struct merlon_heard *heard, const struct nlmsghdr *message,
 /* 0 or a negative errno: what was told is not a list of rules, one behind the other. */
 static int note(struct merlon_heard *heard, const struct nlmsghdr *message, const struct merlon_ruleset *ruleset)
 {
-	const struct nlattr *attr;
-
 	if (message->nlmsg_type >> 8 != NFNL_SUBSYS_NFTABLES || message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg))
 		return -EPROTO;
 	switch (message->nlmsg_type & 255) {
@@ -181,9 +179,7 @@ static int note(struct merlon_heard *heard, const struct nlmsghdr *message, cons
 		return 0;
 	case NFT_MSG_NEWGEN:
 		heard->generations++;
-		mnl_attr_for_each(attr, message, sizeof(struct nfgenmsg))
-			if (mnl_attr_get_type(attr) == NFTA_GEN_ID)
-				heard->generation = ntohl(mnl_attr_get_u32(attr));
+		heard->generation = merlon_nft_generation_of(message);
 		return 0;
 	default:
 		return -EPROTO;

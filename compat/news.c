@@ -39,13 +39,6 @@ static const struct nlattr *find_nested(const struct nlattr *nest, uint16_t type
 	return NULL;
 }
 
-static uint32_t generation_of(const struct nlmsghdr *message)
-{
-	const struct nlattr *id = merlon_nfnl_attribute(message, NFTA_GEN_ID);
-
-	return id ? ntohl(mnl_attr_get_u32(id)) : 0;
-}
-
 /* Whether `generation` is behind `than`; nf_tables counts on from the greatest to the least (nf_tables_commit()). */
 static bool is_later(uint32_t generation, uint32_t than)
 {
@@ -67,7 +60,7 @@ static int each_message(const void *messages, size_t bytes, uint32_t from, uint3
 
 		if (type_of(message) != NFT_MSG_NEWGEN)
 			continue;
-		generation = generation_of(message);
+		generation = merlon_nft_generation_of(message);
 		if (is_later(generation, from)) {
 			if (generation != from + 1)
 				return -ERANGE;
@@ -90,7 +83,7 @@ size_t merlon_news_until(const void *messages, size_t bytes, uint32_t generation
 	size_t until = 0;
 
 	for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
-		if (type_of(message) == NFT_MSG_NEWGEN && !is_later(generation_of(message), generation))
+		if (type_of(message) == NFT_MSG_NEWGEN && !is_later(merlon_nft_generation_of(message), generation))
 			until = (const char *)message - (const char *)messages + MNL_ALIGN(message->nlmsg_len);
 	return until;
 }

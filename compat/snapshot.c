@@ -7,7 +7,6 @@
 #include <libmnl/libmnl.h>
 #include <libnftnl/common.h>
 #include <libnftnl/expr.h>
-#include <libnftnl/gen.h>
 #include <libnftnl/rule.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -84,15 +83,16 @@ static void *reserve(struct taking *t, size_t bytes)
 	return (char *)s->messages + s->bytes;
 }
 
+uint32_t merlon_nft_generation_of(const struct nlmsghdr *message)
+{
+	const struct nlattr *id = merlon_nfnl_attribute(message, NFTA_GEN_ID);
+
+	return id ? ntohl(mnl_attr_get_u32(id)) : 0;
+}
+
 static int parse_generation(const struct nlmsghdr *message, void *context)
 {
-	struct nftnl_gen *gen = nftnl_gen_alloc();
-
-	if (!gen)
-		return MNL_CB_ERROR;
-	if (nftnl_gen_nlmsg_parse(message, gen) == 0)
-		*(uint32_t *)context = nftnl_gen_get_u32(gen, NFTNL_GEN_ID);
-	nftnl_gen_free(gen);
+	*(uint32_t *)context = merlon_nft_generation_of(message);
 	return MNL_CB_STOP;
 }
 

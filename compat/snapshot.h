@@ -15,6 +15,7 @@
 #define MERLON_SNAPSHOT_LARGEST (1U << 30)	/* bytes of one that is read from a file */
 
 struct merlon_heard;
+struct nlmsghdr;
 struct mnl_socket;
 struct nftnl_rule;
 
@@ -31,6 +32,8 @@ struct merlon_snapshot {
 	uint64_t taken_ns;	/* CLOCK_MONOTONIC: when that was */
 };
 
+/* The number that a message of NFT_MSG_NEWGEN tells; 0: it tells none. */
+uint32_t merlon_nft_generation_of(const struct nlmsghdr *message);
 /* nf_tables' number of the ruleset, which every change raises. 0 or a negative errno. */
 int merlon_nft_generation(struct mnl_socket *netlink, uint32_t *ret);
 

@@ -348,19 +348,16 @@ size_t merlon_dataplane_attached(const struct merlon_dataplane *dp, unsigned *re
 int merlon_dataplane_detach_all(struct merlon_dataplane *dp)
 {
 	unsigned attached[1024];
-	size_t n, left, i;
 	int r = 0, one;
+	size_t n, i;
 
 	merlon_dataplane_attach_ahead_end(dp, true);
-	for (left = SIZE_MAX; (n = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached))) && n < left;) {
-		/* what cannot be detached is met again */
-		left = n < ARRAY_SIZE(attached) ? n : SIZE_MAX;
-		r = 0;
+	/* what cannot be detached would be met again */
+	do {
+		n = merlon_dataplane_attached(dp, attached, ARRAY_SIZE(attached));
 		for (i = 0; i < n; i++)
 			if ((one = merlon_dataplane_detach(dp, attached[i])) < 0)
 				r = one;
-		if (r < 0)
-			break;
-	}
+	} while (!r && n == ARRAY_SIZE(attached));
 	return r;
 }

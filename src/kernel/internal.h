@@ -156,6 +156,8 @@ int merlon_pins_remove_dir(const struct merlon_dataplane *dp, const char *dir);
 void merlon_policy_maps_close(struct merlon_policy_maps *maps);
 extern const char *const merlon_policy_map_name[MERLON_POLICY_MAPS];
 extern const char *const merlon_prog_name[MERLON_PROGS];
+/* Whether no slot of a map `entry` leads to a program: packets pass. False where that cannot be said. */
+bool merlon_entry_is_empty(int entry);
 
 /* load.c: whether this process has the capabilities that the programs take, which those of the entry would do without. */
 bool merlon_may_load(void);

@@ -291,14 +291,14 @@ static int finish_swap(const struct merlon_dataplane *dp)
 	return 0;
 }
 
-static bool has_slots(const struct merlon_dataplane *dp)
+bool merlon_entry_is_empty(int entry)
 {
-	uint32_t i, id;
+	uint32_t slot, id;
 
-	for (i = 0; i < MERLON_PROGS; i++)
-		if (!bpf_map_lookup_elem(dp->fd[MERLON_MAP_ENTRY], &i, &id))
-			return true;
-	return false;
+	for (slot = 0; slot < MERLON_PROGS; slot++)
+		if (!bpf_map_lookup_elem(entry, &slot, &id) || errno != ENOENT)
+			return false;
+	return true;
 }
 
 /* A kill between the exchange of the directories and of the entry slots leaves them crossed: the slots decide. */
@@ -309,7 +309,7 @@ static int open_policy(struct merlon_dataplane *dp)
 	int r;
 
 	/* before the first policy; there may be the rest of one that was cut off */
-	if (!dp->control.generation && !has_slots(dp)) {
+	if (!dp->control.generation && merlon_entry_is_empty(dp->fd[MERLON_MAP_ENTRY])) {
 		r = merlon_pins_remove_dir(dp, "policy");
 		return r < 0 ? r : merlon_pins_remove_dir(dp, "policy-next");
 	}

@@ -236,12 +236,8 @@ static int make_next(struct merlon_dataplane *dp, struct merlon_diag *diag)
 bool merlon_takeover_is_needless(const struct merlon_dataplane *dp)
 {
 	_cleanup_close_ int entry = merlon_pin_get(dp->pin_dir, "maps", "entry"), prog = merlon_pin_get(dp->pin_dir, "policy", "ingress");
-	uint32_t slot, id;
-	int n = 0;
 
-	for (slot = 0; slot < MERLON_PROGS && entry >= 0; slot++)
-		n += !bpf_map_lookup_elem(entry, &slot, &id) || errno != ENOENT;
-	return entry >= 0 && prog == -ENOENT && !n;
+	return prog == -ENOENT && merlon_entry_is_empty(entry);
 }
 
 int merlon_takeover_prepare(struct merlon_dataplane *dp, struct merlon_diag *diag)
