@@ -19,9 +19,9 @@
 
 /* MERLON_TEST_LAYOUT: another layout, for tests of the way from one to the other and back. */
 #ifdef MERLON_TEST_LAYOUT
-#define MERLON_ABI_VERSION 1010
+#define MERLON_ABI_VERSION 1011
 #else
-#define MERLON_ABI_VERSION 10
+#define MERLON_ABI_VERSION 11
 #endif
 
 enum merlon_family {

@@ -107,14 +107,13 @@ merlon_inline void merlon_event_snap(struct __sk_buff *skb, const struct merlon_
 __noinline int merlon_report_one(struct __sk_buff *skb, __u32 log)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_control *c = merlon_only(control);
 	struct merlon_walk *w = merlon_only(walk);
 	struct merlon_event_packet *with = NULL;
 	struct merlon_event *event;
 
-	if (!s || !c || !w)
+	if (!s || !w)
 		return -1;
-	if (c->flags & MERLON_C_PACKETS)
+	if (control.flags & MERLON_C_PACKETS)
 		event = (void *)(with = bpf_ringbuf_reserve(&events, sizeof(*with), 0));
 	else
 		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -125,7 +124,7 @@ __noinline int merlon_report_one(struct __sk_buff *skb, __u32 log)
 	merlon_event_fill(event, s, w);
 	merlon_event_cause(event, w, log);
 	merlon_event_sender(skb, s, event);
-	event->audit = !!(c->flags & MERLON_C_AUDIT);
+	event->audit = !!(control.flags & MERLON_C_AUDIT);
 	if (with)
 		merlon_event_snap(skb, s, with);
 	bpf_ringbuf_submit(event, 0);

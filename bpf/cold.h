@@ -33,11 +33,9 @@ merlon_inline int merlon_is_mrdisc(const struct merlon_headers *h)
 __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_control *c = merlon_only(control);
-	struct merlon_trackers *t = merlon_only(trackers);
 	__u8 family = skb->protocol == bpf_htons(ETH_P_IP) ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!s || !c || !t)
+	if (!s)
 		return -1;
 	s->network = merlon_network_offset(skb);
 	if (merlon_parse(skb, family, skb->len - s->network, &s->headers))
@@ -47,7 +45,7 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 		return -1;
 	if (!merlon_have_mrdisc && merlon_is_mrdisc(&s->headers))
 		s->headers.flags |= MERLON_H_UNTRACKABLE;
-	merlon_choose_tracker(&s->headers, t);
+	merlon_choose_tracker(&s->headers, &trackers);
 	s->now = bpf_ktime_get_coarse_ns();
 	s->side = side;
 	s->direction = MERLON_ORIGINAL;
@@ -57,8 +55,8 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	s->starts_session = 0;
 	s->bad_checksum = 0;
 	s->discarded = 0;
-	s->context.generation = c->generation;
-	s->context.routes = c->routes;
+	s->context.generation = control.generation;
+	s->context.routes = control.routes;
 	s->context.tcp_flags = s->headers.tcp_flags;
 	s->context.tos = s->headers.tos;
 	s->context.hook = merlon_hook_of(side, skb->ingress_ifindex);
@@ -75,10 +73,10 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 /* An answer that the daemon gives for the policy belongs to the packet that was rejected. enum merlon_answer_to, -1: none. */
 merlon_inline int merlon_own_answer(struct __sk_buff *skb, const struct merlon_scratch *s)
 {
-	struct merlon_control *c = merlon_only(control);
+	const struct merlon_control *c = &control;
 	__u64 cookie;
 
-	if (!c || s->context.hook != MERLON_OUTPUT || !c->reject_cookie[MERLON_ANSWER_REPLY][0] || !skb->sk)
+	if (s->context.hook != MERLON_OUTPUT || !c->reject_cookie[MERLON_ANSWER_REPLY][0] || !skb->sk)
 		return -1;
 	cookie = bpf_get_socket_cookie(skb);
 	for (int i = 0; i < MERLON_ANSWERS * MERLON_REJECT_SOCKETS; i++)
@@ -273,20 +271,17 @@ __noinline int merlon_fragment_verdict(void)
 /* Dropped before the rules were asked. */
 merlon_inline int merlon_discard(struct merlon_scratch *s, __u32 side, enum merlon_stat why)
 {
-	struct merlon_control *c = merlon_only(control);
-
 	merlon_stat_packet(why, s->context.hook, s->headers.bytes);
-	return c && c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(side);
+	return control.flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(side);
 }
 
 /* The rules have spoken: counts, reports, remembers. */
 __noinline int merlon_conclude(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_control *c = merlon_only(control);
 	struct merlon_walk *w = merlon_only(walk);
 
-	if (!s || !c || !w)
+	if (!s || !w)
 		return TC_ACT_SHOT;
 	merlon_stat(MERLON_STAT_MISSES);
 	merlon_count_walk(w);
@@ -306,7 +301,7 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 	}
 	merlon_stat_packet(w->failed ? MERLON_STAT_FAILED : w->verdict == MERLON_REJECT ? MERLON_STAT_REJECTED :
 			   MERLON_STAT_DROPPED, s->context.hook, s->headers.bytes);
-	if (c->flags & MERLON_C_AUDIT)
+	if (control.flags & MERLON_C_AUDIT)
 		return MERLON_PASS;
 	if (w->verdict == MERLON_REJECT && merlon_reject(skb) && w->reject == MERLON_REJECT_TCP_RST)
 		merlon_track_reset();
@@ -349,12 +344,11 @@ merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scr
 __noinline int merlon_verify(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_trackers *t = merlon_only(trackers);
 
 	/* the short way has looked already: merlon_hot_sum() */
-	if (!s || !t || s->reason == MERLON_COLD_NO_SESSION)
+	if (!s || s->reason == MERLON_COLD_NO_SESSION)
 		return 0;
-	if (!t->checksum || s->carried || s->context.hook == MERLON_OUTPUT || !merlon_unverified(skb))
+	if (!trackers.checksum || s->carried || s->context.hook == MERLON_OUTPUT || !merlon_unverified(skb))
 		return 0;
 	if (s->side == MERLON_EGRESS && merlon_came_filtered(s->context.iif))
 		return 0;
@@ -429,7 +423,7 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 }
 
 /* To the program `cold`, which does merlon_cold(). Comes back only where it is not there: nobody judges the packet then. */
-merlon_inline int merlon_go_cold(struct __sk_buff *skb, const struct merlon_control *c, __u32 where, __u32 reason)
+merlon_inline int merlon_go_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 
@@ -439,7 +433,7 @@ merlon_inline int merlon_go_cold(struct __sk_buff *skb, const struct merlon_cont
 		bpf_tail_call_static(skb, &long_way, 0);
 	}
 	merlon_stat_packet(MERLON_STAT_FAILED, merlon_hook_of(where & 1, skb->ingress_ifindex), skb->len);
-	return c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(where & 1);
+	return control.flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(where & 1);
 }
 
 #endif

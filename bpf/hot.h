@@ -21,15 +21,14 @@
 /* As much of a packet as the short way looks at. */
 struct merlon_glance {
 	union merlon_tuple tuple;
-	const struct merlon_trackers *trackers;
 	__u64 hash;
 	__u64 now;
 	__u32 bytes;
 	__u32 sender_is_a;
 	struct merlon_tcp_segment segment;
 	__u8 l4proto;
+	__u8 tos;
 	__u8 tcp_flags;
-	__u8 to_host;		/* its frame is for this host alone */
 	__u8 unsummed;		/* a datagram without a checksum */
 	__u8 ends_early;	/* a datagram with something behind it */
 	__u8 may_sack;		/* there are options other than a timestamp */
@@ -38,25 +37,25 @@ struct merlon_glance {
 #define MERLON_GLANCE 24		/* of a TCP header: four bytes of options */
 #define MERLON_ONLY_TIMESTAMP 0x0101080a	/* RFC 7323 appendix A: NOP, NOP, timestamp */
 
-/* Of the network header in the skb; on 6.1 it is a guess where devices have no Ethernet, good enough for lengths. */
-merlon_inline __u32 merlon_glance_offset(struct __sk_buff *skb)
-{
-	return merlon_have_kern_ctx ? merlon_network_offset(skb) : ETH_HLEN;
-}
-
 /*
  * The headers: where they are, if the kernel says where that is and all of them is there to be read, else a copy in the
- * scratch. How much of the transport header: *ret_n. NULL: too little.
+ * scratch. How much of the transport header: *ret_n. *ret_offset: of the network header in the skb; on 6.1 it is a guess
+ * where devices have no Ethernet, good enough for lengths. NULL: too little.
  */
-merlon_inline const __u8 *merlon_glance(struct __sk_buff *skb, __u32 offset, __u32 ip_bytes, __u32 *ret_n)
+merlon_inline const __u8 *merlon_glance(struct __sk_buff *skb, __u32 ip_bytes, __u32 *ret_offset, __u32 *ret_n)
 {
-	const __u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct merlon_scratch *s;
 	__u8 *copy;
 
 	*ret_n = MERLON_GLANCE;
-	if (merlon_have_kern_ctx && offset == ETH_HLEN && data + ETH_HLEN + ip_bytes + MERLON_GLANCE <= end)
-		return data + ETH_HLEN;
+	*ret_offset = ETH_HLEN;
+	if (merlon_have_kern_ctx) {
+		const __u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+		*ret_offset = merlon_network_offset_known(skb);
+		if (*ret_offset == ETH_HLEN && data + ETH_HLEN + ip_bytes + MERLON_GLANCE <= end)
+			return data + ETH_HLEN;
+	}
 	s = merlon_only(scratch);
 	if (!s)
 		return NULL;
@@ -81,9 +80,6 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
 	struct merlon_tcp_segment *segment = &g->segment;
 	__u32 header;
 
-	g->tcp_flags = 0;
-	g->unsummed = 0;
-	g->ends_early = 0;
 	if (g->l4proto != MERLON_PROTO_TCP) {
 		__u16 datagram = merlon_ntoh16(merlon_field(__be16, raw + 4));
 
@@ -120,15 +116,14 @@ merlon_inline __u32 merlon_hot_pseudo(const struct merlon_glance *g, __u32 ip_by
  * Whether nf_conntrack takes the packet's checksum for right, of which the skb says nothing. Where it came in unseen,
  * the long way has to look (merlon_verify()).
  */
-merlon_inline int merlon_hot_sum(struct __sk_buff *skb, const struct merlon_context *here, const struct merlon_glance *g,
-				 __u32 ip_bytes)
+merlon_inline int merlon_hot_sum(struct __sk_buff *skb, __u32 side, const struct merlon_glance *g, __u32 ip_bytes)
 {
 	__u32 l4_bytes = g->bytes - ip_bytes, family = ip_bytes == MERLON_IPV4_BYTES ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!g->trackers->checksum || g->unsummed)
+	if (!trackers.checksum || g->unsummed)
 		return 1;
-	if (here->hook != MERLON_INPUT)
-		return here->hook == MERLON_OUTPUT || merlon_came_filtered(here->iif);
+	if (side == MERLON_EGRESS)
+		return !skb->ingress_ifindex || merlon_came_filtered(skb->ingress_ifindex);
 	return !merlon_sum_is_wrong_near(skb, ip_bytes, l4_bytes, MERLON_SUM_OF(family, g->l4proto) | (g->ends_early ? 0 : MERLON_SUM_ALL),
 					 merlon_hot_pseudo(g, ip_bytes, l4_bytes));
 }
@@ -139,10 +134,10 @@ merlon_inline int merlon_hot_touch(struct merlon_session *session, struct merlon
 	if (g->l4proto == MERLON_PROTO_TCP) {
 		g->segment.direction = direction;
 		if ((g->may_sack && session->tcp.seen[!direction].flags & MERLON_TCP_SACKS) ||
-		    merlon_tcp_flow(session, &g->segment, g->now, g->trackers))
+		    merlon_tcp_flow(session, &g->segment, g->now, &trackers))
 			return -1;
 	} else {
-		merlon_prolong(session, MERLON_PROTO_UDP, g->now, g->trackers);
+		merlon_prolong(session, MERLON_PROTO_UDP, g->now, &trackers);
 	}
 	session->stats[direction & 1].packets++;
 	session->stats[direction & 1].bytes += g->bytes;
@@ -150,25 +145,27 @@ merlon_inline int merlon_hot_touch(struct merlon_session *session, struct merlon
 }
 
 /* Where the packet is, as decisions know it; `side` is a constant. */
-merlon_inline struct merlon_context merlon_here(struct __sk_buff *skb, const struct merlon_control *c, __u32 side)
+merlon_inline struct merlon_context merlon_here(struct __sk_buff *skb, __u32 side, const struct merlon_glance *g)
 {
 	__u32 from = side == MERLON_EGRESS ? skb->ingress_ifindex : 0;
 
 	return (struct merlon_context){
-		.generation = c->generation,
-		.routes = c->routes,
+		.generation = control.generation,
+		.routes = control.routes,
 		.iif = side == MERLON_INGRESS ? skb->ifindex : from,
 		.oif = side == MERLON_INGRESS ? 0 : skb->ifindex,
 		.hook = merlon_hook_of(side, from),
 		.ct_state = MERLON_CT_ESTABLISHED,
+		.tcp_flags = g->tcp_flags,
+		.tos = g->tos,
 	};
 }
 
 /* The caller holds the session's lock. MERLON_PASS with *ret_path: what to count; without: another hook judges. */
-merlon_inline int merlon_hot_locked(struct merlon_context *here, struct merlon_session *session, struct merlon_glance *g,
+merlon_inline int merlon_hot_locked(struct __sk_buff *skb, __u32 side, struct merlon_session *session, struct merlon_glance *g,
 				    __u32 *carried, __u32 *ret_path)
 {
-	__u32 side = here->hook == MERLON_INPUT ? MERLON_INGRESS : MERLON_EGRESS;
+	struct merlon_context here = merlon_here(skb, side, g);
 	const struct merlon_decision *d;
 	__u8 direction;
 
@@ -180,41 +177,38 @@ merlon_inline int merlon_hot_locked(struct merlon_context *here, struct merlon_s
 		/* one more datagram without an answer changes nothing either */
 		if (g->l4proto != MERLON_PROTO_UDP || session->flags & MERLON_S_SEEN_REPLY || direction != MERLON_ORIGINAL)
 			return MERLON_COLD;
-		here->ct_state = MERLON_CT_NEW;
+		here.ct_state = MERLON_CT_NEW;
 	}
-	if (*carried && *carried != merlon_carry(here->ct_state, direction))
+	if (*carried && *carried != merlon_carry(here.ct_state, direction))
 		return MERLON_COLD;
-	d = merlon_remembered(session, here, direction, side);
+	d = merlon_remembered(session, &here, direction, side);
 	if (!d)
 		return MERLON_COLD;
-	if (side == MERLON_INGRESS && merlon_forward_holds(d, session->checked_s[direction & 1], here, g->now))
-		return g->to_host ? MERLON_PASS : MERLON_COLD;	/* merlon_track_discarded() */
-	if (!merlon_decision_holds(d, here))
+	if (side == MERLON_INGRESS && merlon_forward_holds(d, session->checked_s[direction & 1], &here, g->now))
+		return skb->pkt_type == PACKET_HOST ? MERLON_PASS : MERLON_COLD;	/* merlon_track_discarded() */
+	if (!merlon_decision_holds(d, &here))
 		return MERLON_COLD;
 	*ret_path = d->path;
 	if (!*carried && merlon_hot_touch(session, g, direction))
 		return MERLON_COLD;
-	*carried = merlon_carry(here->ct_state, direction);
+	*carried = merlon_carry(here.ct_state, direction);
 	return MERLON_PASS;
 }
 
 /* Gives the session's lock back. */
-merlon_inline int merlon_hot_session(struct __sk_buff *skb, struct merlon_context *here, struct merlon_session *session,
-				     struct merlon_glance *g, __u32 carried)
+merlon_inline int merlon_hot_session(struct __sk_buff *skb, __u32 side, struct merlon_session *session, struct merlon_glance *g,
+				     __u32 carried)
 {
 	__u32 path = ~0U;
-	int r;
+	int r = merlon_hot_locked(skb, side, session, g, &carried, &path);
 
-	here->tcp_flags = g->tcp_flags;
-	g->to_host = skb->pkt_type == PACKET_HOST;
-	r = merlon_hot_locked(here, session, g, &carried, &path);
 	merlon_unlock(session);
 	if (r != MERLON_PASS || path == ~0U)
 		return r;
-	if (here->hook != MERLON_INPUT && here->oif == MERLON_LOOPBACK)
+	if (side == MERLON_EGRESS && skb->ifindex == MERLON_LOOPBACK)
 		skb->tc_index = carried;
 	merlon_count_at(path, g->bytes);
-	merlon_stat_hit(here->hook, g->bytes);
+	merlon_stat_hit(merlon_hook_of(side, side == MERLON_EGRESS ? skb->ingress_ifindex : 0), g->bytes);
 	return MERLON_PASS;
 }
 
@@ -246,70 +240,73 @@ merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash, __u8 family, __u8
 }
 
 /* The session of the packet at hand, and what it says. Nothing reads the packet where it is any more: calls may end that. */
-merlon_inline int merlon_hot_find(struct __sk_buff *skb, struct merlon_context *here, struct merlon_glance *g, __u32 carried,
-				  __u8 family)
+merlon_inline int merlon_hot_find(struct __sk_buff *skb, __u32 side, struct merlon_glance *g, __u32 carried, __u8 family)
 {
 	__u32 ip_bytes = family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES, place;
 	struct merlon_flow *at = merlon_hot_place(g->hash, family, g->l4proto);
 	struct merlon_session *session;
 
-	g->trackers = merlon_only(trackers);
-	if (!g->trackers || (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, here, g, ip_bytes)))
+	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, side, g, ip_bytes))
 		return MERLON_COLD;
 	g->now = bpf_ktime_get_coarse_ns();
 	if (!at || !merlon_tuples_equal(family, &at->tuple, &g->tuple)) {
-		/* a function that others call, too, is given all of a tuple */
-		if (family == MERLON_IPV4)
-			g->tuple.word[2] = g->tuple.word[3] = g->tuple.word[4] = 0;
-		place = merlon_place_of(&g->tuple, family, g->hash);
+		/* a copy of it, or all of `g` would have to be in memory */
+		union merlon_tuple whole = { .word = { g->tuple.word[0], g->tuple.word[1] } };
+
+		if (family == MERLON_IPV6) {
+			whole.word[2] = g->tuple.word[2];
+			whole.word[3] = g->tuple.word[3];
+			whole.word[4] = g->tuple.word[4];
+		}
+		place = merlon_place_of(&whole, family, g->hash);
 		if (place == MERLON_NO_PLACE)
 			return MERLON_COLD_NO_SESSION;
 		session = merlon_session_at(place);
 		if (!session)
 			return MERLON_COLD;
+		if (!(session->flags & MERLON_S_ESTABLISHED))
+			merlon_use(place, g->now);
 	} else {
 		session = &at->session;
-		place = (merlon_first_set(g->hash) & merlon_sets_mask) * MERLON_WAYS + merlon_first_way(g->hash);
+		if (!(session->flags & MERLON_S_ESTABLISHED))
+			merlon_use(merlon_first_set(g->hash) * MERLON_WAYS + merlon_first_way(g->hash), g->now);
 	}
-	if (!(session->flags & MERLON_S_ESTABLISHED))
-		merlon_use(place, g->now);
-	return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, here, session, g, carried);
+	return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, side, session, g, carried);
 }
 
-/* `seed`: of merlon_tuple_hash(). */
-merlon_inline int merlon_hot4(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
+merlon_inline int merlon_hot4(struct __sk_buff *skb, __u32 side, __u32 carried)
 {
-	__u32 offset = merlon_glance_offset(skb), n;
-	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV4_BYTES, &n);
-	struct merlon_glance g;
+	struct merlon_glance g = { 0 };
+	__u32 offset, n;
+	const __u8 *raw = merlon_glance(skb, MERLON_IPV4_BYTES, &offset, &n);
 
 	if (!raw)
 		return MERLON_COLD;
 	g.l4proto = raw[9];
-	here->tos = raw[1];
+	g.tos = raw[1];
 	g.bytes = merlon_ntoh16(merlon_field(__be16, raw + 2));
 	if (raw[0] != 0x45 || merlon_field(__be16, raw + 6) & bpf_htons(MERLON_IP_MF | MERLON_IP_OFFSET) ||
 	    g.bytes < MERLON_IPV4_BYTES || g.bytes + offset > skb->len ||
-	    (here->hook == MERLON_INPUT && !merlon_checksum_ok(raw, MERLON_IPV4_BYTES)) ||
+	    (side == MERLON_INGRESS && !merlon_checksum_ok(raw, MERLON_IPV4_BYTES)) ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV4_BYTES, n, g.bytes - MERLON_IPV4_BYTES))
 		return MERLON_COLD;
 	g.sender_is_a = merlon_tuple4_set(&g.tuple, merlon_field(__be32, raw + 12), merlon_field(__be32, raw + 16),
 					  merlon_field(__u32, raw + 20), merlon_tuple_tail(0, g.l4proto));
-	g.hash = merlon_tuple_hash(seed, MERLON_IPV4, &g.tuple);
-	return merlon_hot_find(skb, here, &g, carried, MERLON_IPV4);
+	g.hash = merlon_tuple_hash(control.seed, MERLON_IPV4, &g.tuple);
+	return merlon_hot_find(skb, side, &g, carried, MERLON_IPV4);
 }
 
-merlon_inline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here, __u32 carried, __u64 seed)
+merlon_inline int merlon_hot6(struct __sk_buff *skb, __u32 side, __u32 carried)
 {
-	__u32 offset = merlon_glance_offset(skb), n;
-	const __u8 *raw = merlon_glance(skb, offset, MERLON_IPV6_BYTES, &n);
-	struct merlon_glance g;
+	struct merlon_glance g = { 0 };
+	__u32 offset, n;
+	const __u8 *raw = merlon_glance(skb, MERLON_IPV6_BYTES, &offset, &n);
 	__be32 saddr[4], daddr[4];
 
 	if (!raw)
 		return MERLON_COLD;
 	g.l4proto = raw[6];
-	here->tos = raw[0] << 4 | raw[1] >> 4;
+	g.tos = raw[0] << 4 | raw[1] >> 4;
 	g.bytes = merlon_ntoh16(merlon_field(__be16, raw + 4)) + MERLON_IPV6_BYTES;
 	if (raw[0] >> 4 != 6 || g.bytes + offset > skb->len ||
 	    !merlon_glance_transport(&g, raw + MERLON_IPV6_BYTES, n, g.bytes - MERLON_IPV6_BYTES))
@@ -320,17 +317,14 @@ merlon_inline int merlon_hot6(struct __sk_buff *skb, struct merlon_context *here
 		daddr[i] = merlon_field(__be32, raw + 24 + 4 * i);
 	}
 	g.sender_is_a = merlon_tuple6_set(&g.tuple, saddr, daddr, merlon_field(__u32, raw + 40), merlon_tuple_tail(0, g.l4proto));
-	g.hash = merlon_tuple_hash(seed, MERLON_IPV6, &g.tuple);
-	return merlon_hot_find(skb, here, &g, carried, MERLON_IPV6);
+	g.hash = merlon_tuple_hash(control.seed, MERLON_IPV6, &g.tuple);
+	return merlon_hot_find(skb, side, &g, carried, MERLON_IPV6);
 }
 
 /* MERLON_PASS, or an enum merlon_cold_reason: the long way. */
-merlon_inline int merlon_hot(struct __sk_buff *skb, const struct merlon_control *c, __u32 side, __u32 carried)
+merlon_inline int merlon_hot(struct __sk_buff *skb, __u32 side, __u32 carried)
 {
-	struct merlon_context here = merlon_here(skb, c, side);
-
-	return skb->protocol == bpf_htons(ETH_P_IP) ? merlon_hot4(skb, &here, carried, c->seed) :
-						      merlon_hot6(skb, &here, carried, c->seed);
+	return skb->protocol == bpf_htons(ETH_P_IP) ? merlon_hot4(skb, side, carried) : merlon_hot6(skb, side, carried);
 }
 
 #endif

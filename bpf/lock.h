@@ -49,7 +49,11 @@ static __attribute__((noinline)) int merlon_lock_wait(__u32 *word, __u32 free)
 /* 0; -1: it is not what it was expected to be, `free` or `free | MERLON_LOCKED`, and is not locked. */
 merlon_inline int merlon_lock_word(__u32 *word, __u32 free)
 {
-	return __sync_val_compare_and_swap(word, free, free | MERLON_LOCKED) == free ? 0 : merlon_lock_wait(word, free);
+	__u32 there = __sync_val_compare_and_swap(word, free, free | MERLON_LOCKED);
+
+	/* or clang keeps whether they are equal as a number, and asks again */
+	merlon_opaque(there);
+	return there == free ? 0 : merlon_lock_wait(word, free);
 }
 
 /* Whether it is taken without waiting for anybody. */

@@ -84,19 +84,12 @@ struct {
 	__type(value, __u32);
 } long_way SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct merlon_control);
-} control SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct merlon_trackers);
-} trackers SEC(".maps");
+/*
+ * Maps of one value, by the names of their sections. As variables: their address is part of the program, which in a map it would have
+ * to look for.
+ */
+struct merlon_control control SEC(".data.control");
+struct merlon_trackers trackers SEC(".data.trackers");
 
 /* One value of merlon_image_mask + 1 words. It has no BTF type, whose size would have to agree. */
 struct merlon_inner_image {

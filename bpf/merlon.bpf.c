@@ -20,36 +20,34 @@ char LICENSE[] SEC("license") = "GPL";
 SEC("tc")
 int ingress(struct __sk_buff *skb)
 {
-	struct merlon_control *c = merlon_only(control);
 	__u32 carried = 0;
 	int r;
 
-	if (!c || !c->generation)
+	if (!control.generation)
 		return MERLON_PASS;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) {
-		if (!skb->vlan_present || !merlon_ours_ingress(skb, c) || !merlon_hides_packet(skb))
+		if (!skb->vlan_present || !merlon_ours_ingress(skb) || !merlon_hides_packet(skb))
 			return merlon_not_judged();
 		merlon_stat_packet(MERLON_STAT_MALFORMED, MERLON_INPUT, skb->len);
-		return c->flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(MERLON_INGRESS);
+		return control.flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(MERLON_INGRESS);
 	}
 	/* what the loopback device brings was tracked when it left; elsewhere the field could be anyone's */
 	if (skb->ifindex == MERLON_LOOPBACK && merlon_is_carried(skb->tc_index))
 		carried = skb->tc_index;
 	skb->tc_index = 0;
-	if (!merlon_ours_ingress(skb, c))
+	if (!merlon_ours_ingress(skb))
 		return merlon_not_judged();
-	r = merlon_hot(skb, c, MERLON_INGRESS, carried);
-	return r >= MERLON_COLD ? merlon_go_cold(skb, c, MERLON_INGRESS | carried << 1, r) : r;
+	r = merlon_hot(skb, MERLON_INGRESS, carried);
+	return r >= MERLON_COLD ? merlon_go_cold(skb, MERLON_INGRESS | carried << 1, r) : r;
 }
 
 SEC("tc")
 int egress(struct __sk_buff *skb)
 {
-	struct merlon_control *c = merlon_only(control);
 	__u32 carried = 0;
 	int r;
 
-	if (!c || !c->generation)
+	if (!control.generation)
 		return MERLON_PASS;
 	if (skb->tc_index == MERLON_CARRY_BAD && merlon_came_filtered(skb->ingress_ifindex))
 		carried = MERLON_CARRY_BAD;
@@ -57,12 +55,12 @@ int egress(struct __sk_buff *skb)
 		skb->tc_index = 0;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return merlon_not_judged();
-	if (!merlon_ours_egress(skb, c))
+	if (!merlon_ours_egress(skb))
 		return merlon_not_judged();
 	if (carried)
 		skb->tc_index = 0;
-	r = merlon_hot(skb, c, MERLON_EGRESS, carried);
-	return r >= MERLON_COLD ? merlon_go_cold(skb, c, MERLON_EGRESS | carried << 1, r) : r;
+	r = merlon_hot(skb, MERLON_EGRESS, carried);
+	return r >= MERLON_COLD ? merlon_go_cold(skb, MERLON_EGRESS | carried << 1, r) : r;
 }
 
 SEC("tc")

@@ -53,20 +53,25 @@ extern void *bpf_rdonly_cast(const void *, __u32) __ksym __weak;
 
 #define MERLON_DST_PTRMASK (~1UL)	/* SKB_DST_PTRMASK of linux/skbuff.h */
 
+/* Where the IP header is, by the kernel's word (merlon_have_kern_ctx). */
+merlon_inline __u32 merlon_network_offset_known(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	__u64 at = kernel->data - kernel->head;
+
+	return kernel->network_header - (__u32)at;
+}
+
 /*
- * Where the IP header is. Without the kernel's word for it: where the bytes at the header are found. One that is
- * wrong by an accident of the bytes makes the packet too short, and it is dropped.
+ * The same. Without the kernel's word for it: where the bytes at the header are found. One that is wrong by an accident of
+ * the bytes makes the packet too short, and it is dropped.
  */
 merlon_inline __u32 merlon_network_offset(struct __sk_buff *skb)
 {
 	__u64 header[2] = { 0 }, there[2] = { 0 };
 
-	if (merlon_have_kern_ctx) {
-		struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
-		__u64 at = kernel->data - kernel->head;
-
-		return kernel->network_header - (__u32)at;
-	}
+	if (merlon_have_kern_ctx)
+		return merlon_network_offset_known(skb);
 	if (bpf_skb_load_bytes_relative(skb, 0, header, sizeof(header), BPF_HDR_START_NET) ||
 	    bpf_skb_load_bytes(skb, ETH_HLEN, there, sizeof(there)))
 		return 0;
@@ -85,27 +90,27 @@ merlon_inline int merlon_is_ethernet(struct __sk_buff *skb)
 }
 
 /* The programs travel with a device that is moved to another namespace; that one's packets are not ours. */
-merlon_inline int merlon_in_netns(struct __sk_buff *skb, const struct merlon_control *c)
+merlon_inline int merlon_in_netns(struct __sk_buff *skb)
 {
 	struct sk_buff *kernel;
 
-	if (!merlon_have_kern_ctx || !c->netns_cookie)
+	if (!merlon_have_kern_ctx || !control.netns_cookie)
 		return 1;
 	kernel = bpf_cast_to_kern_ctx(skb);
-	return kernel->dev->nd_net.net->net_cookie == c->netns_cookie;
+	return kernel->dev->nd_net.net->net_cookie == control.netns_cookie;
 }
 
 /*
  * Frames for others, and frames of a VLAN, which another device receives once the tag is off; those for VLAN 0 are
  * for this device (IEEE 802.1Q priority tags).
  */
-merlon_inline int merlon_ours_ingress(struct __sk_buff *skb, const struct merlon_control *c)
+merlon_inline int merlon_ours_ingress(struct __sk_buff *skb)
 {
 	if (skb->pkt_type == PACKET_OTHERHOST)
 		return 0;
 	if (skb->vlan_present && skb->vlan_tci & 0xfff)
 		return 0;
-	return merlon_in_netns(skb, c);
+	return merlon_in_netns(skb);
 }
 
 #define MERLON_TAGS 4
@@ -147,7 +152,7 @@ merlon_inline int merlon_is_stacks_own(struct __sk_buff *skb)
  * What the IP layer sends through this very device. What a device below another one carries has been judged above,
  * and what packet sockets send has no route (nf_tables does not see it either).
  */
-merlon_inline int merlon_ours_egress(struct __sk_buff *skb, const struct merlon_control *c)
+merlon_inline int merlon_ours_egress(struct __sk_buff *skb)
 {
 	if (merlon_have_kern_ctx) {
 		struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
@@ -164,7 +169,7 @@ merlon_inline int merlon_ours_egress(struct __sk_buff *skb, const struct merlon_
 		if (sk && sk->family == MERLON_AF_PACKET)
 			return 0;
 	}
-	return merlon_in_netns(skb, c);
+	return merlon_in_netns(skb);
 }
 
 #endif

@@ -18,9 +18,9 @@ merlon_inline int merlon_checksum_ok(const __u8 *header, __u32 bytes)
 
 	for (__u32 i = 0; i < bytes; i += 4)
 		sum += merlon_field(__u32, header + i);
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
+	return sum == 0xffff || sum == 2 * 0xffff;
 }
 
 /* The transport header, where there is one. -1: no host would take the packet. */

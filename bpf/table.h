@@ -12,12 +12,10 @@
 #include "bpf/set.h"
 #include "bpf/stats.h"
 
-/* Which tuple it is. 0: there is none. */
+/* Which tuple it is. */
 merlon_inline __u64 merlon_hash(__u8 family, const union merlon_tuple *tuple)
 {
-	struct merlon_control *c = merlon_only(control);
-
-	return c ? merlon_tuple_hash(c->seed, family, tuple) : 0;
+	return merlon_tuple_hash(control.seed, family, tuple);
 }
 
 merlon_inline struct merlon_flow_set *merlon_set_at(__u32 at)

@@ -47,18 +47,17 @@ struct {
 /* Of the packet in the scratch, or of the one that an ICMP error is about: whether it has a tuple. */
 merlon_inline int merlon_taken_tuple(struct __sk_buff *skb, struct merlon_scratch *s)
 {
-	struct merlon_trackers *t = merlon_only(trackers);
 	__u8 how = merlon_tracking(&s->headers);
 	__u32 offset;
 
 	if (how == MERLON_TRACK_SESSION)
 		return merlon_tuple_make(&s->tuple, &s->headers) >= 0;
-	if (how != MERLON_TRACK_INNER || !t)
+	if (how != MERLON_TRACK_INNER)
 		return 0;
 	offset = merlon_inner_offset(skb, &s->headers);
 	if (!offset || merlon_parse_inner(skb, offset, s->headers.bytes, s->headers.family & 1, &s->inner))
 		return 0;
-	merlon_choose_tracker(&s->inner, t);
+	merlon_choose_tracker(&s->inner, &trackers);
 	return merlon_tuple_make(&s->tuple, &s->inner) >= 0;
 }
 

@@ -44,15 +44,14 @@ merlon_inline __u32 merlon_inner_offset(struct __sk_buff *skb, const struct merl
 __noinline int merlon_track_early(struct __sk_buff *skb, int sender_is_a)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_trackers *t = merlon_only(trackers);
 
-	if (!s || !t || s->side != MERLON_EGRESS || s->context.hook != MERLON_OUTPUT || !merlon_is_stacks_own(skb))
+	if (!s || s->side != MERLON_EGRESS || s->context.hook != MERLON_OUTPUT || !merlon_is_stacks_own(skb))
 		return 0;
 	/* the rest of it is not there */
 	s->inner.flags |= MERLON_H_FIRST;
 	if (s->inner.ct_proto == MERLON_PROTO_SCTP)
 		merlon_read_chunks(skb, s->inner.ct_offset + MERLON_SCTP_BYTES, s->headers.bytes, &s->inner.sctp);
-	if (merlon_tracking(&s->inner) != MERLON_TRACK_SESSION || merlon_session_start(&s->session, &s->inner, sender_is_a, s->now, t))
+	if (merlon_tracking(&s->inner) != MERLON_TRACK_SESSION || merlon_session_start(&s->session, &s->inner, sender_is_a, s->now, &trackers))
 		return 0;
 	s->context.ct_state = MERLON_CT_RELATED;
 	s->direction = MERLON_REPLY;
@@ -67,19 +66,18 @@ __noinline int merlon_track_early(struct __sk_buff *skb, int sender_is_a)
 __noinline int merlon_track_inner(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_session *session;
 	int sender_is_a;
 	__u32 offset;
 	__u8 family;
 
-	if (!s || !t)
+	if (!s)
 		return 0;
 	family = s->headers.family & 1;
 	offset = merlon_inner_offset(skb, &s->headers);
 	if (!offset || merlon_parse_inner(skb, offset, s->headers.bytes, family, &s->inner))
 		return 0;
-	merlon_choose_tracker(&s->inner, t);
+	merlon_choose_tracker(&s->inner, &trackers);
 	for (int i = 0; i < 4; i++)
 		if (s->inner.saddr[i] != s->headers.daddr[i])
 			return 0;
@@ -221,20 +219,16 @@ merlon_inline int merlon_leaves(struct __sk_buff *skb, struct merlon_scratch *s,
 /* merlon_session_step() and _start(), verified apart from what leads to them. */
 __noinline int merlon_advance(struct merlon_session *session, const struct merlon_headers *h, __u32 direction, __u64 now)
 {
-	struct merlon_trackers *t = merlon_only(trackers);
-
-	if (!session || !h || !t)
+	if (!session || !h)
 		return MERLON_STEP_INVALID;
-	return merlon_session_step(session, h, direction, now, t);
+	return merlon_session_step(session, h, direction, now, &trackers);
 }
 
 __noinline int merlon_begin(struct merlon_scratch *s)
 {
-	struct merlon_trackers *t = merlon_only(trackers);
-
-	if (!s || !t)
+	if (!s)
 		return -1;
-	return merlon_session_start(&s->session, &s->headers, s->sender_is_a, s->now, t);
+	return merlon_session_start(&s->session, &s->headers, s->sender_is_a, s->now, &trackers);
 }
 
 /*
@@ -243,7 +237,6 @@ __noinline int merlon_begin(struct merlon_scratch *s)
  */
 merlon_inline int merlon_is_discarded(const struct merlon_scratch *s)
 {
-	struct merlon_control *c = merlon_only(control);
 	__u8 *of_interface;
 	__u32 iif;
 
@@ -251,7 +244,7 @@ merlon_inline int merlon_is_discarded(const struct merlon_scratch *s)
 		return 0;
 	if (s->discarded || merlon_is_no_sender(&s->headers))
 		return 1;
-	if (s->headers.family != MERLON_IPV4 || !c || !(c->martians >> merlon_martian_bit(s->headers.saddr[0]) & 1) ||
+	if (s->headers.family != MERLON_IPV4 || !(control.martians >> merlon_martian_bit(s->headers.saddr[0]) & 1) ||
 	    !bpf_map_lookup_elem(&martian, &s->headers.saddr[0]))
 		return 0;
 	iif = s->context.iif;
@@ -338,10 +331,9 @@ merlon_inline struct merlon_tuple6 *merlon_rejected_key(struct merlon_scratch *s
 __noinline int merlon_track_reset(void)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_session *session;
 
-	if (!s || !t || s->headers.ct_proto != MERLON_PROTO_TCP)
+	if (!s || s->headers.ct_proto != MERLON_PROTO_TCP)
 		return 0;
 	if (merlon_starts(s))
 		return bpf_map_update_elem(&rejected, merlon_rejected_key(s, &s->headers), &s->session, BPF_ANY);
@@ -351,7 +343,7 @@ __noinline int merlon_track_reset(void)
 	if (!session)
 		return 0;
 	if (session->state != MERLON_TCP_CLOSE)
-		session->expires_ns = s->now + t->ns[MERLON_T_TCP + MERLON_TCP_CLOSE];
+		session->expires_ns = s->now + trackers.ns[MERLON_T_TCP + MERLON_TCP_CLOSE];
 	session->state = MERLON_TCP_CLOSE;
 	merlon_unlock(session);
 	return 0;

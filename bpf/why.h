@@ -155,24 +155,22 @@ merlon_inline void merlon_why_take(struct merlon_why *why, const struct merlon_w
 /* Written before, and read after each run by user space, which lets nobody else run the program. */
 struct merlon_why merlon_asked;
 
-/* Every map but `image`, `control` and `timeouts` is private to the question. */
+/* Every map but `image`, `control` and `trackers` is private to the question. */
 merlon_inline int merlon_why(struct __sk_buff *skb)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_control *c = merlon_only(control);
-	struct merlon_trackers *t = merlon_only(trackers);
 	struct merlon_walk *w = merlon_only(walk);
 	struct merlon_why *why = &merlon_asked;
 
 	why->judged = 0;
-	if (!s || !c || !t || !w || merlon_prepare(skb, why->side) < 0)
+	if (!s || !w || merlon_prepare(skb, why->side) < 0)
 		return -1;
 	merlon_why_lengthen(&s->headers, why->bytes);
 	why->now_ns = s->now;
 	s->context.hook = why->hook;
 	s->context.iif = why->iif;
 	s->context.oif = why->oif;
-	merlon_why_track(why, &s->headers, &s->context, t);
+	merlon_why_track(why, &s->headers, &s->context, &trackers);
 	s->direction = why->packet.ct_direction;
 	s->has_direction = merlon_why_has_direction(s->context.ct_state);
 	if (merlon_view(skb) < 0 || merlon_ask() < 0)

@@ -22,6 +22,9 @@
 #include "bpf/why.h"
 #include "src/kernel/dataplane.h"
 
+/* Variables of bpf/maps.h that are maps of their own, which have pins: `control` is the map ".data.control". */
+#define MERLON_VARIABLE ".data."
+
 /* In the order of names in pins.c. */
 enum merlon_map {
 	MERLON_MAP_CONTROL,

@@ -160,6 +160,16 @@ static bool belongs_to_policy(const struct bpf_map *map)
 	return false;
 }
 
+/* The name of a map's pin; NULL: it is of one load alone, and has none. */
+static const char *pin_name(const struct bpf_map *map)
+{
+	const char *name = bpf_map__name(map);
+
+	if (!bpf_map__is_internal(map))
+		return name;
+	return strncmp(name, MERLON_VARIABLE, strlen(MERLON_VARIABLE)) ? NULL : name + strlen(MERLON_VARIABLE);
+}
+
 /* Maps that are pinned already go on: sessions outlive the programs that made them. */
 static int reuse_state_maps(const struct merlon_dataplane *dp, struct merlon_bpf *skel)
 {
@@ -167,12 +177,13 @@ static int reuse_state_maps(const struct merlon_dataplane *dp, struct merlon_bpf
 	char path[PATH_MAX];
 
 	bpf_object__for_each_map(map, skel->obj) {
+		const char *name = pin_name(map);
 		_cleanup_close_ int fd = -1;
 		int r;
 
-		if (bpf_map__is_internal(map) || belongs_to_policy(map))
+		if (!name || belongs_to_policy(map))
 			continue;
-		r = merlon_pin_path(dp, path, "maps/%s", bpf_map__name(map));
+		r = merlon_pin_path(dp, path, "maps/%s", name);
 		if (r < 0)
 			return r;
 		fd = bpf_obj_get(path);
@@ -251,13 +262,15 @@ static int pin_maps(const struct merlon_dataplane *dp, const struct merlon_bpf *
 	    (r = pin(dp, bpf_program__fd(skel->progs.egress_entry), "progs", "egress")) < 0 || (r = pin_layout(dp, skel)) < 0)
 		return r;
 	bpf_object__for_each_map(map, skel->obj) {
-		if (bpf_map__is_internal(map) || map == skel->maps.control || !bpf_map__autocreate(map))
+		const char *name = pin_name(map);
+
+		if (!name || map == skel->maps.data_control || !bpf_map__autocreate(map))
 			continue;
-		r = pin(dp, bpf_map__fd(map), belongs_to_policy(map) ? dir : "maps", bpf_map__name(map));
+		r = pin(dp, bpf_map__fd(map), belongs_to_policy(map) ? dir : "maps", name);
 		if (r < 0)
 			return r;
 	}
-	return pin(dp, bpf_map__fd(skel->maps.control), "maps", "control");
+	return pin(dp, bpf_map__fd(skel->maps.data_control), "maps", "control");
 }
 
 static int fill_long_way(const struct merlon_bpf *skel)
@@ -274,7 +287,7 @@ static int init_control(const struct merlon_bpf *skel)
 
 	if (getrandom(&control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
 		return -errno;
-	return bpf_map_update_elem(bpf_map__fd(skel->maps.control), &zero, &control, 0) < 0 ? -errno : 0;
+	return bpf_map_update_elem(bpf_map__fd(skel->maps.data_control), &zero, &control, 0) < 0 ? -errno : 0;
 }
 
 static int init_trackers(const struct merlon_bpf *skel)
@@ -283,7 +296,7 @@ static int init_trackers(const struct merlon_bpf *skel)
 	uint32_t zero = 0;
 
 	merlon_trackers_read(&trackers);
-	return bpf_map_update_elem(bpf_map__fd(skel->maps.trackers), &zero, &trackers, 0) < 0 ? -errno : 0;
+	return bpf_map_update_elem(bpf_map__fd(skel->maps.data_trackers), &zero, &trackers, 0) < 0 ? -errno : 0;
 }
 
 /* The last lines of the log say what the verifier stumbled on; all of it with MERLON_BPF_LOG set. */
@@ -493,8 +506,8 @@ static int load_asked(const struct merlon_dataplane *dp, struct merlon_bpf *skel
 	struct bpf_map *const own[] = { skel->maps.walk, skel->maps.scratch, skel->maps.limits, skel->maps.counters };
 	const struct shared_map shared[] = {
 		{ skel->maps.image, dp->policy.fd[MERLON_MAP_IMAGE] },
-		{ skel->maps.control, dp->fd[MERLON_MAP_CONTROL] },
-		{ skel->maps.trackers, dp->fd[MERLON_MAP_TRACKERS] },
+		{ skel->maps.data_control, dp->fd[MERLON_MAP_CONTROL] },
+		{ skel->maps.data_trackers, dp->fd[MERLON_MAP_TRACKERS] },
 	};
 	struct bpf_program *program;
 	int r;
@@ -575,8 +588,8 @@ static int load_taking(const struct merlon_dataplane *dp, struct merlon_bpf *ske
 	struct bpf_map *const own[] = { skel->maps.scratch, skel->maps.stats, skel->maps.takers, skel->maps.noted };
 	const struct shared_map shared[] = {
 		{ skel->maps.sessions, dp->fd[MERLON_MAP_SESSIONS] },
-		{ skel->maps.control, dp->fd[MERLON_MAP_CONTROL] },
-		{ skel->maps.trackers, dp->fd[MERLON_MAP_TRACKERS] },
+		{ skel->maps.data_control, dp->fd[MERLON_MAP_CONTROL] },
+		{ skel->maps.data_trackers, dp->fd[MERLON_MAP_TRACKERS] },
 	};
 	struct bpf_program *program;
 	int r;

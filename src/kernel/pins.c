@@ -341,7 +341,7 @@ static uint32_t version_of(int control)
 	_cleanup_free_ char *value = NULL;
 
 	if (bpf_obj_get_info_by_fd(control, &info, &size) < 0 || info.type != BPF_MAP_TYPE_ARRAY || info.key_size != 4 ||
-	    info.value_size < sizeof(version) || strcmp(info.name, state_map_name[MERLON_MAP_CONTROL]))
+	    info.value_size < sizeof(version) || strcmp(info.name, MERLON_VARIABLE "control"))
 		return 0;
 	value = malloc(info.value_size);
 	if (value && !bpf_map_lookup_elem(control, &zero, value))

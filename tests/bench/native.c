@@ -76,8 +76,6 @@ static int native_jump(struct __sk_buff *skb, const void *map, __u32 slot);
 #define SETS_MOST (1U << 15)
 #define LOW ((void *)0x20000000UL)
 
-static struct merlon_control native_control;
-static struct merlon_trackers native_trackers;
 static struct merlon_stats native_stats;
 static struct merlon_scratch native_scratch;
 static struct merlon_walk native_walk;
@@ -116,8 +114,6 @@ void *bpf_rdonly_cast(const void *object, __u32 type)
 
 static __always_inline void *native_lookup(const void *at, const void *key)
 {
-	ONE(control);
-	ONE(trackers);
 	ONE(stats);
 	ONE(scratch);
 	ONE(walk);
@@ -177,10 +173,10 @@ void native_open(const uint64_t *words, uint32_t room, uint32_t sets)
 		exit(1);
 	}
 	memset(native_sessions, 0, sets * sizeof(*native_sessions));
-	native_control = (struct merlon_control){ .version = MERLON_ABI_VERSION, .generation = 1, .routes = 1 };
-	native_trackers = (struct merlon_trackers){ .tcp_loose = 1, .tcp_max_retrans = 3 };
+	control = (struct merlon_control){ .version = MERLON_ABI_VERSION, .generation = 1, .routes = 1 };
+	trackers = (struct merlon_trackers){ .tcp_loose = 1, .tcp_max_retrans = 3 };
 	for (int i = 0; i < MERLON_TIMEOUTS; i++)
-		native_trackers.ns[i] = 60000000000ULL;
+		trackers.ns[i] = 60000000000ULL;
 }
 
 void native_close(void)

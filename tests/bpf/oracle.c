@@ -178,7 +178,7 @@ unsigned oracle_take_over(struct oracle *oracle)
 	unsigned n, left_out;
 	uint32_t zero = 0;
 
-	CHECK(!bpf_map_lookup_elem(bpf_map__fd(oracle->plane.skel->maps.control), &zero, &dp.control));
+	CHECK(!bpf_map_lookup_elem(bpf_map__fd(oracle->plane.skel->maps.data_control), &zero, &dp.control));
 	CHECK(!merlon_dataplane_adopt(&dp, &n, &left_out) && !left_out);
 	return n;
 }

@@ -358,7 +358,7 @@ static void update_control(struct plane *plane, unsigned flags, unsigned routes)
 					  .routes = routes, .flags = flags, .netns_cookie = plane->netns_cookie };
 	uint32_t zero = 0;
 
-	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.control), &zero, &control, 0));
+	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.data_control), &zero, &control, 0));
 }
 
 void plane_control(struct plane *plane, unsigned flags)
@@ -384,7 +384,7 @@ struct merlon_trackers plane_trackers_now(const struct plane *plane)
 	struct merlon_trackers trackers;
 	uint32_t zero = 0;
 
-	CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.trackers), &zero, &trackers));
+	CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.data_trackers), &zero, &trackers));
 	return trackers;
 }
 
@@ -392,7 +392,7 @@ void plane_trackers(struct plane *plane, const struct merlon_trackers *trackers)
 {
 	uint32_t zero = 0;
 
-	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.trackers), &zero, trackers, 0));
+	CHECK(!bpf_map_update_elem(bpf_map__fd(plane->skel->maps.data_trackers), &zero, trackers, 0));
 }
 
 void plane_forget(struct plane *plane)
@@ -552,7 +552,7 @@ void plane_remembered(const struct plane *plane, const struct merlon_session *se
 	uint32_t zero = 0;
 
 	memset(ret, 0, MERLON_DIRECTIONS * sizeof(ret[0]));
-	CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.control), &zero, &control));
+	CHECK(!bpf_map_lookup_elem(bpf_map__fd(plane->skel->maps.data_control), &zero, &control));
 	if (session->generation != control.generation || session->routes != control.routes)
 		return;
 	for (unsigned i = 0; i < MERLON_DIRECTIONS * MERLON_SIDES; i++) {

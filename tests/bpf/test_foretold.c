@@ -84,8 +84,8 @@ static int foretell(const struct merlon_question *q, int out, struct merlon_why 
 	uint32_t zero = 0;
 
 	assert_int_equal(merlon_parse(&buffer, MERLON_IPV4, buffer.bytes, &h), 0);
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(plane.skel->maps.control), &zero, &control), 0);
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(plane.skel->maps.trackers), &zero, &timeouts), 0);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(plane.skel->maps.data_control), &zero, &control), 0);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(plane.skel->maps.data_trackers), &zero, &timeouts), 0);
 	merlon_why_ask(q, out ? MERLON_OUTPUT : MERLON_INPUT, why);
 	why->now_ns = merlon_now_ns();
 	if (!merlon_why_tuple(q, &tuple))

@@ -246,7 +246,7 @@ static void answers_of_the_daemon_are_related(void **state)
 {
 	struct merlon_control control;
 	uint32_t zero = 0;
-	int fd = bpf_map__fd(plane.skel->maps.control), raw[MERLON_DIRECTIONS];
+	int fd = bpf_map__fd(plane.skel->maps.data_control), raw[MERLON_DIRECTIONS];
 	socklen_t bytes = sizeof(control.reject_cookie[0][0]);
 
 	(void)state;
@@ -296,7 +296,7 @@ static void elsewhere_everything_passes(void **state)
 {
 	struct merlon_control control;
 	uint32_t zero = 0;
-	int fd = bpf_map__fd(plane.skel->maps.control), asker = bound("127.0.0.1", SOCK_DGRAM, 5001);
+	int fd = bpf_map__fd(plane.skel->maps.data_control), asker = bound("127.0.0.1", SOCK_DGRAM, 5001);
 	uint64_t unjudged = plane_stat(&plane, MERLON_STAT_UNJUDGED);
 	struct counts before = counts();
 
