@@ -219,20 +219,14 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, __u32 side, struct m
  */
 merlon_inline struct merlon_flow *merlon_hot_place(__u64 hash, __u8 family, __u8 l4proto)
 {
-	struct merlon_flow_set *set = merlon_set_at(merlon_first_set(hash)), *second;
 	__u32 way = merlon_first_way(hash) & (MERLON_WAYS - 1);
 	struct merlon_flow *at;
+	struct merlon_set_ref set;
 
-	if (!set)
+	if (merlon_set_at(merlon_first_set(hash), &set) ||
+	    (set.head->tag[way] & ~MERLON_TAG_ESTABLISHED) != merlon_tag_of(family, hash))
 		return NULL;
-	if ((set->tag[way] & ~MERLON_TAG_ESTABLISHED) != merlon_tag_of(family, hash)) {
-		/* it will be looked for there, too */
-		second = merlon_set_at(merlon_second_set(hash));
-		if (second)
-			(void)*(volatile __u32 *)&second->lock;
-		return NULL;
-	}
-	at = &set->way[way];
+	at = &set.flows->way[way];
 	(void)*(volatile __u64 *)((char *)at + 64);
 	if (l4proto == MERLON_PROTO_TCP)
 		(void)*(volatile __u64 *)((char *)at + 128);

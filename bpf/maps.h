@@ -148,8 +148,17 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 2048);	/* set by the loader: merlon_sets_mask + 1 */
 	__type(key, __u32);
-	__type(value, struct merlon_flow_set);
+	__type(value, struct merlon_flow_ways);
 } sessions SEC(".maps");
+
+/* What is in the sets of `sessions`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2048);	/* likewise */
+	__type(key, __u32);
+	__type(value, struct merlon_flow_set);
+} sets SEC(".maps");
 
 /* TCP sessions that packets would have begun which were answered by a reset. Both families. */
 struct {

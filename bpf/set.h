@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The table of sessions (struct merlon_flow_set of abi.h): which way of two sets is a tuple's, and which one it gets. Two choices
+ * The table of sessions (struct merlon_flow_ways of abi.h): which way of two sets is a tuple's, and which one it gets. Two choices
  * make sets fill evenly (Azar, Broder, Karlin, Upfal: Balanced Allocations, 1999). Pure: the caller has the sets.
  *
  * An embryonic flow's way may be taken for another one at any moment, but not while its session is locked. So whoever
@@ -77,20 +77,26 @@ merlon_inline int merlon_tuples_equal(__u8 family, const union merlon_tuple *a, 
 	return family == MERLON_IPV4 || (a->word[2] == b->word[2] && a->word[3] == b->word[3] && a->word[4] == b->word[4]);
 }
 
+/* A set of the table. */
+struct merlon_set_ref {
+	struct merlon_flow_set *head;
+	struct merlon_flow_ways *flows;
+};
+
 /* The way of a tuple with this tag, MERLON_WAYS: it has none. */
-merlon_inline __u32 merlon_set_find(const struct merlon_flow_set *set, __u8 family, const union merlon_tuple *tuple, __u16 tag)
+merlon_inline __u32 merlon_set_find(const struct merlon_set_ref *set, __u8 family, const union merlon_tuple *tuple, __u16 tag)
 {
 	merlon_unroll
 	for (__u32 i = 0; i < MERLON_WAYS; i++)
-		if ((set->tag[i] & ~MERLON_TAG_ESTABLISHED) == tag && merlon_tuples_equal(family, &set->way[i].tuple, tuple))
+		if ((set->head->tag[i] & ~MERLON_TAG_ESTABLISHED) == tag && merlon_tuples_equal(family, &set->flows->way[i].tuple, tuple))
 			return i;
 	return MERLON_WAYS;
 }
 
 /* A flow that is still embryonic is looked for: it stays for longer. The clock ticks rarely, and others read this line. */
-merlon_inline void merlon_set_use(struct merlon_flow_set *set, __u32 way, __u32 used)
+merlon_inline void merlon_set_use(struct merlon_flow_set *head, __u32 way, __u32 used)
 {
-	__u32 *at = &set->used[way & (MERLON_WAYS - 1)];
+	__u32 *at = &head->used[way & (MERLON_WAYS - 1)];
 
 	if (*at != used)
 		*at = used;
@@ -102,14 +108,14 @@ merlon_inline void merlon_set_use(struct merlon_flow_set *set, __u32 way, __u32 
 typedef __u64 merlon_offer;
 #define MERLON_OFFER_EMPTY (1ULL << 40)
 
-merlon_inline merlon_offer merlon_set_offer(const struct merlon_flow_set *set, __u32 used)
+merlon_inline merlon_offer merlon_set_offer(const struct merlon_set_ref *set, __u32 used)
 {
 	__u64 most = 0, empty = 0;
 
 	/* way and age as one number: fewer states for the verifier than two that belong together */
 	merlon_unroll
 	for (__u32 i = 0; i < MERLON_WAYS; i++) {
-		__u64 tag = set->tag[i], age = (__u32)(used + MERLON_USED_SKEW - set->used[i]) | 1, is_empty, stays;
+		__u64 tag = set->head->tag[i], age = (__u32)(used + MERLON_USED_SKEW - set->head->used[i]) | 1, is_empty, stays;
 
 		/* or clang makes branches of it, which the verifier goes one by one */
 		merlon_opaque(tag);
@@ -126,11 +132,11 @@ merlon_inline merlon_offer merlon_set_offer(const struct merlon_flow_set *set, _
 }
 
 /* The same of a tuple's first set: if the way that the hash says is empty, that is better than what any other set has. */
-merlon_inline merlon_offer merlon_set_first_offer(const struct merlon_flow_set *set, __u64 hash, __u32 used)
+merlon_inline merlon_offer merlon_set_first_offer(const struct merlon_set_ref *set, __u64 hash, __u32 used)
 {
 	__u32 way = merlon_first_way(hash) & (MERLON_WAYS - 1);
 
-	return set->tag[way] ? merlon_set_offer(set, used) : (MERLON_WAYS + 1) * MERLON_OFFER_EMPTY | (MERLON_WAYS - 1 - way);
+	return set->head->tag[way] ? merlon_set_offer(set, used) : (MERLON_WAYS + 1) * MERLON_OFFER_EMPTY | (MERLON_WAYS - 1 - way);
 }
 
 merlon_inline __u32 merlon_offered_way(merlon_offer offer)
@@ -139,13 +145,13 @@ merlon_inline __u32 merlon_offered_way(merlon_offer offer)
 }
 
 /* Whether the session in a way keeps its place, but has expired. Nobody takes it out until somebody needs the room. */
-merlon_inline int merlon_way_is_over(const struct merlon_flow_set *set, __u32 way, __u64 now)
+merlon_inline int merlon_way_is_over(const struct merlon_set_ref *set, __u32 way, __u64 now)
 {
-	return set->tag[way] & MERLON_TAG_ESTABLISHED && set->way[way].session.expires_ns < now;
+	return set->head->tag[way] & MERLON_TAG_ESTABLISHED && set->flows->way[way].session.expires_ns < now;
 }
 
 /* Such a way, MERLON_WAYS: there is none. */
-merlon_inline __u32 merlon_set_expired(const struct merlon_flow_set *set, __u64 now)
+merlon_inline __u32 merlon_set_expired(const struct merlon_set_ref *set, __u64 now)
 {
 	__u32 way = MERLON_WAYS;
 
@@ -160,7 +166,7 @@ merlon_inline __u32 merlon_set_expired(const struct merlon_flow_set *set, __u64 
  * An offer, or a better one where the set is full: in one way, which depends on the flow, it is seen whether what is there
  * has expired. So that is found before long, and a flood does not look through all of them each time.
  */
-merlon_inline merlon_offer merlon_set_glean(const struct merlon_flow_set *set, merlon_offer offer, __u64 hash, __u64 now)
+merlon_inline merlon_offer merlon_set_glean(const struct merlon_set_ref *set, merlon_offer offer, __u64 hash, __u64 now)
 {
 	__u32 way = hash >> 53 & (MERLON_WAYS - 1);
 
@@ -174,10 +180,10 @@ merlon_inline merlon_offer merlon_set_glean(const struct merlon_flow_set *set, m
  * somebody works on what would have to go, or has just taken it out and not let go yet. Nobody waits for that here: who
  * has a session's lock may wait for the set's. The way's session is unlocked by the caller: *ret.
  */
-merlon_inline int merlon_set_put(struct merlon_flow_set *set, __u32 way, __u8 family, const union merlon_tuple *tuple, __u16 tag,
+merlon_inline int merlon_set_put(const struct merlon_set_ref *set, __u32 way, __u8 family, const union merlon_tuple *tuple, __u16 tag,
 				 __u32 used, const struct merlon_session *session, struct merlon_session **ret)
 {
-	struct merlon_flow *at = &set->way[way & (MERLON_WAYS - 1)];
+	struct merlon_flow *at = &set->flows->way[way & (MERLON_WAYS - 1)];
 	__u32 owner = *(volatile __u32 *)&at->session.owner;
 
 	if (owner & MERLON_LOCKED || __sync_val_compare_and_swap(&at->session.owner, owner, MERLON_LOCKED) != owner)
@@ -188,30 +194,30 @@ merlon_inline int merlon_set_put(struct merlon_flow_set *set, __u32 way, __u8 fa
 	at->tuple.word[3] = family == MERLON_IPV6 ? tuple->word[3] : 0;
 	at->tuple.word[4] = family == MERLON_IPV6 ? tuple->word[4] : 0;
 	at->session = *session;
-	set->tag[way & (MERLON_WAYS - 1)] = tag;
-	set->used[way & (MERLON_WAYS - 1)] = used;
+	set->head->tag[way & (MERLON_WAYS - 1)] = tag;
+	set->head->used[way & (MERLON_WAYS - 1)] = used;
 	*ret = &at->session;
 	return 0;
 }
 
 /* Lets the flow in a way keep its place. The caller has the set's lock. -1: so many do already, and none has expired. */
-merlon_inline int merlon_set_keep(struct merlon_flow_set *set, __u32 way, __u64 now)
+merlon_inline int merlon_set_keep(const struct merlon_set_ref *set, __u32 way, __u64 now)
 {
 	__u32 kept = 0, over;
 
 	/* user space has just taken it out */
-	if (!set->tag[way & (MERLON_WAYS - 1)])
+	if (!set->head->tag[way & (MERLON_WAYS - 1)])
 		return -1;
 	merlon_unroll
 	for (__u32 i = 0; i < MERLON_WAYS; i++)
-		kept += set->tag[i] / MERLON_TAG_ESTABLISHED & 1;
+		kept += set->head->tag[i] / MERLON_TAG_ESTABLISHED & 1;
 	if (kept >= MERLON_WAYS_ESTABLISHED) {
 		over = merlon_set_expired(set, now);
 		if (over >= MERLON_WAYS)
 			return -1;
-		set->tag[over] = 0;
+		set->head->tag[over] = 0;
 	}
-	set->tag[way & (MERLON_WAYS - 1)] |= MERLON_TAG_ESTABLISHED;
+	set->head->tag[way & (MERLON_WAYS - 1)] |= MERLON_TAG_ESTABLISHED;
 	return 0;
 }
 

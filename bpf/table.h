@@ -18,10 +18,24 @@ merlon_inline __u64 merlon_hash(__u8 family, const union merlon_tuple *tuple)
 	return merlon_tuple_hash(control.seed, family, tuple);
 }
 
-merlon_inline struct merlon_flow_set *merlon_set_at(__u32 at)
+merlon_inline struct merlon_flow_set *merlon_set_head(__u32 at)
+{
+	at &= merlon_sets_mask;
+	return bpf_map_lookup_elem(&sets, &at);
+}
+
+merlon_inline struct merlon_flow_ways *merlon_flows_at(__u32 at)
 {
 	at &= merlon_sets_mask;
 	return bpf_map_lookup_elem(&sessions, &at);
+}
+
+/* -1: there is none, which cannot be. */
+merlon_inline int merlon_set_at(__u32 at, struct merlon_set_ref *ret)
+{
+	ret->head = merlon_set_head(at);
+	ret->flows = merlon_flows_at(at);
+	return ret->head && ret->flows ? 0 : -1;
 }
 
 #define MERLON_NO_PLACE 0xffffffffU
@@ -39,8 +53,8 @@ __noinline __u32 merlon_place_of(const union merlon_tuple *tuple, __u32 family, 
 		return MERLON_NO_PLACE;
 	merlon_unroll
 	for (int i = 0; i < 2; i++) {
-		struct merlon_flow_set *set = merlon_set_at(at);
-		__u32 way = set ? merlon_set_find(set, family & 1, tuple, tag) : MERLON_WAYS;
+		struct merlon_set_ref set;
+		__u32 way = merlon_set_at(at, &set) ? MERLON_WAYS : merlon_set_find(&set, family & 1, tuple, tag);
 
 		if (way < MERLON_WAYS)
 			return (at & merlon_sets_mask) * MERLON_WAYS + way;
@@ -51,21 +65,21 @@ __noinline __u32 merlon_place_of(const union merlon_tuple *tuple, __u32 family, 
 
 merlon_inline struct merlon_session *merlon_session_at(__u32 place)
 {
-	struct merlon_flow_set *set = merlon_set_at(place / MERLON_WAYS);
+	struct merlon_flow_ways *flows = merlon_flows_at(place / MERLON_WAYS);
 
-	if (!set)
+	if (!flows)
 		return NULL;
 	merlon_opaque(place);	/* or clang adds it to the pointer before that is looked at */
-	return &set->way[place & (MERLON_WAYS - 1)].session;
+	return &flows->way[place & (MERLON_WAYS - 1)].session;
 }
 
 /* An embryonic session at a place is used. */
 merlon_inline void merlon_use(__u32 place, __u64 now)
 {
-	struct merlon_flow_set *set = merlon_set_at(place / MERLON_WAYS);
+	struct merlon_flow_set *head = merlon_set_head(place / MERLON_WAYS);
 
-	if (set)
-		merlon_set_use(set, place & (MERLON_WAYS - 1), MERLON_USED(now));
+	if (head)
+		merlon_set_use(head, place & (MERLON_WAYS - 1), MERLON_USED(now));
 }
 
 /*
@@ -75,20 +89,17 @@ merlon_inline void merlon_use(__u32 place, __u64 now)
 __noinline int merlon_settle(const union merlon_tuple *tuple, __u32 family, __u64 hash, __u64 keep_ns)
 {
 	__u32 place = merlon_place_of(tuple, family, hash), way = place & (MERLON_WAYS - 1);
-	struct merlon_flow_set *set;
+	struct merlon_set_ref set;
 	int r = 0;
 
-	if (place == MERLON_NO_PLACE)
+	if (place == MERLON_NO_PLACE || merlon_set_at(place / MERLON_WAYS, &set))
 		return -1;
-	set = merlon_set_at(place / MERLON_WAYS);
-	if (!set)
-		return -1;
-	merlon_lock_word(&set->lock, 0);
+	merlon_lock_word(&set.head->lock, 0);
 	if (keep_ns)
-		r = merlon_set_keep(set, way, keep_ns);
+		r = merlon_set_keep(&set, way, keep_ns);
 	else
-		set->tag[way] = 0;
-	merlon_unlock_word(&set->lock);
+		set.head->tag[way] = 0;
+	merlon_unlock_word(&set.head->lock);
 	return r;
 }
 
@@ -112,33 +123,33 @@ merlon_inline void merlon_establish(const struct merlon_scratch *s, struct merlo
 __noinline __u64 merlon_offer_of(__u32 at, __u32 is_first)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_flow_set *set = merlon_set_at(at);
 	merlon_offer offer;
+	struct merlon_set_ref set;
 
-	if (!s || !set)
+	if (!s || merlon_set_at(at, &set))
 		return 0;
-	offer = is_first ? merlon_set_first_offer(set, s->hash, MERLON_USED(s->now)) : merlon_set_offer(set, MERLON_USED(s->now));
-	return merlon_set_glean(set, offer, s->hash, s->now);
+	offer = is_first ? merlon_set_first_offer(&set, s->hash, MERLON_USED(s->now)) : merlon_set_offer(&set, MERLON_USED(s->now));
+	return merlon_set_glean(&set, offer, s->hash, s->now);
 }
 
 /* scratch->session into the set of this number, which is locked, for an offer of it. 0, -1: no way is to be had, MERLON_BUSY. */
 __noinline int merlon_put_into(__u32 at, __u64 offer)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_flow_set *set = merlon_set_at(at);
 	struct merlon_session *entered = NULL;
+	struct merlon_set_ref set;
 	__u8 family;
 	__u32 way;
 	int r;
 
-	if (!s || !set)
+	if (!s || merlon_set_at(at, &set))
 		return -1;
 	family = s->headers.family & 1;
-	way = offer ? merlon_offered_way(offer) : merlon_set_expired(set, s->now);
+	way = offer ? merlon_offered_way(offer) : merlon_set_expired(&set, s->now);
 	if (way >= MERLON_WAYS)
 		return -1;
 	s->session.owner = merlon_owner_of(s->hash) | MERLON_LOCKED;
-	r = merlon_set_put(set, way, family, &s->tuple, merlon_tag_of(family, s->hash), MERLON_USED(s->now), &s->session, &entered);
+	r = merlon_set_put(&set, way, family, &s->tuple, merlon_tag_of(family, s->hash), MERLON_USED(s->now), &s->session, &entered);
 	if (entered)
 		merlon_unlock(entered);
 	return r;
@@ -149,14 +160,14 @@ merlon_inline int merlon_put_into_either(struct merlon_scratch *s, __u32 first)
 {
 	__u32 second = merlon_second_set(s->hash) & merlon_sets_mask;
 	__u64 offer = merlon_offer_of(first, 1);
-	struct merlon_flow_set *set;
+	struct merlon_flow_set *head;
 	int r;
 
-	set = second != first && merlon_offer_of(second, 0) > offer ? merlon_set_at(second) : NULL;
-	if (!set || !merlon_lock_word_now(&set->lock))
+	head = second != first && merlon_offer_of(second, 0) > offer ? merlon_set_head(second) : NULL;
+	if (!head || !merlon_lock_word_now(&head->lock))
 		return merlon_put_into(first, offer);
 	r = merlon_put_into(second, merlon_offer_of(second, 0));
-	merlon_unlock_word(&set->lock);
+	merlon_unlock_word(&head->lock);
 	/* it may have filled up since it made its offer */
 	return r == -1 ? merlon_put_into(first, offer) : r;
 }
@@ -167,20 +178,20 @@ merlon_inline int merlon_put_into_either(struct merlon_scratch *s, __u32 first)
 __noinline int merlon_try_to_enter(void)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_flow_set *set;
+	struct merlon_flow_set *head;
 	int r = MERLON_ENTERED_ALREADY;
 	__u32 first;
 
 	if (!s)
 		return -1;
 	first = merlon_first_set(s->hash) & merlon_sets_mask;
-	set = merlon_set_at(first);
-	if (!set)
+	head = merlon_set_head(first);
+	if (!head)
 		return -1;
-	merlon_lock_word(&set->lock, 0);
+	merlon_lock_word(&head->lock, 0);
 	if (merlon_place_of(&s->tuple, s->headers.family, s->hash) == MERLON_NO_PLACE)
 		r = merlon_put_into_either(s, first);
-	merlon_unlock_word(&set->lock);
+	merlon_unlock_word(&head->lock);
 	return r;
 }
 

@@ -219,7 +219,7 @@ static int dump(struct adoption *adoption)
 int merlon_dataplane_adopt(struct merlon_dataplane *dp, unsigned *ret_n, unsigned *ret_left_out)
 {
 	struct adoption adoption = { .seed = dp->control.seed, .now_ns = merlon_now_ns() };
-	int tries, r = merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &adoption.table);
+	int tries, r = merlon_table_map(merlon_table_of(dp), &adoption.table);
 
 	*ret_n = *ret_left_out = 0;
 	if (r < 0)

@@ -316,7 +316,7 @@ bool merlon_dataplane_audits(const struct merlon_dataplane *dp)
 void merlon_dataplane_count_sessions(const struct merlon_dataplane *dp, uint32_t *ret_established, uint32_t *ret_embryonic)
 {
 	*ret_established = *ret_embryonic = 0;
-	merlon_table_count(dp->fd[MERLON_MAP_SESSIONS], merlon_now_ns(), ret_established, ret_embryonic);
+	merlon_table_count(merlon_table_of(dp), merlon_now_ns(), ret_established, ret_embryonic);
 }
 
 int merlon_dataplane_info(const struct merlon_dataplane *dp, struct merlon_dataplane_info *ret)

@@ -21,6 +21,7 @@
 
 #include "bpf/why.h"
 #include "src/kernel/dataplane.h"
+#include "src/kernel/table.h"
 
 /* Variables of bpf/maps.h that are maps of their own, which have pins: `control` is the map ".data.control". */
 #define MERLON_VARIABLE ".data."
@@ -32,6 +33,7 @@ enum merlon_map {
 	MERLON_MAP_TRACKERS,
 	MERLON_MAP_STATS,
 	MERLON_MAP_SESSIONS,
+	MERLON_MAP_SETS,
 	MERLON_MAP_EVENTS,
 	MERLON_MAP_REJECTS,
 	MERLON_MAP_FILTERED,
@@ -96,7 +98,7 @@ struct merlon_before {
 	struct merlon_layout *layout;
 	struct merlon_control control;	/* as far as it has that */
 	uint32_t version;
-	int sessions;			/* its map */
+	struct merlon_table_maps table;
 	int entry;			/* likewise; this data plane uses it, too */
 	int filtered;			/* likewise; -1: it has none of that kind */
 	int prog[MERLON_PROGS];		/* in force */
@@ -249,6 +251,11 @@ unsigned merlon_possible_cpus(void);
  * process and no pin has it any more (map_release_uref()): packets have to be through by then.
  */
 int merlon_wait_for_programs(void);
+
+static inline struct merlon_table_maps merlon_table_of(const struct merlon_dataplane *dp)
+{
+	return (struct merlon_table_maps){ dp->fd[MERLON_MAP_SESSIONS], dp->fd[MERLON_MAP_SETS] };
+}
 
 /*
  * probe.c: whether a TCP reset that does not end its connection leaves it its time (in 6.12.117, not in 6.1.192 or

@@ -38,7 +38,7 @@ struct place {
 };
 
 struct merlon_layout {
-	uint32_t set_bytes, control_bytes;
+	uint32_t ways_bytes, set_bytes, control_bytes;
 	uint32_t ways, way, way_bytes;	/* `way`: where the first one is */
 	struct plan tag;		/* of the first one */
 	uint32_t tag_bits;
@@ -306,21 +306,21 @@ static bool plan_member(const struct place *theirs, const struct place *ours, co
 	return find_path(theirs, first, second, &from) && find_path(ours, first, second, &to) && !match(ret, &from, &to, 0);
 }
 
-static bool plan_ways(struct merlon_layout *layout, const struct place *theirs, struct place *ret_flow)
+static bool plan_ways(struct merlon_layout *layout, const struct place *set, const struct place *ways_of, struct place *ret_flow)
 {
 	struct place tag, way;
 	const struct btf_type *tags, *ways, *number, *flow;
 	struct place element;
 
-	if (!find_member(theirs, "tag", 0, &tag) || !find_member(theirs, "way", 0, &way))
+	if (!find_member(set, "tag", 0, &tag) || !find_member(ways_of, "way", 0, &way))
 		return false;
 	tags = type_of(&tag, NULL);
 	ways = type_of(&way, NULL);
 	if (!tags || !ways || !btf_is_array(tags) || !btf_is_array(ways) || btf_array(tags)->nelems < btf_array(ways)->nelems ||
 	    way.bit % 8)
 		return false;
-	element = (struct place){ theirs->btf, btf_array(tags)->type, tag.bit, 0 };
-	*ret_flow = (struct place){ theirs->btf, btf_array(ways)->type, 0, 0 };
+	element = (struct place){ set->btf, btf_array(tags)->type, tag.bit, 0 };
+	*ret_flow = (struct place){ ways_of->btf, btf_array(ways)->type, 0, 0 };
 	number = type_of(&element, NULL);
 	flow = type_of(ret_flow, NULL);
 	if (!number || !flow || !is_number(number) || number->size > 4 || !number->size || !btf_is_struct(flow))
@@ -330,7 +330,7 @@ static bool plan_ways(struct merlon_layout *layout, const struct place *theirs, 
 	layout->way = way.bit / 8;
 	layout->way_bytes = flow->size;
 	return layout->ways && !add_op(&layout->tag, (struct op){ element.bit, 0, layout->tag_bits, 32 }) &&
-	       (uint64_t)layout->way + (uint64_t)layout->ways * layout->way_bytes <= layout->set_bytes &&
+	       (uint64_t)layout->way + (uint64_t)layout->ways * layout->way_bytes <= layout->ways_bytes &&
 	       tag.bit + (uint64_t)layout->ways * layout->tag_bits <= layout->set_bytes * 8ULL;
 }
 
@@ -359,12 +359,13 @@ static bool has_session(const struct place *session)
 
 static bool plan_all(struct merlon_layout *layout, const struct btf *theirs, const struct btf *ours)
 {
-	struct place set, our_flow, flow, control, our_control, session;
+	struct place set, ways, our_flow, flow, control, our_control, session;
 
-	if (!find_struct(theirs, "merlon_flow_set", &set, &layout->set_bytes) ||
+	if (!find_struct(theirs, "merlon_flow_ways", &ways, &layout->ways_bytes) ||
+	    !find_struct(theirs, "merlon_flow_set", &set, &layout->set_bytes) ||
 	    !find_struct(theirs, "merlon_control", &control, &layout->control_bytes) ||
 	    !find_struct(ours, "merlon_flow", &our_flow, NULL) || !find_struct(ours, "merlon_control", &our_control, NULL) ||
-	    !plan_ways(layout, &set, &flow) || !find_member(&flow, "session", 0, &session) || !has_session(&session) ||
+	    !plan_ways(layout, &set, &ways, &flow) || !find_member(&flow, "session", 0, &session) || !has_session(&session) ||
 	    !plan_member(&flow, &our_flow, "tuple", "v4", &layout->tuple[MERLON_IPV4]) ||
 	    !plan_member(&flow, &our_flow, "tuple", "v6", &layout->tuple[MERLON_IPV6]) ||
 	    !layout->tuple[MERLON_IPV4].whole || !layout->tuple[MERLON_IPV6].whole ||
@@ -427,6 +428,11 @@ void merlon_layout_free(struct merlon_layout *layout)
 	free(layout->sctp.op);
 	free(layout->control.op);
 	free(layout);
+}
+
+size_t merlon_layout_ways_bytes(const struct merlon_layout *layout)
+{
+	return layout->ways_bytes;
 }
 
 size_t merlon_layout_set_bytes(const struct merlon_layout *layout)
@@ -494,17 +500,17 @@ static void forget_surroundings(struct merlon_session *session)
 	session->flags &= KNOWN_FLAGS;
 }
 
-uint32_t merlon_layout_owner(const struct merlon_layout *layout, const void *set, unsigned way)
+uint32_t merlon_layout_owner(const struct merlon_layout *layout, const void *ways, unsigned way)
 {
-	const uint8_t *at = (const uint8_t *)set + layout->way + (size_t)way * layout->way_bytes;
+	const uint8_t *at = (const uint8_t *)ways + layout->way + (size_t)way * layout->way_bytes;
 
 	return layout->owner == NO_OWNER ? 0 : __atomic_load_n((const uint32_t *)(const void *)(at + layout->owner), __ATOMIC_ACQUIRE);
 }
 
-enum merlon_layout_flow merlon_layout_flow(const struct merlon_layout *layout, const void *set, unsigned way, uint64_t now_ns,
-					   enum merlon_family *ret_family, struct merlon_flow *ret)
+enum merlon_layout_flow merlon_layout_flow(const struct merlon_layout *layout, const void *set, const void *ways, unsigned way,
+					   uint64_t now_ns, enum merlon_family *ret_family, struct merlon_flow *ret)
 {
-	const uint8_t *at = (const uint8_t *)set + layout->way + (size_t)way * layout->way_bytes;
+	const uint8_t *at = (const uint8_t *)ways + layout->way + (size_t)way * layout->way_bytes;
 	uint32_t tag = 0;
 
 	carry_out(&layout->tag, (const uint8_t *)set + way * (layout->tag_bits / 8), &tag);

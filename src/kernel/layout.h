@@ -29,7 +29,8 @@ int merlon_layout_new(const struct merlon_blob *theirs, const struct merlon_blob
 		      struct merlon_diag *diag);
 void merlon_layout_free(struct merlon_layout *layout);
 
-/* Of their table: what a set takes, and how many flows it has room for. */
+/* Of their table: what a set takes, what its flows take, and how many those are. */
+size_t merlon_layout_ways_bytes(const struct merlon_layout *layout);
 size_t merlon_layout_set_bytes(const struct merlon_layout *layout);
 unsigned merlon_layout_ways(const struct merlon_layout *layout);
 /* Of their map `control`, as far as it has it. */
@@ -45,9 +46,9 @@ enum merlon_layout_flow {
  * Whose the session in a way of one of their sets is, or MERLON_LOCKED: it is being changed. If it is the same before and after
  * the flow is read, that is of one piece. 0 where their layout does not say it.
  */
-uint32_t merlon_layout_owner(const struct merlon_layout *layout, const void *set, unsigned way);
+uint32_t merlon_layout_owner(const struct merlon_layout *layout, const void *ways, unsigned way);
 /* The flow in a way of one of their sets. */
-enum merlon_layout_flow merlon_layout_flow(const struct merlon_layout *layout, const void *set, unsigned way, uint64_t now_ns,
-					   enum merlon_family *ret_family, struct merlon_flow *ret);
+enum merlon_layout_flow merlon_layout_flow(const struct merlon_layout *layout, const void *set, const void *ways, unsigned way,
+					   uint64_t now_ns, enum merlon_family *ret_family, struct merlon_flow *ret);
 
 #endif

@@ -144,6 +144,7 @@ uint32_t merlon_sessions_room(uint32_t max_sessions)
 static int size_state_maps(struct merlon_bpf *skel, const struct merlon_dataplane_options *options)
 {
 	if (bpf_map__set_max_entries(skel->maps.sessions, sets_of(options->max_sessions)) < 0 ||
+	    bpf_map__set_max_entries(skel->maps.sets, sets_of(options->max_sessions)) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.events, options->events_bytes) < 0 ||
 	    bpf_map__set_max_entries(skel->maps.rejects, options->events_bytes) < 0)
 		return -EINVAL;
@@ -360,7 +361,7 @@ static void *make_largest(void *context)
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
 	struct largest *largest = context;
 
-	largest->fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sessions", sizeof(uint32_t), sizeof(struct merlon_flow_set), largest->sets, &options);
+	largest->fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sessions", sizeof(uint32_t), sizeof(struct merlon_flow_ways), largest->sets, &options);
 	return NULL;
 }
 
@@ -588,6 +589,7 @@ static int load_taking(const struct merlon_dataplane *dp, struct merlon_bpf *ske
 	struct bpf_map *const own[] = { skel->maps.scratch, skel->maps.stats, skel->maps.takers, skel->maps.noted };
 	const struct shared_map shared[] = {
 		{ skel->maps.sessions, dp->fd[MERLON_MAP_SESSIONS] },
+		{ skel->maps.sets, dp->fd[MERLON_MAP_SETS] },
 		{ skel->maps.data_control, dp->fd[MERLON_MAP_CONTROL] },
 		{ skel->maps.data_trackers, dp->fd[MERLON_MAP_TRACKERS] },
 	};

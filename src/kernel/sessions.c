@@ -35,7 +35,7 @@ int merlon_dataplane_sessions(const struct merlon_dataplane *dp,
 {
 	struct view_context c = { each, context };
 
-	return merlon_table_each(dp->fd[MERLON_MAP_SESSIONS], view, &c);
+	return merlon_table_each(merlon_table_of(dp), view, &c);
 }
 
 int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_family family, const union merlon_tuple *tuple,
@@ -43,7 +43,7 @@ int merlon_dataplane_session(const struct merlon_dataplane *dp, enum merlon_fami
 {
 	struct merlon_session session;
 
-	if (!merlon_table_find(dp->fd[MERLON_MAP_SESSIONS], dp->control.seed, family, tuple, &session) ||
+	if (!merlon_table_find(merlon_table_of(dp), dp->control.seed, family, tuple, &session) ||
 	    session.expires_ns < merlon_now_ns())
 		return -ENOENT;
 	*ret = session;
@@ -149,5 +149,5 @@ int merlon_dataplane_own(struct merlon_dataplane *dp, const struct merlon_addres
 
 int merlon_dataplane_flush_sessions(struct merlon_dataplane *dp)
 {
-	return merlon_table_flush(dp->fd[MERLON_MAP_SESSIONS]);
+	return merlon_table_flush(merlon_table_of(dp));
 }

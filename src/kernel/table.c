@@ -13,42 +13,51 @@
 #define LOCK_TRIES 10000
 #define ENTER_TRIES 100
 
-int merlon_table_map(int fd, struct merlon_flow_table *ret)
+int merlon_table_map(struct merlon_table_maps maps, struct merlon_flow_table *ret)
 {
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info);
-	void *at;
+	void *flows, *sets;
+	int r;
 
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+	if (bpf_obj_get_info_by_fd(maps.sessions, &info, &size) < 0)
 		return -errno;
-	at = mmap(NULL, info.max_entries * sizeof(struct merlon_flow_set), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (at == MAP_FAILED)
+	flows = mmap(NULL, info.max_entries * sizeof(struct merlon_flow_ways), PROT_READ | PROT_WRITE, MAP_SHARED, maps.sessions, 0);
+	if (flows == MAP_FAILED)
 		return -errno;
-	*ret = (struct merlon_flow_table){ at, info.max_entries };
+	sets = mmap(NULL, info.max_entries * sizeof(struct merlon_flow_set), PROT_READ | PROT_WRITE, MAP_SHARED, maps.sets, 0);
+	if (sets == MAP_FAILED) {
+		r = -errno;
+		munmap(flows, info.max_entries * sizeof(struct merlon_flow_ways));
+		return r;
+	}
+	*ret = (struct merlon_flow_table){ flows, sets, info.max_entries };
 	return 0;
 }
 
 void merlon_table_unmap(const struct merlon_flow_table *table)
 {
-	munmap(table->set, table->n * sizeof(struct merlon_flow_set));
+	munmap(table->flows, table->n * sizeof(struct merlon_flow_ways));
+	munmap(table->sets, table->n * sizeof(struct merlon_flow_set));
 }
 
-static struct merlon_flow_set *set_at(const struct merlon_flow_table *table, uint32_t at)
+static struct merlon_set_ref set_at(const struct merlon_flow_table *table, uint32_t at)
 {
-	return &table->set[at & (table->n - 1)];
+	at &= table->n - 1;
+	return (struct merlon_set_ref){ &table->sets[at], &table->flows[at] };
 }
 
 /* NULL: it is not there. */
 static struct merlon_session *find(const struct merlon_flow_table *table, enum merlon_family family, const union merlon_tuple *tuple,
 				   uint64_t hash)
 {
-	struct merlon_flow_set *set[] = { set_at(table, merlon_first_set(hash)), set_at(table, merlon_second_set(hash)) };
+	struct merlon_set_ref set[] = { set_at(table, merlon_first_set(hash)), set_at(table, merlon_second_set(hash)) };
 
 	for (size_t i = 0; i < ARRAY_SIZE(set); i++) {
-		uint32_t way = merlon_set_find(set[i], family, tuple, merlon_tag_of(family, hash));
+		uint32_t way = merlon_set_find(&set[i], family, tuple, merlon_tag_of(family, hash));
 
 		if (way < MERLON_WAYS)
-			return &set[i]->way[way].session;
+			return &set[i].flows->way[way].session;
 	}
 	return NULL;
 }
@@ -78,7 +87,7 @@ static void unlock_word(uint32_t *word, uint32_t free)
 }
 
 /* Both sets are locked, or are one. */
-static int enter(struct merlon_flow_set *set, struct merlon_flow_set *second, uint64_t hash, enum merlon_family family,
+static int enter(const struct merlon_set_ref *set, const struct merlon_set_ref *second, uint64_t hash, enum merlon_family family,
 		 const struct merlon_flow *flow, uint64_t now_ns)
 {
 	merlon_offer offer = merlon_set_first_offer(set, hash, MERLON_USED(now_ns)), other = merlon_set_offer(second, MERLON_USED(now_ns));
@@ -106,18 +115,21 @@ static int enter(struct merlon_flow_set *set, struct merlon_flow_set *second, ui
 static int enter_locked(const struct merlon_flow_table *table, uint64_t hash, enum merlon_family family, const struct merlon_flow *flow,
 			uint64_t now_ns, bool is_last)
 {
-	struct merlon_flow_set *set = set_at(table, merlon_first_set(hash)), *second = set_at(table, merlon_second_set(hash));
+	struct merlon_set_ref set = set_at(table, merlon_first_set(hash)), second = set_at(table, merlon_second_set(hash));
+	bool both = second.flows != set.flows, ready = true;
 	int r = -EBUSY;
 
-	lock_word(&set->lock, 0);
+	lock_word(&set.head->lock, 0);
 	/* who has the lock of a first set waits for no other one, and does without it in the end */
-	if (second != set && !__sync_bool_compare_and_swap(&second->lock, 0, MERLON_LOCKED))
-		second = is_last ? set : NULL;
-	if (second)
-		r = find(table, family, &flow->tuple, hash) ? -EEXIST : enter(set, second, hash, family, flow, now_ns);
-	if (second && second != set)
-		unlock_word(&second->lock, 0);
-	unlock_word(&set->lock, 0);
+	if (both && !__sync_bool_compare_and_swap(&second.head->lock, 0, MERLON_LOCKED)) {
+		both = false;
+		ready = is_last;
+	}
+	if (ready)
+		r = find(table, family, &flow->tuple, hash) ? -EEXIST : enter(&set, both ? &second : &set, hash, family, flow, now_ns);
+	if (both)
+		unlock_word(&second.head->lock, 0);
+	unlock_word(&set.head->lock, 0);
 	return r;
 }
 
@@ -146,23 +158,23 @@ void merlon_table_unlock(struct merlon_session *session)
 	unlock_word(&session->owner, session->owner & ~MERLON_LOCKED);
 }
 
-int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),
+int merlon_table_each(struct merlon_table_maps maps, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),
 			  void *context)
 {
 	struct merlon_flow_table table;
-	int r = merlon_table_map(fd, &table);
+	int r = merlon_table_map(maps, &table);
 	size_t i, way;
 
 	if (r < 0)
 		return r;
 	for (i = 0; !r && i < table.n; i++)
 		for (way = 0; !r && way < MERLON_WAYS; way++) {
-			uint16_t tag = *(volatile uint16_t *)&table.set[i].tag[way];
+			uint16_t tag = *(volatile uint16_t *)&table.sets[i].tag[way];
 			struct merlon_flow copy;
 
 			if (!tag)
 				continue;
-			copy = table.set[i].way[way];
+			copy = table.flows[i].way[way];
 			r = each(context, tag & MERLON_TAG_IPV6 ? MERLON_IPV6 : MERLON_IPV4, &copy);
 		}
 	merlon_table_unmap(&table);
@@ -170,20 +182,20 @@ int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family fami
 }
 
 /* One line of memory a flow is looked at, which is what this takes. */
-int merlon_table_count(int fd, uint64_t now_ns, uint32_t *ret_established, uint32_t *ret_embryonic)
+int merlon_table_count(struct merlon_table_maps maps, uint64_t now_ns, uint32_t *ret_established, uint32_t *ret_embryonic)
 {
 	uint32_t n[2] = { 0 };
 	struct merlon_flow_table table;
-	int r = merlon_table_map(fd, &table);
+	int r = merlon_table_map(maps, &table);
 	size_t i, way;
 
 	if (r < 0)
 		return r;
 	for (i = 0; i < table.n; i++)
 		for (way = 0; way < MERLON_WAYS; way++) {
-			const volatile struct merlon_session *session = &table.set[i].way[way].session;
+			const volatile struct merlon_session *session = &table.flows[i].way[way].session;
 
-			if (*(volatile uint16_t *)&table.set[i].tag[way] && session->expires_ns >= now_ns)
+			if (*(volatile uint16_t *)&table.sets[i].tag[way] && session->expires_ns >= now_ns)
 				n[!!(session->flags & MERLON_S_ESTABLISHED)]++;
 		}
 	merlon_table_unmap(&table);
@@ -192,13 +204,13 @@ int merlon_table_count(int fd, uint64_t now_ns, uint32_t *ret_established, uint3
 	return 0;
 }
 
-bool merlon_table_find(int fd, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
+bool merlon_table_find(struct merlon_table_maps maps, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
 			   struct merlon_session *ret)
 {
 	const struct merlon_session *found;
 	struct merlon_flow_table table;
 
-	if (merlon_table_map(fd, &table) < 0)
+	if (merlon_table_map(maps, &table) < 0)
 		return false;
 	found = find(&table, family, tuple, merlon_tuple_hash(seed, family, tuple));
 	if (found)
@@ -211,24 +223,24 @@ bool merlon_table_find(int fd, uint64_t seed, enum merlon_family family, const u
  * Without any lock, which the data path would have to wait for if this process was stopped: each session is taken from its
  * owner, as merlon_forget() does it, and who holds its lock still gives that back.
  */
-static void flush_set(struct merlon_flow_set *set)
+static void flush_set(const struct merlon_set_ref *set)
 {
 	for (size_t way = 0; way < MERLON_WAYS; way++) {
-		__atomic_fetch_and(&set->way[way].session.owner, MERLON_LOCKED, __ATOMIC_SEQ_CST);
-		*(volatile uint16_t *)&set->tag[way] = 0;
+		__atomic_fetch_and(&set->flows->way[way].session.owner, MERLON_LOCKED, __ATOMIC_SEQ_CST);
+		*(volatile uint16_t *)&set->head->tag[way] = 0;
 	}
 }
 
-int merlon_table_flush(int fd)
+int merlon_table_flush(struct merlon_table_maps maps)
 {
 	struct merlon_flow_table table;
-	int r = merlon_table_map(fd, &table);
+	int r = merlon_table_map(maps, &table);
 	size_t i;
 
 	if (r < 0)
 		return r;
 	for (i = 0; i < table.n; i++)
-		flush_set(&table.set[i]);
+		flush_set(&(struct merlon_set_ref){ &table.sets[i], &table.flows[i] });
 	merlon_table_unmap(&table);
 	return 0;
 }

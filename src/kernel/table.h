@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The table of sessions, a map whose descriptor is given, as user space sees it. 0 or a negative errno. */
+/* The table of sessions, as user space sees it. Functions return 0 or a negative errno. */
 #ifndef MERLON_KERNEL_TABLE_H
 #define MERLON_KERNEL_TABLE_H
 
@@ -9,11 +9,16 @@
 
 #include "bpf/abi.h"
 
-struct merlon_flow_table {
-	struct merlon_flow_set *set;
-	size_t n;	/* a power of two */
+/* Its maps' descriptors, which are the caller's. */
+struct merlon_table_maps {
+	int sessions, sets;
 };
-int merlon_table_map(int fd, struct merlon_flow_table *ret);
+struct merlon_flow_table {
+	struct merlon_flow_ways *flows;
+	struct merlon_flow_set *sets;
+	size_t n;	/* of each; a power of two */
+};
+int merlon_table_map(struct merlon_table_maps maps, struct merlon_flow_table *ret);
 void merlon_table_unmap(const struct merlon_flow_table *table);
 /*
  * Enters a flow, which keeps its place if it has proved itself (MERLON_S_PROVED), and may then take an embryonic one's.
@@ -28,14 +33,14 @@ struct merlon_session *merlon_table_lock(const struct merlon_flow_table *table, 
 void merlon_table_unlock(struct merlon_session *session);
 
 /* Calls `each` for every flow, expired ones too, until it returns other than 0. It gets a copy, which may be torn. */
-int merlon_table_each(int fd, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),
+int merlon_table_each(struct merlon_table_maps maps, int (*each)(void *context, enum merlon_family family, const struct merlon_flow *flow),
 		      void *context);
 /* How many flows there are that have not expired. Those that have are in the table until their place is taken. */
-int merlon_table_count(int fd, uint64_t now_ns, uint32_t *ret_established, uint32_t *ret_embryonic);
+int merlon_table_count(struct merlon_table_maps maps, uint64_t now_ns, uint32_t *ret_established, uint32_t *ret_embryonic);
 /* The session of a tuple; false: there is none, or the table cannot be read. `seed`: of struct merlon_control. */
-bool merlon_table_find(int fd, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
+bool merlon_table_find(struct merlon_table_maps maps, uint64_t seed, enum merlon_family family, const union merlon_tuple *tuple,
 		       struct merlon_session *ret);
 /* Forgets all flows, while the data path goes on. */
-int merlon_table_flush(int fd);
+int merlon_table_flush(struct merlon_table_maps maps);
 
 #endif

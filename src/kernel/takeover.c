@@ -54,7 +54,8 @@ void merlon_before_free(struct merlon_before *before)
 	if (!before)
 		return;
 	merlon_layout_free(before->layout);
-	merlon_closep(&before->sessions);
+	merlon_closep(&before->table.sessions);
+	merlon_closep(&before->table.sets);
 	merlon_closep(&before->entry);
 	merlon_closep(&before->filtered);
 	for (side = 0; side < MERLON_PROGS; side++) {
@@ -153,19 +154,31 @@ static int open_filtered(const char *pin_dir)
 	return TAKE_FD(fd);
 }
 
+/* An array of such values that user space can map, and how many they are. */
+static bool can_map(int fd, size_t bytes, uint32_t *ret_n)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return false;
+	*ret_n = info.max_entries;
+	return info.type == BPF_MAP_TYPE_ARRAY && info.map_flags & BPF_F_MMAPABLE && info.value_size == bytes;
+}
+
 static int read_before(struct merlon_before *b, const struct merlon_blob *ours, const char *next, struct merlon_diag *diag)
 {
 	struct merlon_blob theirs = { 0 }, control = { 0 };
-	struct bpf_map_info info = { 0 };
-	uint32_t size = sizeof(info);
+	uint32_t flows, sets;
 	int side, r;
 
 	b->version = version_of(b->pin_dir);
 	b->entry = merlon_pin_get(b->pin_dir, "maps", "entry");
-	b->sessions = merlon_pin_get(b->pin_dir, "maps", "sessions");
+	b->table.sessions = merlon_pin_get(b->pin_dir, "maps", "sessions");
+	b->table.sets = merlon_pin_get(b->pin_dir, "maps", "sets");
 	for (side = 0; side < MERLON_PROGS; side++)
 		b->entry_prog[side] = merlon_pin_get(b->pin_dir, "progs", merlon_prog_name[side]);
-	if (b->entry < 0 || b->sessions < 0 || b->entry_prog[0] < 0 || b->entry_prog[1] < 0)
+	if (b->entry < 0 || b->table.sessions < 0 || b->table.sets < 0 || b->entry_prog[0] < 0 || b->entry_prog[1] < 0)
 		return -EUCLEAN;
 	r = read_pinned(b->pin_dir, "layout", &theirs);
 	if (!r)
@@ -178,8 +191,8 @@ static int read_before(struct merlon_before *b, const struct merlon_blob *ours, 
 	if (!r)
 		merlon_layout_control(b->layout, control.data, &b->control);
 	free((void *)control.data);
-	if (!r && (bpf_obj_get_info_by_fd(b->sessions, &info, &size) < 0 || info.type != BPF_MAP_TYPE_ARRAY ||
-		   !(info.map_flags & BPF_F_MMAPABLE) || info.value_size != merlon_layout_set_bytes(b->layout)))
+	if (!r && (!can_map(b->table.sessions, merlon_layout_ways_bytes(b->layout), &flows) ||
+		   !can_map(b->table.sets, merlon_layout_set_bytes(b->layout), &sets) || flows != sets))
 		r = -EUCLEAN;
 	if (!r)
 		b->filtered = open_filtered(b->pin_dir);
@@ -248,7 +261,7 @@ int merlon_takeover_prepare(struct merlon_dataplane *dp, struct merlon_diag *dia
 
 	if (!b)
 		return -ENOMEM;
-	*b = (struct merlon_before){ .sessions = -1, .entry = -1, .filtered = -1, .prog = { -1, -1 }, .entry_prog = { -1, -1 }, .pin_dir = dp->pin_dir };
+	*b = (struct merlon_before){ .table = { -1, -1 }, .entry = -1, .filtered = -1, .prog = { -1, -1 }, .entry_prog = { -1, -1 }, .pin_dir = dp->pin_dir };
 	dp->before = b;
 	if (asprintf(&dp->pin_dir, "%s/next", b->pin_dir) < 0)
 		dp->pin_dir = NULL;
@@ -282,8 +295,8 @@ struct copied {
 struct takeover {
 	struct merlon_dataplane *dp;
 	struct merlon_flow_table to;
-	const uint8_t *from;
-	size_t from_bytes, sets, stride;
+	const uint8_t *from, *heads;
+	size_t sets, stride, heads_stride;
 	unsigned ways;
 	uint32_t *copy_of;	/* by their places: 1 + the index of a copy, 0: none */
 	struct copied *copy;
@@ -296,6 +309,12 @@ struct takeover {
 	int last;		/* what the last pass came to: 0 or a negative errno */
 };
 
+/* What a value takes in an array. */
+static size_t in_map(size_t bytes)
+{
+	return (bytes + 7) & ~(size_t)7;
+}
+
 static int open_tables(struct takeover *t)
 {
 	const struct merlon_before *b = t->dp->before;
@@ -303,28 +322,34 @@ static int open_tables(struct takeover *t)
 	uint32_t size = sizeof(info);
 	void *at;
 
-	if (bpf_obj_get_info_by_fd(b->sessions, &info, &size) < 0)
+	if (bpf_obj_get_info_by_fd(b->table.sessions, &info, &size) < 0)
 		return -errno;
-	t->stride = (info.value_size + 7U) & ~(size_t)7;
+	t->stride = in_map(merlon_layout_ways_bytes(b->layout));
+	t->heads_stride = in_map(merlon_layout_set_bytes(b->layout));
 	t->sets = info.max_entries;
 	t->ways = merlon_layout_ways(b->layout);
 	t->copy_of = calloc(t->sets * t->ways, sizeof(*t->copy_of));
 	if (!t->copy_of)
 		return -ENOMEM;
-	at = mmap(NULL, t->sets * t->stride, PROT_READ, MAP_SHARED, b->sessions, 0);
+	at = mmap(NULL, t->sets * t->stride, PROT_READ, MAP_SHARED, b->table.sessions, 0);
 	if (at == MAP_FAILED)
 		return -errno;
 	t->from = at;
-	t->from_bytes = t->sets * t->stride;
-	return merlon_table_map(t->dp->fd[MERLON_MAP_SESSIONS], &t->to);
+	at = mmap(NULL, t->sets * t->heads_stride, PROT_READ, MAP_SHARED, b->table.sets, 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	t->heads = at;
+	return merlon_table_map(merlon_table_of(t->dp), &t->to);
 }
 
 static void close_tables(struct takeover *t)
 {
-	if (t->to.set)
+	if (t->to.n)
 		merlon_table_unmap(&t->to);
 	if (t->from)
-		munmap((void *)t->from, t->from_bytes);
+		munmap((void *)t->from, t->sets * t->stride);
+	if (t->heads)
+		munmap((void *)t->heads, t->sets * t->heads_stride);
 	free(t->copy_of);
 	free(t->copy);
 }
@@ -435,7 +460,7 @@ static enum merlon_layout_flow read_flow(const struct takeover *t, size_t set, u
 					 struct merlon_flow *ret)
 {
 	const struct merlon_layout *layout = t->dp->before->layout;
-	const uint8_t *at = t->from + set * t->stride;
+	const uint8_t *at = t->from + set * t->stride, *head = t->heads + set * t->heads_stride;
 	enum merlon_layout_flow found = MERLON_LAYOUT_EMPTY;
 	uint64_t began_ns = 0;
 	unsigned tries;
@@ -445,12 +470,12 @@ static enum merlon_layout_flow read_flow(const struct takeover *t, size_t set, u
 		enum merlon_family as;
 		struct merlon_flow again;
 
-		found = merlon_layout_flow(layout, at, way, t->now_ns, family, ret);
+		found = merlon_layout_flow(layout, head, at, way, t->now_ns, family, ret);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (found == MERLON_LAYOUT_EMPTY)
 			break;
 		/* twice: who was put aside meanwhile finds the owner that was there before, whoever came in between */
-		if (merlon_layout_flow(layout, at, way, t->now_ns, &as, &again) == found && as == *family && !memcmp(&again, ret, sizeof(again)) &&
+		if (merlon_layout_flow(layout, head, at, way, t->now_ns, &as, &again) == found && as == *family && !memcmp(&again, ret, sizeof(again)) &&
 		    !(owner & MERLON_LOCKED)) {
 			__atomic_thread_fence(__ATOMIC_ACQUIRE);
 			if (merlon_layout_owner(layout, at, way) == owner)

@@ -159,7 +159,6 @@ static void multiply(struct plane *plane)
 {
 	static uint32_t flow[FLOWS];
 	const struct merlon_session *only = plane_the_session(plane);
-	const struct merlon_flow_table table = { plane->set, bpf_map__max_entries(plane->skel->maps.sessions) };
 	struct merlon_flow one;
 
 	if (!only)
@@ -172,7 +171,7 @@ static void multiply(struct plane *plane)
 		one.tuple.v4.a_port = htons(FIRST_PORT + (flow[i] >> 16));
 		one.tuple.v4.b_port = htons(flow[i] & 0xffff);
 		/* the plane of the tests has no seed */
-		if (merlon_table_enter(&table, 0, MERLON_IPV4, &one, 1))
+		if (merlon_table_enter(&plane->table, 0, MERLON_IPV4, &one, 1))
 			die("cannot enter a session");
 	}
 }

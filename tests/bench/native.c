@@ -83,7 +83,8 @@ static struct merlon_counter native_counters[256];
 static struct merlon_decision native_decisions[2U << 15];
 static __u64 native_limits[16];
 static __u32 native_path_next[MERLON_PATH_SLOTS];
-static struct merlon_flow_set *native_sessions;
+static struct merlon_flow_ways *native_sessions;
+static struct merlon_flow_set native_sets[SETS_MOST];
 static const __u64 *native_image;
 
 /* The kernel's own skb, as far as it is looked at. */
@@ -121,6 +122,7 @@ static __always_inline void *native_lookup(const void *at, const void *key)
 	if (at == (const void *)&native_image)
 		return (void *)native_image;
 	MANY(sessions, SETS_MOST);
+	MANY(sets, SETS_MOST);
 	MANY(decisions, 2U << 15);
 	MANY(counters, 256);
 	MANY(limits, 16);
@@ -173,6 +175,7 @@ void native_open(const uint64_t *words, uint32_t room, uint32_t sets)
 		exit(1);
 	}
 	memset(native_sessions, 0, sets * sizeof(*native_sessions));
+	memset(native_sets, 0, sizeof(native_sets));
 	control = (struct merlon_control){ .version = MERLON_ABI_VERSION, .generation = 1, .routes = 1 };
 	trackers = (struct merlon_trackers){ .tcp_loose = 1, .tcp_max_retrans = 3 };
 	for (int i = 0; i < MERLON_TIMEOUTS; i++)

@@ -174,7 +174,8 @@ int oracle_merlon(struct oracle *oracle, const struct frame *f, int from_far)
 
 unsigned oracle_take_over(struct oracle *oracle)
 {
-	struct merlon_dataplane dp = { .fd[MERLON_MAP_SESSIONS] = bpf_map__fd(oracle->plane.skel->maps.sessions) };
+	struct merlon_table_maps table = plane_table(&oracle->plane);
+	struct merlon_dataplane dp = { .fd = { [MERLON_MAP_SESSIONS] = table.sessions, [MERLON_MAP_SETS] = table.sets } };
 	unsigned n, left_out;
 	uint32_t zero = 0;
 

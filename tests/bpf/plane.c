@@ -72,6 +72,7 @@ static void set_sizes(struct merlon_bpf *skel, bool kern_ctx, unsigned sessions)
 	bpf_map__set_max_entries(skel->maps.limits, 16);
 	bpf_map__set_max_entries(skel->maps.paths, PLANE_COUNTERS);
 	bpf_map__set_max_entries(skel->maps.sessions, sessions / MERLON_WAYS);
+	bpf_map__set_max_entries(skel->maps.sets, sessions / MERLON_WAYS);
 	skel->rodata->merlon_image_mask = WORDS - 1;
 	skel->rodata->merlon_sets_mask = sessions / MERLON_WAYS - 1;
 	skel->rodata->merlon_have_kern_ctx = kern_ctx && kernel_has("bpf_rdonly_cast");
@@ -109,6 +110,11 @@ int plane_open(struct plane *plane, bool kern_ctx)
 	return plane_open_for(plane, kern_ctx, 16384);
 }
 
+struct merlon_table_maps plane_table(const struct plane *plane)
+{
+	return (struct merlon_table_maps){ bpf_map__fd(plane->skel->maps.sessions), bpf_map__fd(plane->skel->maps.sets) };
+}
+
 int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions)
 {
 	memset(plane, 0, sizeof(*plane));
@@ -121,16 +127,14 @@ int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions)
 	CHECK(plane->skel);
 	set_sizes(plane->skel, kern_ctx, sessions);
 	CHECK(!merlon_bpf__load(plane->skel));
-	plane->set = mmap(NULL, sessions / MERLON_WAYS * sizeof(*plane->set), PROT_READ | PROT_WRITE, MAP_SHARED,
-			  bpf_map__fd(plane->skel->maps.sessions), 0);
-	CHECK(plane->set != MAP_FAILED);
+	CHECK(!merlon_table_map(plane_table(plane), &plane->table));
 	set_slots(plane);
 	return 0;
 }
 
 void plane_close(struct plane *plane)
 {
-	munmap(plane->set, bpf_map__max_entries(plane->skel->maps.sessions) * sizeof(*plane->set));
+	merlon_table_unmap(&plane->table);
 	merlon_bpf__destroy(plane->skel);
 }
 
@@ -403,7 +407,7 @@ void plane_forget(struct plane *plane)
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		while (!bpf_map_get_next_key(bpf_map__fd(table[i]), NULL, key))
 			CHECK(!bpf_map_delete_elem(bpf_map__fd(table[i]), key));
-	CHECK(!merlon_table_flush(bpf_map__fd(plane->skel->maps.sessions)));
+	CHECK(!merlon_table_flush(plane_table(plane)));
 }
 
 static int run(struct plane *plane, int prog, int iif, int ifindex, const void *frame, size_t bytes)
@@ -512,7 +516,7 @@ static unsigned count(const struct plane *plane, enum merlon_family family, bool
 {
 	struct wanted w = { family, established, ret_last, 0 };
 
-	CHECK(!merlon_table_each(bpf_map__fd(plane->skel->maps.sessions), keep, &w));
+	CHECK(!merlon_table_each(plane_table(plane), keep, &w));
 	return w.n;
 }
 
@@ -528,14 +532,13 @@ unsigned plane_embryonic(const struct plane *plane, enum merlon_family family)
 
 struct merlon_session *plane_the_session(const struct plane *plane)
 {
-	uint32_t n = bpf_map__max_entries(plane->skel->maps.sessions);
 	struct merlon_session *found = NULL;
 
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < plane->table.n; i++)
 		for (unsigned way = 0; way < MERLON_WAYS; way++)
-			if (plane->set[i].tag[way]) {
+			if (plane->table.sets[i].tag[way]) {
 				CHECK(!found);
-				found = &plane->set[i].way[way].session;
+				found = &plane->table.flows[i].way[way].session;
 			}
 	return found;
 }

@@ -17,6 +17,7 @@
 #include "bpf/abi.h"
 #include "bpf/why.h"
 #include "bpf/merlon.skel.h"
+#include "src/kernel/table.h"
 
 #define PLANE_PASS (-1)
 #define PLANE_SHOT 2
@@ -70,7 +71,7 @@ extern uint64_t plane_until;
 
 struct plane {
 	struct merlon_bpf *skel;
-	struct merlon_flow_set *set;	/* the table of sessions, mapped */
+	struct merlon_flow_table table;	/* of sessions, mapped */
 	unsigned generation;
 	uint64_t netns_cookie;
 	int veth;		/* index of interface m0, 02:00:00:00:00:01, 192.0.2.1/24 and 2001:db8::1/64; its peer is up */
@@ -83,6 +84,7 @@ struct plane {
 int plane_open(struct plane *plane, bool kern_ctx);
 /* The same with room for so many flows, a power of two. */
 int plane_open_for(struct plane *plane, bool kern_ctx, unsigned sessions);
+struct merlon_table_maps plane_table(const struct plane *plane);
 void plane_close(struct plane *plane);
 /* Puts rules in force as the next generation; what no rule decides gets `policy`. */
 void plane_rules(struct plane *plane, const struct plane_rule *rule, size_t n, uint8_t policy);

@@ -174,7 +174,7 @@ unsigned remains_each(const struct plane *plane, uint16_t port, void (*each)(voi
 {
 	struct search search = { .port = port, .each = each, .context = context };
 
-	if (merlon_table_each(bpf_map__fd(plane->skel->maps.sessions), each_flow, &search) < 0)
+	if (merlon_table_each(plane_table(plane), each_flow, &search) < 0)
 		abort();
 	return search.found;
 }

@@ -64,7 +64,7 @@ static int find(const union merlon_tuple *tuple, uint64_t hash_seed, struct merl
 {
 	struct merlon_session session;
 
-	if (!merlon_table_find(bpf_map__fd(plane.skel->maps.sessions), hash_seed, MERLON_IPV4, tuple, &session) ||
+	if (!merlon_table_find(plane_table(&plane), hash_seed, MERLON_IPV4, tuple, &session) ||
 	    session.expires_ns < merlon_now_ns())
 		return 0;
 	*ret = session;

@@ -100,7 +100,7 @@ static void enter(uint32_t n)
 	struct merlon_flow_table table;
 	uint32_t i;
 
-	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &table), 0);
+	assert_int_equal(merlon_table_map(merlon_table_of(dp), &table), 0);
 	for (i = 0; i < n; i++) {
 		struct merlon_flow flow = a_flow(i);
 
@@ -190,12 +190,12 @@ static void *change_ways(void *context)
 	setpriority(PRIO_PROCESS, 0, -20);
 	for (uint32_t i = 0; !c->over; i = (i + 1) % CHANGING) {
 		const struct merlon_flow *flow = &c->flow[i];
-		struct merlon_flow_set *set = &c->table.set[i / 2 / MERLON_WAYS];
+		const struct merlon_set_ref set = { &c->table.sets[i / 2 / MERLON_WAYS], &c->table.flows[i / 2 / MERLON_WAYS] };
 		uint64_t hash = merlon_tuple_hash(0, MERLON_IPV4, &flow->tuple);
 		struct merlon_session session = flow->session, *entered;
 
 		session.owner = merlon_owner_of(hash) | MERLON_LOCKED;
-		if (!merlon_set_put(set, i / 2 % MERLON_WAYS, MERLON_IPV4, &flow->tuple, merlon_tag_of(MERLON_IPV4, hash), 0, &session, &entered))
+		if (!merlon_set_put(&set, i / 2 % MERLON_WAYS, MERLON_IPV4, &flow->tuple, merlon_tag_of(MERLON_IPV4, hash), 0, &session, &entered))
 			__atomic_store_n(&entered->owner, merlon_owner_of(hash), __ATOMIC_RELEASE);
 	}
 	return NULL;
@@ -222,7 +222,7 @@ static void ways_that_change(void **state)
 
 	(void)state;
 	assert_non_null(c);
-	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &c->table), 0);
+	assert_int_equal(merlon_table_map(merlon_table_of(dp), &c->table), 0);
 	for (uint32_t i = 0; i < CHANGING; i++)
 		c->flow[i] = a_flow(i);
 	becomes_another();
@@ -231,7 +231,7 @@ static void ways_that_change(void **state)
 	c->over = true;
 	pthread_join(thread, NULL);
 	merlon_diag_clear(&diag);
-	assert_int_equal(merlon_table_each(dp->fd[MERLON_MAP_SESSIONS], is_whole, &n), 0);
+	assert_int_equal(merlon_table_each(merlon_table_of(dp), is_whole, &n), 0);
 	assert_in_range(n, CHANGING / 2, CHANGING);
 	merlon_table_unmap(&c->table);
 	free(c);
@@ -245,10 +245,10 @@ static void locks_that_stay(void **state)
 	struct merlon_session *session;
 
 	(void)state;
-	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &table), 0);
+	assert_int_equal(merlon_table_map(merlon_table_of(dp), &table), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(flow); i++) {
 		uint64_t hash = merlon_tuple_hash(dp->control.seed, MERLON_IPV4, &flow[i].tuple);
-		uint32_t at = i ? merlon_second_set(hash) : merlon_first_set(hash), *lock = &table.set[at & (table.n - 1)].lock;
+		uint32_t at = i ? merlon_second_set(hash) : merlon_first_set(hash), *lock = &table.sets[at & (table.n - 1)].lock;
 
 		*lock = MERLON_LOCKED;
 		assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow[i], merlon_now_ns()), 0);
@@ -274,14 +274,14 @@ static void ways_that_stay_locked(void **state)
 	struct merlon_flow_table table;
 
 	(void)state;
-	assert_int_equal(merlon_table_map(dp->fd[MERLON_MAP_SESSIONS], &table), 0);
+	assert_int_equal(merlon_table_map(merlon_table_of(dp), &table), 0);
 	for (size_t i = 0; i < MERLON_WAYS; i++) {
-		table.set[merlon_first_set(hash) & (table.n - 1)].way[i].session.owner = MERLON_LOCKED;
-		table.set[merlon_second_set(hash) & (table.n - 1)].way[i].session.owner = MERLON_LOCKED;
+		table.flows[merlon_first_set(hash) & (table.n - 1)].way[i].session.owner = MERLON_LOCKED;
+		table.flows[merlon_second_set(hash) & (table.n - 1)].way[i].session.owner = MERLON_LOCKED;
 	}
 	assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow, merlon_now_ns()), -EBUSY);
 	for (size_t i = 0; i < MERLON_WAYS; i++)
-		table.set[merlon_first_set(hash) & (table.n - 1)].tag[i] = table.set[merlon_second_set(hash) & (table.n - 1)].tag[i] =
+		table.sets[merlon_first_set(hash) & (table.n - 1)].tag[i] = table.sets[merlon_second_set(hash) & (table.n - 1)].tag[i] =
 			MERLON_TAG_USED | MERLON_TAG_ESTABLISHED;
 	assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow, merlon_now_ns()), -ENOSPC);
 	merlon_table_unmap(&table);

@@ -73,10 +73,10 @@ static void all_find_a_place(void **state)
 		assert_true(answers(n));
 	for (unsigned i = 0; i < SETS; i++)
 		for (unsigned way = 0; way < MERLON_WAYS; way++) {
-			const struct merlon_flow *flow = &plane.set[i].way[way];
-			uint64_t hash = merlon_tuple_hash(0, plane.set[i].tag[way] & MERLON_TAG_IPV6 ? MERLON_IPV6 : MERLON_IPV4, &flow->tuple);
+			const struct merlon_flow *flow = &plane.table.flows[i].way[way];
+			uint64_t hash = merlon_tuple_hash(0, plane.table.sets[i].tag[way] & MERLON_TAG_IPV6 ? MERLON_IPV6 : MERLON_IPV4, &flow->tuple);
 
-			elsewhere += plane.set[i].tag[way] && (merlon_first_set(hash) & (SETS - 1)) != i;
+			elsewhere += plane.table.sets[i].tag[way] && (merlon_first_set(hash) & (SETS - 1)) != i;
 		}
 	/* otherwise the second choice was not tested */
 	assert_in_range(elsewhere, 1, PLACES / 4);
@@ -123,8 +123,8 @@ static void the_expired_make_room(void **state)
 		establish(n);
 	for (unsigned i = 0; i < SETS; i++)
 		for (unsigned way = 0; way < MERLON_WAYS; way++) {
-			plane.set[i].tag[way] |= MERLON_TAG_ESTABLISHED;
-			plane.set[i].way[way].session.expires_ns = 1;
+			plane.table.sets[i].tag[way] |= MERLON_TAG_ESTABLISHED;
+			plane.table.flows[i].way[way].session.expires_ns = 1;
 		}
 	for (unsigned round = 0; round < 8; round++)
 		for (unsigned n = 0; n < MANY; n++)
@@ -147,7 +147,7 @@ static void no_place_at_all(void **state)
 		begin(n);
 	for (unsigned i = 0; i < SETS; i++)
 		for (unsigned way = 0; way < MERLON_WAYS; way++)
-			plane.set[i].tag[way] |= MERLON_TAG_ESTABLISHED;
+			plane.table.sets[i].tag[way] |= MERLON_TAG_ESTABLISHED;
 	begun = plane_stat(&plane, MERLON_STAT_NEW_SESSIONS);
 	begin(10000);
 	assert_false(answers(10000));

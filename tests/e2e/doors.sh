@@ -382,7 +382,7 @@ ok "another's in its place" starts "$broken"
 ok "... is not removed" [ "$(bpftool -j map show pinned "$pins/maps/control" | jq -r .name)" = foreign ]
 ok "... the policy stays" kept
 rm "$pins/maps/control"
-bpftool map create "$pins/maps/control" type array key 4 value 4000 entries 1 name control
+bpftool map create "$pins/maps/control" type array key 4 value 4000 entries 1 name .data.control
 # shellcheck disable=SC2046
 bpftool map update pinned "$pins/maps/control" key hex 00 00 00 00 value hex ff 00 00 00 $(printf '00 %.0s' $(seq 3996))
 ok "of a newer merlon, and larger" starts 'has layout 255, this merlon has'

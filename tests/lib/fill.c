@@ -36,14 +36,16 @@ static void connect_to(struct merlon_flow *flow, uint32_t i, uint64_t now_ns)
 
 int main(int argc, char **argv)
 {
-	_cleanup_close_ int sessions = argc == 3 ? pinned(argv[1], "sessions") : -1, control = argc == 3 ? pinned(argv[1], "control") : -1;
+	_cleanup_close_ int sessions = argc == 3 ? pinned(argv[1], "sessions") : -1, sets = argc == 3 ? pinned(argv[1], "sets") : -1;
+	_cleanup_close_ int control = argc == 3 ? pinned(argv[1], "control") : -1;
 	uint32_t zero = 0, n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0, i, entered = 0;
 	struct merlon_flow_table table;
 	struct merlon_control c;
 	uint64_t now_ns = merlon_now_ns();
 	struct merlon_flow flow;
 
-	if (sessions < 0 || control < 0 || bpf_map_lookup_elem(control, &zero, &c) < 0 || merlon_table_map(sessions, &table) < 0) {
+	if (sessions < 0 || sets < 0 || control < 0 || bpf_map_lookup_elem(control, &zero, &c) < 0 ||
+	    merlon_table_map((struct merlon_table_maps){ sessions, sets }, &table) < 0) {
 		fputs("usage: fill MAPS N\n", stderr);
 		return 1;
 	}

@@ -10,7 +10,9 @@
 
 #include "bpf/set.h"
 
-static struct merlon_flow_set set;
+static struct merlon_flow_ways flows;
+static struct merlon_flow_set head;
+static const struct merlon_set_ref set = { &head, &flows };
 
 static union merlon_tuple tuple_of(unsigned n)
 {
@@ -58,8 +60,8 @@ static struct merlon_session *find(unsigned n, uint32_t used)
 
 	if (way == MERLON_WAYS)
 		return NULL;
-	merlon_set_use(&set, way, used);
-	return &set.way[way].session;
+	merlon_set_use(&head, way, used);
+	return &flows.way[way].session;
 }
 
 static void what_was_entered_is_found(void **state)
@@ -75,7 +77,7 @@ static void what_was_entered_is_found(void **state)
 		assert_non_null(session);
 		assert_int_equal(session->created_ns, n);
 		assert_int_equal(session->owner, n << 1);
-		set.tag[way_of(n)] = 0;
+		head.tag[way_of(n)] = 0;
 		assert_null(find(n, 1));
 	}
 }
@@ -103,7 +105,7 @@ static void an_empty_way_is_taken_first(void **state)
 	(void)state;
 	for (unsigned n = 0; n < MERLON_WAYS; n++)
 		assert_int_equal(enter(n, 10 + n), 0);
-	set.tag[way_of(5)] = 0;
+	head.tag[way_of(5)] = 0;
 	assert_int_equal(enter(100, 30), 0);
 	for (unsigned n = 0; n < MERLON_WAYS; n++)
 		assert_int_equal(!find(n, 30), n == 5);
@@ -143,7 +145,7 @@ static void established_ones_stay(void **state)
 	for (unsigned n = 0; n < MERLON_WAYS; n++)
 		assert_int_equal(!!find(n, 2000000), n < MERLON_WAYS_ESTABLISHED);
 	assert_int_equal(merlon_set_keep(&set, way_of(199), 1), -1);
-	set.tag[way_of(0)] = 0;
+	head.tag[way_of(0)] = 0;
 	assert_int_equal(merlon_set_keep(&set, way_of(199), 1), 0);
 }
 
@@ -153,7 +155,7 @@ static void an_expired_one_makes_room(void **state)
 	(void)state;
 	for (unsigned n = 0; n < MERLON_WAYS; n++) {
 		assert_int_equal(enter(n, 10), 0);
-		set.tag[way_of(n)] |= MERLON_TAG_ESTABLISHED;
+		head.tag[way_of(n)] |= MERLON_TAG_ESTABLISHED;
 	}
 	assert_int_equal(enter(100, 30), -1);
 	assert_int_equal(merlon_set_expired(&set, 1000), MERLON_WAYS);
@@ -172,7 +174,7 @@ static void the_expired_are_gleaned(void **state)
 	(void)state;
 	for (unsigned n = 0; n < MERLON_WAYS; n++) {
 		assert_int_equal(put(n, n, 10), 0);
-		set.tag[n] |= n & 1 ? 0 : MERLON_TAG_ESTABLISHED;
+		head.tag[n] |= n & 1 ? 0 : MERLON_TAG_ESTABLISHED;
 	}
 	offer = merlon_set_offer(&set, 20);
 	for (uint64_t way = 0; way < MERLON_WAYS; way++) {
@@ -180,7 +182,7 @@ static void the_expired_are_gleaned(void **state)
 		assert_int_equal(merlon_set_glean(&set, offer, way << 53, way + 1000), offer);
 		assert_int_equal(better, way & 1 ? offer : MERLON_OFFER_EMPTY | (MERLON_WAYS - 1 - way));
 	}
-	set.tag[1] = 0;
+	head.tag[1] = 0;
 	offer = merlon_set_offer(&set, 20);
 	assert_int_equal(merlon_set_glean(&set, offer, 0, 5000), offer);
 }
@@ -192,7 +194,7 @@ static void nobody_takes_what_is_locked(void **state)
 	(void)state;
 	for (unsigned n = 0; n < MERLON_WAYS; n++)
 		assert_int_equal(enter(n, 10 + n), 0);
-	oldest = &set.way[0].session;
+	oldest = &flows.way[0].session;
 	oldest->owner |= MERLON_LOCKED;
 	assert_ptr_equal(find(0, 10), oldest);
 	assert_int_equal(put(0, 100, 30), MERLON_BUSY);
@@ -268,7 +270,8 @@ static void tuples_spread(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	memset(&set, 0, sizeof(set));
+	memset(&flows, 0, sizeof(flows));
+	memset(&head, 0, sizeof(head));
 	return 0;
 }
 

@@ -49,10 +49,17 @@ struct their_flow {
 		struct merlon_tuple6 v6;
 	} tuple;
 };
-struct their_set {
+struct their_flow_set {
 	struct their_flow way[3];
-	uint32_t tag[3];
 	uint32_t spare;
+};
+struct their_tags {
+	uint32_t spare;
+	uint32_t tag[3];
+};
+struct their_set {
+	struct their_flow_set flows;
+	struct their_tags tags;
 };
 
 /* What the other side leaves out. */
@@ -163,9 +170,10 @@ static struct btf *their_btf(unsigned without)
 	field(&t, "tuple", both, offsetof(struct their_flow, tuple));
 	ways = array_of(&t, flow, 3);
 	tags = array_of(&t, t.u32, 3);
-	btf__add_struct(t.btf, "merlon_flow_set", sizeof(struct their_set));
-	field(&t, "way", ways, offsetof(struct their_set, way));
-	field(&t, "tag", tags, offsetof(struct their_set, tag));
+	btf__add_struct(t.btf, "merlon_flow_ways", sizeof(struct their_flow_set));
+	field(&t, "way", ways, offsetof(struct their_flow_set, way));
+	btf__add_struct(t.btf, "merlon_flow_set", sizeof(struct their_tags));
+	field(&t, "tag", tags, offsetof(struct their_tags, tag));
 	btf__add_struct(t.btf, "merlon_control", 16);
 	field(&t, "version", t.u32, 0);
 	field(&t, "netns_cookie", t.u64, 8);
@@ -209,10 +217,10 @@ static struct merlon_layout *layout_of(unsigned without)
 
 static void fill(struct their_set *set)
 {
-	struct their_flow *flow = &set->way[1];
+	struct their_flow *flow = &set->flows.way[1];
 
 	memset(set, 0, sizeof(*set));
-	set->tag[1] = MERLON_TAG_USED | 5;
+	set->tags.tag[1] = MERLON_TAG_USED | 5;
 	flow->tuple.v4 = (struct merlon_tuple4){ .a = 1, .b = 2, .a_port = 3, .b_port = 4, .id = 5, .l4proto = MERLON_PROTO_TCP };
 	flow->session.flags = MERLON_S_SEEN_REPLY | MERLON_S_ASSURED | MERLON_S_ESTABLISHED;
 	flow->session.spare = 7;
@@ -238,15 +246,16 @@ static void test_converted(void **state)
 
 	(void)state;
 	fill(&set);
-	assert_int_equal(merlon_layout_set_bytes(layout), sizeof(set));
+	assert_int_equal(merlon_layout_ways_bytes(layout), sizeof(set.flows));
+	assert_int_equal(merlon_layout_set_bytes(layout), sizeof(set.tags));
 	assert_int_equal(merlon_layout_ways(layout), 3);
 	/* which they do not say */
-	assert_int_equal(merlon_layout_owner(layout, &set, 1), 0);
-	assert_int_equal(merlon_layout_flow(layout, &set, 0, NOW, &family, &flow), MERLON_LAYOUT_EMPTY);
-	assert_int_equal(merlon_layout_flow(layout, &set, 2, NOW, &family, &flow), MERLON_LAYOUT_EMPTY);
-	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
+	assert_int_equal(merlon_layout_owner(layout, &set.flows, 1), 0);
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 0, NOW, &family, &flow), MERLON_LAYOUT_EMPTY);
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 2, NOW, &family, &flow), MERLON_LAYOUT_EMPTY);
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
 	assert_int_equal(family, MERLON_IPV4);
-	assert_memory_equal(&flow.tuple.v4, &set.way[1].tuple.v4, sizeof(flow.tuple.v4));
+	assert_memory_equal(&flow.tuple.v4, &set.flows.way[1].tuple.v4, sizeof(flow.tuple.v4));
 	assert_int_equal(flow.session.state, MERLON_TCP_ESTABLISHED);
 	/* whether it keeps its place is its table's to say */
 	assert_int_equal(flow.session.flags, MERLON_S_SEEN_REPLY | MERLON_S_ASSURED);
@@ -276,11 +285,11 @@ static void test_ipv6(void **state)
 
 	(void)state;
 	fill(&set);
-	set.tag[1] |= MERLON_TAG_IPV6;
-	set.way[1].tuple.v6 = (struct merlon_tuple6){ .a = { 1, 2, 3, 4 }, .b = { 5, 6, 7, 8 }, .a_port = 9, .b_port = 10, .l4proto = MERLON_PROTO_UDP };
-	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
+	set.tags.tag[1] |= MERLON_TAG_IPV6;
+	set.flows.way[1].tuple.v6 = (struct merlon_tuple6){ .a = { 1, 2, 3, 4 }, .b = { 5, 6, 7, 8 }, .a_port = 9, .b_port = 10, .l4proto = MERLON_PROTO_UDP };
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
 	assert_int_equal(family, MERLON_IPV6);
-	assert_memory_equal(&flow.tuple.v6, &set.way[1].tuple.v6, sizeof(flow.tuple.v6));
+	assert_memory_equal(&flow.tuple.v6, &set.flows.way[1].tuple.v6, sizeof(flow.tuple.v6));
 	/* of what has no states */
 	assert_int_equal(flow.session.tcp.seen[0].end, 0);
 	merlon_layout_free(layout);
@@ -297,17 +306,17 @@ static void test_left_out(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++) {
 		fill(&set);
-		set.way[1].session.state = unknown[i];
-		assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
+		set.flows.way[1].session.state = unknown[i];
+		assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
 	}
 	fill(&set);
-	set.way[1].session.flags |= 0x100;
-	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
+	set.flows.way[1].session.flags |= 0x100;
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
 	fill(&set);
-	set.way[1].tuple.v4.l4proto = MERLON_PROTO_SCTP;
-	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
+	set.flows.way[1].tuple.v4.l4proto = MERLON_PROTO_SCTP;
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
 	fill(&set);
-	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW + 78, &family, &flow), MERLON_LAYOUT_EMPTY);
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW + 78, &family, &flow), MERLON_LAYOUT_EMPTY);
 	merlon_layout_free(layout);
 }
 
@@ -321,13 +330,13 @@ static void test_without_window(void **state)
 
 	(void)state;
 	fill(&set);
-	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
 	for (unsigned d = 0; d < 2; d++) {
 		assert_int_equal(flow.session.tcp.seen[d].maxwin | flow.session.tcp.seen[d].end, 0);
 		assert_int_equal(flow.session.tcp.seen[d].flags, MERLON_TCP_SACKS | MERLON_TCP_LIBERAL | MERLON_TCP_CLOSED);
 	}
-	set.way[1].session.state = 3;
-	assert_int_equal(merlon_layout_flow(layout, &set, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
+	set.flows.way[1].session.state = 3;
+	assert_int_equal(merlon_layout_flow(layout, &set.tags, &set.flows, 1, NOW, &family, &flow), MERLON_LAYOUT_UNKNOWN);
 	merlon_layout_free(layout);
 }
 
@@ -387,20 +396,23 @@ static void test_garbage(void **state)
 			refusals++;
 			assert_int_equal(diag.n, 1);
 		} else {
-			size_t bytes = merlon_layout_set_bytes(layout), control = merlon_layout_control_bytes(layout);
-			uint8_t *set = malloc(bytes), *c = malloc(control);
+			size_t bytes = merlon_layout_ways_bytes(layout), control = merlon_layout_control_bytes(layout);
+			size_t tags_bytes = merlon_layout_set_bytes(layout);
+			uint8_t *set = malloc(bytes), *tags = malloc(tags_bytes), *c = malloc(control);
 			struct merlon_control read;
 
 			memset(set, 0x41, bytes);
+			memset(tags, 0x41, tags_bytes);
 			memset(c, 0x41, control);
 			for (unsigned way = 0; way < merlon_layout_ways(layout); way++) {
 				enum merlon_family family;
 				struct merlon_flow flow;
 
-				merlon_layout_flow(layout, set, way, 0, &family, &flow);
+				merlon_layout_flow(layout, tags, set, way, 0, &family, &flow);
 			}
 			merlon_layout_control(layout, c, &read);
 			free(set);
+			free(tags);
 			free(c);
 			merlon_layout_free(layout);
 			taken++;
@@ -420,13 +432,14 @@ static void test_same(void **state)
 	struct merlon_blob us = raw(ours);
 	struct merlon_layout *layout = NULL;
 	struct merlon_diag diag = { 0 };
-	struct merlon_flow_set *set = calloc(1, sizeof(*set));
+	struct merlon_flow_ways *set = calloc(1, sizeof(*set));
+	struct merlon_flow_set tags = { 0 };
 	struct merlon_flow *at = &set->way[MERLON_WAYS - 1], flow;
 	enum merlon_family family;
 
 	(void)state;
 	assert_int_equal(merlon_layout_new(&us, &us, &layout, &diag), 0);
-	set->tag[MERLON_WAYS - 1] = MERLON_TAG_USED;
+	tags.tag[MERLON_WAYS - 1] = MERLON_TAG_USED;
 	at->tuple.v4.l4proto = MERLON_PROTO_TCP;
 	at->session.state = MERLON_TCP_FIN_WAIT;
 	at->session.flags = MERLON_S_PROVED | MERLON_S_ORIG_IS_A;
@@ -436,7 +449,7 @@ static void test_same(void **state)
 	memset(&at->session.stats, 0x11, sizeof(at->session.stats));
 	memset(&at->session.tcp, 0x22, sizeof(at->session.tcp));
 	at->session.tcp.pad = at->session.tcp.seen[0].pad = at->session.tcp.seen[1].pad = 0;
-	assert_int_equal(merlon_layout_flow(layout, set, MERLON_WAYS - 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
+	assert_int_equal(merlon_layout_flow(layout, &tags, set, MERLON_WAYS - 1, NOW, &family, &flow), MERLON_LAYOUT_FLOW);
 	assert_memory_equal(&flow, at, sizeof(flow));
 	at->session.owner = 0x56780002 | MERLON_LOCKED;
 	assert_int_equal(merlon_layout_owner(layout, set, MERLON_WAYS - 1), at->session.owner);
