@@ -7,8 +7,10 @@ its own; nft and iptables beside it, in turns.
   apply_100k_ratio_iptables   the same rules as iptables-save text, and `iptables-nft-restore`
   element_add_100k_ms         `merlon nft add element` into a set of 100,000 networks, until it is in force
   blocklist_100k_drop_ns      a packet from one of those networks, above a program that drops: distinct ones in random order
-  image_bytes_per_rule_100k   kernel memory for the data plane of 100,000 rules less that for one, as /proc/meminfo says
-                              (VmallocUsed and Percpu), the most of three families of rules (tests/bench/rulegen.h)
+  image_bytes_per_rule_100k   kernel memory that merlon takes for 100,000 rules less that for one, as /proc/meminfo says
+                              (VmallocUsed and Percpu), beyond what nf_tables takes for them where `nft -f` alone loads
+                              them; the most of three families of rules (tests/bench/rulegen.h)
+  kernel_bytes_per_rule_100k  with nf_tables' own, which merlon has too, in the namespace where `merlon nft` edits
   program_load_ms             the kernel's time to load the programs, for a first policy that is small
   verified_insns_max, _all    instructions that the verifier went through: of one program, and of all
 """
@@ -173,8 +175,13 @@ class Bench:
             host.daemon.call('apply', self.one)
             before = settled(*names)
             host.daemon.call('apply', file)
-            self.value(f'image_bytes_{family}', (settled(*names) - before) / self.n)
+            whole = (settled(*names) - before) / self.n
             host.stop()
+            before = settled(*names)
+            run(*host.inside('nft', '-f', file))
+            self.value(f'kernel_bytes_{family}', whole)
+            self.value(f'image_bytes_{family}', whole - (settled(*names) - before) / self.n)
+            run(*host.inside('nft', 'flush', 'ruleset'))
 
     def programs(self):
         """Those that merlond pins are those that this build's benchmarks load: or the figures would be of others."""
@@ -218,10 +225,11 @@ class Bench:
             report.figure(f'apply_{n}_{other}_alone_ms', v[f'apply_alone_ms_{other}'], 'ms', 0)
         report.figure(f'element_add_{n}_ms', v['element_add_ms'], 'ms')
         report.figure(f'blocklist_{n}_drop_ns', v['drop_ns'], 'ns')
-        for family in FAMILIES:
-            report.figure(f'image_bytes_per_rule_{n}_{family}', v[f'image_bytes_{family}'], 'bytes', 0)
-        most = [max(of_round) for of_round in zip(*(v[f'image_bytes_{family}'] for family in FAMILIES))]
-        report.figure(f'image_bytes_per_rule_{n}', most, 'bytes', 0)
+        for what in 'image', 'kernel':
+            for family in FAMILIES:
+                report.figure(f'{what}_bytes_per_rule_{n}_{family}', v[f'{what}_bytes_{family}'], 'bytes', 0)
+            most = [max(of_round) for of_round in zip(*(v[f'{what}_bytes_{family}'] for family in FAMILIES))]
+            report.figure(f'{what}_bytes_per_rule_{n}', most, 'bytes', 0)
         report.figure('program_load_ms', v['program_load_ms'], 'ms')
         for told in self.told:
             if 'figure' in told:
