@@ -47,64 +47,68 @@ merlon_inline __u32 merlon_ahead(__u32 rows)
 	return (none >> 63 ^ 1) * (MERLON_TREE_FANOUT / 2);
 }
 
+struct merlon_keys {
+	__u32 key[MERLON_TREE_FANOUT];
+};
+struct merlon_keys6 {
+	__u64 key[MERLON_TREE_FANOUT][2];	/* high word first */
+};
+
 /* The interval of a value in a tree of 32-bit boundaries. `rows`: halves that the answer is an index of, 0: nothing. */
 merlon_noinline __u32 merlon_search(const struct merlon_env *env, __u32 tree, __u32 value, __u32 rows)
 {
-	__u32 n = merlon_member(env, tree, merlon_image_tree, n);
-	__u32 levels = merlon_member(env, tree, merlon_image_tree, levels);
-	__u32 ahead = merlon_ahead(rows), at = 0;
+	const struct merlon_image_tree *in = merlon_block(env, tree, merlon_image_tree, sizeof(*in) / 8);
+	__u32 n = in->n, levels = in->levels, ahead = merlon_ahead(rows), at = 0;
 
 	if (!levels)
 		return value < n ? value : n - 1;
 	merlon_unroll
 	for (__u32 l = 0; l < MERLON_TREE_LEVELS; l++) {
-		__u32 node, i;
+		const struct merlon_keys *node;
+		__u32 i;
 
 		merlon_opaque(levels);
 		if (l >= levels)
 			break;
-		node = merlon_member(env, tree, merlon_image_tree, level[l]) + at * (MERLON_TREE_FANOUT / 2);
+		node = merlon_block(env, in->level[l] + at * (MERLON_TREE_FANOUT / 2), merlon_keys, sizeof(*node) / 8);
 		if (l >= MERLON_AHEAD_LEVELS)
 			(void)*(const volatile __u64 *)&env->image[(rows + at * ahead) & merlon_mask(env)];
-		i = merlon_le32(merlon_half(env, node, 8), value) << 3;
-		i += merlon_le32(merlon_half(env, node, i + 4), value) << 2;
-		i += merlon_le32(merlon_half(env, node, i + 2), value) << 1;
-		i += merlon_le32(merlon_half(env, node, i + 1), value);
+		i = merlon_le32(node->key[8], value) << 3;
+		i += merlon_le32(node->key[i + 4], value) << 2;
+		i += merlon_le32(node->key[i + 2], value) << 1;
+		i += merlon_le32(node->key[i + 1], value);
 		at = at * MERLON_TREE_FANOUT + i;
 	}
 	return at < n ? at : n - 1;
 }
 
-/* 1 if key `i` of a node of IPv6 addresses is at most (high, low). */
-merlon_inline __u32 merlon_key6_le(const struct merlon_env *env, __u32 node, __u32 i, const __u64 *value)
+/* 1 if a key is at most an IPv6 address. */
+merlon_inline __u32 merlon_key6_le(const __u64 *key, const __u64 *value)
 {
-	__u64 high = merlon_word(env, node + 2 * i), low = merlon_word(env, node + 2 * i + 1);
-	__u32 above = merlon_lt64(value[0], high), below = merlon_lt64(high, value[0]);
-
-	return below | ((above | merlon_lt64(value[1], low)) ^ 1);
+	return merlon_lt128(value[0], value[1], key[0], key[1]) ^ 1;
 }
 
 merlon_noinline __u32 merlon_search6(const struct merlon_env *env, __u32 tree, __u32 end, __u32 rows)
 {
-	__u32 n = merlon_member(env, tree, merlon_image_tree, n);
-	__u32 levels = merlon_member(env, tree, merlon_image_tree, levels);
+	const struct merlon_image_tree *in = merlon_block(env, tree, merlon_image_tree, sizeof(*in) / 8);
+	__u32 n = in->n, levels = in->levels, ahead = merlon_ahead(rows), at = 0;
 	__u64 value[2] = { env->walk->packet.addr6[end & 1][0], env->walk->packet.addr6[end & 1][1] };
-	__u32 ahead = merlon_ahead(rows), at = 0;
 
 	merlon_unroll
 	for (__u32 l = 0; l < MERLON_TREE_LEVELS; l++) {
-		__u32 node, i;
+		const struct merlon_keys6 *node;
+		__u32 i;
 
 		merlon_opaque(levels);
 		if (l >= levels)
 			break;
-		node = merlon_member(env, tree, merlon_image_tree, level[l]) + at * (MERLON_TREE_FANOUT * 2);
+		node = merlon_block(env, in->level[l] + at * (MERLON_TREE_FANOUT * 2), merlon_keys6, sizeof(*node) / 8);
 		if (l >= MERLON_AHEAD_LEVELS)
 			(void)*(const volatile __u64 *)&env->image[(rows + at * ahead) & merlon_mask(env)];
-		i = merlon_key6_le(env, node, 8, value) << 3;
-		i += merlon_key6_le(env, node, i + 4, value) << 2;
-		i += merlon_key6_le(env, node, i + 2, value) << 1;
-		i += merlon_key6_le(env, node, i + 1, value);
+		i = merlon_key6_le(node->key[8], value) << 3;
+		i += merlon_key6_le(node->key[i + 4], value) << 2;
+		i += merlon_key6_le(node->key[i + 2], value) << 1;
+		i += merlon_key6_le(node->key[i + 1], value);
 		at = at * MERLON_TREE_FANOUT + i;
 	}
 	return at < n ? at : n - 1;
@@ -114,18 +118,17 @@ merlon_noinline __u32 merlon_search6(const struct merlon_env *env, __u32 tree, _
 merlon_inline void merlon_enter_dim(const struct merlon_env *env, __u32 list, __u32 d)
 {
 	struct merlon_walk *walk = env->walk;
-	__u32 dim = list + (__builtin_offsetof(struct merlon_image_list, dim) + d * sizeof(struct merlon_image_dim)) / 8;
-	__u32 rows = merlon_member(env, dim, merlon_image_dim, rows), row, interval;
+	__u32 at = list + (__builtin_offsetof(struct merlon_image_list, dim) + d * sizeof(struct merlon_image_dim)) / 8;
+	const struct merlon_image_dim *dim = merlon_block(env, at, merlon_image_dim, MERLON_LINE_WORDS);
+	__u32 rows = dim->rows, row, interval;
 
-	if (!merlon_member(env, dim, merlon_image_dim, tree.n))
-		return;
 	if (!(walk->packet.present & MERLON_BIT(d))) {
-		row = merlon_member(env, dim, merlon_image_dim, absent);
+		row = dim->absent;
 	} else {
 		if (d <= MERLON_F_DADDR && walk->packet.family == MERLON_IPV6)
-			interval = merlon_search6(env, dim, d, rows);
+			interval = merlon_search6(env, at, d, rows);
 		else
-			interval = merlon_search(env, dim, walk->packet.field[d], rows);
+			interval = merlon_search(env, at, walk->packet.field[d], rows);
 		row = merlon_half(env, rows, interval);
 	}
 	walk->row[d] = row;
@@ -207,7 +210,7 @@ static long merlon_vector_step(__u32 i, void *context)
 }
 
 /* Gathers the vectors of a plane; returns the conjunction of their first words. */
-merlon_inline __u64 merlon_vectors(const struct merlon_env *env, __u32 plane, __u32 n_dims)
+merlon_inline __u64 merlon_vectors(const struct merlon_env *env, const struct merlon_image_plane *plane, __u32 n_dims)
 {
 	struct merlon_walk *walk = env->walk;
 	__u64 top = ~0ULL;
@@ -220,7 +223,7 @@ merlon_inline __u64 merlon_vectors(const struct merlon_env *env, __u32 plane, __
 		merlon_opaque(n_dims);
 		if (k >= n_dims)
 			break;
-		dim = merlon_member(env, plane, merlon_image_plane, dim[k]);
+		dim = plane->dim[k];
 		vector = merlon_half(env, walk->row[dim & (MERLON_DIMS - 1)] + 1, dim >> 8);
 		bits = merlon_word(env, vector);
 		walk->vector[k] = vector;
@@ -235,12 +238,10 @@ merlon_inline __u64 merlon_vectors(const struct merlon_env *env, __u32 plane, __
 }
 
 /* The local index of a plane's first match at or after walk->start, in walk->found; MERLON_NO_RULE: there is none. */
-merlon_inline void merlon_search_plane(struct merlon_env *env, __u32 plane)
+merlon_inline void merlon_search_plane(struct merlon_env *env, const struct merlon_image_plane *plane)
 {
 	struct merlon_walk *walk = env->walk;
-	__u32 depth = merlon_member(env, plane, merlon_image_plane, depth);
-	__u32 n_dims = merlon_member(env, plane, merlon_image_plane, n_dims);
-	__u32 start = walk->start;
+	__u32 depth = plane->depth, n_dims = plane->n_dims, start = walk->start;
 	__u64 top;
 
 	if (!n_dims) {
@@ -285,43 +286,42 @@ static long merlon_plane_step(__u32 i, void *context)
 	struct merlon_walk *walk = env->walk;
 	__u64 todo = walk->todo, bit = todo & -todo;
 	__u32 p = merlon_lowest(todo) & (MERLON_PLANES - 1);
-	__u32 from = walk->from, start = 0, plane, order, n, rule;
+	__u32 at = walk->planes + p * (sizeof(struct merlon_image_plane) / 8), from = walk->from, start = 0, n, rule;
+	const struct merlon_image_plane *plane = merlon_block(env, at, merlon_image_plane, MERLON_LINE_WORDS);
 
 	(void)i;
 	if (!todo)
 		return 1;
 	walk->todo = todo & (todo - 1);
-	plane = walk->planes + p * (sizeof(struct merlon_image_plane) / 8);
 	if (walk->known & bit) {
 		rule = walk->next[p];
 		if (rule >= from) {
-			merlon_match(walk, rule, merlon_member(env, plane, merlon_image_plane, rules), walk->local[p]);
+			merlon_match(walk, rule, plane->rules, walk->local[p]);
 			return 0;
 		}
 		start = walk->local[p] + 1;
 	}
 	/* planes are sorted by their first rule: none of those that follow can do better either */
-	if (merlon_member(env, plane, merlon_image_plane, first) > walk->best)
+	if (plane->first > walk->best)
 		return 1;
-	if (merlon_member(env, plane, merlon_image_plane, last) < from) {
+	if (plane->last < from) {
 		walk->live &= ~bit;
 		return 0;
 	}
-	n = merlon_member(env, plane, merlon_image_plane, n);
-	order = merlon_member(env, plane, merlon_image_plane, order);
-	if (from && merlon_half(env, order, start) < from)
-		start = merlon_lower_bound(env, order, n);
+	n = plane->n;
+	if (from && merlon_half(env, plane->order, start) < from)
+		start = merlon_lower_bound(env, plane->order, n);
 	walk->start = start;
 	merlon_search_plane(env, plane);
 	if (walk->found >= n) {
 		walk->live &= ~bit;
 		return 0;
 	}
-	rule = merlon_half(env, order, walk->found);
+	rule = merlon_half(env, plane->order, walk->found);
 	walk->local[p] = walk->found;
 	walk->next[p] = rule;
 	walk->known |= bit;
-	merlon_match(walk, rule, merlon_member(env, plane, merlon_image_plane, rules), walk->found);
+	merlon_match(walk, rule, plane->rules, walk->found);
 	return 0;
 }
 
@@ -483,7 +483,14 @@ merlon_inline void merlon_next_rule(struct merlon_env *env)
 	__u32 from = walk->from;
 
 	walk->best = MERLON_NO_RULE;
-	merlon_loop(walk->n_subtables, merlon_subtable_step, env);
+	if (walk->rest >= from) {
+		walk->best = walk->rest;
+		walk->at = walk->list + __builtin_offsetof(struct merlon_image_list, rest_is) / 8;
+	}
+	if (walk->n_buckets)
+		merlon_loop(walk->n_buckets, merlon_hashed_step, env);
+	if (!walk->live)
+		return;
 	if (!walk->n_planes) {
 		__u64 live = from < MERLON_DIRECT_RULES ? walk->live & ~0ULL << (from & 63) : 0;
 
@@ -559,7 +566,8 @@ merlon_inline void merlon_classify_in(struct merlon_env *env)
 	struct merlon_walk *walk = env->walk;
 	__u32 list = merlon_half(env, 0, __builtin_offsetof(struct merlon_image, list) / 4 +
 					 walk->packet.hook * MERLON_FAMILIES + walk->packet.family);
-	__u32 n_subtables;
+	const struct merlon_image_list *head = merlon_block(env, list, merlon_image_list, MERLON_LINE_WORDS);
+	__u32 dims, n_subtables;
 
 	merlon_walk_reset(env);
 	if (!list) {
@@ -567,18 +575,23 @@ merlon_inline void merlon_classify_in(struct merlon_env *env)
 		walk->failed = 0;
 		return;
 	}
-	walk->rules = merlon_member(env, list, merlon_image_list, rules);
-	walk->planes = merlon_member(env, list, merlon_image_list, planes);
-	walk->n_planes = merlon_member(env, list, merlon_image_list, n_planes);
-	walk->live = merlon_member64(env, list, merlon_image_list, all);
-	n_subtables = merlon_member(env, list, merlon_image_list, n_subtables);
-	walk->n_subtables = n_subtables < MERLON_SUBTABLES ? n_subtables : MERLON_SUBTABLES;
-	walk->subtables = merlon_member(env, list, merlon_image_list, subtables);
+	walk->list = list;
+	walk->rules = head->rules;
+	walk->planes = head->planes;
+	walk->n_planes = head->n_planes;
+	walk->rest = head->rest;
+	walk->live = head->all;
+	walk->subtables = head->subtables;
+	walk->n_buckets = 0;
 	walk->exact = 0;
-	merlon_loop(walk->n_subtables, merlon_bucket_step, env);
+	dims = head->dims;
+	n_subtables = head->n_subtables < MERLON_SUBTABLES ? head->n_subtables : MERLON_SUBTABLES;
+	if (n_subtables)
+		merlon_loop(n_subtables, merlon_bucket_step, env);
 	merlon_unroll
 	for (__u32 d = 0; d < MERLON_DIMS; d++)
-		merlon_enter_dim(env, list, d);
+		if (dims >> d & 1 && walk->live)
+			merlon_enter_dim(env, list, d);
 	merlon_loop(MERLON_MAX_VISITS, merlon_visit, env);
 	if (walk->failed)
 		walk->cacheable = 0;

@@ -109,6 +109,13 @@ merlon_inline __u32 merlon_half(const struct merlon_env *env, __u32 word, __u32 
 	return ((const __u32 *)env->image)[(word * 2 + half) & (merlon_mask(env) << 1 | 1)];
 }
 
+/*
+ * A struct that starts at `word`, a multiple of `words`, which is a power of two: its first `words` words are in the image
+ * wherever it says that it is. One mask for all members, and the verifier knows it.
+ */
+#define merlon_block(env, word, type, words) \
+	((const struct type *)&(env)->image[(word) & merlon_mask(env) & ~((__u32)(words) - 1)])
+
 /* A 32-bit member of a struct that starts at `word`. */
 #define merlon_member(env, word, type, member) \
 	merlon_half(env, word, __builtin_offsetof(struct type, member) / 4)
@@ -147,6 +154,14 @@ merlon_inline __u32 merlon_le32(__u32 a, __u32 b)
 merlon_inline __u32 merlon_lt64(__u64 a, __u64 b)
 {
 	return ((~a & b) | ((~a | b) & (a - b))) >> 63;
+}
+
+/* 1 if a < b, both of two words, the high one first: what is left to borrow when they are subtracted. */
+merlon_inline __u32 merlon_lt128(__u64 a_high, __u64 a_low, __u64 b_high, __u64 b_low)
+{
+	__u64 borrow = merlon_lt64(a_low, b_low);
+
+	return ((~a_high & b_high) | ((~a_high | b_high) & (a_high - b_high - borrow))) >> 63;
 }
 
 #endif

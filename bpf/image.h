@@ -17,7 +17,7 @@
 
 #include "bpf/abi.h"
 
-#define MERLON_IMAGE_MAGIC 0x6e6f6c72656d0003ULL	/* "merlon", format 3 */
+#define MERLON_IMAGE_MAGIC 0x6e6f6c72656d0004ULL	/* "merlon", format 4 */
 #define MERLON_IMAGE_MAX_WORDS (1U << 26)	/* 512 MB: BPF_MAX_VAR_OFF of linux/bpf_verifier.h in bytes */
 #define MERLON_PLANES 64		/* at most, per list: one bit each in a word */
 #define MERLON_PLANE_RULES (64 * 64 * 64)
@@ -25,13 +25,14 @@
 #define MERLON_TREE_FANOUT 16
 #define MERLON_TREE_LEVELS 6
 #define MERLON_NO_RULE 0xffffffffU	/* the end of a list */
+#define MERLON_LINE_WORDS 8	/* of a cache line */
 #define MERLON_MAX_VISITS 4096		/* rules that one packet may touch */
 
 /*
  * A search tree over sorted boundaries b[0] = 0 <= b[1] <= ... <= b[n-1]: the answer for a value v is the greatest i
  * with b[i] <= v. Level 0 is the root, the last level holds all boundaries; a node of level l+1 hangs below each entry
  * of level l, which repeats its first key. Keys are halves, 16 in a node of one cache line; IPv6 addresses are two
- * words (high one first), 16 in a node of four lines. Unused entries of a level's last node are all ones: clamp the
+ * words (high one first), 16 in a node of four lines (at a multiple of four). Unused entries of a level's last node are all ones: clamp the
  * answer to n - 1. Without levels the boundaries are 0, 1, 2, ..., n - 1.
  */
 struct merlon_image_tree {
@@ -92,11 +93,14 @@ _Static_assert(sizeof(struct merlon_image_rule) == 16, "merlon_image_rule");
  * in subtables instead of planes: tuple space search (Srinivasan, Suri and Varghese, SIGCOMM 1999) with merged tuples
  * (Daly and others, TupleMerge, IEEE/ACM Transactions on Networking 27, 2019). A subtable is a hash table of what its
  * masks leave of the addresses and of the destination port; a bucket holds the boxes of its hash, by ascending rule,
- * one after the other. It is one word: in the low half the complement of its first rule's index, in the high half its
- * first box (in cache lines) << 8 | how many there are; 0: it is empty.
+ * one after the other. It is one word, MERLON_BUCKET(): its first rule and box (in cache lines), and a bit for each of the
+ * tags of its boxes' hashes, so that most packets of another hash need not look at them; 0: it is empty.
  */
 #define MERLON_SUBTABLES 16		/* at most, per list */
 #define MERLON_BUCKET_BOXES 8		/* at most, in one bucket */
+#define MERLON_BUCKET(rule, tags, line) ((__u64)(rule) | (__u64)(tags) << 24 | (__u64)(line) << 40)
+#define MERLON_BUCKET_RULES (1U << 24)	/* rules of a list that can be told apart there */
+#define MERLON_BUCKET_TAG(hash) ((hash) >> 28)	/* of 16; far from what chooses the bucket */
 struct merlon_image_subtable {
 	__u64 mask[4];		/* of the source in [0] and [1], the destination in [2] and [3]: high word first; IPv4: [0], [2] */
 	__u32 th2_mask;
@@ -131,14 +135,16 @@ struct merlon_image_box {
 	__u32 th0, th2, iif, oif;	/* least | greatest << 16 */
 	__u32 saddr[2], daddr[2];	/* IPv4: least and greatest */
 	struct merlon_image_rule is;	/* the rule: a match has it at hand */
-	__u32 pad[2];
+	__u32 last;		/* 1: of its bucket */
+	__u32 pad;
 };
 _Static_assert(sizeof(struct merlon_image_box) == 64, "a cache line");
-/* Of IPv6 two lines: the second one has the addresses, the words of each high one first. */
+/* Of IPv6 two lines that processors fetch together: the second one has the addresses, the words of each high one first. */
 struct merlon_image_box6 {
 	struct merlon_image_box box;
 	__u64 saddr[2][2], daddr[2][2];
 };
+_Static_assert(sizeof(struct merlon_image_box6) == 128, "two cache lines");
 
 /* What a rule does beyond its dimensions, in the order of the rule's text. Two words. */
 enum merlon_op_kind {
@@ -177,10 +183,13 @@ struct merlon_image_list {
 	__u32 n_planes;		/* 0: at most MERLON_DIRECT_RULES rules, in the rows themselves */
 	__u32 planes;		/* merlon_image_plane[n_planes], on a cache line */
 	__u32 rules;		/* merlon_image_rule[n_rules], in a list without planes: elsewhere they are with planes and boxes */
-	__u64 all;		/* a bit for each plane, or for each rule */
+	__u64 all;		/* a bit for each plane, or for each rule but `rest` */
 	__u32 n_subtables;	/* 0 in a list without planes */
 	__u32 subtables;	/* merlon_image_subtable[n_subtables], on a cache line */
-	__u64 pad[4];
+	struct merlon_image_rule rest_is;
+	__u32 rest;		/* the last rule, if all packets meet it: it is here and nowhere else; MERLON_NO_RULE: they do not */
+	__u32 dims;		/* MERLON_BIT() of the dimensions that have a tree */
+	__u32 pad[2];
 	struct merlon_image_dim dim[MERLON_DIMS];
 };
 _Static_assert(sizeof(struct merlon_image_list) == 64 * (1 + MERLON_DIMS), "cache lines");

@@ -22,39 +22,34 @@ merlon_inline __u32 merlon_between16(__u32 value, __u32 pair)
 	return merlon_between(value & 0xffff, pair & 0xffff, pair >> 16);
 }
 
-/* The same of IPv6 addresses, the bounds in the four words from `at` on. */
-merlon_inline __u32 merlon_between6(const struct merlon_env *env, const __u64 *value, __u32 at)
+/* The same of IPv6 addresses. */
+merlon_inline __u32 merlon_between6(const __u64 *value, const __u64 (*bounds)[2])
 {
-	__u64 lo[2] = { merlon_word(env, at), merlon_word(env, at + 1) };
-	__u64 hi[2] = { merlon_word(env, at + 2), merlon_word(env, at + 3) };
-	__u32 below = merlon_lt64(value[0], lo[0]) | ((merlon_lt64(lo[0], value[0]) ^ 1) & merlon_lt64(value[1], lo[1]));
-	__u32 above = merlon_lt64(hi[0], value[0]) | ((merlon_lt64(value[0], hi[0]) ^ 1) & merlon_lt64(hi[1], value[1]));
-
-	return (below | above) ^ 1;
+	return (merlon_lt128(value[0], value[1], bounds[0][0], bounds[0][1]) |
+		merlon_lt128(bounds[1][0], bounds[1][1], value[0], value[1])) ^ 1;
 }
 
-/* Whether the packet is in a box; free of branches but one, for the verifier's and the branch predictor's sake. */
-merlon_inline __u32 merlon_in_box(const struct merlon_env *env, __u32 box)
+/* Whether the packet is in the box at a word; free of branches but one, for the verifier's and the branch predictor's sake. */
+merlon_inline __u32 merlon_in_box(const struct merlon_env *env, __u32 at)
 {
-	const __u32 saddr6 = __builtin_offsetof(struct merlon_image_box6, saddr) / 8;
-	const __u32 daddr6 = __builtin_offsetof(struct merlon_image_box6, daddr) / 8;
+	const struct merlon_image_box *box = merlon_block(env, at, merlon_image_box, MERLON_LINE_WORDS);
 	const struct merlon_packet *packet = &env->walk->packet;
-	__u32 what = merlon_member(env, box, merlon_image_box, what), in;
+	const struct merlon_image_box6 *box6;
+	__u32 what = box->what, in;
 
 	in = merlon_le32(what & 0xff & ~packet->present, 0);
 	in &= what >> 8 >> (packet->field[MERLON_F_CT_STATE] & 7);
 	in &= merlon_between(packet->field[MERLON_F_L4PROTO] & 0xff, what >> 16 & 0xff, what >> 24);
-	in &= merlon_between16(packet->field[MERLON_F_TH0], merlon_member(env, box, merlon_image_box, th0));
-	in &= merlon_between16(packet->field[MERLON_F_TH2], merlon_member(env, box, merlon_image_box, th2));
-	in &= merlon_between16(packet->field[MERLON_F_IIF], merlon_member(env, box, merlon_image_box, iif));
-	in &= merlon_between16(packet->field[MERLON_F_OIF], merlon_member(env, box, merlon_image_box, oif));
-	if (packet->family == MERLON_IPV6)
-		return in & merlon_between6(env, packet->addr6[0], box + saddr6) &
-		       merlon_between6(env, packet->addr6[1], box + daddr6);
-	in &= merlon_between(packet->field[MERLON_F_SADDR], merlon_member(env, box, merlon_image_box, saddr[0]),
-			     merlon_member(env, box, merlon_image_box, saddr[1]));
-	return in & merlon_between(packet->field[MERLON_F_DADDR], merlon_member(env, box, merlon_image_box, daddr[0]),
-				   merlon_member(env, box, merlon_image_box, daddr[1]));
+	in &= merlon_between16(packet->field[MERLON_F_TH0], box->th0);
+	in &= merlon_between16(packet->field[MERLON_F_TH2], box->th2);
+	in &= merlon_between16(packet->field[MERLON_F_IIF], box->iif);
+	in &= merlon_between16(packet->field[MERLON_F_OIF], box->oif);
+	if (packet->family == MERLON_IPV6) {
+		box6 = merlon_block(env, at, merlon_image_box6, 2 * MERLON_LINE_WORDS);
+		return in & merlon_between6(packet->addr6[0], box6->saddr) & merlon_between6(packet->addr6[1], box6->daddr);
+	}
+	in &= merlon_between(packet->field[MERLON_F_SADDR], box->saddr[0], box->saddr[1]);
+	return in & merlon_between(packet->field[MERLON_F_DADDR], box->daddr[0], box->daddr[1]);
 }
 
 /* Reads the packet's bucket in a subtable: what it holds has no influence on where the next one's is. */
@@ -64,24 +59,25 @@ static long merlon_bucket_step(__u32 i, void *context)
 	struct merlon_walk *walk = env->walk;
 	const struct merlon_packet *packet = &walk->packet;
 	__u32 at = walk->subtables + i * (sizeof(struct merlon_image_subtable) / 8);
-	__u64 saddr[2] = { packet->field[MERLON_F_SADDR], 0 }, daddr[2] = { packet->field[MERLON_F_DADDR], 0 };
-	__u64 mask[4] = { merlon_word(env, at), merlon_word(env, at + 1), merlon_word(env, at + 2),
-			  merlon_word(env, at + 3) };
+	const struct merlon_image_subtable *table = merlon_block(env, at, merlon_image_subtable, MERLON_LINE_WORDS);
+	__u32 hash, n;
 	__u64 bucket;
-	__u32 hash;
 
 	if (packet->family == MERLON_IPV6) {
-		saddr[0] = packet->addr6[0][0];
-		saddr[1] = packet->addr6[0][1];
-		daddr[0] = packet->addr6[1][0];
-		daddr[1] = packet->addr6[1][1];
+		hash = merlon_subtable_hash(table->mask, table->th2_mask, packet->addr6[0], packet->addr6[1],
+					    packet->field[MERLON_F_TH2]);
+	} else {
+		const __u64 mask[4] = { table->mask[0], 0, table->mask[2], 0 };
+		const __u64 saddr[2] = { packet->field[MERLON_F_SADDR], 0 }, daddr[2] = { packet->field[MERLON_F_DADDR], 0 };
+
+		hash = merlon_subtable_hash(mask, table->th2_mask, saddr, daddr, packet->field[MERLON_F_TH2]);
 	}
-	hash = merlon_subtable_hash(mask, merlon_member(env, at, merlon_image_subtable, th2_mask), saddr, daddr,
-				    packet->field[MERLON_F_TH2]);
-	bucket = merlon_word(env, merlon_member(env, at, merlon_image_subtable, buckets) +
-				  (hash & merlon_member(env, at, merlon_image_subtable, buckets_mask)));
-	walk->head[i & (MERLON_SUBTABLES - 1)] = ~(__u32)bucket;
-	walk->bucket[i & (MERLON_SUBTABLES - 1)] = bucket >> 32;
+	bucket = merlon_word(env, table->buckets + (hash & table->buckets_mask));
+	n = walk->n_buckets & (MERLON_SUBTABLES - 1);
+	walk->head[n] = bucket & (MERLON_BUCKET_RULES - 1);
+	walk->bucket[n] = bucket >> 40;
+	/* the next one takes its place if the packet's boxes are not there */
+	walk->n_buckets = n + (bucket >> 24 >> MERLON_BUCKET_TAG(hash) & 1);
 	return 0;
 }
 
@@ -90,47 +86,48 @@ static long merlon_box_step(__u32 i, void *context)
 {
 	struct merlon_env *env = context;
 	struct merlon_walk *walk = env->walk;
-	__u32 t = walk->subtable & (MERLON_SUBTABLES - 1), box = walk->box, rule = merlon_member(env, box, merlon_image_box, rule);
+	__u32 b = walk->looked & (MERLON_SUBTABLES - 1), at = walk->box;
+	const struct merlon_image_box *box = merlon_block(env, at, merlon_image_box, MERLON_LINE_WORDS);
+	__u32 rule = box->rule;
 
 	(void)i;
-	walk->box = box + (walk->packet.family == MERLON_IPV6 ? sizeof(struct merlon_image_box6) :
-								 sizeof(struct merlon_image_box)) / 8;
-	if (rule < walk->from)
-		return 0;
 	if (rule >= walk->best) {
-		walk->head[t] = rule;
+		walk->head[b] = rule;
 		return 1;
 	}
-	if (!merlon_in_box(env, box))
-		return 0;
-	walk->head[t] = rule;
-	walk->at = walk->is[t] = box + __builtin_offsetof(struct merlon_image_box, is) / 8;
-	walk->exact |= 1U << t;
+	if (rule < walk->from || !merlon_in_box(env, at)) {
+		walk->box = at + (walk->packet.family == MERLON_IPV6 ? sizeof(struct merlon_image_box6) :
+								       sizeof(struct merlon_image_box)) / 8;
+		return box->last & 1;
+	}
+	walk->head[b] = rule;
+	walk->at = walk->is[b] = at + __builtin_offsetof(struct merlon_image_box, is) / 8;
+	walk->exact |= 1U << b;
 	walk->best = rule;
 	return 1;
 }
 
-/* Asks a subtable for its first match at or after walk->from, if that may be less than walk->best. */
-static long merlon_subtable_step(__u32 i, void *context)
+/* Asks a bucket for its first match at or after walk->from, if that may be less than walk->best. */
+static long merlon_hashed_step(__u32 i, void *context)
 {
 	struct merlon_env *env = context;
 	struct merlon_walk *walk = env->walk;
-	__u32 t = i & (MERLON_SUBTABLES - 1), head = walk->head[t];
+	__u32 b = i & (MERLON_SUBTABLES - 1), head = walk->head[b];
 
 	if (head >= walk->best)
 		return 0;
-	if (walk->exact >> t & 1) {
+	if (walk->exact >> b & 1) {
 		if (head >= walk->from) {
 			walk->best = head;
-			walk->at = walk->is[t];
+			walk->at = walk->is[b];
 			return 0;
 		}
-		walk->exact &= ~(1U << t);
+		walk->exact &= ~(1U << b);
 	}
-	walk->subtable = t;
-	walk->box = (walk->bucket[t] >> 8) * 8;
-	walk->head[t] = MERLON_NO_RULE;
-	merlon_loop(walk->bucket[t] & 0xff, merlon_box_step, env);
+	walk->looked = b;
+	walk->box = walk->bucket[b] * MERLON_LINE_WORDS;
+	walk->head[b] = MERLON_NO_RULE;
+	merlon_loop(MERLON_BUCKET_BOXES, merlon_box_step, env);
 	return 0;
 }
 

@@ -34,19 +34,20 @@ struct merlon_walk {
 	__u64 live;		/* planes (or rules) that may still match */
 	__u64 known;		/* planes whose next[] and local[] are set */
 	__u64 todo;		/* planes still to be asked for the rule to visit */
-	__u32 rules, planes, n_planes;	/* of the list */
+	__u32 rules, planes, n_planes, rest;	/* of the list */
 	__u32 from;		/* index to go on at */
 	__u32 best;		/* the least match at or after `from` found so far ... */
 	__u32 at;		/* ... and the word of its struct merlon_image_rule */
 	__u32 row[MERLON_DIMS];
 	__u32 next[MERLON_PLANES];	/* per plane: its first match at or after `from`, as far as it is known ... */
 	__u32 local[MERLON_PLANES];	/* ... and its local index */
-	/* subtables: the least index that may match at or after `from`, MERLON_NO_RULE: none; and the packet's bucket */
-	__u32 n_subtables, subtables;
-	__u32 head[MERLON_SUBTABLES], bucket[MERLON_SUBTABLES];
+	__u32 list;		/* word of the list */
+	/* buckets of subtables where the packet's may be: the least index that may match at or after `from`, MERLON_NO_RULE: none */
+	__u32 n_buckets, subtables;
+	__u32 head[MERLON_SUBTABLES], bucket[MERLON_SUBTABLES];	/* bucket: the line of its first box */
 	__u32 is[MERLON_SUBTABLES];	/* the word of the rule in the box of head[] */
-	__u32 exact;		/* subtables whose head[] and is[] do match */
-	__u32 box, subtable;	/* being looked at */
+	__u32 exact;		/* buckets whose head[] and is[] do match */
+	__u32 box, looked;	/* being looked at, in which bucket */
 	/* the plane being searched */
 	__u32 start, found;	/* local indexes: where the search starts, what it found */
 	__u32 n_dims, middle_index;

@@ -6,9 +6,8 @@
 #ifndef MERLON_COMPILE_BUILDER_H
 #define MERLON_COMPILE_BUILDER_H
 
+#include "bpf/image.h"
 #include "src/compile/table.h"
-
-#define MERLON_LINE_WORDS 8	/* words of a cache line */
 
 struct merlon_builder {
 	uint64_t *word;

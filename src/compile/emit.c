@@ -38,7 +38,7 @@ struct merlon_image_tree merlon_emit_tree(struct merlon_builder *b, const merlon
 		uint32_t nodes = (keys + MERLON_TREE_FANOUT - 1) / MERLON_TREE_FANOUT;
 		uint32_t words = nodes * MERLON_TREE_FANOUT * key_words / (wide ? 1 : 2);
 
-		tree.level[l] = merlon_builder_put(b, NULL, words, MERLON_LINE_WORDS);
+		tree.level[l] = merlon_builder_put(b, NULL, words, MERLON_TREE_FANOUT * key_words / (wide ? 1 : 2));
 		if (b->error)
 			return tree;
 		memset(b->word + tree.level[l], 0xff, words * sizeof(*b->word));
@@ -239,18 +239,31 @@ static struct merlon_image_rule *make_rules(struct merlon_compiler *compiler, co
 	return made;
 }
 
+static bool is_for_all(const struct merlon_flat_rule *rule)
+{
+	for (unsigned d = 0; d < MERLON_DIMS; d++)
+		if (rule->dim[d] != MERLON_ANY)
+			return false;
+	return true;
+}
+
 uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_flat *flat)
 {
 	struct merlon_builder *b = &compiler->builder;
-	struct merlon_image_list list = { .n_rules = flat->n };
+	struct merlon_image_list list = { .n_rules = flat->n, .rest = MERLON_NO_RULE };
 	uint32_t at = merlon_builder_put(b, NULL, sizeof(list) / 8, MERLON_LINE_WORDS);
 	struct merlon_planes planes = { 0 };
 	struct merlon_image_rule *rule = make_rules(compiler, flat);
-	bool *placed = NULL;
-	int r = rule ? 0 : -ENOMEM;
+	bool *placed = calloc(flat->n, sizeof(*placed));
+	int r = rule && placed ? 0 : -ENOMEM;
 
+	if (!r && is_for_all(&flat->rule[flat->n - 1])) {
+		list.rest = flat->n - 1;
+		list.rest_is = rule[list.rest];
+		placed[list.rest] = true;
+	}
 	if (!r && flat->n > MERLON_DIRECT_RULES && !compiler->plain)
-		r = merlon_subtables_emit(compiler, flat, rule, &list, &placed);
+		r = merlon_subtables_emit(compiler, flat, rule, &list, placed);
 	if (!r)
 		r = merlon_planes_choose(flat, placed, &planes);
 
@@ -258,6 +271,7 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 		struct merlon_sweep sweep = { .compiler = compiler, .flat = flat, .planes = &planes, .dim = d };
 
 		r = build_dim(&sweep, &list.dim[d]);
+		list.dims |= list.dim[d].tree.n ? MERLON_BIT(d) : 0;
 	}
 	if (r < 0 && !b->error)
 		b->error = r;
@@ -265,7 +279,7 @@ uint32_t merlon_emit_list(struct merlon_compiler *compiler, const struct merlon_
 		list.rules = merlon_builder_put(b, rule, flat->n * RULE_WORDS, RULE_WORDS);
 	list.n_planes = planes.direct ? 0 : planes.n;
 	if (planes.n)
-		list.all = ~0ULL >> (64 - (planes.direct ? flat->n : planes.n));
+		list.all = ~0ULL >> (64 - (planes.direct ? planes.plane->n : planes.n));
 	if (list.n_planes)
 		list.planes = merlon_builder_put(b, NULL, planes.n * (sizeof(struct merlon_image_plane) / 8),
 						 MERLON_LINE_WORDS);

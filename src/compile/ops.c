@@ -29,7 +29,7 @@ static uint32_t emit_set(struct merlon_compiler *compiler, const struct merlon_i
 	}
 	tree = merlon_emit_tree(b, boundary, n, wide);
 	if (!b->error)
-		at = merlon_builder_put(b, &tree, sizeof(tree) / 8, 1);
+		at = merlon_builder_put(b, &tree, sizeof(tree) / 8, sizeof(tree) / 8);
 	free(boundary);
 	return at;
 }

@@ -128,7 +128,7 @@ static int fill(const struct merlon_flat *flat, const bool *placed, const struct
 	for (uint32_t i = 0; i < flat->n && !r; i++) {
 		uint32_t g = planes->direct ? 0 : group_of(group, shape_of(&flat->rule[i]));
 
-		if (placed && placed[i])
+		if (placed[i])
 			continue;
 		if (!open[g] || open[g]->n == MERLON_PLANE_RULES) {
 			open[g] = &planes->plane[planes->n++];
@@ -149,7 +149,7 @@ int merlon_planes_choose(const struct merlon_flat *flat, const bool *placed, str
 	for (uint32_t s = 0; s < SHAPES; s++)
 		group[s] = (struct group){ .dims = s, .into = s };
 	for (uint32_t i = 0; i < flat->n; i++)
-		group[shape_of(&flat->rule[i])].n += !placed || !placed[i];
+		group[shape_of(&flat->rule[i])].n += !placed[i];
 	join_small(group);
 	join_to_fit(group);
 	if (planes->direct)

@@ -19,7 +19,7 @@ struct merlon_planes {
 	bool direct;			/* one plane, whose vectors are the rows' first words */
 };
 
-/* Puts every rule of a list that is not `placed` elsewhere (NULL: none is) into a plane. 0 or -ENOMEM. */
+/* Puts every rule of a list that is not `placed` elsewhere into a plane. 0 or -ENOMEM. */
 int merlon_planes_choose(const struct merlon_flat *flat, const bool *placed, struct merlon_planes *planes);
 void merlon_planes_clear(struct merlon_planes *planes);
 

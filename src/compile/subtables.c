@@ -202,7 +202,12 @@ static uint32_t hash_of(const struct boxes *boxes, const struct box *box, const 
 		return NO_HASH;
 	words_of(box->lo[0], boxes->family, address[0]);
 	words_of(box->lo[1], boxes->family, address[1]);
-	return merlon_subtable_hash(subtable->mask, subtable->th2_mask, address[0], address[1], th2) & (boxes->loads - 1);
+	return merlon_subtable_hash(subtable->mask, subtable->th2_mask, address[0], address[1], th2);
+}
+
+static uint8_t *load_of(const struct boxes *boxes, uint32_t hash)
+{
+	return &boxes->load[hash & (boxes->loads - 1)];
 }
 
 /* Hashes all boxes that are left; returns how many of them the masks place. */
@@ -216,11 +221,11 @@ static uint32_t try(struct boxes *boxes, const struct masks *masks)
 		uint32_t hash = hash_of(boxes, &boxes->box[boxes->left[i]], masks, &subtable);
 
 		boxes->hash[i] = hash;
-		if (hash != NO_HASH && boxes->load[hash] <= MERLON_BUCKET_BOXES)
-			boxes->load[hash]++;
+		if (hash != NO_HASH && *load_of(boxes, hash) <= MERLON_BUCKET_BOXES)
+			++*load_of(boxes, hash);
 	}
 	for (uint32_t i = 0; i < boxes->n_left; i++)
-		placed += boxes->hash[i] != NO_HASH && boxes->load[boxes->hash[i]] <= MERLON_BUCKET_BOXES;
+		placed += boxes->hash[i] != NO_HASH && *load_of(boxes, boxes->hash[i]) <= MERLON_BUCKET_BOXES;
 	return placed;
 }
 
@@ -268,10 +273,11 @@ static uint32_t power_of_two(uint32_t least)
 	return n;
 }
 
-static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family)
+static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family, bool last)
 {
 	struct merlon_image_box6 image = { .box = box->image };
 
+	image.box.last = last;
 	if (family == MERLON_IPV6) {
 		for (uint32_t k = 0; k < 2; k++) {
 			words_of(k ? box->hi[0] : box->lo[0], family, image.saddr[k]);
@@ -303,21 +309,21 @@ static int place(struct merlon_builder *b, struct boxes *boxes, const struct mas
 	}
 	subtable->buckets = merlon_builder_put(b, NULL, boxes->loads, MERLON_LINE_WORDS);
 	subtable->buckets_mask = boxes->loads - 1;
-	at = merlon_builder_put(b, NULL, n * box_words, MERLON_LINE_WORDS);
+	at = merlon_builder_put(b, NULL, n * box_words, box_words);
 	for (uint32_t i = 0; i < boxes->n_left && !b->error; i++) {
-		uint32_t hash = boxes->hash[i], box = boxes->left[i];
+		uint32_t hash = boxes->hash[i], box = boxes->left[i], to;
 		uint64_t *bucket;
 
-		if (hash == NO_HASH || boxes->load[hash] > MERLON_BUCKET_BOXES) {
+		if (hash == NO_HASH || *load_of(boxes, hash) > MERLON_BUCKET_BOXES) {
 			boxes->left[n_left++] = box;
 			continue;
 		}
-		bucket = &b->word[subtable->buckets + hash];
+		bucket = &b->word[subtable->buckets + (hash & subtable->buckets_mask)];
+		to = at + start[hash & subtable->buckets_mask]++ * box_words;
 		if (!*bucket)
-			*bucket = (uint32_t)~boxes->box[box].image.rule |
-				  (uint64_t)((at + start[hash] * box_words) / MERLON_LINE_WORDS) << 40;
-		put_box(b, at + (start[hash] + (*bucket >> 32 & 0xff)) * box_words, &boxes->box[box], boxes->family);
-		*bucket += 1ULL << 32;
+			*bucket = MERLON_BUCKET(boxes->box[box].image.rule, 0, to / MERLON_LINE_WORDS);
+		*bucket |= MERLON_BUCKET(0, 1U << MERLON_BUCKET_TAG(hash), 0);
+		put_box(b, to, &boxes->box[box], boxes->family, !--*load_of(boxes, hash));
 	}
 	boxes->n_left = n_left;
 	free(start);
@@ -346,16 +352,17 @@ static int place_all(struct merlon_builder *b, struct boxes *boxes, struct merlo
 }
 
 int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat, const struct merlon_image_rule *rule,
-			  struct merlon_image_list *list, bool **ret_placed)
+			  struct merlon_image_list *list, bool *placed)
 {
 	struct merlon_image_subtable subtable[MERLON_SUBTABLES];
 	struct boxes boxes = { .family = flat->family };
-	bool *placed = calloc(flat->n, sizeof(*placed));
-	uint32_t n = 0, splits = splits_of(compiler, flat);
-	int r = placed ? 0 : -ENOMEM;
+	bool fit = flat->n <= MERLON_BUCKET_RULES && compiler->policy->n_ifclasses <= UINT16_MAX;
+	uint32_t n = 0, n_rules = fit ? flat->n : 0, splits = splits_of(compiler, flat);
+	int r = 0;
 
-	for (uint32_t i = 0; i < flat->n && !r && compiler->policy->n_ifclasses <= UINT16_MAX; i++)
-		r = add_boxes(compiler, flat, i, &rule[i], splits, &boxes);
+	for (uint32_t i = 0; i < n_rules && !r; i++)
+		if (!placed[i])
+			r = add_boxes(compiler, flat, i, &rule[i], splits, &boxes);
 	boxes.left = calloc(boxes.n + 1, sizeof(*boxes.left));
 	boxes.hash = calloc(boxes.n + 1, sizeof(*boxes.hash));
 	boxes.load = calloc(power_of_two(2 * boxes.n), sizeof(*boxes.load));
@@ -377,10 +384,5 @@ int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_
 	free(boxes.left);
 	free(boxes.hash);
 	free(boxes.load);
-	if (r < 0) {
-		free(placed);
-		return r;
-	}
-	*ret_placed = placed;
-	return 0;
+	return r;
 }

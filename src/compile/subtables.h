@@ -6,10 +6,10 @@
 #include "src/compile/flat.h"
 
 /*
- * Lays out the subtables of a list and says so in `list`. `rule`: what each rule of `flat` is in the image. *ret_placed[i]: rule i is in one of them (NULL: none is); to be
- * freed by the caller. 0 or -ENOMEM (errors of the builder stay there).
+ * Lays out the subtables of a list and says so in `list`. `rule`: what each rule of `flat` is in the image. placed[i]: rule i has
+ * its place elsewhere, or has it here when this returns. 0 or -ENOMEM (errors of the builder stay there).
  */
 int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_flat *flat, const struct merlon_image_rule *rule,
-			  struct merlon_image_list *list, bool **ret_placed);
+			  struct merlon_image_list *list, bool *placed);
 
 #endif

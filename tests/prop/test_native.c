@@ -34,7 +34,7 @@ static unsigned largest_plane(const struct trial *trial)
 /* Whether the rule that decided was found in a subtable. */
 static bool was_in_subtable(const struct merlon_walk *walk)
 {
-	for (unsigned i = 0; walk->rule != MERLON_NO_RULE && i < walk->n_subtables; i++)
+	for (unsigned i = 0; walk->rule != MERLON_NO_RULE && i < walk->n_buckets; i++)
 		if (walk->exact >> i & 1 && walk->head[i] == walk->rule)
 			return true;
 	return false;
