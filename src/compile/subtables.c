@@ -14,6 +14,7 @@
 #include "src/compile/planes.h"
 
 #define SPLITS 4U		/* boxes of one rule, at most */
+#define MANY_SPLITS 32U		/* the same where few rules are more than SPLITS: planes for these alone would cost every packet */
 #define MANY_BOXES (1U << 19)	/* of a list; where there are more, rules of several boxes go without: they take memory */
 #define LEAST_PLACED 32U	/* rules that make a subtable worth its while */
 #define LENGTHS 5U
@@ -124,10 +125,16 @@ static uint32_t count_boxes(const struct merlon_compiler *compiler, const struct
 /* How many boxes a rule of the list may be. */
 static uint32_t splits_of(const struct merlon_compiler *compiler, const struct merlon_flat *flat)
 {
-	uint64_t n = 0;
+	uint64_t n = 0, more = 0;
 
-	for (uint32_t i = 0; i < flat->n; i++)
-		n += count_boxes(compiler, &flat->rule[i], flat->family, SPLITS);
+	for (uint32_t i = 0; i < flat->n; i++) {
+		uint32_t boxes = count_boxes(compiler, &flat->rule[i], flat->family, MANY_SPLITS);
+
+		n += boxes <= SPLITS ? boxes : 0;
+		more += boxes > SPLITS ? boxes : 0;
+	}
+	if (n + more <= MANY_BOXES && more <= n / 8)
+		return MANY_SPLITS;
 	return n > MANY_BOXES ? 1 : SPLITS;
 }
 
