@@ -95,6 +95,9 @@ _Static_assert(sizeof(struct merlon_image_rule) == 16, "merlon_image_rule");
  * masks leave of the addresses and of the destination port; a bucket holds the boxes of its hash, by ascending rule,
  * one after the other. It is one word, MERLON_BUCKET(): its first rule and box (in cache lines), and a bit for each of the
  * tags of its boxes' hashes, so that most packets of another hash need not look at them; 0: it is empty.
+ *
+ * In a subtable that has nearly all of a list's boxes, as those of a set are, a bucket is its first box itself, which so costs
+ * no second line of memory; what else is in it stands one after the other elsewhere.
  */
 #define MERLON_SUBTABLES 16		/* at most, per list */
 #define MERLON_BUCKET_BOXES 8		/* at most, in one bucket */
@@ -106,7 +109,8 @@ struct merlon_image_subtable {
 	__u32 th2_mask;
 	__u32 buckets;		/* word of the first */
 	__u32 buckets_mask;	/* number of buckets - 1 */
-	__u32 pad[5];
+	__u32 slots;		/* number of buckets that are boxes, of rule MERLON_NO_RULE where there is none; 0: they are words */
+	__u32 pad[4];
 };
 _Static_assert(sizeof(struct merlon_image_subtable) == 64, "a cache line");
 
@@ -120,6 +124,12 @@ static inline __u32 merlon_subtable_hash(const __u64 *mask, __u32 th2_mask, cons
 
 	hash ^= hash >> 32;
 	return hash * 0xc4ceb9fe1a85ec53ULL >> 32;
+}
+
+/* Which one of `slots` a hash chooses. */
+static inline __u32 merlon_subtable_slot(__u32 hash, __u32 slots)
+{
+	return (__u64)hash * slots >> 32;
 }
 
 /*
@@ -136,7 +146,7 @@ struct merlon_image_box {
 	__u32 saddr[2], daddr[2];	/* IPv4: least and greatest */
 	struct merlon_image_rule is;	/* the rule: a match has it at hand */
 	__u32 last;		/* 1: of its bucket */
-	__u32 pad;
+	__u32 more;		/* a bucket itself: the line of those that follow it, or 0 */
 };
 _Static_assert(sizeof(struct merlon_image_box) == 64, "a cache line");
 /* Of IPv6 two lines that processors fetch together: the second one has the addresses, the words of each high one first. */

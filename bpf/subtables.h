@@ -52,6 +52,11 @@ merlon_inline __u32 merlon_in_box(const struct merlon_env *env, __u32 at)
 	return in & merlon_between(packet->field[MERLON_F_DADDR], box->daddr[0], box->daddr[1]);
 }
 
+merlon_inline __u32 merlon_box_words(__u32 family)
+{
+	return (family == MERLON_IPV6 ? sizeof(struct merlon_image_box6) : sizeof(struct merlon_image_box)) / 8;
+}
+
 /* Reads the packet's bucket in a subtable: what it holds has no influence on where the next one's is. */
 static long merlon_bucket_step(__u32 i, void *context)
 {
@@ -60,7 +65,7 @@ static long merlon_bucket_step(__u32 i, void *context)
 	const struct merlon_packet *packet = &walk->packet;
 	__u32 at = walk->subtables + i * (sizeof(struct merlon_image_subtable) / 8);
 	const struct merlon_image_subtable *table = merlon_block(env, at, merlon_image_subtable, MERLON_LINE_WORDS);
-	__u32 hash, n;
+	__u32 hash, n, there;
 	__u64 bucket;
 
 	if (packet->family == MERLON_IPV6) {
@@ -72,12 +77,20 @@ static long merlon_bucket_step(__u32 i, void *context)
 
 		hash = merlon_subtable_hash(mask, table->th2_mask, saddr, daddr, packet->field[MERLON_F_TH2]);
 	}
-	bucket = merlon_word(env, table->buckets + (hash & table->buckets_mask));
 	n = walk->n_buckets & (MERLON_SUBTABLES - 1);
-	walk->head[n] = bucket & (MERLON_BUCKET_RULES - 1);
-	walk->bucket[n] = bucket >> 40;
+	if (table->slots) {
+		at = table->buckets + merlon_subtable_slot(hash, table->slots) * merlon_box_words(packet->family);
+		walk->head[n] = merlon_member(env, at, merlon_image_box, rule);
+		walk->bucket[n] = at / MERLON_LINE_WORDS;
+		there = walk->head[n] != MERLON_NO_RULE;
+	} else {
+		bucket = merlon_word(env, table->buckets + (hash & table->buckets_mask));
+		walk->head[n] = bucket & (MERLON_BUCKET_RULES - 1);
+		walk->bucket[n] = bucket >> 40;
+		there = bucket >> 24 >> MERLON_BUCKET_TAG(hash) & 1;
+	}
 	/* the next one takes its place if the packet's boxes are not there */
-	walk->n_buckets = n + (bucket >> 24 >> MERLON_BUCKET_TAG(hash) & 1);
+	walk->n_buckets = n + there;
 	return 0;
 }
 
@@ -96,8 +109,7 @@ static long merlon_box_step(__u32 i, void *context)
 		return 1;
 	}
 	if (rule < walk->from || !merlon_in_box(env, at)) {
-		walk->box = at + (walk->packet.family == MERLON_IPV6 ? sizeof(struct merlon_image_box6) :
-								       sizeof(struct merlon_image_box)) / 8;
+		walk->box = box->more ? box->more * MERLON_LINE_WORDS : at + merlon_box_words(walk->packet.family);
 		return box->last & 1;
 	}
 	walk->head[b] = rule;

@@ -17,6 +17,7 @@
 #define MANY_SPLITS 32U		/* the same where few rules are more than SPLITS: planes for these alone would cost every packet */
 #define MANY_BOXES (1U << 19)	/* of a list; where there are more, rules of several boxes go without: they take memory */
 #define LEAST_PLACED 32U	/* rules that make a subtable worth its while */
+#define NEARLY_ALL 8U		/* all but one of so many */
 #define LENGTHS 5U
 
 static const uint8_t length_of[MERLON_FAMILIES][LENGTHS] = {
@@ -45,6 +46,7 @@ struct boxes {
 	uint32_t *hash;		/* beside `left`; NO_HASH: the masks take away more than the box has in common */
 	uint8_t *load;		/* [loads] boxes in a bucket, saturated */
 	uint32_t loads;
+	bool direct;		/* buckets are boxes themselves, of any number; else they are words, and a power of two */
 };
 
 #define NO_HASH UINT32_MAX
@@ -212,9 +214,14 @@ static uint32_t hash_of(const struct boxes *boxes, const struct box *box, const 
 	return merlon_subtable_hash(subtable->mask, subtable->th2_mask, address[0], address[1], th2);
 }
 
+static uint32_t bucket_of(const struct boxes *boxes, uint32_t hash)
+{
+	return boxes->direct ? merlon_subtable_slot(hash, boxes->loads) : hash & (boxes->loads - 1);
+}
+
 static uint8_t *load_of(const struct boxes *boxes, uint32_t hash)
 {
-	return &boxes->load[hash & (boxes->loads - 1)];
+	return &boxes->load[bucket_of(boxes, hash)];
 }
 
 /* Hashes all boxes that are left; returns how many of them the masks place. */
@@ -299,41 +306,76 @@ static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box
 	memcpy(b->word + at, &image, family == MERLON_IPV6 ? sizeof(image) : sizeof(image.box));
 }
 
+static uint32_t box_words(const struct boxes *boxes)
+{
+	return (boxes->family == MERLON_IPV6 ? sizeof(struct merlon_image_box6) : sizeof(struct merlon_image_box)) / 8;
+}
+
+static void empty_slots(struct merlon_builder *b, const struct merlon_image_subtable *subtable, uint32_t words)
+{
+	for (uint32_t i = 0; i < subtable->slots && !b->error; i++)
+		((struct merlon_image_box *)(b->word + subtable->buckets + i * words))->rule = MERLON_NO_RULE;
+}
+
+/* The place of a bucket's next box, which the bucket then knows of; *next: where those are that stand outside of slots. */
+static uint32_t next_place(struct merlon_builder *b, const struct merlon_image_subtable *subtable, uint32_t bucket, uint32_t words,
+			   uint32_t *next)
+{
+	uint32_t at = subtable->buckets + bucket * words;
+	struct merlon_image_box *slot = (struct merlon_image_box *)(b->word + at);
+
+	if (subtable->slots && slot->rule == MERLON_NO_RULE)
+		return at;
+	at = *next;
+	*next += words;
+	if (subtable->slots && !slot->more)
+		slot->more = at / MERLON_LINE_WORDS;
+	return at;
+}
+
 /* Lays out what the last try places, in buckets of boxes that stand together; takes it off what is left. */
 static int place(struct merlon_builder *b, struct boxes *boxes, const struct masks *masks,
 		 struct merlon_image_subtable *subtable)
 {
-	uint32_t box_words = (boxes->family == MERLON_IPV6 ? sizeof(struct merlon_image_box6) :
-							      sizeof(struct merlon_image_box)) / 8;
-	uint32_t *start = calloc(boxes->loads, sizeof(*start)), n = 0, n_left = 0, at;
+	uint32_t words = box_words(boxes), *next = calloc(boxes->loads, sizeof(*next)), n = 0, n_left = 0, at;
 
-	if (!start)
+	if (!next)
 		return -ENOMEM;
 	*subtable = subtable_of(masks, boxes->family);
-	for (uint32_t i = 0; i < boxes->loads; i++) {
-		start[i] = n;
-		n += boxes->load[i] <= MERLON_BUCKET_BOXES ? boxes->load[i] : 0;
-	}
-	subtable->buckets = merlon_builder_put(b, NULL, boxes->loads, MERLON_LINE_WORDS);
+	subtable->slots = boxes->direct ? boxes->loads : 0;
 	subtable->buckets_mask = boxes->loads - 1;
-	at = merlon_builder_put(b, NULL, n * box_words, box_words);
+	subtable->buckets = merlon_builder_put(b, NULL, boxes->loads * (boxes->direct ? words : 1), 2 * MERLON_LINE_WORDS);
+	empty_slots(b, subtable, words);
+	for (uint32_t i = 0; i < boxes->loads; i++) {
+		uint32_t outside = boxes->load[i] <= MERLON_BUCKET_BOXES ? boxes->load[i] : 0;
+
+		outside -= boxes->direct && outside;
+		next[i] = n * words;
+		n += outside;
+	}
+	at = merlon_builder_put(b, NULL, n * words, words);
+	for (uint32_t i = 0; i < boxes->loads; i++)
+		next[i] += at;
 	for (uint32_t i = 0; i < boxes->n_left && !b->error; i++) {
-		uint32_t hash = boxes->hash[i], box = boxes->left[i], to;
-		uint64_t *bucket;
+		uint32_t hash = boxes->hash[i], box = boxes->left[i], bucket, to;
+		uint64_t *word;
 
 		if (hash == NO_HASH || *load_of(boxes, hash) > MERLON_BUCKET_BOXES) {
 			boxes->left[n_left++] = box;
 			continue;
 		}
-		bucket = &b->word[subtable->buckets + (hash & subtable->buckets_mask)];
-		to = at + start[hash & subtable->buckets_mask]++ * box_words;
-		if (!*bucket)
-			*bucket = MERLON_BUCKET(boxes->box[box].image.rule, 0, to / MERLON_LINE_WORDS);
-		*bucket |= MERLON_BUCKET(0, 1U << MERLON_BUCKET_TAG(hash), 0);
-		put_box(b, to, &boxes->box[box], boxes->family, !--*load_of(boxes, hash));
+		bucket = bucket_of(boxes, hash);
+		to = next_place(b, subtable, bucket, words, &next[bucket]);
+		put_box(b, to, &boxes->box[box], boxes->family, !--boxes->load[bucket]);
+		if (boxes->direct)
+			continue;
+		word = &b->word[subtable->buckets + bucket];
+		if (!*word)
+			*word = MERLON_BUCKET(boxes->box[box].image.rule, 0, to / MERLON_LINE_WORDS);
+		*word |= MERLON_BUCKET(0, 1U << MERLON_BUCKET_TAG(hash), 0);
 	}
 	boxes->n_left = n_left;
-	free(start);
+	free(next);
 	return 0;
 }
 
@@ -347,10 +389,12 @@ static int place_all(struct merlon_builder *b, struct boxes *boxes, struct merlo
 		uint32_t placed;
 
 		boxes->loads = power_of_two(boxes->n_left);
+		boxes->direct = false;
 		placed = choose(boxes, &masks);
 		if (placed < LEAST_PLACED)
 			return 0;
-		boxes->loads = power_of_two(placed + placed / 2);
+		boxes->direct = !*ret_n && placed >= boxes->n - boxes->n / NEARLY_ALL;
+		boxes->loads = boxes->direct ? placed : power_of_two(placed + placed / 2);
 		if (try(boxes, &masks) < LEAST_PLACED)
 			return 0;
 		r = place(b, boxes, &masks, &subtable[(*ret_n)++]);
