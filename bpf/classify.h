@@ -121,16 +121,16 @@ merlon_inline void merlon_enter_dim(const struct merlon_env *env, __u32 list, __
 	struct merlon_walk *walk = env->walk;
 	__u32 at = list + (__builtin_offsetof(struct merlon_image_list, dim) + d * sizeof(struct merlon_image_dim)) / 8;
 	const struct merlon_image_dim *dim = merlon_block(env, at, merlon_image_dim, MERLON_LINE_WORDS);
-	__u32 rows = dim->rows, row, interval;
+	__u32 which = dim->which, rows = dim->rows, ahead = which == 1 ? 0 : rows, row, interval;
 
 	if (!(walk->packet.present & MERLON_BIT(d))) {
 		row = dim->absent;
 	} else {
 		if (d <= MERLON_F_DADDR && walk->packet.family == MERLON_IPV6)
-			interval = merlon_search6(env, at, d, rows);
+			interval = merlon_search6(env, at, d, ahead);
 		else
-			interval = merlon_search(env, at, walk->packet.field[d], rows);
-		row = merlon_half(env, rows, interval);
+			interval = merlon_search(env, at, walk->packet.field[d], ahead);
+		row = merlon_half(env, rows, interval & which);
 	}
 	walk->row[d] = row;
 	walk->live &= merlon_word(env, row);

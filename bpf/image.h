@@ -42,7 +42,7 @@ struct merlon_image_tree {
 };
 
 /*
- * One dimension of a list: the tree gives the interval, half [interval] of `rows` the word of its row. A row is the
+ * One dimension of a list: the tree gives the interval, half [interval & `which`] of `rows` the word of its row. A row is the
  * word `live`, the planes whose vector here is not empty (planes that do not look at this dimension have their bit
  * set), followed by one half per plane that looks at this dimension (by its rank among them): the word of its vector.
  * In a list without planes `live` has a bit for each rule that matches here, and nothing follows.
@@ -50,8 +50,9 @@ struct merlon_image_tree {
 struct merlon_image_dim {
 	struct merlon_image_tree tree;	/* n = 0: nothing looks at this dimension */
 	__u32 rows;
+	__u32 which;		/* 1: two rows that take turns, as for inside and outside of a set; else all ones */
 	__u32 absent;		/* row of packets that do not have the field */
-	__u32 pad[6];
+	__u32 pad[5];
 };
 _Static_assert(sizeof(struct merlon_image_dim) == 64, "a cache line");
 

@@ -121,6 +121,15 @@ static int find_rows(struct merlon_sweep *sweep, uint64_t *row, uint32_t row_wor
 	return 0;
 }
 
+/* Of only two different rows: those beside each other differ. */
+static bool takes_turns(const struct rows *rows)
+{
+	for (uint32_t i = 2; i < rows->n; i++)
+		if (rows->row[i] != rows->row[i & 1])
+			return false;
+	return rows->n > 2;
+}
+
 static void emit_dim(struct merlon_sweep *sweep, const struct rows *rows, struct merlon_image_dim *dim)
 {
 	struct merlon_builder *b = &sweep->compiler->builder;
@@ -132,7 +141,11 @@ static void emit_dim(struct merlon_sweep *sweep, const struct rows *rows, struct
 		dim->tree.n = n;
 	} else {
 		dim->tree = merlon_emit_tree(b, rows->boundary, n, merlon_dim_max(sweep->dim, sweep->flat->family) >> 32);
-		last = n;
+	}
+	dim->which = UINT32_MAX;
+	if (dim->tree.levels && takes_turns(rows)) {
+		dim->which = 1;
+		n = 2;
 	}
 	dim->rows = merlon_builder_put(b, NULL, (n + 1) / 2, MERLON_LINE_WORDS);
 	for (uint32_t i = 0; i < n && !b->error; i++) {
