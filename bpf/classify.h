@@ -121,16 +121,16 @@ merlon_inline void merlon_enter_dim(const struct merlon_env *env, __u32 list, __
 	struct merlon_walk *walk = env->walk;
 	__u32 at = list + (__builtin_offsetof(struct merlon_image_list, dim) + d * sizeof(struct merlon_image_dim)) / 8;
 	const struct merlon_image_dim *dim = merlon_block(env, at, merlon_image_dim, MERLON_LINE_WORDS);
-	__u32 which = dim->which, rows = dim->rows, ahead = which == 1 ? 0 : rows, row, interval;
+	__u32 row, interval;
 
 	if (!(walk->packet.present & MERLON_BIT(d))) {
 		row = dim->absent;
 	} else {
 		if (d <= MERLON_F_DADDR && walk->packet.family == MERLON_IPV6)
-			interval = merlon_search6(env, at, d, ahead);
+			interval = merlon_search6(env, at, d, dim->ahead);
 		else
-			interval = merlon_search(env, at, walk->packet.field[d], ahead);
-		row = merlon_half(env, rows, interval & which);
+			interval = merlon_search(env, at, walk->packet.field[d], dim->ahead);
+		row = merlon_half(env, dim->rows, interval & dim->which);
 	}
 	walk->row[d] = row;
 	walk->live &= merlon_word(env, row);
@@ -587,8 +587,14 @@ merlon_inline void merlon_classify_in(struct merlon_env *env)
 	walk->exact = 0;
 	dims = head->dims;
 	n_subtables = head->n_subtables < MERLON_SUBTABLES ? head->n_subtables : MERLON_SUBTABLES;
-	if (n_subtables)
+	if (n_subtables) {
+		const __u32 *field = walk->packet.field;
+
+		walk->lanes = MERLON_BOX_LANES(field[MERLON_F_TH0] & 0xffff, field[MERLON_F_TH2] & 0xffff,
+					       field[MERLON_F_IIF] & 0xffff, field[MERLON_F_OIF] & 0xffff);
+		walk->pair = MERLON_BOX_PAIR(field[MERLON_F_SADDR], field[MERLON_F_DADDR]);
 		merlon_loop(n_subtables, merlon_bucket_step, env);
+	}
 	merlon_unroll
 	for (__u32 d = 0; d < MERLON_DIMS; d++)
 		if (dims >> d & 1 && walk->live)

@@ -51,8 +51,9 @@ struct merlon_image_dim {
 	struct merlon_image_tree tree;	/* n = 0: nothing looks at this dimension */
 	__u32 rows;
 	__u32 which;		/* 1: two rows that take turns, as for inside and outside of a set; else all ones */
+	__u32 ahead;		/* `rows` where they are worth asking for beside the tree's last level, or 0 */
 	__u32 absent;		/* row of packets that do not have the field */
-	__u32 pad[5];
+	__u32 pad[4];
 };
 _Static_assert(sizeof(struct merlon_image_dim) == 64, "a cache line");
 
@@ -136,20 +137,27 @@ static inline __u32 merlon_subtable_slot(__u32 hash, __u32 slots)
 /*
  * Which values of each dimension a rule is about: all of those that it does not ask about. `asked`: MERLON_BIT() of the
  * dimensions that its rule asks about, a packet must have them; `states`: 1 << ct state. No field is smaller than a half,
- * for the sake of big-endian machines.
+ * for the sake of big-endian machines. Fields of 16 bits are compared four at a time, MERLON_BOX_LANES(), and so are both
+ * addresses of IPv4, MERLON_BOX_PAIR(). Addresses are a value and its mask, and in an `uneven` box, where one of them is no
+ * prefix, the least and the greatest.
  */
 #define MERLON_BOX(asked, states, least_l4proto, greatest_l4proto) \
 	((__u32)(asked) | (__u32)(states) << 8 | (__u32)(least_l4proto) << 16 | (__u32)(greatest_l4proto) << 24)
+#define MERLON_BOX_LANES(th0, th2, iif, oif) \
+	((__u64)(th0) | (__u64)(th2) << 16 | (__u64)(iif) << 32 | (__u64)(oif) << 48)
+#define MERLON_BOX_PAIR(saddr, daddr) ((__u64)(saddr) << 32 | (__u64)(daddr))
 struct merlon_image_box {
 	__u32 rule;		/* index in the list */
 	__u32 what;		/* MERLON_BOX() */
-	__u32 th0, th2, iif, oif;	/* least | greatest << 16 */
-	__u32 saddr[2], daddr[2];	/* IPv4: least and greatest */
+	__u64 lanes[2];		/* least and greatest */
+	__u64 pair[2];		/* of IPv4 */
 	struct merlon_image_rule is;	/* the rule: a match has it at hand */
-	__u32 last;		/* 1: of its bucket */
+	__u32 flags;		/* MERLON_BOX_LAST: of its bucket; MERLON_BOX_UNEVEN */
 	__u32 more;		/* a bucket itself: the line of those that follow it, or 0 */
 };
 _Static_assert(sizeof(struct merlon_image_box) == 64, "a cache line");
+#define MERLON_BOX_LAST 1U
+#define MERLON_BOX_UNEVEN 2U
 /* Of IPv6 two lines that processors fetch together: the second one has the addresses, the words of each high one first. */
 struct merlon_image_box6 {
 	struct merlon_image_box box;

@@ -10,46 +10,68 @@
 #include "bpf/image.h"
 #include "bpf/walk.h"
 
-/* 1 if lo <= value <= hi. */
-merlon_inline __u32 merlon_between(__u32 value, __u32 lo, __u32 hi)
+/*
+ * 0 if a >= b in all lanes, whose highest bits are in `top`; else those that are not. Where the highest bits are the same the
+ * others decide, which are subtracted without borrowing from the lane above.
+ */
+merlon_inline __u64 merlon_lanes_less(__u64 a, __u64 b, __u64 top)
 {
-	return merlon_le32(value - lo, hi - lo);
+	return (((a & ~b) | (~(a ^ b) & ((a | top) - (b & ~top)))) & top) ^ top;
 }
 
-/* The same of `pair`: two halves of 16 bits, the lower bound in the lower one. */
-merlon_inline __u32 merlon_between16(__u32 value, __u32 pair)
+#define MERLON_LANES_16 0x8000800080008000ULL
+#define MERLON_LANES_32 0x8000000080000000ULL
+
+/* 0 if value is in `prefix`: an address of two words, then its mask. */
+merlon_inline __u64 merlon_outside_prefix6(const __u64 *value, const __u64 (*prefix)[2])
 {
-	return merlon_between(value & 0xffff, pair & 0xffff, pair >> 16);
+	return ((value[0] ^ prefix[0][0]) & prefix[1][0]) | ((value[1] ^ prefix[0][1]) & prefix[1][1]);
 }
 
-/* The same of IPv6 addresses. */
-merlon_inline __u32 merlon_between6(const __u64 *value, const __u64 (*bounds)[2])
+/* 0 if value is in `range`: least and greatest. */
+merlon_inline __u64 merlon_outside_range6(const __u64 *value, const __u64 (*range)[2])
 {
-	return (merlon_lt128(value[0], value[1], bounds[0][0], bounds[0][1]) |
-		merlon_lt128(bounds[1][0], bounds[1][1], value[0], value[1])) ^ 1;
+	return merlon_lt128(value[0], value[1], range[0][0], range[0][1]) |
+	       merlon_lt128(range[1][0], range[1][1], value[0], value[1]);
 }
 
-/* Whether the packet is in the box at a word; free of branches but one, for the verifier's and the branch predictor's sake. */
-merlon_inline __u32 merlon_in_box(const struct merlon_env *env, __u32 at)
+/* 0 if the addresses of the packet are in the box at a word. */
+merlon_inline __u64 merlon_outside_addresses(const struct merlon_env *env, __u32 at)
 {
 	const struct merlon_image_box *box = merlon_block(env, at, merlon_image_box, MERLON_LINE_WORDS);
 	const struct merlon_packet *packet = &env->walk->packet;
 	const struct merlon_image_box6 *box6;
-	__u32 what = box->what, in;
+	__u64 pair = env->walk->pair;
 
-	in = merlon_le32(what & 0xff & ~packet->present, 0);
-	in &= what >> 8 >> (packet->field[MERLON_F_CT_STATE] & 7);
-	in &= merlon_between(packet->field[MERLON_F_L4PROTO] & 0xff, what >> 16 & 0xff, what >> 24);
-	in &= merlon_between16(packet->field[MERLON_F_TH0], box->th0);
-	in &= merlon_between16(packet->field[MERLON_F_TH2], box->th2);
-	in &= merlon_between16(packet->field[MERLON_F_IIF], box->iif);
-	in &= merlon_between16(packet->field[MERLON_F_OIF], box->oif);
 	if (packet->family == MERLON_IPV6) {
 		box6 = merlon_block(env, at, merlon_image_box6, 2 * MERLON_LINE_WORDS);
-		return in & merlon_between6(packet->addr6[0], box6->saddr) & merlon_between6(packet->addr6[1], box6->daddr);
+		if (box->flags & MERLON_BOX_UNEVEN)
+			return merlon_outside_range6(packet->addr6[0], box6->saddr) |
+			       merlon_outside_range6(packet->addr6[1], box6->daddr);
+		return merlon_outside_prefix6(packet->addr6[0], box6->saddr) |
+		       merlon_outside_prefix6(packet->addr6[1], box6->daddr);
 	}
-	in &= merlon_between(packet->field[MERLON_F_SADDR], box->saddr[0], box->saddr[1]);
-	return in & merlon_between(packet->field[MERLON_F_DADDR], box->daddr[0], box->daddr[1]);
+	if (box->flags & MERLON_BOX_UNEVEN)
+		return merlon_lanes_less(pair, box->pair[0], MERLON_LANES_32) |
+		       merlon_lanes_less(box->pair[1], pair, MERLON_LANES_32);
+	return (pair ^ box->pair[0]) & box->pair[1];
+}
+
+/* 0 if the packet is in the box at a word. Of branches it has only those that nearly all boxes of a list agree in. */
+merlon_inline __u64 merlon_outside(const struct merlon_env *env, __u32 at)
+{
+	const struct merlon_image_box *box = merlon_block(env, at, merlon_image_box, MERLON_LINE_WORDS);
+	const struct merlon_packet *packet = &env->walk->packet;
+	__u64 lanes = env->walk->lanes, out;
+	__u32 what = box->what, l4proto = packet->field[MERLON_F_L4PROTO] & 0xff;
+
+	out = what & 0xff & ~packet->present;
+	out |= ~(what >> 8 >> (packet->field[MERLON_F_CT_STATE] & 7)) & 1;
+	out |= merlon_le32(what >> 16 & 0xff, l4proto) ^ 1;
+	out |= merlon_le32(l4proto, what >> 24) ^ 1;
+	out |= merlon_lanes_less(lanes, box->lanes[0], MERLON_LANES_16);
+	out |= merlon_lanes_less(box->lanes[1], lanes, MERLON_LANES_16);
+	return out | merlon_outside_addresses(env, at);
 }
 
 merlon_inline __u32 merlon_box_words(__u32 family)
@@ -108,9 +130,9 @@ static long merlon_box_step(__u32 i, void *context)
 		walk->head[b] = rule;
 		return 1;
 	}
-	if (rule < walk->from || !merlon_in_box(env, at)) {
+	if (rule < walk->from || merlon_outside(env, at)) {
 		walk->box = box->more ? box->more * MERLON_LINE_WORDS : at + merlon_box_words(walk->packet.family);
-		return box->last & 1;
+		return box->flags & MERLON_BOX_LAST;
 	}
 	walk->head[b] = rule;
 	walk->at = walk->is[b] = at + __builtin_offsetof(struct merlon_image_box, is) / 8;

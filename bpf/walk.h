@@ -42,6 +42,7 @@ struct merlon_walk {
 	__u32 next[MERLON_PLANES];	/* per plane: its first match at or after `from`, as far as it is known ... */
 	__u32 local[MERLON_PLANES];	/* ... and its local index */
 	__u32 list;		/* word of the list */
+	__u64 lanes, pair;	/* of the packet: MERLON_BOX_LANES(), MERLON_BOX_PAIR() */
 	/* buckets of subtables where the packet's may be: the least index that may match at or after `from`, MERLON_NO_RULE: none */
 	__u32 n_buckets, subtables;
 	__u32 head[MERLON_SUBTABLES], bucket[MERLON_SUBTABLES];	/* bucket: the line of its first box */

@@ -148,6 +148,7 @@ static void emit_dim(struct merlon_sweep *sweep, const struct rows *rows, struct
 		n = 2;
 	}
 	dim->rows = merlon_builder_put(b, NULL, (n + 1) / 2, MERLON_LINE_WORDS);
+	dim->ahead = dim->which == 1 ? 0 : dim->rows;
 	for (uint32_t i = 0; i < n && !b->error; i++) {
 		if (dim->tree.levels)
 			at = i;

@@ -29,7 +29,9 @@ static const uint8_t length_of[MERLON_FAMILIES][LENGTHS] = {
 struct box {
 	merlon_value lo[2], hi[2];
 	struct merlon_image_box image;
+	uint16_t th2[2];
 	uint8_t common[2];
+	bool even;		/* both addresses are prefixes */
 };
 
 struct masks {
@@ -76,9 +78,11 @@ static struct merlon_interval interval_of(const struct merlon_compiler *compiler
 	return v;
 }
 
-static uint32_t pair_of(struct merlon_interval v)
+static bool is_prefix(struct merlon_interval v)
 {
-	return (uint32_t)v.lo | (uint32_t)v.hi << 16;
+	merlon_value differ = v.lo ^ v.hi;
+
+	return !(differ & (differ + 1)) && !(v.lo & differ);
 }
 
 static uint8_t states_of(const struct merlon_compiler *compiler, uint32_t set)
@@ -154,7 +158,7 @@ static int add_boxes(const struct merlon_compiler *compiler, const struct merlon
 		if (merlon_grow(&boxes->box, boxes->n, &boxes->room, sizeof(*boxes->box)) < 0)
 			return -ENOMEM;
 		box = &boxes->box[boxes->n++];
-		*box = (struct box){ .image = { .rule = rule, .is = *is } };
+		*box = (struct box){ .image = { .rule = rule, .is = *is }, .even = true };
 		for (uint32_t d = 0; d < MERLON_DIMS; d++) {
 			uint32_t sets = r->dim[d] == MERLON_ANY || d == MERLON_F_CT_STATE ? 1 : compiler->sets.set[r->dim[d]].n;
 
@@ -168,13 +172,14 @@ static int add_boxes(const struct merlon_compiler *compiler, const struct merlon
 			box->lo[end] = v[MERLON_F_SADDR + end].lo;
 			box->hi[end] = v[MERLON_F_SADDR + end].hi;
 			box->common[end] = common_bits(box->lo[end], box->hi[end], flat->family == MERLON_IPV6 ? 128 : 32);
+			box->even &= is_prefix(v[MERLON_F_SADDR + end]);
 		}
+		box->th2[0] = v[MERLON_F_TH2].lo;
+		box->th2[1] = v[MERLON_F_TH2].hi;
 		box->image.what = MERLON_BOX(asked, states_of(compiler, r->dim[MERLON_F_CT_STATE]), v[MERLON_F_L4PROTO].lo,
 					     v[MERLON_F_L4PROTO].hi);
-		box->image.th0 = pair_of(v[MERLON_F_TH0]);
-		box->image.th2 = pair_of(v[MERLON_F_TH2]);
-		box->image.iif = pair_of(v[MERLON_F_IIF]);
-		box->image.oif = pair_of(v[MERLON_F_OIF]);
+		box->image.lanes[0] = MERLON_BOX_LANES(v[MERLON_F_TH0].lo, v[MERLON_F_TH2].lo, v[MERLON_F_IIF].lo, v[MERLON_F_OIF].lo);
+		box->image.lanes[1] = MERLON_BOX_LANES(v[MERLON_F_TH0].hi, v[MERLON_F_TH2].hi, v[MERLON_F_IIF].hi, v[MERLON_F_OIF].hi);
 	}
 	return 0;
 }
@@ -203,15 +208,14 @@ static struct merlon_image_subtable subtable_of(const struct masks *masks, enum 
 static uint32_t hash_of(const struct boxes *boxes, const struct box *box, const struct masks *masks,
 			const struct merlon_image_subtable *subtable)
 {
-	uint32_t th2 = box->image.th2 & UINT16_MAX;
 	__u64 address[2][2];
 
 	if (box->common[0] < masks->length[0] || box->common[1] < masks->length[1] ||
-	    (masks->th2 && (box->image.th2 >> 16 != th2 || !(box->image.what & MERLON_BIT(MERLON_F_TH2)))))
+	    (masks->th2 && (box->th2[0] != box->th2[1] || !(box->image.what & MERLON_BIT(MERLON_F_TH2)))))
 		return NO_HASH;
 	words_of(box->lo[0], boxes->family, address[0]);
 	words_of(box->lo[1], boxes->family, address[1]);
-	return merlon_subtable_hash(subtable->mask, subtable->th2_mask, address[0], address[1], th2);
+	return merlon_subtable_hash(subtable->mask, subtable->th2_mask, address[0], address[1], box->th2[0]);
 }
 
 static uint32_t bucket_of(const struct boxes *boxes, uint32_t hash)
@@ -290,18 +294,19 @@ static uint32_t power_of_two(uint32_t least)
 static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family, bool last)
 {
 	struct merlon_image_box6 image = { .box = box->image };
+	merlon_value second[2];	/* beside the least address */
 
-	image.box.last = last;
+	for (unsigned end = 0; end < 2; end++)
+		second[end] = box->even ? ~(box->lo[end] ^ box->hi[end]) : box->hi[end];
+	image.box.flags = (last ? MERLON_BOX_LAST : 0) | (box->even ? 0 : MERLON_BOX_UNEVEN);
 	if (family == MERLON_IPV6) {
 		for (uint32_t k = 0; k < 2; k++) {
-			words_of(k ? box->hi[0] : box->lo[0], family, image.saddr[k]);
-			words_of(k ? box->hi[1] : box->lo[1], family, image.daddr[k]);
+			words_of(k ? second[0] : box->lo[0], family, image.saddr[k]);
+			words_of(k ? second[1] : box->lo[1], family, image.daddr[k]);
 		}
 	} else {
-		image.box.saddr[0] = box->lo[0];
-		image.box.saddr[1] = box->hi[0];
-		image.box.daddr[0] = box->lo[1];
-		image.box.daddr[1] = box->hi[1];
+		image.box.pair[0] = MERLON_BOX_PAIR((uint32_t)box->lo[0], (uint32_t)box->lo[1]);
+		image.box.pair[1] = MERLON_BOX_PAIR((uint32_t)second[0], (uint32_t)second[1]);
 	}
 	memcpy(b->word + at, &image, family == MERLON_IPV6 ? sizeof(image) : sizeof(image.box));
 }
