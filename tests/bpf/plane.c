@@ -168,7 +168,7 @@ static bool in_dim(const struct plane_rule *rule, enum merlon_field dim, uint32_
 
 static uint64_t row_of(const struct plane_rule *rule, size_t n, enum merlon_field dim, int64_t value)
 {
-	uint64_t bits = 1ULL << n;	/* the policy is behind the last rule */
+	uint64_t bits = 0;
 
 	for (size_t i = 0; i < n; i++)
 		if (value >= 0 ? in_dim(&rule[i], dim, value) : in_dim(&rule[i], dim, 0) && in_dim(&rule[i], dim, 1))
@@ -215,6 +215,7 @@ static void write_dim(struct image *image, struct merlon_image_dim *dim, const s
 	dim->tree.levels = 1;
 	dim->tree.level[0] = node;
 	dim->rows = rows;
+	dim->which = UINT32_MAX;
 	key = (uint32_t *)&image->word[node];
 	row = (uint32_t *)&image->word[rows];
 	for (uint32_t i = 0; i < MERLON_TREE_FANOUT; i++) {
@@ -293,14 +294,17 @@ static void write_list(struct image *image, uint32_t at, const struct plane_rule
 	struct merlon_image_rule *to;
 
 	list->n_rules = n + 1;
-	list->all = ~0ULL >> (63 - n);
-	list->rules = take(image, (n + 1) * 2);
+	list->all = (1ULL << n) - 1;
+	list->rest = n;
+	list->rest_is.what = MERLON_RULE(0, policy, 0, 0);
+	list->rules = take(image, n * 2);
 	to = (void *)&image->word[list->rules];
 	for (size_t i = 0; i < n; i++)
 		write_rule(image, &to[i], &rule[i], i);
-	to[n].what = MERLON_RULE(0, policy, 0, 0);
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < 3; i++) {
 		write_dim(image, &list->dim[dims[i]], rule, n, dims[i]);
+		list->dims |= MERLON_BIT(dims[i]);
+	}
 }
 
 static void write_limit(struct image *image, struct merlon_image *head)

@@ -263,6 +263,65 @@ static void narrow_rules_are_hashed(void **state)
 	merlon_ruleset_free(ruleset);
 }
 
+/* Rule i is about one host, or about some that are no prefix, of 10.0.i.0/24 and of 2001:db8:0:i::/64. */
+static merlon_value host_of(unsigned i, bool wide)
+{
+	return wide ? v6_net | (merlon_value)i << 64 | (i % 8 ? 7 : ~0ULL - 6) : 0x0a000007 + (i << 8);
+}
+
+static void ask_hosts(const struct merlon_policy *policy, unsigned i)
+{
+	struct merlon_packet p = make_packet();
+
+	for (unsigned k = 0; k < 32; k++) {
+		merlon_value wide = host_of(i, true) + k % 8 - 1;
+
+		p.family = k & 8 ? MERLON_IPV6 : MERLON_IPV4;
+		p.field[MERLON_F_SADDR] = host_of(i, false) + k % 8 - 1;
+		p.addr6[0][0] = wide >> 64;
+		p.addr6[0][1] = (uint64_t)wide;
+		p.field[MERLON_F_TH2] = k & 16 ? 79 + i % 13 : 80;
+		p.field[MERLON_F_TH0] = k & 16 ? 0x8000 : 0x7fff;
+		judge_both(policy, &p);
+	}
+}
+
+/* A list of nearly nothing else has buckets that are boxes. */
+static void hosts_are_buckets(void **state)
+{
+	struct merlon_ruleset *ruleset = make_ruleset();
+	uint32_t base = make_base(ruleset, MERLON_INPUT, 0, true);
+	struct merlon_policy *policy;
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * NARROW; i++) {
+		merlon_value first = host_of(i / 2, i & 1), last = first + (i % 6 < 2 ? 4 : 0);
+		struct merlon_rule *rule = make_rule(ruleset, base);
+
+		if (i & 1)
+			make_address6(rule, MERLON_F_SADDR, first, last);
+		else
+			make_match(rule, MERLON_F_SADDR, first, last);
+		if (i % 5 == 0)
+			make_match(rule, MERLON_F_TH2, 80, 85);
+		if (i % 7 == 0)
+			make_match(rule, MERLON_F_TH0, i & 8 ? 0x8000 : 0, i & 8 ? 0xffff : 0x7fff);
+		make_verdict(rule, i % 11 ? MERLON_V_ACCEPT : MERLON_V_CONTINUE);
+	}
+	policy = compile(ruleset);
+	for (int family = 0; family < MERLON_FAMILIES; family++) {
+		const struct merlon_image_list *list = input_list(policy, family);
+
+		assert_int_equal(list->n_subtables, 1);
+		/* those that only continue are left out */
+		assert_in_range(((const struct merlon_image_subtable *)(policy->image + list->subtables))->slots, NARROW * 9 / 10, NARROW);
+	}
+	for (unsigned i = 0; i < NARROW; i++)
+		ask_hosts(policy, i);
+	merlon_policy_free(policy);
+	merlon_ruleset_free(ruleset);
+}
+
 /* What many rules say of one address is no case for a bucket. */
 static void crowds_are_not(void **state)
 {
@@ -397,6 +456,7 @@ int main(void)
 		cmocka_unit_test(rules_that_meet_are_bounded),
 		cmocka_unit_test(planes_are_joined),
 		cmocka_unit_test(narrow_rules_are_hashed),
+		cmocka_unit_test(hosts_are_buckets),
 		cmocka_unit_test(crowds_are_not), cmocka_unit_test(what_is_too_large_is_not_hashed),
 		cmocka_unit_test(interfaces_have_classes),
 		cmocka_unit_test(interface_slots_are_reused),
