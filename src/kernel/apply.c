@@ -332,15 +332,14 @@ static int hand_over_limits(const struct merlon_policy_maps *from, const struct 
 }
 
 /*
- * The new policy is in force; packets that had taken a decision of the old one may still be counting. Storing the
- * pointer once more returns when they are through, then the counts are final.
+ * The new policy is in force; packets that had taken a decision of the old one may still be counting. When they are through the
+ * counts are final.
  */
-static void hand_over_counters(struct merlon_dataplane *dp, const struct merlon_policy_maps *from, uint32_t generation,
-			       int inner, struct merlon_handover *handover)
+static void hand_over_counters(const struct merlon_policy_maps *from, uint32_t generation, struct merlon_handover *handover)
 {
 	if (!handover || !handover->n_counters)
 		return;
-	handover->error = merlon_image_store(dp, dp->policy.fd[MERLON_MAP_IMAGE], inner);
+	handover->error = merlon_wait_for_programs();
 	if (!handover->error)
 		handover->error = merlon_counters_sum(from, generation, handover->first_counter, handover->n_counters,
 						      handover->last);
@@ -353,8 +352,13 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 	uint32_t previous = dp->control.generation;
 	uint64_t *image = NULL;
 	_cleanup_close_ int inner = -1;
-	int r = take_ranges(dp, &dp->policy, policy);
+	int r;
 
+	/* or packets might be on their way that met the generation before that in force, whose ranges these were */
+	merlon_relax(dp, true);
+	merlon_image_store_end(dp);
+	merlon_relax(dp, false);
+	r = take_ranges(dp, &dp->policy, policy);
 	if (r < 0)
 		return r;
 	/* behind that, which lets others go on: they may have told the policy of interfaces */
@@ -373,7 +377,7 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 	if (r < 0)
 		return r;
 	forget_inner(dp, previous);
-	hand_over_counters(dp, &dp->policy, previous, inner, handover);
+	hand_over_counters(&dp->policy, previous, handover);
 	forget_paths(dp);
 	return 0;
 failed:
@@ -445,7 +449,7 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 	take_image(dp, image, bytes);
 	r = set_generation(dp, policy->generation, audit);
 	if (!r)
-		hand_over_counters(dp, &before, previous, inner, handover);
+		hand_over_counters(&before, previous, handover);
 	merlon_policy_maps_close(&before);
 	return r;
 failed:

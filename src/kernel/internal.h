@@ -220,9 +220,11 @@ int merlon_check_netns(const char *pin_name, const struct merlon_control *contro
 int merlon_load_ahead_end(struct merlon_dataplane *dp);
 
 /* store.c */
-/* `inner` is the image in force in the map `map`; no program looks at the one before any more. 0 or a negative errno. */
+/*
+ * `inner` is the image in force in the map `map`. Programs that began before may still be looking at the one before, and at that only,
+ * until merlon_image_store_end(). 0 or a negative errno.
+ */
 int merlon_image_store(struct merlon_dataplane *dp, int map, int inner);
-/* What a store has left behind ends. */
 void merlon_image_store_end(struct merlon_dataplane *dp);
 
 /* apply.c */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The pointer to an image. Storing it returns when no program can still be looking at the one before
- * (maybe_wait_bpf_programs(), kernel/bpf/syscall.c), some 10 ms later. Where there was none nobody looks: packets pass while
- * control.generation is 0. A thread waits then, and who stored it goes on as soon as it can be read back.
+ * (maybe_wait_bpf_programs(), kernel/bpf/syscall.c), some 10 ms later. From the first moment on packets meet the new one: a thread
+ * waits, and who stored it goes on as soon as it can be read back. What must not happen to the one before as long as packets are on
+ * their way that met it, its half of the counters' paths and of the decisions being used again above all, waits for the thread.
  */
 #include "src/kernel/internal.h"
 
@@ -78,7 +79,7 @@ int merlon_image_store(struct merlon_dataplane *dp, int map, int inner)
 	struct merlon_storing *storing;
 
 	merlon_image_store_end(dp);
-	storing = dp->image ? NULL : malloc(sizeof(*storing));
+	storing = malloc(sizeof(*storing));
 	if (!storing || bpf_obj_get_info_by_fd(inner, &info, &size) < 0)
 		goto here;
 	*storing = (struct merlon_storing){ .map = map, .inner = inner };
