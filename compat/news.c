@@ -244,26 +244,6 @@ int merlon_news_read(const void *messages, size_t bytes, uint32_t from, uint32_t
 	return 0;
 }
 
-int merlon_news_of_set(const void *messages, size_t bytes, const struct merlon_ruleset *ruleset, struct merlon_news *ret)
-{
-	struct merlon_news news = { 0 };
-	struct reading reading = { .ruleset = ruleset, .news = &news };
-	const struct nlmsghdr *message = messages;
-	int left = (int)bytes, r = 0;
-
-	for (; mnl_nlmsg_ok(message, left) && !r; message = mnl_nlmsg_next(message, &left))
-		r = read_message(&reading, message);
-	if (!r)
-		r = end_transaction(&reading);
-	free(reading.bounds.v);
-	if (r < 0) {
-		merlon_news_clear(&news);
-		return r;
-	}
-	*ret = news;
-	return 0;
-}
-
 void merlon_news_clear(struct merlon_news *news)
 {
 	free(news->change);
@@ -381,7 +361,7 @@ int merlon_snapshot_append(struct merlon_snapshot *snapshot, const struct nlmsgh
 }
 
 /* The message of a notification is that of a dump: behind all other requests it makes the elements, too. */
-int merlon_snapshot_add(struct merlon_snapshot *snapshot, const struct nlmsghdr *news)
+static int add(struct merlon_snapshot *snapshot, const struct nlmsghdr *news)
 {
 	struct nlmsghdr *message;
 	int r = merlon_snapshot_append(snapshot, news);
@@ -423,24 +403,33 @@ static void undo(struct merlon_snapshot *snapshot, const struct sequence *s, siz
 
 	for (i = 0; i < n; i++)
 		if (type_of(s->message[i]) == NFT_MSG_DELSETELEM)
-			merlon_snapshot_add(snapshot, s->message[i]);
+			add(snapshot, s->message[i]);
 	for (i = 0; i < n; i++)
 		if (type_of(s->message[i]) == NFT_MSG_NEWSETELEM)
 			take_out_all(snapshot, s->message[i], &at);
+}
+
+/* All or none of what was noted. */
+static int change(struct merlon_snapshot *snapshot, const struct sequence *s)
+{
+	size_t i, at = 0;
+	int r = 0;
+
+	for (i = 0; i < s->n && !r; i++)
+		r = type_of(s->message[i]) == NFT_MSG_NEWSETELEM ? add(snapshot, s->message[i]) : take_out_all(snapshot, s->message[i], &at);
+	/* the last one has done nothing */
+	if (r < 0 && i)
+		undo(snapshot, s, i - 1);
+	return r;
 }
 
 int merlon_snapshot_follow(struct merlon_snapshot *snapshot, const void *messages, size_t bytes, uint32_t from, uint32_t to)
 {
 	struct sequence s = { 0 };
 	int r = each_message(messages, bytes, from, to, note_message, &s);
-	size_t i, at = 0;
 
-	for (i = 0; i < s.n && !r; i++)
-		r = type_of(s.message[i]) == NFT_MSG_NEWSETELEM ? merlon_snapshot_add(snapshot, s.message[i]) :
-								  take_out_all(snapshot, s.message[i], &at);
-	/* the last one has done nothing */
-	if (r < 0 && i)
-		undo(snapshot, &s, i - 1);
+	if (!r)
+		r = change(snapshot, &s);
 	free(s.message);
 	return r;
 }
@@ -450,6 +439,36 @@ void merlon_snapshot_unfollow(struct merlon_snapshot *snapshot, const void *mess
 	struct sequence s = { 0 };
 
 	if (each_message(messages, bytes, from, to, note_message, &s) == 0)
+		undo(snapshot, &s, s.n);
+	free(s.message);
+}
+
+static int note_requests(const struct merlon_snapshot *requests, struct sequence *s)
+{
+	const struct nlmsghdr *message = requests->messages;
+	int left = (int)requests->bytes, r = 0;
+
+	for (; mnl_nlmsg_ok(message, left) && !r; message = mnl_nlmsg_next(message, &left))
+		r = note_message(s, message);
+	return r;
+}
+
+int merlon_snapshot_change(struct merlon_snapshot *snapshot, const struct merlon_snapshot *requests)
+{
+	struct sequence s = { 0 };
+	int r = note_requests(requests, &s);
+
+	if (!r)
+		r = change(snapshot, &s);
+	free(s.message);
+	return r;
+}
+
+void merlon_snapshot_change_back(struct merlon_snapshot *snapshot, const struct merlon_snapshot *requests)
+{
+	struct sequence s = { 0 };
+
+	if (note_requests(requests, &s) == 0)
 		undo(snapshot, &s, s.n);
 	free(s.message);
 }

@@ -28,11 +28,12 @@ void merlon_news_clear(struct merlon_news *news);
 int merlon_snapshot_follow(struct merlon_snapshot *snapshot, const void *messages, size_t bytes, uint32_t from, uint32_t to);
 void merlon_snapshot_unfollow(struct merlon_snapshot *snapshot, const void *messages, size_t bytes, uint32_t from, uint32_t to);
 
-/* What a dump of one set holds, all of it as added. Errors as of merlon_news_read(). */
-int merlon_news_of_set(const void *messages, size_t bytes, const struct merlon_ruleset *ruleset, struct merlon_news *ret);
+/* The same with requests that nf_tables was sent for elements (struct merlon_asked). */
+int merlon_snapshot_change(struct merlon_snapshot *snapshot, const struct merlon_snapshot *requests);
+void merlon_snapshot_change_back(struct merlon_snapshot *snapshot, const struct merlon_snapshot *requests);
+
 struct nlmsghdr;
-/* A request, or the message of a notification or a dump of elements, becomes the last request of a snapshot. 0 or -ENOMEM. */
+/* A request becomes the last one of a snapshot. 0 or -ENOMEM. */
 int merlon_snapshot_append(struct merlon_snapshot *snapshot, const struct nlmsghdr *request);
-int merlon_snapshot_add(struct merlon_snapshot *snapshot, const struct nlmsghdr *news);
 
 #endif

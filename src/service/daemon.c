@@ -318,7 +318,7 @@ static void stop(struct merlon_daemon *d)
 
 int merlon_daemon_run(struct merlon_settings *settings, int argc, char **argv)
 {
-	struct merlon_daemon d = { .settings = *settings, .argc = argc, .argv = argv, .listener = -1, .state_lock = -1, .space = { .fd = -1, .sketch.fd = -1 }, .answering.fd = -1, .started_us = merlon_now_ns() / 1000 };
+	struct merlon_daemon d = { .settings = *settings, .argc = argc, .argv = argv, .listener = -1, .state_lock = -1, .space = { .fd = -1 }, .answering.fd = -1, .started_us = merlon_now_ns() / 1000 };
 	struct merlon_diag diag = { 0 };
 	int r = start(&d, &diag);
 

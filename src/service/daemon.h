@@ -23,6 +23,7 @@ struct merlon_cgroups;
 struct merlon_client;
 struct merlon_listings;
 struct merlon_readings;
+struct merlon_nft_command;
 struct mnl_socket;
 
 /* The policy in force with what it was made from. */
@@ -160,10 +161,10 @@ void merlon_policy_follow(struct merlon_daemon *d);
 /* elements.c: takes what the namespace holds over if elements alone have changed, without reading it. False: it was not so. */
 bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct merlon_diag *diag);
 /*
- * Runs a command of nft that adds elements to a set or takes them away without having nft read the set. False: nothing has happened,
- * nft has to do it.
+ * Makes the changes that a command of nft asks for, if they are of elements alone, and puts them in force; nft need not read the set
+ * for that. False: nothing has happened, it takes nft. They may be in the namespace and not in force: it was changed, then.
  */
-bool merlon_policy_sketch(struct merlon_daemon *d, const struct merlon_nft_command *command);
+bool merlon_policy_asked(struct merlon_daemon *d, const struct merlon_nft_command *command, json_t **report, struct merlon_diag *diag);
 /* Drops all rules. An enum merlon_exit. */
 int merlon_policy_flush(struct merlon_daemon *d, json_t **ret_report);
 

@@ -284,7 +284,7 @@ static int change(struct merlon_daemon *d, const struct merlon_nft_command *comm
 		merlon_policy_follow(d);
 	if (is_known(d, diag) || remember(d, &before, diag) < 0)
 		return MERLON_EXIT_FAILED;
-	r = merlon_policy_sketch(d, command) ? 0 : run_nft(d, command, ret_output, diag);
+	r = merlon_policy_asked(d, command, report, diag) ? 0 : run_nft(d, command, ret_output, diag);
 	status = r == MERLON_NFT_REFUSED ? MERLON_EXIT_REFUSED : r ? MERLON_EXIT_FAILED : MERLON_EXIT_DONE;
 	if (command->check && !r)
 		status = rehearse(d, command, report, diag);

@@ -7,9 +7,9 @@
  */
 #include <errno.h>
 
+#include "compat/asked.h"
 #include "compat/compat.h"
 #include "compat/news.h"
-#include "compat/sketch.h"
 #include "src/model/report.h"
 #include "src/service/daemon.h"
 #include "src/service/work.h"
@@ -72,6 +72,14 @@ static int follow(struct merlon_daemon *d, const struct merlon_news *news, size_
 	return r;
 }
 
+static bool may_follow(const struct merlon_daemon *d)
+{
+	const struct merlon_space *s = &d->space;
+
+	/* what ages is not in the snapshot as it is now */
+	return d->enforced.ruleset && d->enforced.policy && !s->differs && s->snapshot.bytes && !s->snapshot.ages;
+}
+
 bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
@@ -81,9 +89,7 @@ bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct mer
 	size_t bytes;
 	int r;
 
-	/* what ages is not in the snapshot as it is now */
-	if (!d->enforced.ruleset || !d->enforced.policy || s->differs || !s->snapshot.bytes || s->snapshot.ages ||
-	    merlon_nft_generation(s->netlink, &now) < 0)
+	if (!may_follow(d) || merlon_nft_generation(s->netlink, &now) < 0)
 		return false;
 	merlon_space_hear(d);
 	bytes = s->heard.bytes;
@@ -102,38 +108,52 @@ bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct mer
 	return true;
 }
 
-static bool open_sketch(struct merlon_sketch *sketch)
-{
-	struct merlon_diag diag = { 0 };
-
-	if (sketch->fd < 0 && merlon_policyns_new(&sketch->fd, &diag) < 0)
-		sketch->fd = -1;
-	merlon_diag_clear(&diag);
-	if (sketch->fd >= 0 && !sketch->netlink)
-		sketch->netlink = merlon_space_socket(sketch->fd);
-	return sketch->netlink;
-}
-
-bool merlon_policy_sketch(struct merlon_daemon *d, const struct merlon_nft_command *command)
+/*
+ * nf_tables needs 10 ms and more to commit a change of a large set, the compiler likewise: both work at the same time. The policy is
+ * put in force when the namespace has the elements (merlon_enforce()). *ret_done: it has them.
+ */
+static int change(struct merlon_daemon *d, struct merlon_asked *asked, bool *ret_done, struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
-	struct merlon_sketched sketched;
-	size_t i;
+	int r = change_all(d->enforced.ruleset, &asked->news, false);
+
+	if (r < 0)
+		return r;
+	r = merlon_snapshot_change(&s->snapshot, &asked->requests);
+	if (!r) {
+		r = merlon_space_send(d, &asked->requests);
+		if (!r) {
+			r = enforce(d, diag);
+			*ret_done = !merlon_space_send_end(d);
+		}
+		if (r < 0)
+			merlon_snapshot_change_back(&s->snapshot, &asked->requests);
+	}
+	if (r < 0)
+		change_all(d->enforced.ruleset, &asked->news, true);
+	return r;
+}
+
+bool merlon_policy_asked(struct merlon_daemon *d, const struct merlon_nft_command *command, json_t **report, struct merlon_diag *diag)
+{
+	struct merlon_space *s = &d->space;
+	struct merlon_diag found = { 0 };
+	struct merlon_asked asked;
+	bool done = false;
 	int r;
 
-	if (!d->enforced.ruleset || s->differs || !s->snapshot.bytes || s->snapshot.ages)
+	if (!may_follow(d) || merlon_asked_read(command, d->enforced.ruleset, &asked) < 0)
 		return false;
-	merlon_work_let_go(d);
-	r = open_sketch(&s->sketch) ? merlon_sketch_command(&s->sketch, command, &s->snapshot, d->enforced.ruleset, &sketched) : -EPERM;
-	merlon_work_take_back(d);
-	if (r < 0)
-		return false;
-	for (i = 0; i < sketched.news.n && merlon_elements_may(d->enforced.ruleset, &sketched.news.change[i]); i++)
-		;
-	if (!i || i < sketched.news.n)
-		r = -ERANGE;
-	else
-		r = merlon_snapshot_request(s->netlink, &sketched.requests, &s->generation);
-	merlon_sketched_clear(&sketched);
-	return !r;
+	r = change(d, &asked, &done, &found);
+	merlon_asked_clear(&asked);
+	if (r < 0) {
+		merlon_diag_clear(&found);
+		return done;
+	}
+	merlon_diag_take(diag, &found);
+	merlon_space_hear(d);
+	merlon_space_followed(d, s->generation + 1);
+	json_decref(*report);
+	*report = merlon_report(d->enforced.ruleset);
+	return true;
 }

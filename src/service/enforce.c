@@ -197,6 +197,9 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	r = merlon_dataplane_is_there(d->dp, diag);
 	if (!r)
 		r = save(d, next, snapshot, diag);
+	/* nothing is in force that the policy namespace has not */
+	if (!r)
+		r = merlon_space_sent(d);
 	if (!r)
 		r = swap(d, next, carry, diag);
 	if (r < 0) {

@@ -6,6 +6,8 @@
 #include <libmnl/libmnl.h>
 #include <linux/magic.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -189,6 +191,64 @@ int merlon_space_hold(struct merlon_daemon *d, struct merlon_snapshot *snapshot,
 	return 0;
 }
 
+struct merlon_space_sending {
+	pthread_t thread;
+	struct mnl_socket *netlink;
+	struct merlon_snapshot *requests;
+	uint32_t generation;
+	bool ended;
+	int r;
+};
+
+static void *send_requests(void *context)
+{
+	struct merlon_space_sending *sending = context;
+
+	sending->r = merlon_snapshot_request(sending->netlink, sending->requests, &sending->generation);
+	return NULL;
+}
+
+int merlon_space_send(struct merlon_daemon *d, struct merlon_snapshot *requests)
+{
+	struct merlon_space *s = &d->space;
+	struct merlon_space_sending *sending = malloc(sizeof(*sending));
+	int r;
+
+	if (!sending)
+		return -ENOMEM;
+	*sending = (struct merlon_space_sending){ .netlink = s->netlink, .requests = requests, .generation = s->generation };
+	r = pthread_create(&sending->thread, NULL, send_requests, sending);
+	if (r)
+		free(sending);
+	else
+		s->sending = sending;
+	return -r;
+}
+
+int merlon_space_sent(struct merlon_daemon *d)
+{
+	struct merlon_space_sending *sending = d->space.sending;
+
+	if (!sending)
+		return 0;
+	if (!sending->ended) {
+		merlon_work_let_go(d);
+		pthread_join(sending->thread, NULL);
+		merlon_work_take_back(d);
+		sending->ended = true;
+	}
+	return sending->r;
+}
+
+int merlon_space_send_end(struct merlon_daemon *d)
+{
+	int r = merlon_space_sent(d);
+
+	free(d->space.sending);
+	d->space.sending = NULL;
+	return r;
+}
+
 static int on_pause(sd_event_source *source, uint64_t due_us, void *context)
 {
 	(void)source;
@@ -334,9 +394,6 @@ void merlon_space_close(struct merlon_daemon *d)
 	merlon_closep(&s->fd);
 	merlon_snapshot_clear(&s->snapshot);
 	free(s->heard.messages);
-	if (s->sketch.netlink)
-		mnl_socket_close(s->sketch.netlink);
-	merlon_closep(&s->sketch.fd);
 	json_decref(s->differs);
-	*s = (struct merlon_space){ .fd = -1, .sketch.fd = -1 };
+	*s = (struct merlon_space){ .fd = -1 };
 }

@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "compat/sketch.h"
 #include "compat/snapshot.h"
 #include "src/util/diag.h"
 
@@ -31,7 +30,7 @@ struct merlon_space {
 		size_t bytes;
 		bool lost;
 	} heard;
-	struct merlon_sketch sketch;	/* fd -1: there is none yet */
+	struct merlon_space_sending *sending;	/* NULL: nothing is sent to it */
 	bool mounted;
 	json_t *differs;		/* messages: why what it holds is not what is in force; NULL: it is */
 };
@@ -62,6 +61,14 @@ void merlon_space_agrees(struct merlon_daemon *d);
 void merlon_space_hear(struct merlon_daemon *d);
 /* What is held now, as generation `generation` of nf_tables, is in force: it was followed by its notifications. */
 void merlon_space_followed(struct merlon_daemon *d, uint32_t generation);
+/*
+ * Sends it requests while the caller goes on, which leaves them and the namespace alone until the end. They are made only if it still
+ * is of the generation that it was read or written as last. 0 or a negative errno.
+ */
+int merlon_space_send(struct merlon_daemon *d, struct merlon_snapshot *requests);
+/* Waits for the outcome; 0 if nothing is sent, too. */
+int merlon_space_sent(struct merlon_daemon *d);
+int merlon_space_send_end(struct merlon_daemon *d);
 /* Whether it was changed since it was last read or written here. */
 bool merlon_space_changed(struct merlon_daemon *d);
 

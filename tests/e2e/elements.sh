@@ -15,6 +15,7 @@ table inet t {
 	set b { type ipv4_addr; elements = { 10.1.0.1, 10.1.0.2 }; }
 	set c { type ipv6_addr; flags interval; elements = { fd00::/64, fd00:1::1 }; }
 	set m { type ipv4_addr; flags interval; auto-merge; elements = { 10.2.0.0/24, 10.2.9.0/24 }; }
+	set f { type ipv4_addr; size 2; elements = { 10.5.0.1, 10.5.0.2 }; }
 	chain in {
 		type filter hook input priority filter; policy accept;
 		tcp dport 9 ip saddr != @b counter accept
@@ -22,6 +23,7 @@ table inet t {
 		ip saddr @b drop
 		ip6 saddr @c drop
 		ip saddr @m drop
+		ip saddr @f drop
 	}
 }
 END
@@ -85,6 +87,20 @@ eventually() {
 	"$@"
 }
 ok "... which is enforced soon" eventually drops
+ok "... the list is what a reading gives" lists_as_before
+# Refused by nf_tables while the policy with it is compiled: nothing of it stays.
+generation=$("$merlon" status --json | jq .generation)
+ok "one for which the set has no room is refused" fails 1 'Error' "$merlon" nft add element inet t f '{ 10.5.0.3 }'
+ok "... and nothing has changed" [ "$("$merlon" status --json | jq .generation)" = "$generation" ]
+ok "... it passes" eval '[ "$("$merlon" why --json tcp 10.5.0.3:1 10.77.0.1:80 iif up0 | jq -r .verdict)" = accept ]'
+ok "... the list is what a reading gives" lists_as_before
+# In the namespace, and cannot be put in force: it goes from there, too.
+mv state state.away && echo >state
+ok "where the policy cannot be kept, an element is refused" fails 1 'cannot' "$merlon" nft add element inet t a '{ 10.79.0.1 }'
+ok "... and not in the namespace" not nsenter --net="$space" nft get element inet t a '{ 10.79.0.1 }'
+ok "... nor enforced" eval '[ "$("$merlon" why --json tcp 10.79.0.1:1 10.77.0.1:80 iif up0 | jq -r .verdict)" = accept ]'
+rm state && mv state.away state
+ok "... and can be added later" "$merlon" nft add element inet t a '{ 10.79.0.1 }'
 ok "... the list is what a reading gives" lists_as_before
 generation=$("$merlon" status --json | jq .generation)
 "$merlon" list >before
