@@ -10,7 +10,7 @@
 #include "src/compile/table.h"
 
 struct merlon_builder {
-	uint64_t *word;
+	uint64_t *word;		/* [room], a power of two, zero from n on */
 	uint32_t n, room, max;
 	struct merlon_hash shared;
 	int error;		/* 0, -ENOMEM, -E2BIG: more than `max` words */

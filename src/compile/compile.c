@@ -9,8 +9,8 @@
 #include "src/compile/flat.h"
 #include "src/compile/ifclass.h"
 #include "src/compile/visits.h"
+#include "src/util/cleanup.h"
 
-#define MIN_ROOM 1024U		/* words */
 #define MIN_IFACE_SLOTS 64U
 #define DEFAULT_BURST 5		/* NFT_LIMIT_PKT_BURST_DEFAULT */
 #define NS_PER_S 1000000000ULL
@@ -202,7 +202,6 @@ static int finish(struct merlon_compiler *compiler)
 {
 	struct merlon_policy *policy = compiler->policy;
 	struct merlon_builder *b = &compiler->builder;
-	uint32_t room = MIN_ROOM;
 
 	if (b->error == -E2BIG && policy->n_subtables)
 		return -E2BIG;
@@ -214,15 +213,10 @@ static int finish(struct merlon_compiler *compiler)
 	}
 	if (b->error)
 		return b->error;
-	while (room < b->n)
-		room *= 2;
 	head(compiler)->words = b->n;
 	policy->words = b->n;
-	policy->room = room;
-	policy->image = calloc(room, sizeof(*policy->image));
-	if (!policy->image)
-		return -ENOMEM;
-	memcpy(policy->image, b->word, b->n * sizeof(*b->word));
+	policy->room = b->room;
+	policy->image = TAKE_PTR(b->word);
 	policy->ns_estimate = estimate(policy);
 	return 0;
 }

@@ -44,14 +44,6 @@ static int enter_interfaces(struct merlon_compiler *compiler, const struct merlo
 	return merlon_sets_enter(&compiler->sets, &classes, ret);
 }
 
-static int enter_match(struct merlon_compiler *compiler, const struct merlon_statement *s, uint32_t *ret)
-{
-	struct merlon_intervals copy;
-	int r = merlon_intervals_copy(&s->match.in, &copy);
-
-	return r < 0 ? r : merlon_sets_enter(&compiler->sets, &copy, ret);
-}
-
 static int addrtype_condition(struct merlon_compiler *compiler, const struct merlon_statement *s,
 			      enum merlon_family family, struct merlon_condition *ret)
 {
@@ -90,7 +82,7 @@ int merlon_condition(struct merlon_compiler *compiler, const struct merlon_state
 		return MERLON_NEVER;
 	if (merlon_hash_get(&compiler->seen, (uintptr_t)s, 0, &ret->set))
 		return 0;
-	r = match ? enter_match(compiler, s, &ret->set) : enter_interfaces(compiler, s, &ret->set);
+	r = match ? merlon_sets_lend(&compiler->sets, &s->match.in, &ret->set) : enter_interfaces(compiler, s, &ret->set);
 	return r < 0 ? r : merlon_hash_put(&compiler->seen, (uintptr_t)s, 0, ret->set);
 }
 

@@ -12,19 +12,12 @@
 #define ROW_WORDS (1 + MERLON_PLANES / 2)
 #define DIRECT_VALUES 4096U	/* a dimension with no boundary above this has no tree */
 
-/* What one dimension looks like from its least value on: row [i] from boundary [i] on. */
-struct rows {
-	merlon_value *boundary;
-	uint32_t *row;
-	uint32_t n;
-};
-
 static uint32_t plane_words(const struct merlon_plane *plane)
 {
 	return plane->n <= 64 ? 1 : plane->n <= 64 * 64 ? 2 : 3;
 }
 
-struct merlon_image_tree merlon_emit_tree(struct merlon_builder *b, const merlon_value *boundary, uint32_t n, bool wide)
+struct merlon_image_tree merlon_emit_tree(struct merlon_builder *b, const merlon_value *boundary, size_t apart, uint32_t n, bool wide)
 {
 	struct merlon_image_tree tree = { .n = n, .levels = 1 };
 	uint32_t key_words = wide ? 2 : 1, stride = 1;
@@ -43,7 +36,7 @@ struct merlon_image_tree merlon_emit_tree(struct merlon_builder *b, const merlon
 			return tree;
 		memset(b->word + tree.level[l], 0xff, words * sizeof(*b->word));
 		for (uint32_t i = 0; i < keys; i++) {
-			merlon_value key = boundary[(size_t)i * stride];
+			merlon_value key = *(const merlon_value *)((const char *)boundary + (size_t)i * stride * apart);
 
 			if (wide) {
 				b->word[tree.level[l] + 2 * i] = key >> 64;
@@ -85,7 +78,7 @@ struct recent {
 static uint32_t share(struct merlon_builder *b, struct recent *recent, const uint64_t *row, uint32_t words)
 {
 	for (uint32_t i = 0; i < recent->n; i++)
-		if (recent->row[i][0] == row[0] && !memcmp(recent->row[i], row, words * sizeof(*row)))
+		if (recent->row[i][0] == row[0] && (words == 1 || !memcmp(recent->row[i], row, words * sizeof(*row))))
 			return recent->at[i];
 	memcpy(recent->row[recent->next], row, words * sizeof(*row));
 	recent->at[recent->next] = merlon_builder_share(b, row, words);
@@ -94,17 +87,13 @@ static uint32_t share(struct merlon_builder *b, struct recent *recent, const uin
 	return recent->at[recent->next ^ 1];
 }
 
-/* Merges the steps of all planes into rows. */
-static int find_rows(struct merlon_sweep *sweep, uint64_t *row, uint32_t row_words, struct rows *rows)
+/* Merges the steps of all planes into rows: in their place steps of the dimension, whose vector is the row, one for each that differs. */
+static void find_rows(struct merlon_sweep *sweep, uint64_t *row, uint32_t row_words)
 {
 	struct recent recent = { .n = 0 };
 	struct merlon_builder *b = &sweep->compiler->builder;
-	uint32_t i = 0;
+	uint32_t i = 0, n = 0;
 
-	rows->boundary = calloc(sweep->n, sizeof(*rows->boundary));
-	rows->row = calloc(sweep->n, sizeof(*rows->row));
-	if (!rows->boundary || !rows->row)
-		return -ENOMEM;
 	merlon_sort(sweep->step, sweep->n, sizeof(*sweep->step), by_pos);
 	while (i < sweep->n) {
 		merlon_value pos = sweep->step[i].pos;
@@ -113,37 +102,36 @@ static int find_rows(struct merlon_sweep *sweep, uint64_t *row, uint32_t row_wor
 		for (; i < sweep->n && sweep->step[i].pos == pos; i++)
 			enter(sweep, &sweep->step[i], row);
 		at = share(b, &recent, row, row_words);
-		if (rows->n && rows->row[rows->n - 1] == at)
-			continue;
-		rows->boundary[rows->n] = pos;
-		rows->row[rows->n++] = at;
+		if (!n || sweep->step[n - 1].vector != at)
+			sweep->step[n++] = (struct merlon_step){ .pos = pos, .vector = at };
 	}
-	return 0;
+	sweep->n = n;
 }
 
 /* Of only two different rows: those beside each other differ. */
-static bool takes_turns(const struct rows *rows)
+static bool takes_turns(const struct merlon_sweep *sweep)
 {
-	for (uint32_t i = 2; i < rows->n; i++)
-		if (rows->row[i] != rows->row[i & 1])
+	for (uint32_t i = 2; i < sweep->n; i++)
+		if (sweep->step[i].vector != sweep->step[i & 1].vector)
 			return false;
-	return rows->n > 2;
+	return sweep->n > 2;
 }
 
-static void emit_dim(struct merlon_sweep *sweep, const struct rows *rows, struct merlon_image_dim *dim)
+static void emit_dim(struct merlon_sweep *sweep, struct merlon_image_dim *dim)
 {
 	struct merlon_builder *b = &sweep->compiler->builder;
-	merlon_value last = rows->boundary[rows->n - 1];
-	uint32_t n = rows->n, at = 0;
+	const struct merlon_step *step = sweep->step;
+	merlon_value last = step[sweep->n - 1].pos;
+	uint32_t n = sweep->n, at = 0;
 
 	if (sweep->dim > MERLON_F_TH2 && last < DIRECT_VALUES) {
 		n = (uint32_t)last + 1;
 		dim->tree.n = n;
 	} else {
-		dim->tree = merlon_emit_tree(b, rows->boundary, n, merlon_dim_max(sweep->dim, sweep->flat->family) >> 32);
+		dim->tree = merlon_emit_tree(b, &step->pos, sizeof(*step), n, merlon_dim_max(sweep->dim, sweep->flat->family) >> 32);
 	}
 	dim->which = UINT32_MAX;
-	if (dim->tree.levels && takes_turns(rows)) {
+	if (dim->tree.levels && takes_turns(sweep)) {
 		dim->which = 1;
 		n = 2;
 	}
@@ -153,8 +141,8 @@ static void emit_dim(struct merlon_sweep *sweep, const struct rows *rows, struct
 		if (dim->tree.levels)
 			at = i;
 		else
-			at += at + 1 < rows->n && rows->boundary[at + 1] == i;
-		((uint32_t *)(b->word + dim->rows))[i] = rows->row[at];
+			at += at + 1 < sweep->n && step[at + 1].pos == i;
+		((uint32_t *)(b->word + dim->rows))[i] = step[at].vector;
 	}
 }
 
@@ -171,7 +159,6 @@ static int build_dim(struct merlon_sweep *sweep, struct merlon_image_dim *dim)
 {
 	uint64_t row[ROW_WORDS] = { 0 };
 	uint32_t row_words, users = 0;
-	struct rows rows = { 0 };
 	int r = 0;
 
 	for (uint32_t p = 0; p < sweep->planes->n && !r; p++) {
@@ -185,12 +172,9 @@ static int build_dim(struct merlon_sweep *sweep, struct merlon_image_dim *dim)
 	if (!r && users) {
 		row_words = sweep->planes->direct ? 1 : 1 + (users + 1) / 2;
 		dim->absent = emit_absent(sweep, row, row_words);
-		r = find_rows(sweep, row, row_words, &rows);
-		if (!r)
-			emit_dim(sweep, &rows, dim);
+		find_rows(sweep, row, row_words);
+		emit_dim(sweep, dim);
 	}
-	free(rows.boundary);
-	free(rows.row);
 	free(sweep->step);
 	return r;
 }

@@ -27,7 +27,7 @@ static uint32_t emit_set(struct merlon_compiler *compiler, const struct merlon_i
 			break;
 		boundary[n++] = set->v[i].hi + 1;
 	}
-	tree = merlon_emit_tree(b, boundary, n, wide);
+	tree = merlon_emit_tree(b, boundary, sizeof(*boundary), n, wide);
 	if (!b->error)
 		at = merlon_builder_put(b, &tree, sizeof(tree) / 8, sizeof(tree) / 8);
 	free(boundary);

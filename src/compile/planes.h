@@ -29,7 +29,12 @@ void merlon_planes_clear(struct merlon_planes *planes);
  */
 struct merlon_step {
 	merlon_value pos;
-	uint64_t vector;
+	union {
+		uint64_t vector;
+		struct {
+			uint32_t first, n;
+		};	/* before there is one: what makes it (vectors.c) */
+	};
 	uint32_t plane;
 	bool empty;
 };
@@ -51,9 +56,8 @@ static inline merlon_value merlon_dim_max(uint32_t dim, enum merlon_family famil
 	return merlon_value_max(dim <= MERLON_F_DADDR && family == MERLON_IPV6 ? 128 : 32);
 }
 
-/* Lays out a tree over `n` ascending boundaries. */
-struct merlon_image_tree merlon_emit_tree(struct merlon_builder *b, const merlon_value *boundary, uint32_t n,
-					  bool wide);
+/* Lays out a tree over `n` ascending boundaries, which are `apart` bytes from each other. */
+struct merlon_image_tree merlon_emit_tree(struct merlon_builder *b, const merlon_value *boundary, size_t apart, uint32_t n, bool wide);
 /* Lays out the ops of a rule; returns the word of the first. */
 uint32_t merlon_emit_ops(struct merlon_compiler *compiler, const struct merlon_flat *flat,
 			 const struct merlon_flat_rule *rule);

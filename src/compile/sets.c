@@ -16,7 +16,8 @@ int merlon_sets_init(struct merlon_sets *sets)
 void merlon_sets_clear(struct merlon_sets *sets)
 {
 	for (uint32_t i = 0; i < sets->n; i++)
-		merlon_intervals_clear(&sets->set[i]);
+		if (sets->set[i].room)
+			merlon_intervals_clear(&sets->set[i]);
 	free(sets->set);
 	merlon_hash_clear(&sets->by_content);
 	merlon_hash_clear(&sets->by_pair);
@@ -25,38 +26,42 @@ void merlon_sets_clear(struct merlon_sets *sets)
 
 static uint64_t hash_of(const struct merlon_intervals *set)
 {
-	uint64_t hash = 0;
+	_Static_assert(sizeof(*set->v) == 4 * sizeof(uint64_t), "nothing but its bounds");
 
-	for (size_t i = 0; i < set->n; i++) {
-		uint64_t word[5] = { hash, (uint64_t)set->v[i].lo, (uint64_t)(set->v[i].lo >> 64),
-				     (uint64_t)set->v[i].hi, (uint64_t)(set->v[i].hi >> 64) };
+	return merlon_hash_words((const void *)set->v, 4 * set->n);
+}
 
-		hash = merlon_hash_words(word, 5);
-	}
-	return hash;
+/* 1: it was not there, and has the number now. */
+static int enter(struct merlon_sets *sets, const struct merlon_intervals *set, uint32_t *ret)
+{
+	uint64_t hash = hash_of(set), same = 0;
+
+	for (; merlon_hash_get(&sets->by_content, hash, same, ret); same++)
+		if (merlon_intervals_equal(&sets->set[*ret], set))
+			return 0;
+	if (merlon_grow(&sets->set, sets->n, &sets->room, sizeof(*sets->set)) < 0 ||
+	    merlon_hash_put(&sets->by_content, hash, same, sets->n) < 0)
+		return -ENOMEM;
+	*ret = sets->n;
+	sets->set[sets->n++] = *set;
+	return 1;
 }
 
 int merlon_sets_enter(struct merlon_sets *sets, struct merlon_intervals *set, uint32_t *ret)
 {
-	uint64_t hash = hash_of(set), same = 0;
-	uint32_t id;
+	int r = enter(sets, set, ret);
 
-	for (; merlon_hash_get(&sets->by_content, hash, same, &id); same++) {
-		if (merlon_intervals_equal(&sets->set[id], set)) {
-			merlon_intervals_clear(set);
-			*ret = id;
-			return 0;
-		}
-	}
-	if (merlon_grow(&sets->set, sets->n, &sets->room, sizeof(*sets->set)) < 0 ||
-	    merlon_hash_put(&sets->by_content, hash, same, sets->n) < 0) {
+	if (r != 1)
 		merlon_intervals_clear(set);
-		return -ENOMEM;
-	}
-	*ret = sets->n;
-	sets->set[sets->n++] = *set;
 	*set = (struct merlon_intervals){ 0 };
-	return 0;
+	return r < 0 ? r : 0;
+}
+
+int merlon_sets_lend(struct merlon_sets *sets, const struct merlon_intervals *set, uint32_t *ret)
+{
+	int r = enter(sets, &(struct merlon_intervals){ .v = set->v, .n = set->n }, ret);
+
+	return r < 0 ? r : 0;
 }
 
 int merlon_sets_intersect(struct merlon_sets *sets, uint32_t a, uint32_t b, uint32_t *ret)

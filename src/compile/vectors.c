@@ -14,11 +14,6 @@ struct member {
 	uint32_t set, local;
 };
 
-struct event {
-	merlon_value pos;
-	uint32_t first, n;	/* members that are toggled */
-};
-
 /* A vector as it is now, with its upper levels. */
 struct vector {
 	struct merlon_builder *builder;
@@ -100,40 +95,43 @@ static int by_set(const void *a, const void *b)
 
 static int by_pos(const void *a, const void *b)
 {
-	const struct event *x = a, *y = b;
+	const struct merlon_step *x = a, *y = b;
 
 	return (x->pos > y->pos) - (x->pos < y->pos);
 }
 
-/* The boundaries of all sets; members are sorted by set, those without one (MERLON_ANY) come first. */
-static int find_events(const struct merlon_sweep *sweep, const struct member *member, uint32_t n,
-		       struct event **ret, uint32_t *ret_n)
+/*
+ * The boundaries of all sets, each a step that says which members it toggles; members are sorted by set, those without one
+ * (MERLON_ANY) come first. They stand one behind where the plane's steps come to stand, which are one more at most: so none is written
+ * where one is that has not been read.
+ */
+static int find_toggles(struct merlon_sweep *sweep, const struct member *member, uint32_t n, struct merlon_step **ret, uint32_t *ret_n)
 {
 	merlon_value max = merlon_dim_max(sweep->dim, sweep->flat->family);
-	uint32_t n_events = 0, room = 0, end;
-	struct event *event;
+	struct merlon_step *toggle_at;
+	uint32_t n_toggles = 0, room = 1, end;
 
 	for (uint32_t i = 0; i < n; i++)
 		if (!i || member[i].set != member[i - 1].set)
 			room += 2 * sweep->compiler->sets.set[member[i].set].n;
-	event = reallocarray(NULL, room + 1, sizeof(*event));
-	if (!event)
+	if (merlon_reserve(&sweep->step, sweep->n + room, &sweep->room, sizeof(*sweep->step)) < 0)
 		return -ENOMEM;
+	toggle_at = sweep->step + sweep->n + 1;
 	for (uint32_t i = 0; i < n; i = end) {
 		const struct merlon_intervals *set = &sweep->compiler->sets.set[member[i].set];
 
 		for (end = i; end < n && member[end].set == member[i].set; end++)
 			;
 		for (size_t k = 0; k < set->n && set->v[k].lo <= max; k++) {
-			event[n_events++] = (struct event){ set->v[k].lo, i, end - i };
+			toggle_at[n_toggles++] = (struct merlon_step){ .pos = set->v[k].lo, .first = i, .n = end - i };
 			if (set->v[k].hi >= max)
 				break;
-			event[n_events++] = (struct event){ set->v[k].hi + 1, i, end - i };
+			toggle_at[n_toggles++] = (struct merlon_step){ .pos = set->v[k].hi + 1, .first = i, .n = end - i };
 		}
 	}
-	merlon_sort(event, n_events, sizeof(*event), by_pos);
-	*ret = event;
-	*ret_n = n_events;
+	merlon_sort(toggle_at, n_toggles, sizeof(*toggle_at), by_pos);
+	*ret = toggle_at;
+	*ret_n = n_toggles;
 	return 0;
 }
 
@@ -145,32 +143,26 @@ static void add_step(struct merlon_sweep *sweep, struct vector *v, uint32_t plan
 
 static int run(struct merlon_sweep *sweep, uint32_t plane, struct vector *v, const struct member *member, uint32_t n)
 {
-	struct event *event = NULL;
-	uint32_t n_events, i = 0, steps = 0;
+	struct merlon_step *at;
+	uint32_t n_toggles, i = 0, steps = 0;
 	double kept = 0;
-	int r = find_events(sweep, member, n, &event, &n_events);
 
-	if (!r)
-		r = merlon_reserve(&sweep->step, sweep->n + n_events + 1, &sweep->room, sizeof(*sweep->step));
-	if (r < 0) {
-		free(event);
-		return r;
-	}
+	if (find_toggles(sweep, member, n, &at, &n_toggles) < 0)
+		return -ENOMEM;
 	for (uint32_t k = 0; k < n && member[k].set == MERLON_ANY; k++)
 		toggle(v, member[k].local);
 	sweep->absent[plane] = (struct merlon_step){ .vector = store(v), .plane = plane, .empty = !v->top };
-	for (merlon_value pos = 0;; pos = event[i].pos) {
-		for (; i < n_events && event[i].pos == pos; i++)
-			for (uint32_t k = 0; k < event[i].n; k++)
-				toggle(v, member[event[i].first + k].local);
+	for (merlon_value pos = 0;; pos = at[i].pos) {
+		for (; i < n_toggles && at[i].pos == pos; i++)
+			for (uint32_t k = 0; k < at[i].n; k++)
+				toggle(v, member[at[i].first + k].local);
 		add_step(sweep, v, plane, pos);
 		kept += v->n_set;
 		steps++;
-		if (i == n_events)
+		if (i == n_toggles)
 			break;
 	}
 	sweep->planes->plane[plane].density[sweep->dim] = kept / steps / n;
-	free(event);
 	return 0;
 }
 

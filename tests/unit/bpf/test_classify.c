@@ -34,7 +34,7 @@ static void search(uint32_t n, bool wide, unsigned shift)
 	for (uint32_t i = 1; i < n; i++)
 		boundary[i] = (merlon_value)(3 * i + 1) << shift;
 	merlon_builder_put(&b, NULL, 16, 1);
-	tree = merlon_emit_tree(&b, boundary, n, wide);
+	tree = merlon_emit_tree(&b, boundary, sizeof(*boundary), n, wide);
 	at = merlon_builder_put(&b, &tree, sizeof(tree) / 8, sizeof(tree) / 8);
 	assert_int_equal(b.error, 0);
 	env.image = (const __u64 *)b.word;
