@@ -238,7 +238,7 @@ static int pin_inner(const struct merlon_dataplane *dp, const char *dir, int fd,
 	return bpf_obj_pin(fd, path);
 }
 
-static int new_image(const struct merlon_policy *policy, size_t bytes, uint64_t **ret)
+static int new_image(size_t bytes, uint64_t **ret)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
 	_cleanup_close_ int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "merlon_image", sizeof(uint32_t), bytes, 1, &options);
@@ -249,9 +249,13 @@ static int new_image(const struct merlon_policy *policy, size_t bytes, uint64_t 
 	image = map_image(fd, bytes);
 	if (!image)
 		return -errno;
-	memcpy(image, policy->image, policy->words * sizeof(uint64_t));
 	*ret = image;
 	return TAKE_FD(fd);
+}
+
+static void fill_image(const struct merlon_policy *policy, uint64_t *image)
+{
+	memcpy(image, policy->image, policy->words * sizeof(uint64_t));
 }
 
 static void forget_inner(const struct merlon_dataplane *dp, uint32_t generation)
@@ -345,13 +349,9 @@ static void hand_over_counters(const struct merlon_policy_maps *from, uint32_t g
 						      handover->last);
 }
 
-static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
-		      struct merlon_handover *handover)
+/* Its image, to be filled. */
+static int prepare_image(struct merlon_dataplane *dp, const struct merlon_policy *policy, uint64_t **ret)
 {
-	size_t bytes = dp->policy.ledger.class.words * sizeof(uint64_t);
-	uint32_t previous = dp->control.generation;
-	uint64_t *image = NULL;
-	_cleanup_close_ int inner = -1;
 	int r;
 
 	/* or packets might be on their way that met the generation before that in force, whose ranges these were */
@@ -359,12 +359,17 @@ static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *p
 	merlon_image_store_end(dp);
 	merlon_relax(dp, false);
 	r = take_ranges(dp, &dp->policy, policy);
-	if (r < 0)
-		return r;
-	/* behind that, which lets others go on: they may have told the policy of interfaces */
-	inner = new_image(policy, bytes, &image);
-	if (inner < 0)
-		return inner;
+	return r < 0 ? r : new_image(dp->policy.ledger.class.words * sizeof(uint64_t), ret);
+}
+
+static int swap_image(struct merlon_dataplane *dp, const struct merlon_policy *policy, int inner, uint64_t *image, bool audit,
+		      struct merlon_handover *handover)
+{
+	size_t bytes = dp->policy.ledger.class.words * sizeof(uint64_t);
+	uint32_t previous = dp->control.generation;
+	int r;
+
+	fill_image(policy, image);
 	if ((r = hand_over_limits(&dp->policy, &dp->policy, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy", inner, policy->generation)) < 0 ||
 	    (r = set_paths(&dp->policy, policy->generation)) < 0)
@@ -426,11 +431,12 @@ static int swap_class(struct merlon_dataplane *dp, const struct merlon_policy *p
 	size_t bytes = next->ledger.class.words * sizeof(uint64_t);
 	uint32_t previous = dp->control.generation;
 	uint64_t *image = NULL;
-	_cleanup_close_ int inner = new_image(policy, bytes, &image);
+	_cleanup_close_ int inner = new_image(bytes, &image);
 	int r;
 
 	if (inner < 0)
 		return inner;
+	fill_image(policy, image);
 	if ((r = take_ranges(dp, next, policy)) < 0 ||
 	    (r = hand_over_limits(&dp->policy, next, handover)) < 0 ||
 	    (r = pin_inner(dp, "policy-next", inner, policy->generation)) < 0)
@@ -501,15 +507,23 @@ static int apply_larger(struct merlon_dataplane *dp, const struct merlon_policy 
 static int put_in_force(struct merlon_dataplane *dp, const struct merlon_policy *policy, bool audit,
 			struct merlon_handover *handover, struct merlon_diag *diag)
 {
+	_cleanup_close_ int inner = -1;
 	struct merlon_class class;
+	uint64_t *image;
 	int r;
 
 	if (!fits(dp, policy, &class))
 		return apply_larger(dp, policy, &class, audit, handover, diag);
-	r = do_last(dp, diag);
-	if (r < 0)
-		return r;
-	r = swap_image(dp, policy, audit, handover);
+	inner = r = prepare_image(dp, policy, &image);
+	if (r >= 0) {
+		/* which lets others go on: they may tell the policy of interfaces until it is copied */
+		r = do_last(dp, diag);
+		if (r < 0) {
+			munmap(image, class.words * sizeof(uint64_t));
+			return r;
+		}
+		r = swap_image(dp, policy, inner, image, audit, handover);
+	}
 	if (r < 0)
 		merlon_diag_errno(diag, r, "cannot put the policy in force");
 	return r;

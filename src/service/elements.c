@@ -110,7 +110,7 @@ bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct mer
 
 /*
  * nf_tables needs 10 ms and more to commit a change of a large set, the compiler likewise: both work at the same time. The policy is
- * put in force when the namespace has the elements (merlon_enforce()). *ret_done: it has them.
+ * put in force when the namespace has the elements (merlon_enforce_last()). *ret_done: it has them.
  */
 static int change(struct merlon_daemon *d, struct merlon_asked *asked, bool *ret_done, struct merlon_diag *diag)
 {

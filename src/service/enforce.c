@@ -150,8 +150,11 @@ int merlon_enforce_compile(struct merlon_daemon *d, struct merlon_enforced *next
 int merlon_enforce_last(void *context, struct merlon_diag *diag)
 {
 	struct merlon_daemon *d = context;
-	int r;
+	/* nothing is in force that the policy namespace has not */
+	int r = merlon_space_sent(d);
 
+	if (r < 0)
+		return r;
 	merlon_enforce_trackers(d);
 	merlon_links_attach_ahead_end(d);
 	r = merlon_links_attach(d, diag);
@@ -197,9 +200,6 @@ int merlon_enforce(struct merlon_daemon *d, struct merlon_enforced *next, const 
 	r = merlon_dataplane_is_there(d->dp, diag);
 	if (!r)
 		r = save(d, next, snapshot, diag);
-	/* nothing is in force that the policy namespace has not */
-	if (!r)
-		r = merlon_space_sent(d);
 	if (!r)
 		r = swap(d, next, carry, diag);
 	if (r < 0) {
