@@ -107,14 +107,16 @@ static bool is_closed(const struct merlon_daemon *d)
 	return file && (!strcmp(file, d->settings.closed_ruleset) || !strcmp(file, MERLON_CLOSED_BUILT_IN));
 }
 
+static void count_sessions(struct merlon_daemon *d)
+{
+	merlon_dataplane_count_sessions(d->dp, &d->counted.established, &d->counted.embryonic);
+	d->counted.at_ns = merlon_now_ns();
+}
+
 void merlon_daemon_count_sessions(struct merlon_daemon *d, uint32_t *ret_established, uint32_t *ret_embryonic)
 {
-	uint64_t now_ns = merlon_now_ns();
-
-	if (!merlon_work_is_busy(d) || now_ns - d->counted.at_ns > COUNTED_NS) {
-		merlon_dataplane_count_sessions(d->dp, &d->counted.established, &d->counted.embryonic);
-		d->counted.at_ns = now_ns;
-	}
+	if (!merlon_work_is_busy(d) || merlon_now_ns() - d->counted.at_ns > COUNTED_NS)
+		count_sessions(d);
 	*ret_established = d->counted.established;
 	*ret_embryonic = d->counted.embryonic;
 }
@@ -122,15 +124,17 @@ void merlon_daemon_count_sessions(struct merlon_daemon *d, uint32_t *ret_establi
 void merlon_daemon_status(struct merlon_daemon *d)
 {
 	uint32_t generation = merlon_dataplane_generation(d->dp), rules = d->enforced.policy ? d->enforced.policy->n_flat : 0;
-	uint32_t established, embryonic, sessions;
+	uint32_t sessions;
 
 	d->untold = false;
 	if (!generation || merlon_dataplane_is_torn_out(d->dp)) {
 		sd_notify(0, "STATUS=no policy is in force: nothing is filtered");
 		return;
 	}
-	merlon_daemon_count_sessions(d, &established, &embryonic);
-	sessions = established + embryonic;
+	/* of changes that come one behind the other the next one is waiting */
+	if (merlon_now_ns() - d->counted.at_ns > COUNTED_NS)
+		count_sessions(d);
+	sessions = d->counted.established + d->counted.embryonic;
 	sd_notifyf(0, "STATUS=generation %u, %u rule%s, %u session%s, %s%s", generation, rules, rules == 1 ? "" : "s",
 		   sessions, sessions == 1 ? "" : "s",
 		   d->enforced.audit ? "audit: nothing is dropped" : "enforcing",
