@@ -5,15 +5,17 @@
 #include "src/service/bus.h"
 #include "src/service/daemon.h"
 
-#define ARENAS 2	/* the loop's, and one of all threads: each keeps a megabyte or more of what it once had */
-
 int main(int argc, char **argv)
 {
 	struct merlon_settings settings = { 0 };
 	struct merlon_diag diag = { 0 };
 	int r;
 
-	mallopt(M_ARENA_MAX, ARENAS);
+	/*
+	 * The main arena, for all threads: each keeps a megabyte or more of what it once had, and the others grow page by page
+	 * (glibc's grow_heap()), in the children of a thread, too, which read rulesets.
+	 */
+	mallopt(M_ARENA_MAX, 1);
 	r = merlon_settings_read(&settings, argc, argv, &diag);
 	merlon_diag_print(&diag, stderr);
 	merlon_diag_clear(&diag);
