@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,9 +13,11 @@
 
 #include "compat/snapshot.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 #include "src/util/netns.h"
 
 #define ROOM (1 << 29)		/* bytes that may wait in the socket, of which the kernel makes twice as many */
+#define PAUSE_MS 1		/* what comes one by one is taken together */
 #define LARGEST (1 << 16)	/* one datagram: the kernel collects what fits into a page (nft_commit_notify()) */
 
 /* A rule, and what tells where it stands. */
@@ -29,6 +32,7 @@ struct merlon_heard {
 	int fd;
 	char *data;		/* owned: the datagrams, one behind the other */
 	size_t size, room;
+	bool told, lost;	/* a transaction's end; not all could be received */
 	bool taken, doubtful;
 	unsigned generations;	/* how many were told, and the last */
 	uint32_t generation;
@@ -87,8 +91,15 @@ static int make_room(struct merlon_heard *heard, size_t bytes)
 	return 0;
 }
 
-/* All that waits in the socket. What could not be told there, or did not fit, is an error of it (ENOBUFS). */
-static int receive(struct merlon_heard *heard)
+/* A generation is told apart from what made it (nf_tables_gen_notify()). */
+static bool is_generation(const void *datagram, size_t bytes)
+{
+	const struct nlmsghdr *message = datagram;
+
+	return bytes >= MNL_NLMSG_HDRLEN && message->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN);
+}
+
+static int receive_all(struct merlon_heard *heard)
 {
 	struct sockaddr_nl from;
 	struct iovec part;
@@ -105,8 +116,41 @@ static int receive(struct merlon_heard *heard)
 			return errno == EAGAIN ? 0 : -errno;
 		if (message.msg_flags & MSG_TRUNC || from.nl_pid || (size_t)n != (size_t)MNL_ALIGN(n))
 			return -EPROTO;
+		heard->told |= is_generation(part.iov_base, n);
 		heard->size += n;
 	}
+}
+
+/* All that waits in the socket. What could not be told there, or did not fit, is an error of it (ENOBUFS). */
+static int receive(struct merlon_heard *heard)
+{
+	int r = heard->lost ? -ENOBUFS : receive_all(heard);
+
+	heard->lost |= r < 0;
+	return r;
+}
+
+bool merlon_heard_transaction(struct merlon_heard *heard, int child, uint64_t end_ns)
+{
+	struct pollfd wait[2] = { { child, POLLIN, 0 }, { heard->fd, POLLIN, 0 } };
+	uint64_t now;
+
+	while (!heard->told && (now = merlon_now_ns()) < end_ns) {
+		if (poll(wait, ARRAY_SIZE(wait), (end_ns - now) / 1000000 + 1) < 0 && errno != EINTR)
+			return false;
+		if (receive(heard) < 0 || wait[0].revents)
+			return false;
+		if (!heard->told)
+			poll(wait, 1, PAUSE_MS);
+	}
+	return heard->told;
+}
+
+bool merlon_heard_more(struct merlon_heard *heard)
+{
+	size_t before = heard->size;
+
+	return receive(heard) < 0 || heard->size != before;
 }
 
 static bool find_chain(const struct merlon_ruleset *rs, uint8_t family, const char *table, const char *name, uint32_t *ret)

@@ -19,6 +19,14 @@ void merlon_heard_free(struct merlon_heard *heard);
 void merlon_heard_freep(struct merlon_heard **heard);
 
 /*
+ * Listens until a transaction has come, before `end_ns` (CLOCK_MONOTONIC) and before `child`, a descriptor of the process that makes
+ * it, can be read. False: none was told by then.
+ */
+bool merlon_heard_transaction(struct merlon_heard *heard, int child, uint64_t end_ns);
+/* Whether anything was told since the last look, or was lost. */
+bool merlon_heard_more(struct merlon_heard *heard);
+
+/*
  * Whether what was heard is certain to be all rules of this generation: they were loaded in one transaction, each behind those
  * before it, nothing was lost. The chains of `ruleset` are those of a dump. If not, the rules are to be dumped.
  */

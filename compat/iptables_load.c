@@ -167,7 +167,8 @@ static void report(const struct merlon_text *text, char *output, struct merlon_d
 	merlon_diag_add(diag, MERLON_ERROR, place, "%s", n ? output : "iptables-restore failed without a word");
 }
 
-int merlon_iptables_load(int netns, const struct merlon_text *text, int family, struct merlon_diag *diag)
+int merlon_iptables_load(int netns, const struct merlon_text *text, int family, const struct merlon_meanwhile *meanwhile,
+			 struct merlon_diag *diag)
 {
 	_cleanup_close_ int input = filter_only(text);
 	struct restore restore = { netns, input, family == AF_INET6 ? "ip6tables-nft-restore" : "iptables-nft-restore" };
@@ -178,7 +179,7 @@ int merlon_iptables_load(int netns, const struct merlon_text *text, int family, 
 
 	if (input < 0)
 		return input;
-	r = merlon_child(run_restore, &restore, &output, &size);
+	r = merlon_child_and(run_restore, &restore, meanwhile, &output, &size);
 	if (r == 0)
 		return 0;
 	if (r == NOT_FOUND) {

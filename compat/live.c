@@ -89,7 +89,7 @@ static int load_legacy(const struct legacy *kind, const struct merlon_text *text
 	int r = merlon_policyns_new(&policyns, diag);
 
 	if (r == 0)
-		r = merlon_iptables_load(policyns, text, kind->family, diag);
+		r = merlon_iptables_load(policyns, text, kind->family, NULL, diag);
 	if (r == 0)
 		r = merlon_read_namespace(policyns, ret, NULL, diag);
 	if (r == 0)

@@ -207,21 +207,26 @@ struct loaded {
 
 /* Several sources, one after the other. */
 struct loading {
+	int policyns;
 	struct loaded *loaded;		/* [n] */
 	size_t n;
 	struct merlon_heard *heard;	/* of the rules of a single large one, or NULL */
+	struct merlon_ruleset *ruleset;	/* what was read, or NULL */
+	struct merlon_snapshot snapshot;
+	bool wants_snapshot;
 	struct merlon_origins origins;	/* of a single one it would say nothing */
 };
 
 /* `kept`: as read_text() says. */
-static int load_text(int policyns, const struct merlon_source *source, struct loaded *loaded, bool kept, struct merlon_diag *diag)
+static int load_text(int policyns, const struct merlon_source *source, struct loaded *loaded, bool kept,
+		     const struct merlon_meanwhile *meanwhile, struct merlon_diag *diag)
 {
 	int r;
 
 	loaded->iptables = source->format == MERLON_FORMAT_IPTABLES ||
 			   (source->format == MERLON_FORMAT_AUTO && merlon_is_iptables(&loaded->text));
 	if (!loaded->iptables)
-		return merlon_nft_load(policyns, &loaded->text, kept, diag);
+		return merlon_nft_load(policyns, &loaded->text, kept, meanwhile, diag);
 	loaded->family = source->family;
 	if (loaded->family == AF_UNSPEC) {
 		r = merlon_iptables_family(&loaded->text, diag);
@@ -229,7 +234,7 @@ static int load_text(int policyns, const struct merlon_source *source, struct lo
 			return r;
 		loaded->family = r;
 	}
-	return merlon_iptables_load(policyns, &loaded->text, loaded->family, diag);
+	return merlon_iptables_load(policyns, &loaded->text, loaded->family, meanwhile, diag);
 }
 
 static bool may_be_large(const struct merlon_text *text)
@@ -278,41 +283,6 @@ static bool explain_text(const struct merlon_text *text, struct merlon_diag *dia
 	return true;
 }
 
-/* Source `i`. */
-static int load_one(int policyns, const struct merlon_source *source, struct loading *l, size_t i, struct merlon_diag *diag)
-{
-	struct loaded *loaded = &l->loaded[i];
-	struct merlon_diag of_text = { 0 };
-	bool kept;
-	int r = read_text(source->file, &loaded->text, &kept, diag);
-
-	if (r < 0)
-		return r;
-	if (l->n == 1 && may_be_large(&loaded->text))
-		l->heard = merlon_heard_new(policyns);
-	r = load_text(policyns, source, loaded, kept, &of_text);
-	if (r < 0 && explain_text(&loaded->text, diag))
-		merlon_diag_clear(&of_text);
-	merlon_diag_take(diag, &of_text);
-	return r;
-}
-
-/* iptables-restore replaces tables: of two files of one family, the second would silently be all. */
-static int only_one(const struct loaded *loaded, size_t i, struct merlon_diag *diag)
-{
-	size_t j;
-
-	for (j = 0; loaded[i].iptables && j < i; j++)
-		if (loaded[j].iptables && loaded[j].family == loaded[i].family) {
-			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = loaded[i].text.name },
-					"this and %s are both iptables rules of %s", loaded[j].text.name,
-					loaded[i].family == AF_INET6 ? "IPv6" : "IPv4");
-			merlon_diag_cure(diag, "give one file of each family");
-			return -EINVAL;
-		}
-	return 0;
-}
-
 /* `heard`: of its rules, or NULL. */
 static int read_namespace(int policyns, struct merlon_heard *heard, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot,
 			  struct merlon_diag *diag)
@@ -336,6 +306,66 @@ static int read_namespace(int policyns, struct merlon_heard *heard, struct merlo
 		r = merlon_read_along(netlink, &along, ret, diag);
 	mnl_socket_close(netlink);
 	return r;
+}
+
+/*
+ * A child that has loaded a large text frees it, which takes as long as a tenth of the whole: what it has loaded is read meanwhile.
+ * What fails here is read again.
+ */
+static void read_early(void *context, int child, uint64_t end_ns)
+{
+	struct loading *l = context;
+	struct merlon_diag diag = { 0 };
+
+	if (merlon_heard_transaction(l->heard, child, end_ns))
+		read_namespace(l->policyns, l->heard, &l->ruleset, l->wants_snapshot ? &l->snapshot : NULL, &diag);
+	merlon_diag_clear(&diag);
+}
+
+/* What all sources have loaded. */
+static int read_loaded(struct loading *l, struct merlon_diag *diag)
+{
+	if (l->ruleset && !merlon_heard_more(l->heard))
+		return 0;
+	merlon_ruleset_free(TAKE_PTR(l->ruleset));
+	merlon_snapshot_clear(&l->snapshot);
+	return read_namespace(l->policyns, l->heard, &l->ruleset, l->wants_snapshot ? &l->snapshot : NULL, diag);
+}
+
+/* Source `i`. */
+static int load_one(const struct merlon_source *source, struct loading *l, size_t i, struct merlon_diag *diag)
+{
+	const struct merlon_meanwhile early = { read_early, l };
+	struct loaded *loaded = &l->loaded[i];
+	struct merlon_diag of_text = { 0 };
+	bool kept;
+	int r = read_text(source->file, &loaded->text, &kept, diag);
+
+	if (r < 0)
+		return r;
+	if (l->n == 1 && may_be_large(&loaded->text))
+		l->heard = merlon_heard_new(l->policyns);
+	r = load_text(l->policyns, source, loaded, kept, l->heard ? &early : NULL, &of_text);
+	if (r < 0 && explain_text(&loaded->text, diag))
+		merlon_diag_clear(&of_text);
+	merlon_diag_take(diag, &of_text);
+	return r;
+}
+
+/* iptables-restore replaces tables: of two files of one family, the second would silently be all. */
+static int only_one(const struct loaded *loaded, size_t i, struct merlon_diag *diag)
+{
+	size_t j;
+
+	for (j = 0; loaded[i].iptables && j < i; j++)
+		if (loaded[j].iptables && loaded[j].family == loaded[i].family) {
+			merlon_diag_add(diag, MERLON_ERROR, (struct merlon_place){ .file = loaded[i].text.name },
+					"this and %s are both iptables rules of %s", loaded[j].text.name,
+					loaded[i].family == AF_INET6 ? "IPv6" : "IPv4");
+			merlon_diag_cure(diag, "give one file of each family");
+			return -EINVAL;
+		}
+	return 0;
 }
 
 int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merlon_snapshot *ret_snapshot,
@@ -410,39 +440,45 @@ static int settle_places(int policyns, struct merlon_ruleset *ruleset, const str
 	return r;
 }
 
+static int load_all(const struct merlon_source *sources, struct loading *l, struct merlon_diag *diag)
+{
+	size_t i;
+	int r = l->loaded ? 0 : -ENOMEM;
+
+	for (i = 0; i < l->n && r == 0; i++) {
+		r = load_one(&sources[i], l, i, diag);
+		if (r == 0)
+			r = only_one(l->loaded, i, diag);
+		if (r == 0 && i + 1 < l->n)
+			r = read_and_note(l->policyns, l, diag);
+	}
+	if (r == 0)
+		r = read_loaded(l, diag);
+	if (r == 0 && l->n > 1)
+		r = note_origins(l, l->ruleset, diag);
+	return r ? r : settle_places(l->policyns, l->ruleset, l, diag);
+}
+
 static int load(int policyns, const struct merlon_source *sources, size_t n_sources, struct merlon_ruleset **ret_ruleset,
 		struct merlon_snapshot *ret_snapshot, struct merlon_diag *diag)
 {
-	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *ruleset = NULL;
-	struct merlon_snapshot snapshot = { 0 };
-	struct loading l = { .loaded = calloc(n_sources + 1, sizeof(*l.loaded)), .n = n_sources };
+	struct loading l = { .policyns = policyns, .loaded = calloc(n_sources + 1, sizeof(*l.loaded)), .n = n_sources,
+			     .wants_snapshot = ret_snapshot };
 	size_t i;
-	int r = l.loaded ? 0 : -ENOMEM;
+	int r = load_all(sources, &l, diag);
 
-	for (i = 0; i < n_sources && r == 0; i++) {
-		r = load_one(policyns, &sources[i], &l, i, diag);
-		if (r == 0)
-			r = only_one(l.loaded, i, diag);
-		if (r == 0 && i + 1 < n_sources)
-			r = read_and_note(policyns, &l, diag);
-	}
-	if (r == 0)
-		r = read_namespace(policyns, l.heard, &ruleset, ret_snapshot ? &snapshot : NULL, diag);
 	merlon_heard_free(l.heard);
-	if (r == 0 && n_sources > 1)
-		r = note_origins(&l, ruleset, diag);
-	if (r == 0)
-		r = settle_places(policyns, ruleset, &l, diag);
 	for (i = 0; l.loaded && i < n_sources; i++)
 		free(l.loaded[i].text.text);
 	free(l.loaded);
 	merlon_origins_clear(&l.origins);
 	if (r == 0) {
-		*ret_ruleset = TAKE_PTR(ruleset);
+		*ret_ruleset = TAKE_PTR(l.ruleset);
 		if (ret_snapshot)
-			*ret_snapshot = snapshot;
+			*ret_snapshot = l.snapshot;
 	} else {
-		merlon_snapshot_clear(&snapshot);
+		merlon_ruleset_free(l.ruleset);
+		merlon_snapshot_clear(&l.snapshot);
 	}
 	return r;
 }

@@ -8,6 +8,8 @@
 #include "compat/compat.h"
 #include "compat/origins.h"
 
+struct merlon_meanwhile;	/* src/util/netns.h */
+
 /* A source's text, with a NUL behind it that `size` does not count. */
 struct merlon_text {
 	const char *name;	/* for messages */
@@ -28,8 +30,9 @@ bool merlon_is_too_long(const char *message, struct merlon_diag *diag);
 bool merlon_is_iptables(const struct merlon_text *text);
 /* AF_INET, AF_INET6 by the rules, else by the first lines, else by the name; or -EINVAL and a diagnostic that asks for --family. */
 int merlon_iptables_family(const struct merlon_text *text, struct merlon_diag *diag);
-/* Loads the filter section into the namespace. 0 or a negative errno and a diagnostic. */
-int merlon_iptables_load(int netns, const struct merlon_text *text, int family, struct merlon_diag *diag);
+/* Loads the filter section into the namespace. `meanwhile`: what is done while a child does it, or NULL. 0 or a negative errno and a diagnostic. */
+int merlon_iptables_load(int netns, const struct merlon_text *text, int family, const struct merlon_meanwhile *meanwhile,
+			 struct merlon_diag *diag);
 /*
  * Gives the rules of the family's filter table that came with this source their places and the refused ones their text,
  * and adds the rules of the other sections as kept chains. 0 or -ENOMEM.
@@ -44,9 +47,11 @@ int merlon_read_namespace(int policyns, struct merlon_ruleset **ret, struct merl
 
 /*
  * Loads a source in nft's language with libnftables. The file itself is read (by its name: includes and messages are
- * as with nft -f) unless `from_text`. 0 or a negative errno and nft's own messages.
+ * as with nft -f) unless `from_text`. `meanwhile`: what is done while a child does it, or NULL. 0 or a negative errno and nft's own
+ * messages.
  */
-int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, struct merlon_diag *diag);
+int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, const struct merlon_meanwhile *meanwhile,
+		    struct merlon_diag *diag);
 /*
  * Gives the rules that came with an nft source its lines, where it is certain which they are, and adds those that it has as
  * comments of `merlon import`. 0, -ENOMEM, or -EINVAL with a diagnostic: one of these is of no chain.

@@ -174,7 +174,8 @@ static int file_of(const struct merlon_text *text, int *ret_fd)
 	return 0;
 }
 
-int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, struct merlon_diag *diag)
+int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, const struct merlon_meanwhile *meanwhile,
+		    struct merlon_diag *diag)
 {
 	struct load load = { netns, text->name };
 	_cleanup_close_ int fd = -1;
@@ -188,7 +189,7 @@ int merlon_nft_load(int netns, const struct merlon_text *text, bool from_text, s
 		load.file = path;
 	}
 	if (r == 0)
-		r = merlon_child(run_load, &load, &output, &size);
+		r = merlon_child_and(run_load, &load, meanwhile, &output, &size);
 
 	if (r == 0)
 		return 0;

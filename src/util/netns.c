@@ -58,14 +58,19 @@ static int reap(pid_t pid)
 	return WTERMSIG(status) == SIGXFSZ ? -EFBIG : -ECHILD;
 }
 
-/* The same of one that may be stopped, or wait for what never comes: -ETIMEDOUT, and it is gone. */
-static int reap_in_time(pid_t pid)
+/*
+ * The same of one that may be stopped, or wait for what never comes: -ETIMEDOUT, and it is gone. `meanwhile`: what is done here
+ * first; or NULL.
+ */
+static int reap_in_time(pid_t pid, const struct merlon_meanwhile *meanwhile)
 {
 	uint64_t now = merlon_now_ns(), end = now + merlon_child_limit_s() * 1000000000ULL;
 	_cleanup_close_ int fd = pidfd_open(pid, 0);
 	struct pollfd ended = { fd, POLLIN, 0 };
 	int r = 0;
 
+	if (fd >= 0 && meanwhile)
+		meanwhile->run(meanwhile->context, fd, end);
 	while (fd >= 0 && (now = merlon_now_ns()) < end) {
 		r = poll(&ended, 1, (end - now) / 1000000 + 1);
 		if (r > 0 || (r < 0 && errno != EINTR))
@@ -169,7 +174,7 @@ static int open_in_child(int (*open_it)(void *context), void *context)
 		return -errno;
 	opening.to = told[1];
 	pid = clone(open_and_tell, stack + sizeof(stack), CLONE_FILES | SIGCHLD, &opening);
-	r = pid < 0 ? -errno : reap_in_time(pid);
+	r = pid < 0 ? -errno : reap_in_time(pid, NULL);
 	/* one that exits with 0 has written */
 	if (r == 0 && read(told[0], &fd, sizeof(fd)) != sizeof(fd))
 		r = -EIO;
@@ -280,7 +285,8 @@ pid_t merlon_fork(void)
 	return pid;
 }
 
-int merlon_child(int (*run)(void *context), void *context, char **ret_output, size_t *ret_size)
+int merlon_child_and(int (*run)(void *context), void *context, const struct merlon_meanwhile *meanwhile, char **ret_output,
+		     size_t *ret_size)
 {
 	/* a file in memory, not a pipe: the child never waits for a reader */
 	_cleanup_close_ int out = memfd_create("merlon-output", MFD_CLOEXEC);
@@ -306,7 +312,12 @@ int merlon_child(int (*run)(void *context), void *context, char **ret_output, si
 		fflush(stderr);
 		_exit(r);
 	}
-	status = reap_in_time(pid);
+	status = reap_in_time(pid, meanwhile);
 	r = status < 0 ? 0 : read_all(out, ret_output, ret_size);
 	return r < 0 ? r : status;
+}
+
+int merlon_child(int (*run)(void *context), void *context, char **ret_output, size_t *ret_size)
+{
+	return merlon_child_and(run, context, NULL, ret_output, ret_size);
 }

@@ -7,6 +7,7 @@
 #define MERLON_UTIL_NETNS_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -33,6 +34,15 @@ pid_t merlon_fork(void);
  * parent run; it does not outlive the thread that called.
  */
 int merlon_child(int (*run)(void *context), void *context, char **ret_output, size_t *ret_size);
+
+/* What is done here while a child runs: `child`, a descriptor, can be read when it has ended; it may run until `end_ns` (CLOCK_MONOTONIC). */
+struct merlon_meanwhile {
+	void (*run)(void *context, int child, uint64_t end_ns);
+	void *context;
+};
+/* The same, and then waits for the child; `meanwhile` NULL: nothing. It is not done where the kernel gives no such descriptor. */
+int merlon_child_and(int (*run)(void *context), void *context, const struct merlon_meanwhile *meanwhile, char **ret_output,
+		     size_t *ret_size);
 
 /* 300, or what MERLON_CHILD_TIMEOUT says; not more than the thread's own limit. */
 unsigned merlon_child_limit_s(void);

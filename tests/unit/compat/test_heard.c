@@ -15,6 +15,7 @@
 #include "compat/load.h"
 #include "compat/snapshot.h"
 #include "src/util/cleanup.h"
+#include "src/util/clock.h"
 #include "src/util/netns.h"
 #include "tests/lib/ruleset_equal.h"
 
@@ -59,7 +60,7 @@ static void load(int netns, const struct heard *c, const char *words)
 {
 	struct merlon_text text = { .name = "words", .text = (char *)words, .size = strlen(words) };
 	struct merlon_diag diag = { 0 };
-	int r = c->iptables ? merlon_iptables_load(netns, &text, AF_INET, &diag) : merlon_nft_load(netns, &text, true, &diag);
+	int r = c->iptables ? merlon_iptables_load(netns, &text, AF_INET, NULL, &diag) : merlon_nft_load(netns, &text, true, NULL, &diag);
 
 	if (r < 0)
 		fail_msg("%s: %s", c->name, diag.n ? diag.message[0].text : "?");
@@ -128,9 +129,43 @@ static void all(void **state)
 		one(&cases[i]);
 }
 
+static bool is_told(struct merlon_heard *heard, int child, unsigned ms)
+{
+	return merlon_heard_transaction(heard, child, merlon_now_ns() + ms * 1000000ULL);
+}
+
+/* A transaction is heard before its process has ended, one that fails is not, and what comes later is noticed. */
+static void ends(void **state)
+{
+	static const struct heard words = { "ends", { TABLE("\t\taccept\n\t\tdrop\n"), "add rule inet t c counter\n" }, .believed = false };
+	_cleanup_(merlon_heard_freep) struct merlon_heard *heard = NULL;
+	_cleanup_close_ int netns = -1, ended = -1, runs = -1;
+	int both[2];
+
+	(void)state;
+	if (geteuid())
+		skip();
+	assert_int_equal(pipe(both), 0);
+	ended = both[0];
+	runs = both[1];
+	assert_int_equal(merlon_netns_new(&netns), 0);
+	heard = merlon_heard_new(netns);
+	assert_non_null(heard);
+	assert_false(is_told(heard, ended, 20));
+	close(TAKE_FD(runs));
+	assert_false(is_told(heard, ended, 60000));
+	assert_false(merlon_heard_more(heard));
+	load(netns, &words, words.text[0]);
+	assert_true(is_told(heard, -1, 60000));
+	assert_false(merlon_heard_more(heard));
+	load(netns, &words, words.text[1]);
+	assert_true(merlon_heard_more(heard));
+	assert_false(merlon_heard_more(heard));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(all) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(ends) };
 
 	return cmocka_run_group_tests_name("heard", tests, NULL, NULL);
 }
