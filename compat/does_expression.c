@@ -110,39 +110,45 @@ enum merlon_does merlon_expression_does(uint8_t family, const char *name, const 
 		{ "queue", MERLON_DOES_QUEUE }, { "fwd", MERLON_DOES_COPY }, { "dup", MERLON_DOES_COPY },
 		{ "reject", MERLON_DOES_STOP }, { "synproxy", MERLON_DOES_STOP },
 	};
-	static const char *const telling[] = { "meta", "ct", "payload", "objref", "target" };
+	/* `source`: the attribute without which they only read; 0: there is none */
+	static const struct {
+		const char *name;
+		uint16_t source;
+	} telling[] = {
+		{ "meta", NFTA_META_SREG }, { "ct", NFTA_CT_SREG }, { "payload", NFTA_PAYLOAD_SREG }, { "objref", 0 }, { "target", 0 },
+	};
 	size_t i;
 
 	/* Most of any ruleset. */
 	if (!strcmp(name, "cmp") || !strcmp(name, "counter") || !strcmp(name, "immediate"))
 		return MERLON_DOES_NOTHING;
 	for (i = 0; i < ARRAY_SIZE(telling); i++)
-		if (!strcmp(name, telling[i]))
-			return by_attributes(family, name, data);
+		if (!strcmp(name, telling[i].name))
+			return telling[i].source && !merlon_nested_attribute(data, telling[i].source) ?
+				       MERLON_DOES_NOTHING : by_attributes(family, name, data);
 	for (i = 0; i < ARRAY_SIZE(plain); i++)
 		if (!strcmp(name, plain[i].name))
 			return plain[i].does;
 	return MERLON_DOES_NOTHING;
 }
 
+/* ~0: there is none. */
+static uint32_t number(const struct nlattr *attribute)
+{
+	return attribute && mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0 ? ntohl(mnl_attr_get_u32(attribute)) : ~0U;
+}
+
 /* A verdict that is given, or looked up and may be anything. */
 static bool stops(const char *name, const struct nlattr *data)
 {
-	struct merlon_attributes a = { 0 }, value = { 0 }, verdict = { 0 };
-	bool lookup = !strcmp(name, "lookup");
+	const struct nlattr *verdict;
 
-	if (!data || (!lookup && strcmp(name, "immediate")))
+	if (!strcmp(name, "lookup"))
+		return number(merlon_nested_attribute(data, NFTA_LOOKUP_DREG)) == NFT_REG_VERDICT;
+	if (strcmp(name, "immediate"))
 		return false;
-	mnl_attr_parse_nested(data, merlon_on_attribute, &a);
-	if (lookup)
-		return a.at[NFTA_LOOKUP_DREG] && merlon_attribute_u32(&a, NFTA_LOOKUP_DREG, ~0U) == NFT_REG_VERDICT;
-	if (!a.at[NFTA_IMMEDIATE_DATA])
-		return false;
-	mnl_attr_parse_nested(a.at[NFTA_IMMEDIATE_DATA], merlon_on_attribute, &value);
-	if (!value.at[NFTA_DATA_VERDICT])
-		return false;
-	mnl_attr_parse_nested(value.at[NFTA_DATA_VERDICT], merlon_on_attribute, &verdict);
-	return merlon_attribute_u32(&verdict, NFTA_VERDICT_CODE, ~0U) == NF_DROP;
+	verdict = merlon_nested_attribute(merlon_nested_attribute(data, NFTA_IMMEDIATE_DATA), NFTA_DATA_VERDICT);
+	return number(merlon_nested_attribute(verdict, NFTA_VERDICT_CODE)) == NF_DROP;
 }
 
 /*
@@ -203,6 +209,9 @@ static enum stray stray_after(enum stray before, const char *name, const struct 
 
 	if (before == STRAY_MISSING || !data)
 		return before;
+	/* nothing else begins it */
+	if (before == STRAY_NO && strcmp(name, "match") && strcmp(name, "fib") && strcmp(name, "ct"))
+		return STRAY_NO;
 	mnl_attr_parse_nested(data, merlon_on_attribute, &a);
 	if (!strcmp(name, "match"))
 		return is_stray_match(&a) ? STRAY_MISSING : STRAY_NO;
@@ -230,25 +239,21 @@ uint32_t merlon_does_to_stray(uint32_t does)
 uint32_t merlon_message_does(const struct nlmsghdr *message)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
-	struct merlon_attributes rule = { 0 };
-	const struct nlattr *element;
+	const struct nlattr *element, *expressions = merlon_nfnl_attribute(message, NFTA_RULE_EXPRESSIONS);
 	uint32_t does = 0;
 	enum stray stray = STRAY_NO;
 
-	mnl_attr_parse(message, sizeof(*header), merlon_on_attribute, &rule);
-	if (!rule.at[NFTA_RULE_EXPRESSIONS])
+	if (!expressions)
 		return 0;
-	mnl_attr_for_each_nested(element, rule.at[NFTA_RULE_EXPRESSIONS]) {
-		struct merlon_attributes e = { 0 };
-		const struct nlattr *data;
+	mnl_attr_for_each_nested(element, expressions) {
+		const struct nlattr *named = merlon_nested_attribute(element, NFTA_EXPR_NAME);
+		const struct nlattr *data = merlon_nested_attribute(element, NFTA_EXPR_DATA);
 		enum merlon_does one;
 		const char *name;
 
-		mnl_attr_parse_nested(element, merlon_on_attribute, &e);
-		if (!e.at[NFTA_EXPR_NAME] || mnl_attr_validate(e.at[NFTA_EXPR_NAME], MNL_TYPE_NUL_STRING) < 0)
+		if (!named || mnl_attr_validate(named, MNL_TYPE_NUL_STRING) < 0)
 			continue;
-		name = mnl_attr_get_str(e.at[NFTA_EXPR_NAME]);
-		data = e.at[NFTA_EXPR_DATA];
+		name = mnl_attr_get_str(named);
 		one = merlon_expression_does(header->nfgen_family, name, data);
 		does |= one == MERLON_DOES_NOTHING ? 0 : 1U << one;
 		does |= stops(name, data) ? 1U << MERLON_DOES_STOP : 0;

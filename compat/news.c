@@ -29,16 +29,6 @@ static unsigned type_of(const struct nlmsghdr *message)
 	return message->nlmsg_type >> 8 == NFNL_SUBSYS_NFTABLES ? message->nlmsg_type & 255 : NFT_MSG_MAX;
 }
 
-static const struct nlattr *find_nested(const struct nlattr *nest, uint16_t type)
-{
-	const struct nlattr *attr;
-
-	mnl_attr_for_each_nested(attr, nest)
-		if (mnl_attr_get_type(attr) == type)
-			return attr;
-	return NULL;
-}
-
 /* Whether `generation` is behind `than`; nf_tables counts on from the greatest to the least (nf_tables_commit()). */
 static bool is_later(uint32_t generation, uint32_t than)
 {
@@ -112,7 +102,7 @@ static int read_element(const struct merlon_set *set, const struct nlattr *eleme
 	mnl_attr_for_each_nested(attr, element)
 		switch (mnl_attr_get_type(attr)) {
 		case NFTA_SET_ELEM_KEY:
-			value = find_nested(attr, NFTA_DATA_VALUE);
+			value = merlon_nested_attribute(attr, NFTA_DATA_VALUE);
 			break;
 		case NFTA_SET_ELEM_FLAGS:
 			flags = ntohl(mnl_attr_get_u32(attr));
@@ -266,17 +256,17 @@ static bool same_set(const struct nlmsghdr *a, const struct nlmsghdr *b)
 
 static uint32_t flags_of(const struct nlattr *element)
 {
-	const struct nlattr *flags = find_nested(element, NFTA_SET_ELEM_FLAGS);
+	const struct nlattr *flags = merlon_nested_attribute(element, NFTA_SET_ELEM_FLAGS);
 
 	return flags ? mnl_attr_get_u32(flags) : 0;
 }
 
 static const struct nlattr *find_element(const struct nlattr *list, const struct nlattr *like)
 {
-	const struct nlattr *key = find_nested(like, NFTA_SET_ELEM_KEY), *element;
+	const struct nlattr *key = merlon_nested_attribute(like, NFTA_SET_ELEM_KEY), *element;
 
 	mnl_attr_for_each_nested(element, list)
-		if (same_attr(find_nested(element, NFTA_SET_ELEM_KEY), key) && flags_of(element) == flags_of(like))
+		if (same_attr(merlon_nested_attribute(element, NFTA_SET_ELEM_KEY), key) && flags_of(element) == flags_of(like))
 			return element;
 	return NULL;
 }

@@ -88,3 +88,14 @@ const struct nlattr *merlon_nfnl_attribute(const struct nlmsghdr *message, uint1
 			return attr;
 	return NULL;
 }
+
+const struct nlattr *merlon_nested_attribute(const struct nlattr *nest, uint16_t type)
+{
+	const struct nlattr *attr;
+
+	if (nest)
+		mnl_attr_for_each_nested(attr, nest)
+			if (mnl_attr_get_type(attr) == type)
+				return attr;
+	return NULL;
+}

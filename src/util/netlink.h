@@ -25,6 +25,8 @@ struct merlon_attributes {
 int merlon_on_attribute(const struct nlattr *attribute, void *data);
 /* One attribute of a message of nfnetlink; NULL: it has none of this number. */
 const struct nlattr *merlon_nfnl_attribute(const struct nlmsghdr *message, uint16_t type);
+/* The same of one in a nest, which may be NULL. */
+const struct nlattr *merlon_nested_attribute(const struct nlattr *nest, uint16_t type);
 /* Of a number in network byte order; `otherwise` where there is none of that size. */
 uint32_t merlon_attribute_u32(const struct merlon_attributes *a, unsigned type, uint32_t otherwise);
 
