@@ -68,10 +68,16 @@ struct merlon_rule *merlon_build_rule(struct merlon_chain *chain)
 
 struct merlon_statement *merlon_build_statement(struct merlon_rule *rule, enum merlon_statement_kind kind)
 {
-	struct merlon_statement *statement = append(&rule->statement, &rule->n, sizeof(*statement));
+	_cleanup_free_ struct merlon_log *log = kind == MERLON_S_LOG ? calloc(1, sizeof(*log)) : NULL;
+	struct merlon_statement *statement = NULL;
 
-	if (statement)
-		statement->kind = kind;
+	if (kind != MERLON_S_LOG || log)
+		statement = append(&rule->statement, &rule->n, sizeof(*statement));
+	if (!statement)
+		return NULL;
+	statement->kind = kind;
+	if (log)
+		statement->log = TAKE_PTR(log);
 	return statement;
 }
 

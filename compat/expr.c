@@ -433,13 +433,13 @@ static int log_(struct merlon_reader *reader, struct merlon_eval *eval, const st
 	s = merlon_build_statement(eval->rule, MERLON_S_LOG);
 	if (!s)
 		return -ENOMEM;
-	snprintf(s->log.prefix, sizeof(s->log.prefix), "%s", prefix ? prefix : "");
-	s->log.group = nftnl_expr_is_set(e, NFTNL_EXPR_LOG_GROUP) ?
+	snprintf(s->log->prefix, sizeof(s->log->prefix), "%s", prefix ? prefix : "");
+	s->log->group = nftnl_expr_is_set(e, NFTNL_EXPR_LOG_GROUP) ?
 		       nftnl_expr_get_u16(e, NFTNL_EXPR_LOG_GROUP) : -1;
-	s->log.level = nftnl_expr_is_set(e, NFTNL_EXPR_LOG_LEVEL) && s->log.group < 0 ?
+	s->log->level = nftnl_expr_is_set(e, NFTNL_EXPR_LOG_LEVEL) && s->log->group < 0 ?
 		       (int)nftnl_expr_get_u32(e, NFTNL_EXPR_LOG_LEVEL) : -1;
-	s->log.flags = nftnl_expr_is_set(e, NFTNL_EXPR_LOG_FLAGS) ? nftnl_expr_get_u32(e, NFTNL_EXPR_LOG_FLAGS) : 0;
-	if (s->log.level > 7)
+	s->log->flags = nftnl_expr_is_set(e, NFTNL_EXPR_LOG_FLAGS) ? nftnl_expr_get_u32(e, NFTNL_EXPR_LOG_FLAGS) : 0;
+	if (s->log->level > 7)
 		unsupported(eval, "log level audit");
 	return 0;
 }

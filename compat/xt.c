@@ -474,10 +474,10 @@ static int log_(const struct merlon_blob *blob)
 
 	if (!s)
 		return info ? -ENOMEM : 0;
-	s->log.level = info->level & 7;
-	s->log.flags = info->logflags;
-	s->log.group = -1;
-	snprintf(s->log.prefix, sizeof(s->log.prefix), "%.*s", (int)sizeof(info->prefix), info->prefix);
+	s->log->level = info->level & 7;
+	s->log->flags = info->logflags;
+	s->log->group = -1;
+	snprintf(s->log->prefix, sizeof(s->log->prefix), "%.*s", (int)sizeof(info->prefix), info->prefix);
 	return 0;
 }
 
@@ -495,9 +495,9 @@ static int nflog(const struct merlon_blob *blob)
 	s = merlon_build_statement(blob->eval->rule, MERLON_S_LOG);
 	if (!s)
 		return -ENOMEM;
-	s->log.level = -1;
-	s->log.group = info->group;
-	snprintf(s->log.prefix, sizeof(s->log.prefix), "%.*s", (int)sizeof(info->prefix), info->prefix);
+	s->log->level = -1;
+	s->log->group = info->group;
+	snprintf(s->log->prefix, sizeof(s->log->prefix), "%.*s", (int)sizeof(info->prefix), info->prefix);
 	return 0;
 }
 

@@ -182,7 +182,7 @@ int merlon_state_log(struct merlon_compiler *compiler, const struct merlon_rule 
 		return 0;
 	if (merlon_grow(&policy->log, policy->n_logs, &compiler->logs_room, sizeof(*policy->log)) < 0)
 		return -ENOMEM;
-	policy->log[policy->n_logs] = &s->log;
+	policy->log[policy->n_logs] = s->log;
 	*ret = policy->n_logs++;
 	return merlon_hash_put(&compiler->seen, (uintptr_t)s, 0, *ret);
 }

@@ -103,7 +103,7 @@ static unsigned concerns_of_rule(const struct merlon_rule *rule)
 			has |= s->lookup->part[p].field == MERLON_F_LENGTH ? HAS_LENGTH :
 			       is_transport(s->lookup->part[p].field) ? HAS_PORTS : 0;
 		if (s->kind == MERLON_S_LOG)
-			has |= s->log.group >= 0 ? HAS_GROUP | HAS_LOGS : HAS_LOGS;
+			has |= s->log->group >= 0 ? HAS_GROUP | HAS_LOGS : HAS_LOGS;
 		if (s->kind == MERLON_S_MATCH && is_transport(s->match.field))
 			has |= HAS_PORTS;
 		if (s->kind == MERLON_S_VERDICT && s->verdict.verdict == MERLON_V_REJECT)

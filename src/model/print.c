@@ -275,7 +275,7 @@ static void print_statement(struct merlon_printing *p, size_t i)
 		print_limit(p->out, &s->limit);
 		break;
 	case MERLON_S_LOG:
-		print_log(p->out, &s->log);
+		print_log(p->out, s->log);
 		break;
 	case MERLON_S_MARK:
 		print_mark(p->out, s->mark.mask, s->mark.xor);

@@ -39,6 +39,10 @@ void merlon_statement_clear(struct merlon_statement *statement)
 		statement->interface.set = NULL;
 		statement->interface.n = 0;
 		break;
+	case MERLON_S_LOG:
+		free(statement->log);
+		statement->log = NULL;
+		break;
 	case MERLON_S_LOOKUP:
 		lookup_free(statement->lookup);
 		statement->lookup = NULL;

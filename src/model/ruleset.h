@@ -144,7 +144,7 @@ struct merlon_statement {
 			uint64_t packets, bytes;	/* as in the input */
 		} counter;
 		struct merlon_limit limit;
-		struct merlon_log log;
+		struct merlon_log *log;			/* owned; apart, as all others are a third of its size */
 		struct {
 			uint32_t mask, xor;		/* mark = (mark & mask) ^ xor */
 		} mark;

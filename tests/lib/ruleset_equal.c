@@ -89,8 +89,8 @@ static bool same_statement(const struct merlon_statement *a, const struct merlon
 	case MERLON_S_LIMIT:
 		return same_limit(&a->limit, &b->limit);
 	case MERLON_S_LOG:
-		return strcmp(a->log.prefix, b->log.prefix) == 0 && a->log.level == b->log.level &&
-		       a->log.flags == b->log.flags && a->log.group == b->log.group;
+		return strcmp(a->log->prefix, b->log->prefix) == 0 && a->log->level == b->log->level &&
+		       a->log->flags == b->log->flags && a->log->group == b->log->group;
 	case MERLON_S_MARK:
 		return a->mark.mask == b->mark.mask && a->mark.xor == b->mark.xor;
 	case MERLON_S_ADDRTYPE:

@@ -132,7 +132,7 @@ static const struct merlon_log *log_of(const struct merlon_rule *rule)
 {
 	for (size_t i = 0; i < rule->n; i++)
 		if (rule->statement[i].kind == MERLON_S_LOG)
-			return &rule->statement[i].log;
+			return rule->statement[i].log;
 	return NULL;
 }
 

@@ -127,7 +127,7 @@ static void overflows_are_counted(void **state)
 	assert_int_equal(walk.n_logs, MERLON_WALK_LOGS);
 	assert_int_equal(walk.logs_lost, 1);
 	assert_int_equal(walk.logs[3].rule, 18);
-	assert_ptr_equal(policy->log[walk.logs[3].log], &ruleset->chain[base].rule[18].statement->log);
+	assert_ptr_equal(policy->log[walk.logs[3].log], ruleset->chain[base].rule[18].statement->log);
 	merlon_policy_free(policy);
 	merlon_ruleset_free(ruleset);
 }

@@ -111,9 +111,9 @@ static void strings(void **state)
 	make(&f, NFPROTO_IPV4);
 	f.rule->comment = strdup("a \"quoted\"\nword");
 	s = merlon_build_statement(f.rule, MERLON_S_LOG);
-	strcpy(s->log.prefix, "say \"x\"");
-	s->log.level = 7;
-	s->log.group = -1;
+	strcpy(s->log->prefix, "say \"x\"");
+	s->log->level = 7;
+	s->log->group = -1;
 	expect_and_free(&f, "log prefix \"say 'x'\" level debug comment \"a 'quoted' word\"");
 
 	make(&f, NFPROTO_IPV4);
