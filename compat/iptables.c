@@ -78,7 +78,9 @@ int merlon_ipt_split(const struct merlon_ipt_line *line, struct merlon_ipt_words
 	const char *p = line->text, *end = line->text + line->size;
 	char *to;
 
-	*ret = (struct merlon_ipt_words){ .buffer = malloc(line->size + 2) };
+	/* the words behind the last one are not there */
+	ret->n = 0;
+	ret->buffer = malloc(line->size + 2);
 	if (!ret->buffer)
 		return -ENOMEM;
 	to = ret->buffer;
@@ -102,6 +104,8 @@ const char *merlon_ipt_option(const struct merlon_ipt_words *words, const char *
 	size_t i, len = strlen(b);
 
 	for (i = 0; i < words->n; i++) {
+		if (words->word[i][0] != '-')
+			continue;
 		if (strncmp(words->word[i], b, len) == 0 && words->word[i][len] == '=')
 			return words->word[i] + len + 1;
 		if (i + 1 < words->n && (strcmp(words->word[i], a) == 0 || strcmp(words->word[i], b) == 0))
@@ -153,7 +157,7 @@ static enum evidence of_name(const char *option, const char *word)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(known); i++)
-		if (strcmp(option, known[i].option) == 0 && strcmp(word, known[i].word) == 0)
+		if (option[1] == known[i].option[1] && !option[2] && strcmp(word, known[i].word) == 0)
 			return known[i].means;
 	if (strcmp(option, "--reject-with") == 0) {
 		/* "icmp-..." of IPv4; "icmp6-..." and names without icmp of IPv6 */
@@ -175,6 +179,8 @@ static enum evidence of_words(const struct merlon_ipt_words *words)
 	for (i = 0; i < words->n; i++) {
 		const char *option = words->word[i], *word;
 
+		if (option[0] != '-')
+			continue;
 		if (strcmp(option, "--icmp-type") == 0)
 			found |= FOUR;
 		if (strcmp(option, "--icmpv6-type") == 0)

@@ -39,6 +39,17 @@ static bool is_rule(const struct merlon_ipt_words *words, bool *ret_insert)
 	return *ret_insert || strcmp(words->word[0], "-A") == 0 || strcmp(words->word[0], "--append") == 0;
 }
 
+static bool has(const struct merlon_ipt_line *line, const char *what)
+{
+	return memmem(line->text, line->size, what, strlen(what));
+}
+
+/* False: it is certain that cannot_load() says no. */
+static bool may_be_refused(const struct merlon_ipt_line *line)
+{
+	return has(line, "set") || has(line, "SET") || has(line, "\"");
+}
+
 static int write_line(FILE *out, const struct merlon_ipt_line *line)
 {
 	struct merlon_ipt_words words;
@@ -48,14 +59,18 @@ static int write_line(FILE *out, const struct merlon_ipt_line *line)
 	/* blanked, so that the line numbers of messages stay */
 	if (merlon_ipt_is_kept(line->section))
 		return fputc('\n', out) < 0 ? -ENOMEM : 0;
-	r = merlon_ipt_split(line, &words);
+	words.n = 0;
+	words.buffer = NULL;
+	r = may_be_refused(line) ? merlon_ipt_split(line, &words) : 0;
 	if (r < 0)
 		return r;
-	if (is_rule(&words, &insert) && cannot_load(&words))
+	if (is_rule(&words, &insert) && cannot_load(&words)) {
 		fprintf(out, "%s %s %s\n", words.word[0], words.word[1], STAND_IN);
-	else
-		fprintf(out, "%.*s%s", (int)line->size, line->text, line->next < line->end ||
-			line->text[line->size] == '\n' ? "\n" : "");
+	} else {
+		fwrite(line->text, 1, line->size, out);
+		if (line->next < line->end || line->text[line->size] == '\n')
+			fputc('\n', out);
+	}
 	free(words.buffer);
 	return 0;
 }
