@@ -292,6 +292,11 @@ bool merlon_heard_all(struct merlon_heard *heard, uint32_t generation, const str
 	return !heard->doubtful && heard->generation == generation;
 }
 
+size_t merlon_heard_count(const struct merlon_heard *heard)
+{
+	return heard->n;
+}
+
 int merlon_heard_run(const struct merlon_heard *heard, mnl_cb_t parse, void *context)
 {
 	size_t i;

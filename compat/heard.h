@@ -31,7 +31,9 @@ bool merlon_heard_more(struct merlon_heard *heard);
  * before it, nothing was lost. The chains of `ruleset` are those of a dump. If not, the rules are to be dumped.
  */
 bool merlon_heard_all(struct merlon_heard *heard, uint32_t generation, const struct merlon_ruleset *ruleset);
-/* After that: runs `parse` on the rules' messages, chain by chain, as a dump has them. 0 or a negative errno. */
+/* After that: how many rules there are. */
+size_t merlon_heard_count(const struct merlon_heard *heard);
+/* Likewise: runs `parse` on the rules' messages, chain by chain, as a dump has them. 0 or a negative errno. */
 int merlon_heard_run(const struct merlon_heard *heard, mnl_cb_t parse, void *context);
 
 #endif

@@ -10,6 +10,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter_ipv4.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@
 #include "src/util/cleanup.h"
 
 #define RECEIVE_BUFFER (1 << 16)	/* the kernel fills dump messages of up to 32 KiB (net/netlink/af_netlink.c) */
+#define MANY 4096			/* heard rules, from which on two threads read them */
 #define TRIES 20			/* a ruleset that changes so often while it is read is left alone */
 
 int merlon_netlink_dump(struct mnl_socket *netlink, struct nlmsghdr *request, mnl_cb_t parse, void *context)
@@ -261,7 +263,7 @@ static int read_rule(struct merlon_reader *reader, const struct nlmsghdr *messag
 	if (!rule)
 		return chain ? -ENOMEM : -EINTR;
 	rule->handle = nftnl_rule_get_u64(from, NFTNL_RULE_HANDLE);
-	rule->does = reader->dormant[chain->table] ? 0 : merlon_message_does(message);
+	rule->does = reader->beside || reader->dormant[chain->table] ? 0 : merlon_message_does(message);
 	eval.nfproto = reader->ruleset->table[chain->table].family;
 	if (eval.nfproto == NFPROTO_IPV4)
 		eval.family = MERLON_IPV4;
@@ -287,7 +289,7 @@ static int parse_rule(const struct nlmsghdr *message, void *context)
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	int r = -ENOMEM;
 
-	if (rule && along && along->each_rule && along->each_rule(message, along->context) < 0)
+	if (rule && along && along->each_rule && !reader->beside && along->each_rule(message, along->context) < 0)
 		r = -errno;
 	else if (rule && nftnl_rule_nlmsg_parse(message, rule) == 0)
 		r = read_rule(reader, message, rule);
@@ -305,12 +307,70 @@ static int dump(struct merlon_reader *reader, uint16_t what, mnl_cb_t parse)
 	return merlon_netlink_dump(reader->netlink, request, parse, reader);
 }
 
+/* What takes no memory for each rule, whose allocation two threads would wait for: the half of a reading that they can share. */
+struct beside {
+	const struct merlon_heard *heard;
+	const struct merlon_along *along;
+	uint32_t *does;		/* [merlon_heard_count()] */
+	size_t n;
+	int error;
+};
+
+static int note_beside(const struct nlmsghdr *message, void *context)
+{
+	struct beside *b = context;
+
+	b->does[b->n++] = merlon_message_does(message);
+	return b->along->each_rule ? b->along->each_rule(message, b->along->context) : MNL_CB_OK;
+}
+
+static void *run_beside(void *context)
+{
+	struct beside *b = context;
+
+	b->error = merlon_heard_run(b->heard, note_beside, b);
+	return NULL;
+}
+
+/* The rules have been heard chain by chain. */
+static int enter_does(struct merlon_reader *reader, const struct beside *b)
+{
+	const struct merlon_ruleset *rs = reader->ruleset;
+	size_t i, j, n = 0;
+
+	for (i = 0; i < rs->n_chains; i++)
+		for (j = 0; j < rs->chain[i].n; j++, n++) {
+			if (n == b->n)
+				return -EPROTO;
+			rs->chain[i].rule[j].does = reader->dormant[rs->chain[i].table] ? 0 : b->does[n];
+		}
+	return n == b->n ? 0 : -EPROTO;
+}
+
+static int read_heard(struct merlon_reader *reader, const struct merlon_heard *heard)
+{
+	size_t n = merlon_heard_count(heard);
+	_cleanup_free_ uint32_t *does = n < MANY ? NULL : calloc(n, sizeof(*does));
+	struct beside beside = { .heard = heard, .along = reader->along, .does = does };
+	pthread_t thread;
+	int r;
+
+	reader->beside = does && !pthread_create(&thread, NULL, run_beside, &beside);
+	r = merlon_heard_run(heard, parse_rule, reader);
+	if (!reader->beside)
+		return r;
+	pthread_join(thread, NULL);
+	if (r == 0)
+		r = beside.error;
+	return r ? r : enter_does(reader, &beside);
+}
+
 static int read_rules(struct merlon_reader *reader, uint32_t generation)
 {
 	struct merlon_heard *heard = reader->along ? reader->along->heard : NULL;
 
 	if (heard && merlon_heard_all(heard, generation, reader->ruleset))
-		return merlon_heard_run(heard, parse_rule, reader);
+		return read_heard(reader, heard);
 	return dump(reader, NFT_MSG_GETRULE, parse_rule);
 }
 

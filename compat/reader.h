@@ -54,12 +54,13 @@ struct merlon_reader {
 	bool *dormant;		/* of each table of the ruleset */
 	uint32_t chain;		/* where the last rule went: rules come chain by chain */
 	const struct merlon_along *along;	/* NULL: nothing */
+	bool beside;		/* what rules do and `along` wants is done by another thread */
 };
 
 /* What else there is to a reading: large rulesets take the kernel long to say. */
 struct merlon_along {
 	struct merlon_heard *heard;	/* what was heard of the rules when they were loaded; NULL: nothing was */
-	mnl_cb_t each_rule;	/* is handed the messages of the rules, too; NULL: nobody */
+	mnl_cb_t each_rule;	/* is handed the messages of the rules, too, by another thread if they are many; NULL: nobody */
 	void *context;
 };
 

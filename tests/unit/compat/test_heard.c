@@ -75,6 +75,18 @@ static struct mnl_socket *socket_in(int netns)
 	return netlink;
 }
 
+/* Of rulesets that are equal else. */
+static bool do_the_same(const struct merlon_ruleset *a, const struct merlon_ruleset *b)
+{
+	size_t i, j;
+
+	for (i = 0; i < a->n_chains; i++)
+		for (j = 0; j < a->chain[i].n; j++)
+			if (a->chain[i].rule[j].does != b->chain[i].rule[j].does)
+				return false;
+	return true;
+}
+
 static void compare(const struct heard *c, struct mnl_socket *netlink, struct merlon_heard *heard)
 {
 	_cleanup_(merlon_ruleset_freep) struct merlon_ruleset *dumped = NULL, *told = NULL;
@@ -92,6 +104,7 @@ static void compare(const struct heard *c, struct mnl_socket *netlink, struct me
 	difference = ruleset_difference(dumped, told);
 	if (difference)
 		fail_msg("%s: %s", c->name, difference);
+	assert_true(do_the_same(dumped, told));
 	assert_int_equal(of_dump.n_handles, of_told.n_handles);
 	for (i = 0; i < of_dump.n_handles; i++)
 		assert_memory_equal(&of_dump.handle[i], &of_told.handle[i], offsetof(struct merlon_rehandled, chain) + 4);
@@ -127,6 +140,33 @@ static void all(void **state)
 		skip();
 	for (i = 0; i < ARRAY_SIZE(cases); i++)
 		one(&cases[i]);
+}
+
+/* So many that two threads read them, of two chains and a table that is dormant, which do all kinds of things. */
+static void many(void **state)
+{
+	struct heard c = { "many", { NULL }, .iptables = false, .believed = true };
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *out;
+	unsigned i;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	out = open_memstream(&text, &size);
+	fprintf(out, "table ip sleeps {\n\tflags dormant\n\tchain c {\n\t\tmeta mark set 1\n\t\tdrop\n\t}\n}\n"
+		"table ip t {\n\tset s {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.1 }\n\t}\n\tchain d {\n");
+	for (i = 0; i < 6000; i++) {
+		if (i == 1500)
+			fprintf(out, "\t}\n\tchain c {\n");
+		fprintf(out, "\t\tip saddr 10.0.%u.%u %s\n", i >> 8, i & 255, i % 7 == 3 ? "ip daddr @s drop" : i % 7 == 5 ?
+			"@th,0,8 1 accept comment \"x\"" : i % 11 == 1 ? "meta mark set 3" : "tcp dport { 1, 2 } counter accept");
+	}
+	fprintf(out, "\t}\n}\n");
+	fclose(out);
+	c.text[0] = text;
+	one(&c);
 }
 
 static bool is_told(struct merlon_heard *heard, int child, unsigned ms)
@@ -165,7 +205,7 @@ static void ends(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(ends) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(many), cmocka_unit_test(ends) };
 
 	return cmocka_run_group_tests_name("heard", tests, NULL, NULL);
 }
