@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <linux/netfilter_ipv4.h>
 #include <stdarg.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -352,18 +353,51 @@ static int settle_chains(struct merlon_ruleset *ruleset)
 	return 0;
 }
 
-static int write_text(const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, struct merlon_rule *rule)
-{
+/* One stream for all rules. */
+struct writing {
+	FILE *out;
+	char *text;
 	size_t size;
-	FILE *f;
+};
 
+static int write_text(struct writing *w, const struct merlon_ruleset *ruleset, const struct merlon_chain *chain, struct merlon_rule *rule)
+{
 	if (rule->text)
 		return 0;
-	f = open_memstream(&rule->text, &size);
-	if (!f)
+	rewind(w->out);
+	merlon_rule_print(ruleset, chain, rule, w->out);
+	rule->text = fflush(w->out) == 0 && !ferror(w->out) ? strndup(w->text, w->size) : NULL;
+	return rule->text ? 0 : -ENOMEM;
+}
+
+/* What is enforced has its text, and nothing else has statements. */
+static int settle_rules(struct merlon_ruleset *ruleset)
+{
+	struct writing w = { .out = NULL };
+	size_t i, j;
+	int r = 0;
+
+	w.out = open_memstream(&w.text, &w.size);
+	if (!w.out)
 		return -ENOMEM;
-	merlon_rule_print(ruleset, chain, rule, f);
-	return fclose(f) == 0 ? 0 : -ENOMEM;
+	__fsetlocking(w.out, FSETLOCKING_BYCALLER);
+	for (i = 0; i < ruleset->n_chains && r == 0; i++)
+		for (j = 0; j < ruleset->chain[i].n && r == 0; j++) {
+			struct merlon_rule *rule = &ruleset->chain[i].rule[j];
+
+			if (ruleset->chain[i].kept) {
+				rule->status = MERLON_KEPT;
+				free(rule->reason);
+				rule->reason = NULL;
+			}
+			if (rule->status == MERLON_EXACT)
+				r = write_text(&w, ruleset, &ruleset->chain[i], rule);
+			while (rule->status != MERLON_EXACT && rule->n)
+				merlon_statement_clear(&rule->statement[--rule->n]);
+		}
+	fclose(w.out);
+	free(w.text);
+	return r;
 }
 
 static bool uses_set(const struct merlon_rule *rule, const char *name)
@@ -433,7 +467,6 @@ static void drop_unused_maps(struct merlon_ruleset *ruleset)
 
 int merlon_build_settle(struct merlon_ruleset *ruleset)
 {
-	size_t i, j;
 	int r = resolve_jumps(ruleset);
 
 	if (r == 0)
@@ -447,21 +480,7 @@ int merlon_build_settle(struct merlon_ruleset *ruleset)
 		r = refuse_ethernet(ruleset, MERLON_OUTPUT,
 				    "a packet that this host sends has no sender's Ethernet address yet");
 	drop_unused_maps(ruleset);
-	for (i = 0; i < ruleset->n_chains && r == 0; i++)
-		for (j = 0; j < ruleset->chain[i].n && r == 0; j++) {
-			struct merlon_rule *rule = &ruleset->chain[i].rule[j];
-
-			if (ruleset->chain[i].kept) {
-				rule->status = MERLON_KEPT;
-				free(rule->reason);
-				rule->reason = NULL;
-			}
-			if (rule->status == MERLON_EXACT)
-				r = write_text(ruleset, &ruleset->chain[i], rule);
-			while (rule->status != MERLON_EXACT && rule->n)
-				merlon_statement_clear(&rule->statement[--rule->n]);
-		}
-	return r;
+	return r ? r : settle_rules(ruleset);
 }
 
 /* The place strings of `from` become strings of `to`, whose array of names takes them over. */
