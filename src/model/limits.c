@@ -157,18 +157,14 @@ unsigned merlon_ruleset_concerns(const struct merlon_ruleset *ruleset)
 
 		if (chain->kept && chain->n)
 			has |= chain->nat ? HAS_NAT : HAS_KEPT;
-		for (size_t r = 0; r < chain->n && !chain->kept; r++)
-			has |= merlon_rule_asks_ct(&chain->rule[r]) ? HAS_WHOLE : 0;
-		if (!chain->reached)
-			continue;
-		has |= HAS_ANY;
-		if (chain->base)
-			has |= concerns_of_base(ruleset, chain);
-		for (size_t r = 0; r < chain->n; r++) {
+		if (chain->reached)
+			has |= HAS_ANY | (chain->base ? concerns_of_base(ruleset, chain) : 0);
+		for (size_t r = 0; r < chain->n && (chain->reached || !chain->kept); r++) {
 			unsigned of_rule = concerns_of_rule(&chain->rule[r]);
 
-			has |= of_rule;
-			logs += !!(of_rule & HAS_LOGS);
+			has |= of_rule & HAS_STATE && !chain->kept ? HAS_WHOLE : 0;
+			has |= chain->reached ? of_rule : 0;
+			logs += chain->reached && of_rule & HAS_LOGS;
 		}
 	}
 	if (logs <= MERLON_WALK_LOGS)
@@ -187,7 +183,10 @@ unsigned merlon_ruleset_concerns(const struct merlon_ruleset *ruleset)
 
 bool merlon_ruleset_translates(const struct merlon_ruleset *ruleset)
 {
-	return merlon_ruleset_concerns(ruleset) & HAS_NAT;
+	for (size_t c = 0; c < ruleset->n_chains; c++)
+		if (ruleset->chain[c].kept && ruleset->chain[c].n && ruleset->chain[c].nat)
+			return true;
+	return false;
 }
 
 bool merlon_ruleset_filters(const struct merlon_ruleset *ruleset)
