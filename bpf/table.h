@@ -33,8 +33,9 @@ merlon_inline struct merlon_flow_ways *merlon_flows_at(__u32 at)
 /* -1: there is none, which cannot be. */
 merlon_inline int merlon_set_at(__u32 at, struct merlon_set_ref *ret)
 {
-	ret->head = merlon_set_head(at);
-	ret->flows = merlon_flows_at(at);
+	at &= merlon_sets_mask;
+	ret->head = bpf_map_lookup_elem(&sets, &at);
+	ret->flows = bpf_map_lookup_elem(&sessions, &at);
 	return ret->head && ret->flows ? 0 : -1;
 }
 
