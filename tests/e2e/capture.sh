@@ -157,7 +157,7 @@ if command -v setpriv >/dev/null; then
 fi
 
 # Nobody asks for packets any more: none are taken along.
-packets_on() { bpftool -j map dump pinned "$dir/bpf/merlon/maps/control" | jq -e '.[0].formatted.value.flags >= 2' >/dev/null; }
+packets_on() { bpftool -j map dump pinned "$dir/bpf/merlon/maps/control" | jq -e '.[0].formatted.value[".data.control"][0].control.flags >= 2' >/dev/null; }
 ok "without a capture the data plane copies none" not packets_on
 watch none --pcap "$dir/two.pcap"
 two=$!
