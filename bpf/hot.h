@@ -244,26 +244,20 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, __u32 side, struct merl
 		return MERLON_COLD;
 	g->now = bpf_ktime_get_coarse_ns();
 	if (!at || !merlon_tuples_equal(family, &at->tuple, &g->tuple)) {
-		/* a copy of it, or all of `g` would have to be in memory */
-		union merlon_tuple whole = { .word = { g->tuple.word[0], g->tuple.word[1] } };
+		/* a copy of it, word by word, or all of `g` would have to be in memory */
+		const __u64 *word = g->tuple.word;
+		union merlon_tuple tuple = { .word = { word[0], word[1], word[2], word[3], word[4] } };
 
-		if (family == MERLON_IPV6) {
-			whole.word[2] = g->tuple.word[2];
-			whole.word[3] = g->tuple.word[3];
-			whole.word[4] = g->tuple.word[4];
-		}
-		place = merlon_place_of(&whole, family, g->hash);
+		place = merlon_place_of(&tuple, family, g->hash);
 		if (place == MERLON_NO_PLACE)
 			return MERLON_COLD_NO_SESSION;
 		session = merlon_session_at(place);
 		if (!session)
 			return MERLON_COLD;
-		if (!(session->flags & MERLON_S_ESTABLISHED))
-			merlon_use(place, g->now);
+		merlon_use(session, place, g->now);
 	} else {
 		session = &at->session;
-		if (!(session->flags & MERLON_S_ESTABLISHED))
-			merlon_use(merlon_first_set(g->hash) * MERLON_WAYS + merlon_first_way(g->hash), g->now);
+		merlon_use(session, merlon_first_set(g->hash) * MERLON_WAYS + merlon_first_way(g->hash), g->now);
 	}
 	return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, side, session, g, carried);
 }

@@ -74,11 +74,14 @@ merlon_inline struct merlon_session *merlon_session_at(__u32 place)
 	return &flows->way[place & (MERLON_WAYS - 1)].session;
 }
 
-/* An embryonic session at a place is used. */
-merlon_inline void merlon_use(__u32 place, __u64 now)
+/* The session at a place is used, which is noted of an embryonic one. */
+merlon_inline void merlon_use(const struct merlon_session *session, __u32 place, __u64 now)
 {
-	struct merlon_flow_set *head = merlon_set_head(place / MERLON_WAYS);
+	struct merlon_flow_set *head;
 
+	if (session->flags & MERLON_S_ESTABLISHED)
+		return;
+	head = merlon_set_head(place / MERLON_WAYS);
 	if (head)
 		merlon_set_use(head, place & (MERLON_WAYS - 1), MERLON_USED(now));
 }
@@ -231,8 +234,7 @@ merlon_inline struct merlon_session *merlon_find(__u8 family, const union merlon
 	if (!session)
 		return NULL;
 	if (session->expires_ns >= now) {
-		if (!(session->flags & MERLON_S_ESTABLISHED))
-			merlon_use(place, now);
+		merlon_use(session, place, now);
 		return session;
 	}
 	if (merlon_lock(session, hash))

@@ -98,7 +98,8 @@ struct merlon_before {
 	struct merlon_layout *layout;
 	struct merlon_control control;	/* as far as it has that */
 	uint32_t version;
-	struct merlon_table_maps table;
+	struct merlon_table_maps table;	/* its maps, of `sets` sets */
+	uint32_t sets;
 	int entry;			/* likewise; this data plane uses it, too */
 	int filtered;			/* likewise; -1: it has none of that kind */
 	int prog[MERLON_PROGS];		/* in force */

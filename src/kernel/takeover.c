@@ -169,7 +169,7 @@ static bool can_map(int fd, size_t bytes, uint32_t *ret_n)
 static int read_before(struct merlon_before *b, const struct merlon_blob *ours, const char *next, struct merlon_diag *diag)
 {
 	struct merlon_blob theirs = { 0 }, control = { 0 };
-	uint32_t flows, sets;
+	uint32_t flows;
 	int side, r;
 
 	b->version = version_of(b->pin_dir);
@@ -192,7 +192,7 @@ static int read_before(struct merlon_before *b, const struct merlon_blob *ours, 
 		merlon_layout_control(b->layout, control.data, &b->control);
 	free((void *)control.data);
 	if (!r && (!can_map(b->table.sessions, merlon_layout_ways_bytes(b->layout), &flows) ||
-		   !can_map(b->table.sets, merlon_layout_set_bytes(b->layout), &sets) || flows != sets))
+		   !can_map(b->table.sets, merlon_layout_set_bytes(b->layout), &b->sets) || flows != b->sets))
 		r = -EUCLEAN;
 	if (!r)
 		b->filtered = open_filtered(b->pin_dir);
@@ -318,15 +318,11 @@ static size_t in_map(size_t bytes)
 static int open_tables(struct takeover *t)
 {
 	const struct merlon_before *b = t->dp->before;
-	struct bpf_map_info info = { 0 };
-	uint32_t size = sizeof(info);
 	void *at;
 
-	if (bpf_obj_get_info_by_fd(b->table.sessions, &info, &size) < 0)
-		return -errno;
 	t->stride = in_map(merlon_layout_ways_bytes(b->layout));
 	t->heads_stride = in_map(merlon_layout_set_bytes(b->layout));
-	t->sets = info.max_entries;
+	t->sets = b->sets;
 	t->ways = merlon_layout_ways(b->layout);
 	t->copy_of = calloc(t->sets * t->ways, sizeof(*t->copy_of));
 	if (!t->copy_of)
