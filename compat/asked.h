@@ -19,7 +19,7 @@ struct merlon_asked {
 
 /*
  * Of a command that adds addresses to a set or takes them away. 0; -ERANGE: the command, or the set, is another one, or may be
- * refused, which is nft's to do; or -ENOMEM. Whether the set has room for them, or has them, merlon_elements_may() knows.
+ * refused, which is nft's to do; or -ENOMEM. Whether the set has room for them, or has them, merlon_elements_change() knows.
  */
 int merlon_asked_read(const struct merlon_nft_command *command, const struct merlon_ruleset *ruleset, struct merlon_asked *ret);
 void merlon_asked_clear(struct merlon_asked *asked);

@@ -161,14 +161,8 @@ static int prepare(struct merlon_ruleset *ruleset, const struct merlon_element_c
 	return r;
 }
 
-bool merlon_elements_may(struct merlon_ruleset *ruleset, const struct merlon_element_change *change)
-{
-	struct edit edit;
-
-	return prepare(ruleset, change, &edit) == 0;
-}
-
-int merlon_elements_change(struct merlon_ruleset *ruleset, const struct merlon_element_change *change)
+/* Nothing has changed on an error. */
+static int change_one(struct merlon_ruleset *ruleset, const struct merlon_element_change *change)
 {
 	struct edit edit;
 	uint32_t n;
@@ -177,4 +171,24 @@ int merlon_elements_change(struct merlon_ruleset *ruleset, const struct merlon_e
 	if (!r)
 		r = change_text(&ruleset->set[change->set], &edit);
 	return r < 0 ? r : each_match(ruleset, change, merlon_intervals_change, &n);
+}
+
+int merlon_elements_change(struct merlon_ruleset *ruleset, const struct merlon_element_change *changes, size_t n, bool back)
+{
+	struct merlon_element_change change;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && !r; i++) {
+		change = changes[back ? n - 1 - i : i];
+		change.add = change.add != back;
+		r = change_one(ruleset, &change);
+	}
+	/* the last one has done nothing */
+	for (i = i ? i - 1 : 0; r < 0 && i > 0; i--) {
+		change = changes[back ? n - i : i - 1];
+		change.add = change.add == back;
+		change_one(ruleset, &change);
+	}
+	return r;
 }

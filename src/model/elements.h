@@ -15,12 +15,10 @@ struct merlon_element_change {
 const struct merlon_set *merlon_set_find(const struct merlon_ruleset *ruleset, uint8_t family, const char *table, const char *name);
 
 /*
- * Makes the ruleset what it had been if it were read now: the matches that look in the set, and its declaration. 0; -ERANGE: it
- * takes a new reading, since the set is of another kind, or did not have (had) the element, or has no other; -ENOMEM. Nothing has
- * changed on an error.
+ * Makes the ruleset what it had been if it were read after `n` changes, or with `back` before them: the matches that look in the sets, and
+ * their declarations. 0; -ERANGE: it takes a new reading, since a set is of another kind, or did not have (had) an element, or has no
+ * other; -ENOMEM. Nothing has changed on an error.
  */
-/* Whether that could be done. */
-bool merlon_elements_may(struct merlon_ruleset *ruleset, const struct merlon_element_change *change);
-int merlon_elements_change(struct merlon_ruleset *ruleset, const struct merlon_element_change *change);
+int merlon_elements_change(struct merlon_ruleset *ruleset, const struct merlon_element_change *changes, size_t n, bool back);
 
 #endif

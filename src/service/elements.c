@@ -14,27 +14,6 @@
 #include "src/service/daemon.h"
 #include "src/service/work.h"
 
-/* Makes the changes, or with `back` undoes them: all or none. */
-static int change_all(struct merlon_ruleset *ruleset, const struct merlon_news *news, bool back)
-{
-	struct merlon_element_change change;
-	size_t i;
-	int r = 0;
-
-	for (i = 0; i < news->n && !r; i++) {
-		change = news->change[back ? news->n - 1 - i : i];
-		change.add = change.add != back;
-		r = merlon_elements_change(ruleset, &change);
-	}
-	/* the last one has done nothing */
-	for (i = i ? i - 1 : 0; r < 0 && i > 0; i--) {
-		change = news->change[back ? news->n - i : i - 1];
-		change.add = change.add == back;
-		merlon_elements_change(ruleset, &change);
-	}
-	return r;
-}
-
 /* The same ruleset, with other elements. */
 static int enforce(struct merlon_daemon *d, struct merlon_diag *diag)
 {
@@ -57,7 +36,7 @@ static int enforce(struct merlon_daemon *d, struct merlon_diag *diag)
 static int follow(struct merlon_daemon *d, const struct merlon_news *news, size_t bytes, uint32_t now, struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
-	int r = change_all(d->enforced.ruleset, news, false);
+	int r = merlon_elements_change(d->enforced.ruleset, news->change, news->n, false);
 
 	if (r < 0)
 		return r;
@@ -68,7 +47,7 @@ static int follow(struct merlon_daemon *d, const struct merlon_news *news, size_
 			merlon_snapshot_unfollow(&s->snapshot, s->heard.messages, bytes, s->generation, now);
 	}
 	if (r < 0)
-		change_all(d->enforced.ruleset, news, true);
+		merlon_elements_change(d->enforced.ruleset, news->change, news->n, true);
 	return r;
 }
 
@@ -115,7 +94,7 @@ bool merlon_policy_elements(struct merlon_daemon *d, json_t **report, struct mer
 static int change(struct merlon_daemon *d, struct merlon_asked *asked, bool *ret_done, struct merlon_diag *diag)
 {
 	struct merlon_space *s = &d->space;
-	int r = change_all(d->enforced.ruleset, &asked->news, false);
+	int r = merlon_elements_change(d->enforced.ruleset, asked->news.change, asked->news.n, false);
 
 	if (r < 0)
 		return r;
@@ -130,7 +109,7 @@ static int change(struct merlon_daemon *d, struct merlon_asked *asked, bool *ret
 			merlon_snapshot_change_back(&s->snapshot, &asked->requests);
 	}
 	if (r < 0)
-		change_all(d->enforced.ruleset, &asked->news, true);
+		merlon_elements_change(d->enforced.ruleset, asked->news.change, asked->news.n, true);
 	return r;
 }
 

@@ -138,15 +138,6 @@ static uint32_t hear(struct space *s)
 	return now;
 }
 
-static int change_all(struct merlon_ruleset *ruleset, const struct merlon_news *news)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < news->n && !r; i++)
-		r = merlon_elements_change(ruleset, &news->change[i]);
-	return r;
-}
-
 /* Whether the change was followed; else the namespace has been read. */
 static bool follow(struct space *s)
 {
@@ -157,7 +148,7 @@ static bool follow(struct space *s)
 	now = hear(s);
 	r = merlon_news_read(s->heard, s->bytes, s->generation, now, s->ruleset, &news);
 	if (!r)
-		r = change_all(s->ruleset, &news);
+		r = merlon_elements_change(s->ruleset, news.change, news.n, false);
 	if (!r)
 		r = merlon_snapshot_follow(&s->snapshot, s->heard, s->bytes, s->generation, now);
 	merlon_news_clear(&news);
@@ -288,22 +279,21 @@ static bool ask(struct space *s, const struct space *other, const char *text_of)
 	struct merlon_nft_command command = { .text = text_of };
 	struct merlon_ruleset *made;
 	struct merlon_asked asked;
-	size_t i = 0;
 
 	if (merlon_asked_read(&command, s->ruleset, &asked) < 0)
 		return false;
-	while (i < asked.news.n && merlon_elements_may(s->ruleset, &asked.news.change[i]))
-		i++;
-	if (!i || i < asked.news.n) {
+	assert_true(asked.news.n);
+	if (merlon_elements_change(s->ruleset, asked.news.change, asked.news.n, false) < 0) {
 		merlon_asked_clear(&asked);
 		return false;
 	}
 	made = as_nft(s, other, text_of);
 	if (!made)
 		fail_msg("nft refuses it: %s", text_of);
-	assert_int_equal(change_all(s->ruleset, &asked.news), 0);
+	/* there and back, and there, here and in the snapshot */
+	assert_int_equal(merlon_elements_change(s->ruleset, asked.news.change, asked.news.n, true), 0);
+	assert_int_equal(merlon_elements_change(s->ruleset, asked.news.change, asked.news.n, false), 0);
 	assert_int_equal(merlon_snapshot_change(&s->snapshot, &asked.requests), 0);
-	/* there and back, and there */
 	merlon_snapshot_change_back(&s->snapshot, &asked.requests);
 	assert_int_equal(merlon_snapshot_change(&s->snapshot, &asked.requests), 0);
 	assert_int_equal(merlon_snapshot_request(s->netlink, &asked.requests, &s->generation), 0);
