@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/service/daemon.h"
@@ -18,42 +19,77 @@ struct queue {
 	struct merlon_job *first, **end;
 };
 
+/* Of those who share the lock: a mutex goes to whoever comes first, which would mostly be who has just let go. */
+struct turn {
+	atomic_int wants;
+	pthread_cond_t taken;
+};
+
 struct merlon_work {
 	pthread_t thread;
 	pthread_mutex_t lock;		/* the daemon's */
-	pthread_cond_t more, taken;
-	atomic_int wants;		/* the thread wants the lock: the loop, which has it most of the time, stands back */
+	pthread_cond_t more;
+	struct turn threads, loops;
 	struct queue todo, yielding, ready;	/* all of this is under the lock */
 	struct merlon_job *in_hand;
 	sd_event_source *source;
 	int news;			/* eventfd: something is ready */
 	bool idle, ends;
+	bool frees;			/* what jobs have freed is not given back to the kernel yet */
 };
 
-/* A mutex goes to whoever comes first, and under a flood of events that would always be the loop. */
-static void take_lock(struct merlon_work *w)
+/*
+ * A ruleset takes a multiple of its size to read, which may be the last for long. But changes follow one another, and what the next
+ * one needs again costs a fault for each page.
+ */
+#define KEEPS_FREED_S 2
+
+static void had_turn(struct turn *mine)
 {
-	atomic_fetch_add(&w->wants, 1);
+	atomic_fetch_sub(&mine->wants, 1);
+	pthread_cond_signal(&mine->taken);
+}
+
+static void take_lock(struct merlon_work *w, struct turn *mine)
+{
+	atomic_fetch_add(&mine->wants, 1);
 	pthread_mutex_lock(&w->lock);
-	atomic_fetch_sub(&w->wants, 1);
-	pthread_cond_signal(&w->taken);
+	had_turn(mine);
 }
 
-static void stand_back(struct merlon_work *w)
+/* Lets the other one have the lock first, if it wants it. */
+static void stand_back(struct merlon_work *w, struct turn *other)
 {
-	while (atomic_load(&w->wants))
-		pthread_cond_wait(&w->taken, &w->lock);
+	while (atomic_load(&other->wants))
+		pthread_cond_wait(&other->taken, &w->lock);
 }
 
-/* Until there is a job. Who brings one says that the thread wants the lock. */
+static void give_freed_back(struct merlon_work *w)
+{
+	w->frees = false;
+	pthread_mutex_unlock(&w->lock);
+	malloc_trim(0);
+	take_lock(w, &w->threads);
+}
+
+/* Until there is a job, or there was none for long. Who brings one says that the thread wants the lock. */
 static void wait_for_more(struct merlon_work *w)
 {
+	struct timespec until;
+	int r = 0;
+
 	w->idle = true;
-	pthread_cond_wait(&w->more, &w->lock);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += KEEPS_FREED_S;
+	if (w->frees)
+		r = pthread_cond_clockwait(&w->more, &w->lock, CLOCK_MONOTONIC, &until);
+	else
+		pthread_cond_wait(&w->more, &w->lock);
+	if (w->idle && r == ETIMEDOUT)
+		give_freed_back(w);
 	if (w->idle)
 		return;
-	atomic_fetch_sub(&w->wants, 1);
-	pthread_cond_signal(&w->taken);
+	had_turn(&w->threads);
 }
 
 static void enter(struct queue *queue, struct merlon_job *job)
@@ -103,10 +139,8 @@ static void *work(void *context)
 		w->in_hand = NULL;
 		if (write(w->news, &one, sizeof(one)) < 0)
 			merlon_journal_note(LOG_ERR, "the loop cannot be told that a job is done");
-		/* A ruleset takes a multiple of its size to read, and may be the last for long. */
-		pthread_mutex_unlock(&w->lock);
-		malloc_trim(0);
-		take_lock(w);
+		w->frees = true;
+		stand_back(w, &w->loops);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
@@ -133,7 +167,8 @@ static void work_free(struct merlon_work *w)
 {
 	sd_event_source_unref(w->source);
 	merlon_closep(&w->news);
-	pthread_cond_destroy(&w->taken);
+	pthread_cond_destroy(&w->threads.taken);
+	pthread_cond_destroy(&w->loops.taken);
 	pthread_cond_destroy(&w->more);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
@@ -148,7 +183,8 @@ int merlon_work_open(struct merlon_daemon *d)
 		return -ENOMEM;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
-	pthread_cond_init(&w->taken, NULL);
+	pthread_cond_init(&w->threads.taken, NULL);
+	pthread_cond_init(&w->loops.taken, NULL);
 	w->todo.end = &w->todo.first;
 	w->yielding.end = &w->yielding.first;
 	w->ready.end = &w->ready.first;
@@ -201,7 +237,7 @@ void merlon_work_add(struct merlon_daemon *d, struct merlon_job *job)
 	if (!w->idle)
 		return;
 	w->idle = false;
-	atomic_fetch_add(&w->wants, 1);
+	atomic_fetch_add(&w->threads.wants, 1);
 	pthread_cond_signal(&w->more);
 }
 
@@ -242,7 +278,7 @@ void merlon_work_let_go(const struct merlon_daemon *d)
 void merlon_work_take_back(const struct merlon_daemon *d)
 {
 	if (merlon_work_is_here(d))
-		take_lock(d->work);
+		take_lock(d->work, &d->work->threads);
 }
 
 int merlon_work_loop(struct merlon_daemon *d)
@@ -250,12 +286,12 @@ int merlon_work_loop(struct merlon_daemon *d)
 	int r, code;
 
 	while (sd_event_get_state(d->event) != SD_EVENT_FINISHED) {
-		stand_back(d->work);
+		stand_back(d->work, &d->work->threads);
 		r = sd_event_prepare(d->event);
 		if (!r) {
 			pthread_mutex_unlock(&d->work->lock);
 			r = sd_event_wait(d->event, UINT64_MAX);
-			pthread_mutex_lock(&d->work->lock);
+			take_lock(d->work, &d->work->loops);
 		}
 		if (r > 0)
 			r = sd_event_dispatch(d->event);
