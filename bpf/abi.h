@@ -10,7 +10,7 @@
  * merlon_control begins with `version`.
  *
  * Byte order is in the type: __be16 and __be32 are as on the wire, __u16, __u32, __u64 are host order.
- * Times are CLOCK_MONOTONIC nanoseconds as bpf_ktime_get_coarse_ns() gives them.
+ * Times are CLOCK_MONOTONIC nanoseconds as bpf_ktime_get_coarse_ns() gives them, or of the tick before (merlon_now()).
  */
 #ifndef MERLON_ABI_H
 #define MERLON_ABI_H
@@ -19,9 +19,9 @@
 
 /* MERLON_TEST_LAYOUT: another layout, for tests of the way from one to the other and back. */
 #ifdef MERLON_TEST_LAYOUT
-#define MERLON_ABI_VERSION 1011
+#define MERLON_ABI_VERSION 1012
 #else
-#define MERLON_ABI_VERSION 11
+#define MERLON_ABI_VERSION 12
 #endif
 
 enum merlon_family {
@@ -365,6 +365,7 @@ enum merlon_stat {
 _Static_assert(MERLON_STAT_HOOKS + 8 <= MERLON_STATS, "a hook is two bits");
 struct merlon_stats {
 	__u64 count[MERLON_STATS];
+	__u64 tick, tick_ns;	/* what merlon_now() knows */
 };
 
 /* Written by user space only; one entry. */

@@ -33,9 +33,10 @@ merlon_inline int merlon_is_mrdisc(const struct merlon_headers *h)
 __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
+	struct merlon_stats *count = merlon_only(stats);
 	__u8 family = skb->protocol == bpf_htons(ETH_P_IP) ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!s)
+	if (!s || !count)
 		return -1;
 	s->network = merlon_network_offset(skb);
 	if (merlon_parse(skb, family, skb->len - s->network, &s->headers))
@@ -46,7 +47,7 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	if (!merlon_have_mrdisc && merlon_is_mrdisc(&s->headers))
 		s->headers.flags |= MERLON_H_UNTRACKABLE;
 	merlon_choose_tracker(&s->headers, &trackers);
-	s->now = bpf_ktime_get_coarse_ns();
+	s->now = merlon_now(count);
 	s->side = side;
 	s->direction = MERLON_ORIGINAL;
 	s->has_direction = 0;

@@ -197,7 +197,7 @@ merlon_inline int merlon_hot_locked(struct __sk_buff *skb, __u32 side, struct me
 
 /* Gives the session's lock back. */
 merlon_inline int merlon_hot_session(struct __sk_buff *skb, __u32 side, struct merlon_session *session, struct merlon_glance *g,
-				     __u32 carried)
+				     __u32 carried, struct merlon_stats *count)
 {
 	__u32 path = ~0U;
 	int r = merlon_hot_locked(skb, side, session, g, &carried, &path);
@@ -208,7 +208,8 @@ merlon_inline int merlon_hot_session(struct __sk_buff *skb, __u32 side, struct m
 	if (side == MERLON_EGRESS && skb->ifindex == MERLON_LOOPBACK)
 		skb->tc_index = carried;
 	merlon_count_at(path, g->bytes);
-	merlon_stat_hit(merlon_hook_of(side, side == MERLON_EGRESS ? skb->ingress_ifindex : 0), g->bytes);
+	merlon_stat_hook(count, merlon_hook_of(side, side == MERLON_EGRESS ? skb->ingress_ifindex : 0), g->bytes);
+	count->count[MERLON_STAT_HITS]++;
 	return MERLON_PASS;
 }
 
@@ -238,11 +239,14 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, __u32 side, struct merl
 {
 	__u32 ip_bytes = family == MERLON_IPV4 ? MERLON_IPV4_BYTES : MERLON_IPV6_BYTES, place;
 	struct merlon_flow *at = merlon_hot_place(g->hash, family, g->l4proto);
+	struct merlon_stats *count = merlon_only(stats);
 	struct merlon_session *session;
 
+	if (!count)
+		return MERLON_COLD;
 	if (!carried && merlon_unverified(skb) && !merlon_hot_sum(skb, side, g, ip_bytes))
 		return MERLON_COLD;
-	g->now = bpf_ktime_get_coarse_ns();
+	g->now = merlon_now(count);
 	if (!at || !merlon_tuples_equal(family, &at->tuple, &g->tuple)) {
 		/* a copy of it, word by word, or all of `g` would have to be in memory */
 		const __u64 *word = g->tuple.word;
@@ -259,7 +263,7 @@ merlon_inline int merlon_hot_find(struct __sk_buff *skb, __u32 side, struct merl
 		session = &at->session;
 		merlon_use(session, merlon_first_set(g->hash) * MERLON_WAYS + merlon_first_way(g->hash), g->now);
 	}
-	return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, side, session, g, carried);
+	return merlon_lock(session, g->hash) ? MERLON_COLD : merlon_hot_session(skb, side, session, g, carried, count);
 }
 
 merlon_inline int merlon_hot4(struct __sk_buff *skb, __u32 side, __u32 carried)

@@ -32,15 +32,20 @@ merlon_inline void merlon_stat_packet(enum merlon_stat how, __u8 hook, __u32 byt
 	count->count[how]++;
 }
 
-/* An accepted packet whose verdict a session knew. */
-merlon_inline void merlon_stat_hit(__u8 hook, __u32 bytes)
+/*
+ * The coarse clock (nanoseconds, CLOCK_MONOTONIC), asked once a tick: it only goes on when the kernel's jiffies do, and to read
+ * those the verifier puts a load where a call was (bpf_jiffies64, inlined by do_misc_fixups() of kernel/bpf/verifier.c). The kernel
+ * counts the tick first and then sets the clock (tick_do_update_jiffies64()): asked between the two, this is a tick behind.
+ */
+merlon_inline __u64 merlon_now(struct merlon_stats *count)
 {
-	struct merlon_stats *count = merlon_only(stats);
+	__u64 tick = bpf_jiffies64();
 
-	if (!count)
-		return;
-	merlon_stat_hook(count, hook, bytes);
-	count->count[MERLON_STAT_HITS]++;
+	if (count->tick != tick) {
+		count->tick_ns = bpf_ktime_get_coarse_ns();
+		count->tick = tick;
+	}
+	return count->tick_ns;
 }
 
 merlon_inline void merlon_count_at(__u32 index, __u32 bytes)

@@ -6,7 +6,8 @@
  *                                              being remembered, always of the same one
  *   hot_path_v4_100k_shuffled_ns               the same over 100,000 connections: one pass, a packet of each, in random order
  *   hot_path_shuffled_floor_ns                 what three cache lines of one of 100,000 flows and a lock in them cost a
- *                                              program that does nothing else: less is not to be had
+ *                                              program that does nothing else, and cannot look for the next packet's
+ *                                              meanwhile: less is not to be had
  *   session_create_ns                          a SYN that begins a flow above the same segment with FIN set too: the same
  *                                              rule accepts both at the same place, no tracker follows the other one.
  *                                              So this is tuple, lookups, the session's beginning, its entry into a

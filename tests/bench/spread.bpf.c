@@ -3,7 +3,8 @@
  * One frame of an IPv4 flow becomes many flows' in one BPF_PROG_TEST_RUN: before each packet its ports are written anew,
  * then it goes to what is in slot 0 (`spread`) or slot 1 (`spread_empty`): the same with a program that does nothing, to
  * be subtracted; or three cache lines of its flow are written under a lock in the first (`spread_touch`), as a session's
- * are. What is written is in no checksum that anyone looks at here.
+ * are. Which they are depends on what the packet before found: a processor that looked ahead would wait for those of several packets
+ * at the same time, but between two packets there is a whole stack. What is written is in no checksum that anyone looks at here.
  */
 #include <linux/bpf.h>
 
@@ -23,7 +24,7 @@ struct {
 /* As many and as large as the places of sessions in a table of the default size. */
 #define CELLS (1 << 18)
 struct cell {
-	__u32 lock, pad;
+	__u32 lock, zero;
 	__u64 word[23];
 };
 struct {
@@ -38,6 +39,7 @@ __u32 flows = 1;	/* how many, up to MOST unless they come one after the other */
 __u32 in_turn;		/* one after the other, else in the order below */
 __u32 first_dport;
 __u32 turn;
+__u32 found;		/* in the cell before: 0 */
 __u32 order[MOST];	/* a permutation of the flows */
 
 /* Flow n, which is returned: source port n modulo 65536, destination port first_dport + n / 65536. */
@@ -76,9 +78,12 @@ SEC("tc")
 int spread_touch(struct __sk_buff *skb)
 {
 	__s64 n = choose(skb);
-	__u32 at = (__u64)n * 0x9e3779b97f4a7c15ULL >> 46;
+	__u64 hash = (n + *(volatile __u32 *)&found) * 0x9e3779b97f4a7c15ULL;
 	struct cell *cell;
+	__u32 at;
 
+	hash = (hash ^ hash >> 29) * 0x94d049bb133111ebULL;
+	at = hash >> 46;
 	cell = bpf_map_lookup_elem(&cells, &at);
 	if (n < 0 || !cell)
 		return 2;
@@ -90,6 +95,7 @@ int spread_touch(struct __sk_buff *skb)
 	cell->word[0]++;
 	cell->word[7]++;
 	cell->word[15]++;
+	*(volatile __u32 *)&found = cell->zero;
 	*(volatile __u32 *)&cell->lock = 0;
 	return TCX_NEXT;
 }
