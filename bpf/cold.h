@@ -33,10 +33,9 @@ merlon_inline int merlon_is_mrdisc(const struct merlon_headers *h)
 __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
-	struct merlon_stats *count = merlon_only(stats);
 	__u8 family = skb->protocol == bpf_htons(ETH_P_IP) ? MERLON_IPV4 : MERLON_IPV6;
 
-	if (!s || !count)
+	if (!s)
 		return -1;
 	s->network = merlon_network_offset(skb);
 	if (merlon_parse(skb, family, skb->len - s->network, &s->headers))
@@ -47,7 +46,6 @@ __noinline int merlon_prepare(struct __sk_buff *skb, __u32 side)
 	if (!merlon_have_mrdisc && merlon_is_mrdisc(&s->headers))
 		s->headers.flags |= MERLON_H_UNTRACKABLE;
 	merlon_choose_tracker(&s->headers, &trackers);
-	s->now = merlon_now(count);
 	s->side = side;
 	s->direction = MERLON_ORIGINAL;
 	s->has_direction = 0;
@@ -413,6 +411,7 @@ __noinline int merlon_cold(struct __sk_buff *skb, __u32 where, __u32 reason)
 
 	if (!s || !count)
 		return TC_ACT_SHOT;
+	s->now = merlon_now(count);
 	/* in memory: the verifier shall not go the long way once for each */
 	s->timed_from = count->count[MERLON_STAT_COLD]++ % MERLON_TIMED_EVERY ? 0 : bpf_ktime_get_ns();
 	r = merlon_long_way(skb, where, reason);

@@ -166,7 +166,7 @@ merlon_inline int merlon_why(struct __sk_buff *skb)
 	if (!s || !w || merlon_prepare(skb, why->side) < 0)
 		return -1;
 	merlon_why_lengthen(&s->headers, why->bytes);
-	why->now_ns = s->now;
+	s->now = why->now_ns = bpf_ktime_get_coarse_ns();
 	s->context.hook = why->hook;
 	s->context.iif = why->iif;
 	s->context.oif = why->oif;
