@@ -25,9 +25,10 @@ table inet t {
 	}
 }
 END
-# receive PROTOCOL PORT SECONDS: says what arrives, a port a line (UDP: the number of bytes, ICMP: the type).
+# receive PROTOCOL PORT SECONDS: says what arrives, a port a line (UDP: the number of bytes, ICMP: the type), until nothing has come for
+# so long after all was sent (the file sent).
 cat >receive.py <<'END'
-import socket, sys
+import os, socket, sys
 proto, port, seconds = map(int, sys.argv[1:])
 if proto == 17:
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.77.0.1', port))
@@ -35,12 +36,15 @@ else:
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, proto)
 s.settimeout(seconds)
 print('ready', flush=True)
-try:
-    while True:
-        d = s.recv(65536)
-        print(len(d) if proto == 17 else d[20] if proto == 1 else int.from_bytes(d[22:24], 'big'), flush=True)
-except TimeoutError:
-    pass
+ends = False
+while not ends:
+    ends = os.path.exists('sent')
+    try:
+        while True:
+            d = s.recv(65536)
+            print(len(d) if proto == 17 else d[20] if proto == 1 else int.from_bytes(d[22:24], 'big'), flush=True)
+    except TimeoutError:
+        pass
 END
 # first.py INTERFACE [N]: attaches N programs that accept everything (return TC_ACT_OK) at TCX ingress, and stays.
 cat >first.py <<'END'
@@ -60,12 +64,14 @@ signal.pause()
 END
 receiver=''
 receive() {
+	rm -f sent
 	(exec nsenter --net="/run/netns/$host" python3 receive.py "$@" >got 2>&1) &
 	receiver=$!
 	for _ in $(seq 50); do [ -s got ] && break; sleep 0.1; done
 }
 received() { # lines that must have come, all others counted
 	local want=$1 got
+	touch sent
 	wait "$receiver"
 	got=$(tail -n +2 got | sort | uniq -c | awk '{ print $1 "x" $2 }' | tr '\n' ' ')
 	[ "$got" = "$want" ] || { echo "there came $got, not $want"; return 1; }
