@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "src/compile/planes.h"
+#include "src/util/power.h"
 
 #define SPLITS 4U		/* boxes of one rule, at most */
 #define MANY_SPLITS 32U		/* the same where few rules are more than SPLITS: planes for these alone would cost every packet */
@@ -282,15 +283,6 @@ static uint32_t choose(struct boxes *boxes, struct masks *best)
 	return most_placed;
 }
 
-static uint32_t power_of_two(uint32_t least)
-{
-	uint32_t n = 16;
-
-	while (n < least)
-		n *= 2;
-	return n;
-}
-
 static void put_box(struct merlon_builder *b, uint32_t at, const struct box *box, enum merlon_family family, bool last)
 {
 	struct merlon_image_box6 image = { .box = box->image };
@@ -393,13 +385,13 @@ static int place_all(struct merlon_builder *b, struct boxes *boxes, struct merlo
 	while (*ret_n < MERLON_SUBTABLES && !r && !b->error) {
 		uint32_t placed;
 
-		boxes->loads = power_of_two(boxes->n_left);
+		boxes->loads = merlon_power_of_two(16, boxes->n_left);
 		boxes->direct = false;
 		placed = choose(boxes, &masks);
 		if (placed < LEAST_PLACED)
 			return 0;
 		boxes->direct = !*ret_n && placed >= boxes->n - boxes->n / NEARLY_ALL;
-		boxes->loads = boxes->direct ? placed : power_of_two(placed + placed / 2);
+		boxes->loads = boxes->direct ? placed : merlon_power_of_two(16, placed + placed / 2);
 		if (try(boxes, &masks) < LEAST_PLACED)
 			return 0;
 		r = place(b, boxes, &masks, &subtable[(*ret_n)++]);
@@ -421,7 +413,7 @@ int merlon_subtables_emit(struct merlon_compiler *compiler, const struct merlon_
 			r = add_boxes(compiler, flat, i, &rule[i], splits, &boxes);
 	boxes.left = calloc(boxes.n + 1, sizeof(*boxes.left));
 	boxes.hash = calloc(boxes.n + 1, sizeof(*boxes.hash));
-	boxes.load = calloc(power_of_two(2 * boxes.n), sizeof(*boxes.load));
+	boxes.load = calloc(merlon_power_of_two(16, 2 * boxes.n), sizeof(*boxes.load));
 	if (!r && (!boxes.left || !boxes.hash || !boxes.load))
 		r = -ENOMEM;
 	for (uint32_t i = 0; i < boxes.n && !r; i++)

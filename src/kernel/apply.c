@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "src/util/cleanup.h"
+#include "src/util/power.h"
 
 const struct merlon_class merlon_smallest_class = { .words = 1U << 17, .counters = 8192, .limits = 1024, .paths = 8192 };
 
@@ -79,13 +80,6 @@ int merlon_dataplane_in_force(const struct merlon_dataplane *dp, struct merlon_c
 	options->max_counters = MAX_COUNTERS;
 	options->max_limits = MAX_LIMITS;
 	return 0;
-}
-
-uint32_t merlon_power_of_two(uint32_t least, uint32_t n)
-{
-	while (least < n)
-		least <<= 1;
-	return least;
 }
 
 static bool overlap(uint32_t first, uint32_t n, uint32_t used_first, uint32_t used_n)

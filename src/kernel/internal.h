@@ -238,8 +238,6 @@ static inline bool merlon_has_programs(const struct merlon_dataplane *dp)
 void merlon_relax(const struct merlon_dataplane *dp, bool away);
 int merlon_control_write(struct merlon_dataplane *dp);
 int merlon_image_adopt(struct merlon_dataplane *dp);
-/* `least`, which is a power of two, or the next one that is at least n. */
-uint32_t merlon_power_of_two(uint32_t least, uint32_t n);
 
 /* counters.c: of a generation whose counters are in these maps. */
 int merlon_counters_sum(const struct merlon_policy_maps *maps, uint32_t generation, uint32_t first, uint32_t n,

@@ -24,6 +24,7 @@
 #include "src/kernel/layout.h"
 #include "src/util/cleanup.h"
 #include "src/util/kernel.h"
+#include "src/util/power.h"
 
 /* libbpf and the verifier talk at length; the end of it is what explains a failure. */
 static _Thread_local char log_tail[16384];
