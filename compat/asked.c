@@ -48,7 +48,8 @@ static bool read_words(const struct merlon_nft_command *command, struct words *r
 
 static bool read_address(const struct merlon_set *set, const char **at, merlon_value *ret)
 {
-	size_t n = strspn(*at, "0123456789abcdefABCDEF.:");
+	/* nft takes dots in some IPv6 addresses and not in others */
+	size_t n = strspn(*at, set->bits == 32 ? "0123456789." : "0123456789abcdefABCDEF:");
 	char word[INET6_ADDRSTRLEN] = "";
 	uint8_t bytes[16] = { 0 };
 

@@ -335,6 +335,8 @@ static int take_elements(struct mnl_socket *netlink, struct taking *t, size_t fr
 		taken = t->snapshot->bytes - begin;
 		if (!r && taken)
 			r = merlon_snapshot_leave_orphans((char *)t->snapshot->messages + begin, &taken);
+		if (!r && taken)
+			r = merlon_snapshot_upwards((char *)t->snapshot->messages + begin, taken);
 		if (!r && t->snapshot->ages)
 			age_elements((char *)t->snapshot->messages + begin, taken, -late_ms);
 		t->snapshot->bytes = begin + taken;

@@ -63,6 +63,8 @@ bool merlon_snapshot_compat(struct nftnl_rule *rule, uint32_t *ret_proto, uint32
 
 /* Of requests for the elements of one set: leaves ends of intervals out that have expired. 0 or -ENOMEM. */
 int merlon_snapshot_leave_orphans(char *messages, size_t *bytes);
+/* Likewise, behind that: those of intervals in the order in which a request must have them. */
+int merlon_snapshot_upwards(char *messages, size_t bytes);
 
 /*
  * Makes its elements as old as they are `now_ns`, when it is to be put back; those whose time is over end as soon as they

@@ -3,6 +3,10 @@
  * A set of intervals (net/netfilter/nft_set_rbtree.c) keeps each as two elements, its end marked as such. When an interval
  * expires its end stays until the kernel tidies up, which is with a later change at the earliest (seen on 6.18): a dump has
  * it, and refuses it in a request. Dumps go downwards, so an end whose interval is gone is followed by another end.
+ *
+ * Requests go upwards, as nft's do: the first element of such a set ends what would begin at 0. A set of some size that is full has
+ * room for all only if that one comes first (nft_rbtree_adjust_maxsize(), which looks whether it is there), and behind it the kernel
+ * takes the others only in this order.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -124,5 +128,46 @@ int merlon_snapshot_leave_orphans(char *messages, size_t *bytes)
 		to = copy_message(to, message, end, n, &element);
 	}
 	*bytes = to - messages;
+	return 0;
+}
+
+static void copy_backwards(char *to, const struct nlattr *list)
+{
+	const char *from = mnl_attr_get_payload(list), *stop = from + mnl_attr_get_payload_len(list);
+	size_t bytes;
+
+	to += stop - (const char *)list;
+	for (; from < stop; from += bytes) {
+		bytes = MNL_ALIGN(((const struct nlattr *)from)->nla_len);
+		to -= bytes;
+		memcpy(to, from, bytes);
+	}
+}
+
+int merlon_snapshot_upwards(char *messages, size_t bytes)
+{
+	size_t n, i, at, length;
+	_cleanup_free_ bool *end = find_ends(messages, bytes, &n);
+	_cleanup_free_ char *copy = malloc(bytes);
+	char *to = copy + bytes;
+
+	if (!end || !copy)
+		return -ENOMEM;
+	for (i = 0; i < n && !end[i]; i++)
+		;
+	if (i == n)
+		return 0;
+	for (at = 0; at < bytes; at += length) {
+		const struct nlmsghdr *message = (const void *)(messages + at);
+		const struct nlattr *attr;
+
+		length = MNL_ALIGN(message->nlmsg_len);
+		to -= length;
+		memcpy(to, message, length);
+		mnl_attr_for_each(attr, message, sizeof(struct nfgenmsg))
+			if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_LIST_ELEMENTS)
+				copy_backwards(to + ((const char *)attr - (const char *)message), attr);
+	}
+	memcpy(messages, copy, bytes);
 	return 0;
 }

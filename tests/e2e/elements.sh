@@ -16,6 +16,7 @@ table inet t {
 	set c { type ipv6_addr; flags interval; elements = { fd00::/64, fd00:1::1 }; }
 	set m { type ipv4_addr; flags interval; auto-merge; elements = { 10.2.0.0/24, 10.2.9.0/24 }; }
 	set f { type ipv4_addr; size 2; elements = { 10.5.0.1, 10.5.0.2 }; }
+	set g { type ipv4_addr; flags interval; size 3; elements = { 10.6.0.1, 10.6.2.0/24, 10.6.4.1 }; }
 	chain in {
 		type filter hook input priority filter; policy accept;
 		tcp dport 9 ip saddr != @b counter accept
@@ -24,6 +25,7 @@ table inet t {
 		ip6 saddr @c drop
 		ip saddr @m drop
 		ip saddr @f drop
+		ip saddr @g drop
 	}
 }
 END
@@ -112,6 +114,8 @@ ok "... and the same elements" diff before after
 ok "... which can be changed" "$merlon" nft delete element inet t a '{ 10.77.0.2 }'
 ok "... packets meet what nf_tables has" agrees 4
 ok "... the list is what a reading gives" lists_as_before
+ok "beside a set that is full others can be tried" "$merlon" nft -c add element inet t b '{ 10.1.7.1 }'
+ok "dots in an address where nft takes none" fails 1 'syntax error' "$merlon" nft add element inet t c '{ fd00:5::ffff:1.2.3.4 }'
 ok "stop" "$merlon" stop
 wait "$daemon"
 daemon=''
