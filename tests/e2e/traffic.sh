@@ -25,6 +25,13 @@ check "SYNs through it, by hping3 and by the generator" says 'all(.[].merlon; .n
 printf 'table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0; policy accept;\n\t\tudp dport 7000 drop\n\t}\n}\n' >"$work/rules"
 check "live frames at its interface, at a rate, and a ruleset of one's own" says '.[0].merlon.drops == 2000' \
 	--ruleset "$work/rules" --live --packets 2000 --pps 2000 flood
+printf 'table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n' >"$work/drop"
+denied() { # FILTER
+	traffic --json --ruleset "$work/drop" --seconds 1 ping hping3 >"$work/lines" && return 1
+	jq -es "$1" "$work/lines" >/dev/null || { cat "$work/lines"; return 1; }
+}
+check "what is denied is said, with what merlon saw, and the next kind goes on" denied \
+	'[.[].well] == [false, true] and all(.[].merlon; .drops > 10)'
 wrong() { traffic "$@" >"$work/out" 2>&1 && return 1; cat "$work/out"; gone; }
 printf 'table ip t {\n\tchain c {\n\t\ttype nonsense\n\t}\n}\n' >"$work/not"
 check "a ruleset that merlon does not take ends it, and leaves nothing" wrong --ruleset "$work/not" ping

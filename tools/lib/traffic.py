@@ -179,7 +179,8 @@ class Traffic:
         r = subprocess.run(self.host.inside('from', 'timeout', '-s', 'INT', str(self.args.seconds), 'hping3', '-q', '-S', '--flood',
                                             '-p', str(WEB), self.address), text=True, capture_output=True, check=False)
         said = [line for line in (r.stdout + r.stderr).splitlines() if 'transmitted' in line]
-        return said[0] if said else sys.exit(f'hping3: exit {r.returncode}\n{r.stderr}')
+        # answers it counts none of, and takes all packets for lost
+        return said[0].split(',')[0] if said else sys.exit(f'hping3: exit {r.returncode}\n{r.stderr}')
 
     def iperf3(self):
         said = []
@@ -243,20 +244,34 @@ def between(before, now):
     return seen | {'hit_rate_pct': round(100 * seen['session_hits'] / asked, 3) if asked else None}
 
 
+def tried(act):
+    """What is to be said of it, and whether it came through: a ruleset may deny it."""
+    try:
+        return act(), True
+    except SystemExit as e:
+        if not isinstance(e.code, str):
+            raise
+        lines = [line for line in e.code.splitlines() if line]
+        return next((line for line in lines if 'transmitted' in line), lines[-1]), False
+
+
 def go(host, args, kinds):
-    traffic = Traffic(host, args)
+    """How many kinds did not come through."""
+    traffic, failed = Traffic(host, args), 0
     for kind in kinds:
         before = host.daemon.json('stats') if host.daemon else None
-        said = getattr(traffic, kind)()
+        said, well = tried(getattr(traffic, kind))
+        failed += not well
         seen = between(before, host.daemon.json('stats')) if before else None
         if args.json:
-            print(json.dumps({'kind': kind, 'said': said, 'merlon': seen}), flush=True)
+            print(json.dumps({'kind': kind, 'said': said, 'well': well, 'merlon': seen}), flush=True)
             continue
-        print(f'{kind:7} {said}', flush=True)
+        print(f"{kind:7} {'' if well else 'does not come through: '}{said}", flush=True)
         if seen:
             print(f"        merlon: {seen['packets']:,} packets judged, {seen['hit_rate_pct']} % of them by sessions, "
                   f"{seen['new_sessions']:,} new sessions, {seen['drops']:,} dropped, {seen['events']:,} events"
                   f" ({seen['events_lost']:,} lost)", flush=True)
+    return failed
 
 
 KINDS = ('ping', 'http', 'hping3', 'iperf3', 'flood', 'mix')
@@ -317,8 +332,7 @@ def main():
             hosts.Hosts(os.path.abspath(args.build), work, (system,)) as stand:
         if system == 'merlon':
             stand['merlon'].enforce(RULES, args.ruleset)
-        go(stand[system], args, kinds)
-    return 0
+        return 1 if go(stand[system], args, kinds) else 0
 
 
 if __name__ == '__main__':
