@@ -360,7 +360,9 @@ static void asked_oddly(void **state)
 		{ "delete element inet t e { 10.8.2.0, 10.8.1.0/31 }", true },
 		{ "add element inet t b { 10.1.7.1, 10.1.7.2 }", false },	/* neighbours */
 		{ "add element inet t b { 10.1.7.1, 10.1.7.3 }", true },
-		{ "add element inet t c { fd00:7::/127, ::ffff:10.0.0.1 }", true },
+		{ "add element inet t c { fd00:7::/127, ::ffff:a00:1 }", true },
+		{ "add element inet t c { ::ffff:10.0.0.1 }", false },
+		{ "add element inet t c { fd00:5::ffff:1.2.3.4 }", false },
 		{ "add element inet t c { FD00:8::1-fd00:8::FFFF }", true },
 		{ "add element inet t c { fd00:9::1/128 }", true },
 		{ "add element inet t e { 1.2.3.4 - 1.2.3.9 }", false },
