@@ -48,19 +48,22 @@ try:
 except PermissionError:
     pass
 END2
-# came.py DEVICE SPORT DPORT: whether such a datagram comes by within half a second; says when it listens.
+# came.py DEVICE SPORT DPORT: whether such a datagram comes by until half a second after it was sent (the file sent); says when it
+# listens.
 cat >came.py <<'END2'
-import socket, struct, sys, time
+import os, socket, struct, sys, time
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 s.bind((sys.argv[1], 0))
-want, end = (int(sys.argv[2]), int(sys.argv[3])), time.time() + 0.5
+want, end = (int(sys.argv[2]), int(sys.argv[3])), None
+s.settimeout(0.05)
 print('ready', flush=True)
-while time.time() < end:
-    s.settimeout(max(0.001, end - time.time()))
+while end is None or time.time() < end:
+    if end is None and os.path.exists('sent'):
+        end = time.time() + 0.5
     try:
         d = s.recv(2048)
     except TimeoutError:
-        break
+        continue
     if d[:1] == b'\x45' and d[9] == 17 and struct.unpack('!HH', d[20:24]) == want:
         sys.exit(print('came'))
 print('nothing')
@@ -71,10 +74,12 @@ mac0=$(mac_of up0) mac1=$(mac_of up1)
 watched() {
 	local where=$1
 	shift
+	rm -f sent
 	exec 7< <(exec nsenter --net="/run/netns/$where" python3 came.py "$1" "$2" "$3")
 	read -r _ <&7
 	shift 3
 	"$@"
+	touch sent
 	cat <&7
 	exec 7<&-
 }
