@@ -89,7 +89,7 @@ static void together(const struct work *a, const struct work *b)
 
 static int rounds(void)
 {
-	return getenv("MERLON_ROUNDS") ? atoi(getenv("MERLON_ROUNDS")) : 1000;
+	return getenv("MERLON_ROUNDS") ? atoi(getenv("MERLON_ROUNDS")) : 500;
 }
 
 static void send_one(const struct frame *f)
