@@ -29,7 +29,7 @@ for number, offset in pairs:
     subprocess.run(['ip', '-n', client, 'addr', 'replace', source + '/32', 'dev', 'down0'], check=True)
     code = f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('{source}', 0)); s.sendto(b'x', ('10.77.0.1', {port}))"
     receiver = subprocess.Popen(['nsenter', '--net=/run/netns/' + host, sys.executable, '-c',
-        f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', {port})); s.settimeout(0.4); print('ready', flush=True)\n"
+        f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', {port})); s.settimeout({5 if offset == '0' else 0.8}); print('ready', flush=True)\n"
         "try: s.recv(10); print('accept')\nexcept OSError: print('drop')"], stdout=subprocess.PIPE, text=True)
     receiver.stdout.readline()
     subprocess.run(['nsenter', '--net=/run/netns/' + client, sys.executable, '-c', code], check=True)
