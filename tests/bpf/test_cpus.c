@@ -21,6 +21,8 @@
 
 #define CPUS 2
 #define LONG_RUN 200000
+/* few: the table is emptied before each round */
+#define SESSIONS 64
 
 static struct plane plane;
 static const struct flow flow = { "192.0.2.9", "192.0.2.1", 40000, 22 };
@@ -447,7 +449,7 @@ static int group_set_up(void **state)
 		{ 0, -1, -1, MERLON_BIT(MERLON_CT_ESTABLISHED), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 		{ 0, -1, -1, MERLON_BIT(MERLON_CT_NEW), 0, 0, { 2 }, 0, MERLON_ACCEPT, 0, 0, 0 },
 	};
-	int r = plane_open(&plane, true), cpu = 0;
+	int r = plane_open_for(&plane, true, SESSIONS), cpu = 0;
 	cpu_set_t set;
 
 	(void)state;

@@ -53,12 +53,18 @@ mark() {
 }
 sleep 0.5
 mark
-right() { # since the last mark
-	sleep 0.3
-	mark || return 1
-	echo "$said"
-	jq -e '.denied_tcp_arrived == 0 and .denied_udp_arrived == 0 and .denied_tcp_sent > 0 and .denied_udp_sent > 0 and
-		.allowed > 0 and .allowed_failed == 0 and .cut == 0 and .opened == 0 and .echoed > 0' <<<"$said" >/dev/null
+right() { # since the last mark, until some of each kind was seen
+	local all='{}'
+	for _ in $(seq 30); do
+		sleep 0.3
+		mark || return 1
+		all=$(jq -c --argjson all "$all" 'with_entries(.value += ($all[.key] // 0))' <<<"$said")
+		jq -e '.denied_tcp_arrived == 0 and .denied_udp_arrived == 0 and .allowed_failed == 0 and .cut == 0 and
+			.opened == 0' <<<"$all" >/dev/null || break
+		! jq -e '[.denied_tcp_sent, .denied_udp_sent, .allowed, .echoed] | all(. > 0)' <<<"$all" >/dev/null || return 0
+	done
+	echo "$all"
+	return 1
 }
 ok "traffic is as the policy says" right
 layout() { bpftool -j map lookup pinned "$pins/maps/control" key hex 00 00 00 00 | jq -r '.value[0:2] | map(ltrimstr("0x")) | join("")'; }

@@ -23,7 +23,7 @@ import lib_packet as p  # noqa: E402
 
 DENIED, ALLOWED = 9, 80
 COUNTS = ('denied_sent', 'allowed_sent', 'allowed_answered', 'denied_answered', 'denied_left')
-PAUSE = 0.02
+PAUSE = 0.04
 counts = dict.fromkeys(COUNTS, 0)
 answered = set()
 number = 0
