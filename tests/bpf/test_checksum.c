@@ -351,7 +351,7 @@ static void compare(int frames)
 static int length(void)
 {
 	/* nft is asked about each: emulated machines are slow */
-	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : getenv("MERLON_IN_VM") ? 200 : 600;
+	return getenv("MERLON_PACKETS") ? atoi(getenv("MERLON_PACKETS")) : getenv("MERLON_IN_VM") ? 200 : 300;
 }
 
 /* Both sides of an interface, or none. */

@@ -63,7 +63,7 @@ check "iptables rules, too" shrink 0 large.v4 made.v4
 check "... to what matters" diff "$work/small.v4" "$work/made.v4"
 
 run() {
-	python3 -B "$top/tests/random/run" --rulesets 180 --packets 500 --seed "$seed" --keep "$build" --merlon "$merlon" >"$work/report" 2>&1
+	python3 -B "$top/tests/random/run" --rulesets 120 --packets 500 --seed "$seed" --keep "$build" --merlon "$merlon" >"$work/report" 2>&1
 	local r=$?
 	cat "$work/report"
 	sed -n 's/^\([0-9]* rulesets x .*\)/figure: \1/p' "$work/report"
