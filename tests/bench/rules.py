@@ -113,29 +113,33 @@ class Bench:
     def add(self, name, kind, flows, packets, file=None):
         self.systems[name] = System(self.router, name, kind, flows, packets, file)
 
+    def packets(self, what, n, policy):
+        """What is measured, and what comes before."""
+        return [self.file(f'{what}-{n}.{seed}.flows', path.packets(policy, self.args.packets, seed)) for seed in (3, 4)]
+
     def prepare(self):
         args = self.args
         flows = None
         for n in args.sizes:
             exact, wide, rules = list(entries(n, 1, True)), list(entries(n, 2, False)), list(path.rules(n, 1))
-            of = {what: [self.file(f'{what}-{n}.{seed}.flows', path.packets(policy, args.packets, seed)) for seed in (3, 4)]
-                  for what, policy in (('exact', exact), ('wide', wide), ('rules', rules))}
-            flows = flows or of['rules']
+            of_rules = self.packets('rules', n, rules)
+            flows = flows or of_rules
             for what, policy in (('exact', exact), ('wide', wide)):
                 if args.quick and n < max(args.sizes):
                     continue
+                of_set = self.packets(what, n, policy)
                 text = self.file(f'{what}-{n}', as_set(policy, what == 'exact'))
-                self.add(f'nft {what} {n}', 'nft', of[what], args.packets, text)
-                self.add(f'merlon {what} {n}', 'merlon', of[what], args.packets, text)
+                self.add(f'nft {what} {n}', 'nft', of_set, args.packets, text)
+                self.add(f'merlon {what} {n}', 'merlon', of_set, args.packets, text)
             text = self.file(f'rules-{n}', path.as_nft(rules, 'input'))
-            self.add(f'merlon rules {n}', 'merlon', of['rules'], args.packets, text)
+            self.add(f'merlon rules {n}', 'merlon', of_rules, args.packets, text)
             if n <= args.most_linear:
                 # a pass over 100,000 of them takes seconds
                 some = args.packets if not args.quick else min(args.packets, 20000000 // n)
-                self.add(f'nft rules {n}', 'nft', of['rules'], some, text)
+                self.add(f'nft rules {n}', 'nft', of_rules, some, text)
                 text = self.file(f'iptables-{n}', path.as_iptables(rules, 'INPUT'))
                 for kind in 'iptables-legacy', 'iptables-nft':
-                    self.add(f'{kind} rules {n}', kind, of['rules'], some, text)
+                    self.add(f'{kind} rules {n}', kind, of_rules, some, text)
         for name in 'none', 'none again':
             self.add(name, None, flows, args.packets)
         for kind in 'merlon', 'nft', 'iptables-legacy', 'iptables-nft':
