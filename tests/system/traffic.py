@@ -5,7 +5,8 @@
 usage: traffic.py SERVER-NETNS CLIENT-NETNS SERVER-ADDRESS
 
 TCP port 80 echoes: one connection stays open, others are made anew. Port 22 and UDP port 9999 are what a policy may deny; a
-socket waits for them all the same. Each line of input is answered by one of JSON, the counts since the line before.
+socket waits for them all the same. Each line of input is answered by one of JSON, the counts since the line before; the first when
+there were connections of both kinds.
 """
 import ctypes
 import json
@@ -37,7 +38,7 @@ def in_namespace(path, work, *args):
 
     threading.Thread(target=run, daemon=True).start()
     if not ready.wait(10):
-        sys.exit("traffic.py: no thread in " + path)
+        sys.exit("traffic.py: nothing begins in " + path)
 
 
 def listen(address, port):
@@ -89,13 +90,13 @@ def serve(ready, address):
 
 
 def new_connections(ready, address):
-    ready.set()
     while True:
         try:
             with socket.create_connection((address, 80), timeout=0.5) as s:
                 s.sendall(b"x")
                 if s.recv(1) == b"x":
                     count("allowed")
+                    ready.set()
                 else:
                     count("allowed_failed")
         except OSError:
@@ -106,7 +107,6 @@ def new_connections(ready, address):
 def long_connection(ready, address):
     """One that is never made anew: what it says comes back, however late, or it is cut for good."""
     s = None
-    ready.set()
     while True:
         try:
             if s is None:
@@ -116,6 +116,7 @@ def long_connection(ready, address):
             s.sendall(b"hello")
             if s.recv(5) == b"hello":
                 count("echoed")
+                ready.set()
             else:
                 raise ConnectionResetError
         except OSError:
