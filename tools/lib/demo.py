@@ -259,8 +259,9 @@ class World:
         self.neighbours()
         self.addresses()
         for host, ns in self.ns.items():
+            # a terminal interrupts all of its processes at once: in a session of its own, a host has nothing to say to that
             self.agent[host] = subprocess.Popen([*WITH_US, 'nsenter', f'--net=/run/netns/{ns}', sys.executable, f'{HERE}/peer.py'],
-                                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
         for host in self.ns:
             self.tell(host, {'listen': {'tcp': self.plan.ports(host, 'tcp'), 'udp': self.plan.ports(host, 'udp')}})
         for host in self.ns:

@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import selectors
-import signal
 import socket
 import struct
 import sys
@@ -206,6 +205,4 @@ def main():
 
 
 if __name__ == '__main__':
-    # a terminal sends it to all of the demo, which says what there is to say
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     main()
