@@ -25,7 +25,7 @@ merlon_inline __u32 merlon_summed(struct __sk_buff *skb)
 {
 	struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
 
-	return BPF_CORE_READ_BITFIELD(kernel, ip_summed);
+	return merlon_kernel_bits(kernel, ip_summed);
 }
 
 /* Whether nobody vouches for the packet's checksum. On 6.1 that is not known, and none is looked at. */
@@ -110,7 +110,7 @@ __noinline int merlon_sum(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u3
 	} while (0)
 
 /* As merlon_sum(), where the skb has them in one piece; `offset` is from its beginning. -1: it has not, or they are too many. */
-merlon_inline int merlon_sum_near(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 start)
+merlon_inline int merlon_sum_near(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u64 start)
 {
 	const __u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u64 sum = start;
@@ -257,10 +257,10 @@ __noinline int merlon_sum_is_wrong(struct __sk_buff *skb, __u32 offset, __u32 by
 #define MERLON_SUM_ALL 0x200	/* in `of`: the receiver will sum the same bytes */
 
 /*
- * The same, of TCP and UDP whose pseudo header adds up to `pseudo`. What is found right the stack need not sum again: nor does
+ * The same, of TCP and UDP whose pseudo header's 32-bit words add up to `pseudo`. What is found right the stack need not sum again: nor does
  * it behind nf_conntrack (nf_ip_checksum()).
  */
-__noinline int merlon_sum_is_wrong_near(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 of, __u32 pseudo)
+__noinline int merlon_sum_is_wrong_near(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 of, __u64 pseudo)
 {
 	int sum;
 

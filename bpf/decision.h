@@ -61,6 +61,13 @@ merlon_inline int merlon_decision_take(struct merlon_decision *at, const struct 
 	return 1;
 }
 
+merlon_noinline int merlon_decision_take_at(__u32 id, const struct merlon_decision *d)
+{
+	struct merlon_decision *at = bpf_map_lookup_elem(&decisions, &id);
+
+	return id && at && merlon_decision_take(at, d);
+}
+
 /* The index of scratch->decision; 0: there is no room where it would have to be. */
 merlon_noinline __u32 merlon_decision_id(struct merlon_scratch *s)
 {
@@ -70,9 +77,8 @@ merlon_noinline __u32 merlon_decision_id(struct merlon_scratch *s)
 	merlon_unroll
 	for (__u32 i = 0; i < MERLON_DECISION_PROBES; i++) {
 		__u32 id = half + ((hash + i) & merlon_decisions_mask);
-		struct merlon_decision *at = bpf_map_lookup_elem(&decisions, &id);
 
-		if (id && at && merlon_decision_take(at, d))
+		if (merlon_decision_take_at(id, d))
 			return id;
 	}
 	return 0;

@@ -101,15 +101,15 @@ merlon_inline int merlon_glance_transport(struct merlon_glance *g, const __u8 *r
 	return 1;
 }
 
-/* Of the pseudo header; which of the ends is the sender does not matter to it. */
-merlon_inline __u32 merlon_hot_pseudo(const struct merlon_glance *g, __u32 ip_bytes, __u32 l4_bytes)
+/* The words of the pseudo header, added up; which of the ends is the sender does not matter to that. */
+merlon_inline __u64 merlon_hot_pseudo(const struct merlon_glance *g, __u32 ip_bytes, __u32 l4_bytes)
 {
 	__u64 sum = (__u64)bpf_htonl(l4_bytes) + bpf_htonl(g->l4proto);
 
 	merlon_unroll
 	for (__u32 i = 0; i < (ip_bytes == MERLON_IPV4_BYTES ? 1 : 4); i++)
 		sum += (g->tuple.word[i] & 0xffffffff) + (g->tuple.word[i] >> 32);
-	return merlon_fold(sum);
+	return sum;
 }
 
 /*

@@ -272,7 +272,7 @@ struct {
 } scratch SEC(".maps");
 
 
-static __always_inline int merlon_read(struct __sk_buff *skb, __u32 offset, void *to, __u32 n)
+static __attribute__((noinline)) int merlon_read(struct __sk_buff *skb, __u32 offset, void *to, __u32 n)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 

@@ -51,6 +51,17 @@ struct sk_buff {
 extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak;
 extern void *bpf_rdonly_cast(const void *, __u32) __ksym __weak;
 
+/*
+ * A bit-field among bytes, none of which crosses one. BPF_CORE_READ_BITFIELD() asks how wide it is: four branches, three of
+ * which the verifier has to take out.
+ */
+#ifndef merlon_kernel_bits
+#define merlon_kernel_bits(s, field) \
+	((__u64)*((const __u8 *)(s) + __builtin_preserve_field_info((s)->field, BPF_FIELD_BYTE_OFFSET)) \
+			 << __builtin_preserve_field_info((s)->field, BPF_FIELD_LSHIFT_U64) \
+		 >> __builtin_preserve_field_info((s)->field, BPF_FIELD_RSHIFT_U64))
+#endif
+
 #define MERLON_DST_PTRMASK (~1UL)	/* SKB_DST_PTRMASK of linux/skbuff.h */
 
 /* Where the IP header is, by the kernel's word (merlon_have_kern_ctx). */
@@ -145,7 +156,7 @@ merlon_inline int merlon_is_stacks_own(struct __sk_buff *skb)
 		return 0;
 	kernel = bpf_cast_to_kern_ctx(skb);
 	sk = kernel->sk;
-	return sk && BPF_CORE_READ_BITFIELD(sk, sk_kern_sock);
+	return sk && merlon_kernel_bits(sk, sk_kern_sock);
 }
 
 /*

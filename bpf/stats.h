@@ -5,7 +5,7 @@
 
 #include "bpf/maps.h"
 
-merlon_inline void merlon_stat(enum merlon_stat which)
+merlon_noinline void merlon_stat(enum merlon_stat which)
 {
 	struct merlon_stats *count = merlon_only(stats);
 
@@ -22,7 +22,7 @@ merlon_inline void merlon_stat_hook(struct merlon_stats *count, __u8 hook, __u32
 }
 
 /* A packet that was judged. */
-merlon_inline void merlon_stat_packet(enum merlon_stat how, __u8 hook, __u32 bytes)
+merlon_noinline void merlon_stat_packet(enum merlon_stat how, __u8 hook, __u32 bytes)
 {
 	struct merlon_stats *count = merlon_only(stats);
 

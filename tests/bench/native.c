@@ -29,8 +29,7 @@
 #define __ksym
 #undef barrier
 #define barrier() asm volatile("" ::: "memory")
-#undef BPF_CORE_READ_BITFIELD
-#define BPF_CORE_READ_BITFIELD(s, field) ((s)->field)
+#define merlon_kernel_bits(s, field) ((s)->field)
 #undef bpf_core_type_id_kernel
 #define bpf_core_type_id_kernel(type) 0
 
