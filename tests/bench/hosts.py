@@ -15,7 +15,8 @@ PORT = 7000         # what the floods send to
 STREAM_PORT = 5201
 BEHIND = '192.0.2.9'  # what is reached through the host
 HOST = {'from': '10.77.0.1', 'to': '192.0.2.1'}
-SYSTEMS = ('none', 'none2', 'floor', 'merlon', 'nft', 'iptables')  # floor: programs at TC that do nothing
+# floor: programs at TC that do nothing; least: the least that following connections takes there (least.bpf.c)
+SYSTEMS = ('none', 'none2', 'floor', 'merlon', 'nft', 'iptables')
 
 NFT = 'table ip bench {\n' + ''.join(
     f'\tchain {chain} {{\n\t\ttype filter hook {chain} priority filter; policy drop;\n'
@@ -131,9 +132,10 @@ class Host:
             run(*self.inside('host', 'nft', '-f', file))
         elif self.kind == 'iptables':
             run(*self.inside('host', 'iptables-legacy-restore', file))
-        elif self.kind == 'floor':
-            self.floor = subprocess.Popen(self.inside('host', f'{self.build}/tests/bench/floor', *(['--drop'] if text == 'drop' else []),
-                                                      'in0', 'out0'), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        elif self.kind in ('floor', 'least'):
+            what = ['--drop'] if text == 'drop' else ['--least'] if self.kind == 'least' else []
+            self.floor = subprocess.Popen(self.inside('host', f'{self.build}/tests/bench/floor', *what, 'in0', 'out0'),
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             if not self.floor.stdout.readline():
                 sys.exit('tests/bench/floor does not start')
         elif self.kind == 'merlon':

@@ -4,7 +4,9 @@
 Packets a second that one core takes from a wire to a process, or through the host, with and without a firewall: 64-byte
 UDP packets of established flows over veth pairs, each delivered, or it is an error. Ratios are to no firewall.
 
-  input_pps_ratio_1, _10k       delivered to the host, read by a process; 1 and 10,000 flows. Beside merlon: _nft, _iptables
+  input_pps_ratio_1, _10k       delivered to the host, read by a process; 1 and 10,000 flows. Beside merlon: _nft, _iptables,
+                                _floor (programs at TC that do nothing), _least (tests/bench/least.bpf.c: the least that
+                                following connections takes there)
   forward_pps_ratio_1, _10k     through the host
   input_receive_ratio_1, _10k   the receive path alone: frames come in at the interface (XDP live frames) and end at a socket
                                 that is full: no sender, no process that reads, so a firewall's share is as large as it can be
@@ -20,6 +22,7 @@ import tempfile
 import hosts
 
 PACKETS = 100000
+SYSTEMS = *hosts.SYSTEMS, 'least'
 NAMES = {1: '1', 10000: '10k'}
 FIRST_NEW = 1 << 20
 
@@ -53,7 +56,7 @@ def rates(stand, rounds, counts, report):
     for flows in counts:
         packets = max(PACKETS, flows)
         for way in 'input', 'forward':
-            taken = {system: [] for system in hosts.SYSTEMS}
+            taken = {system: [] for system in SYSTEMS}
             for host in stand.all.values():
                 host.establish(flows, way)
                 remembered(host, way, flows, packets)
@@ -76,7 +79,7 @@ def rates(stand, rounds, counts, report):
 
 def receive(stand, rounds, report):
     for flows, name in NAMES.items():
-        taken = {system: [] for system in hosts.SYSTEMS}
+        taken = {system: [] for system in SYSTEMS}
         for host in stand.all.values():
             host.establish(flows, 'input')
         for i in range(rounds):
@@ -94,7 +97,7 @@ def receive(stand, rounds, report):
 def distribution(stand, rounds, report):
     """Histograms, summed over rounds, as parts: half of the packets took no longer than ..."""
     for series in 'ns_established', 'ns_new':
-        times = {system: {} for system in hosts.SYSTEMS}
+        times = {system: {} for system in SYSTEMS}
         for i in range(rounds):
             for system, host in stand.items():
                 hosts.progress(series, 'round', i + 1, system)
@@ -121,7 +124,7 @@ def main():
     args = hosts.parser(__doc__, 9).parse_args()
     hosts.ended_by_signals()
     report = hosts.Report(args.json)
-    with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work, hosts.Hosts(args.build, work) as stand:
+    with tempfile.TemporaryDirectory(prefix='merlon-bench.') as work, hosts.Hosts(args.build, work, SYSTEMS) as stand:
         for host in stand.all.values():
             host.enforce()
         # what the last one makes, 100,000 flows of each way and system, nf_conntrack would keep for the others: one table for all
