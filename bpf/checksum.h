@@ -119,11 +119,13 @@ merlon_inline int merlon_sum_near(struct __sk_buff *skb, __u32 offset, __u32 byt
 		return -1;
 	offset &= 2 * MERLON_SUM_NEAR - 1;
 	merlon_opaque(offset);
-	merlon_sum_some(1024);
-	merlon_sum_some(512);
-	merlon_sum_some(256);
-	merlon_sum_some(128);
-	merlon_sum_some(64);
+	if (bytes >= 64) {
+		merlon_sum_some(1024);
+		merlon_sum_some(512);
+		merlon_sum_some(256);
+		merlon_sum_some(128);
+		merlon_sum_some(64);
+	}
 	merlon_sum_some(32);
 	merlon_sum_some(16);
 	merlon_sum_some(8);
