@@ -42,7 +42,8 @@ static int native_jump(struct __sk_buff *skb, const void *map, __u32 slot);
 #define bpf_map_delete_elem(map, key) ((void)(map), (void)(key), -1L)
 #define bpf_skb_load_bytes(skb, offset, to, n) native_load(skb, offset, to, n)
 #define bpf_skb_load_bytes_relative(skb, offset, to, n, from) native_load(skb, (offset) + 14, to, n)
-#define bpf_tail_call_static(skb, map, slot) return native_jump(skb, map, slot)
+#define bpf_tail_call(skb, map, slot) return native_jump(skb, map, slot)
+#define bpf_tail_call_static bpf_tail_call
 #define bpf_jiffies64() 1
 #define bpf_ktime_get_coarse_ns() 1000000000000ULL
 #define bpf_ktime_get_ns() 1000000000000ULL
