@@ -478,17 +478,13 @@ merlon_inline enum merlon_tcp_reset merlon_tcp_judge_reset(const struct merlon_s
 	return merlon_tcp_reset_answers(session, segment) ? MERLON_TCP_RESET_BELIEVED : MERLON_TCP_RESET_CHECK;
 }
 
-/* Which of the trackers' timeouts holds after a segment. MERLON_S_SEEN_REPLY is as before it. */
-merlon_inline __u64 merlon_tcp_timeout_ns(const struct merlon_trackers *t, const struct merlon_session *session, __u8 kind)
+/* Which of the trackers' timeouts holds after a segment: `ns`, which is the state's, or a shorter one. `answered`: before it. */
+merlon_inline __u64 merlon_tcp_shorten(const struct merlon_trackers *t, const struct merlon_tcp *tcp, __u64 ns, int established,
+				       int answered, __u8 kind)
 {
-	const struct merlon_tcp *tcp = &session->tcp;
-	__u64 ns, unacked = t->ns[MERLON_T_TCP_UNACK], repeated = t->ns[MERLON_T_TCP_RETRANS];
-	int doubted = kind == MERLON_TCP_KIND_RST && session->state == MERLON_TCP_ESTABLISHED;
-	__u32 state = session->state;
+	__u64 unacked = t->ns[MERLON_T_TCP_UNACK], repeated = t->ns[MERLON_T_TCP_RETRANS];
+	int doubted = kind == MERLON_TCP_KIND_RST && established;
 
-	/* or the compiler knows better than the verifier */
-	merlon_opaque(state);
-	ns = t->ns[MERLON_T_TCP + (state & 15)];
 	if (tcp->repeats >= t->tcp_max_retrans && ns > repeated)
 		ns = repeated;
 	else if (kind == MERLON_TCP_KIND_RST && !t->tcp_reset_lasts)
@@ -498,9 +494,19 @@ merlon_inline __u64 merlon_tcp_timeout_ns(const struct merlon_trackers *t, const
 	else if (!tcp->last_window && ns > repeated)
 		ns = repeated;
 	/* picked up, and no answer yet: not for the five days of a connection */
-	if (!(session->flags & MERLON_S_SEEN_REPLY) && session->state == MERLON_TCP_ESTABLISHED && ns > unacked)
+	if (!answered && established && ns > unacked)
 		ns = unacked;
 	return ns;
+}
+
+merlon_inline __u64 merlon_tcp_timeout_ns(const struct merlon_trackers *t, const struct merlon_session *session, __u8 kind)
+{
+	__u32 state = session->state;
+
+	/* or the compiler knows better than the verifier */
+	merlon_opaque(state);
+	return merlon_tcp_shorten(t, &session->tcp, t->ns[MERLON_T_TCP + (state & 15)], session->state == MERLON_TCP_ESTABLISHED,
+				  session->flags & MERLON_S_SEEN_REPLY, kind);
 }
 
 /*
@@ -606,7 +612,7 @@ merlon_inline int merlon_tcp_flow(struct merlon_session *session, struct merlon_
 	merlon_tcp_count_repeats(tcp, segment);
 	tcp->last_kind = MERLON_TCP_KIND_ACK;
 	tcp->last_direction = segment->direction;
-	session->expires_ns = now + merlon_tcp_timeout_ns(t, session, MERLON_TCP_KIND_ACK);
+	session->expires_ns = now + merlon_tcp_shorten(t, tcp, t->ns[MERLON_T_TCP + MERLON_TCP_ESTABLISHED], 1, 1, MERLON_TCP_KIND_ACK);
 	return 0;
 }
 
