@@ -138,6 +138,7 @@ struct checked {
 	uint64_t since_ns;	/* when it was sent */
 	int unclear;		/* a stream begins after two seconds: which of the clocks ticked first? */
 	unsigned differences;
+	unsigned over;		/* sessions whose time is over, for both: a slow machine takes longer than the shortest of them */
 };
 
 static uint64_t now_ns(void)
@@ -156,6 +157,10 @@ static void check_remains(void *context, const struct remains *r)
 
 	if (r->kernel_s >= 0 && difference >= -2 && difference <= 2)
 		return;
+	if (r->kernel_s < 0 && r->merlon_s <= 2) {
+		checked->over++;
+		return;
+	}
 	if (checked->talk && r->l4proto == IPPROTO_UDP && r->age_ns > begins - TICK_NS &&
 	    r->age_ns < begins + TICK_NS + (now_ns() - checked->since_ns)) {
 		checked->unclear = 1;
@@ -188,6 +193,7 @@ static struct frame next_packet(struct talk *talk, int *from)
 static void follow_timeouts(int packets)
 {
 	struct checked checked = { 0 };
+	unsigned known;
 
 	plane_forget(&oracle.plane);
 	remains_kernel_count(true);
@@ -223,8 +229,11 @@ static void follow_timeouts(int packets)
 			talk_reset(talk - talks);
 	}
 	checked.talk = NULL;
-	assert_int_equal(remains_each(&oracle.plane, 0, check_remains, &checked), remains_kernel_count(false));
+	checked.over = 0;
+	/* the kernel removes those that are over when it is asked for them */
+	known = remains_each(&oracle.plane, 0, check_remains, &checked);
 	assert_int_equal(checked.differences, 0);
+	assert_int_equal(known - checked.over, remains_kernel_count(false));
 }
 
 static void timeouts(void **state)
