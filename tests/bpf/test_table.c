@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <bpf/bpf.h>
 #include <cmocka.h>
 
 #include "bpf/set.h"
@@ -155,7 +157,7 @@ static void no_place_at_all(void **state)
 	assert_int_equal(plane_stat(&plane, MERLON_STAT_SESSIONS_FULL), 1);
 }
 
-static int set_up(void **state)
+static int group_set_up(void **state)
 {
 	static const struct plane_rule rules[] = {
 		{ 0, -1, -1, STATES(ESTABLISHED), 0, 0, { 1 }, 0, MERLON_ACCEPT, 0, 0, 0 },
@@ -170,14 +172,28 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
+static int group_tear_down(void **state)
 {
 	(void)state;
 	plane_close(&plane);
 	return 0;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+/* An empty table, and nothing is counted. */
+static int set_up(void **state)
+{
+	struct merlon_stats *none = calloc(libbpf_num_possible_cpus(), sizeof(*none));
+	const uint32_t zero = 0;
+
+	(void)state;
+	plane_forget(&plane);
+	assert_non_null(none);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(plane.skel->maps.stats), &zero, none, 0), 0);
+	free(none);
+	return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, set_up)
 
 int main(void)
 {
@@ -186,5 +202,5 @@ int main(void)
 		TEST(the_expired_make_room), TEST(no_place_at_all),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
 }
