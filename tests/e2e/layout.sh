@@ -5,6 +5,8 @@
 set -u
 # shellcheck source=tests/lib/service.sh
 . "${MERLON_TOP_SRCDIR:?}/tests/lib/service.sh"
+# shellcheck source=tests/system/traffic.sh
+. "$top/tests/system/traffic.sh"
 this=$merlond other=$build/tests/lib/merlond-layout pins=$dir/bpf/merlon
 
 cd "$dir" || exit 99
@@ -32,7 +34,7 @@ rules accept
 start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "apply" "$merlon" apply policy.nft
 (exec nsenter --net="/run/netns/$host" python3 "$top/tests/e2e/lib_flows.py" serve >served 2>&1) &
-for _ in $(seq 100); do [ -s served ] && break; sleep 0.05; done
+for _ in $(seq 300); do [ -s served ] && break; sleep 0.05; done
 coproc FLOWS { exec nsenter --net="/run/netns/$client" python3 "$top/tests/e2e/lib_flows.py" hold 2>"$dir/flows.log"; }
 read -r -t 20 line <&"${FLOWS[0]}" || line=nothing
 [ "$line" = open ] || { echo "Bail out! flows: $line $(cat flows.log served)"; exit 1; }
@@ -46,26 +48,9 @@ ok "flows are open" held
 rules drop
 ok "apply: no more of them may begin" "$merlon" apply policy.nft
 ok "... they go on" held
-coproc TRAFFIC { exec python3 -B "$top/tests/system/traffic.py" "/run/netns/$host" "/run/netns/$client" 10.77.0.1 2>"$dir/traffic.log"; }
-mark() {
-	echo >&"${TRAFFIC[1]}"
-	read -r -t 10 said <&"${TRAFFIC[0]}" || { echo "no traffic: $(cat traffic.log)"; return 1; }
-}
+traffic_begins "$host" "$client" "$dir/traffic.log"
 ok "traffic has begun" mark
-right() { # since the last mark, until some of each kind was seen
-	local all='{}'
-	for _ in $(seq 30); do
-		sleep 0.3
-		mark || return 1
-		all=$(jq -c --argjson all "$all" 'with_entries(.value += ($all[.key] // 0))' <<<"$said")
-		jq -e '.denied_tcp_arrived == 0 and .denied_udp_arrived == 0 and .allowed_failed == 0 and .cut == 0 and
-			.opened == 0' <<<"$all" >/dev/null || break
-		! jq -e '[.denied_tcp_sent, .denied_udp_sent, .allowed, .echoed] | all(. > 0)' <<<"$all" >/dev/null || return 0
-	done
-	echo "$all"
-	return 1
-}
-ok "traffic is as the policy says" right
+ok "traffic is as the policy says" enforced
 layout() { bpftool -j map lookup pinned "$pins/maps/control" key hex 00 00 00 00 | jq -r '.value[0:2] | map(ltrimstr("0x")) | join("")'; }
 # The first number in abi.h is that of MERLON_TEST_LAYOUT.
 read -r others own < <(awk '/define MERLON_ABI_VERSION/ { printf "%02x%02x ", $3 % 256, $3 / 256 }' "$top/bpf/abi.h"; echo)
@@ -91,7 +76,7 @@ changed() { # what, layout, merlond: changes to it, and what holds then
 	change_to "$3" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 	ok "$name: ... with its own layout" layout_is "$number"
 	ok "$name: ... and took over the sessions" taken
-	ok "$name: ... no packet met a wrong verdict" right
+	ok "$name: ... no packet met a wrong verdict" enforced
 	ok "$name: ... its pins are the only ones" only_pins
 	ok "$name: ... every flow goes on" held
 }
@@ -125,14 +110,15 @@ for step in 1 2 3 4 5 6; do
 	ok "killed in step $step: the next daemon takes over" layout_is "$others"
 	ok "... its pins are the only ones" only_pins
 	ok "... every flow goes on" held
-	ok "... no packet met a wrong verdict" right
+	ok "... no packet met a wrong verdict" enforced
 	change_to "$this" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 done
 ok "after all that every flow goes on" held
 ok "... and no other begins" not connects 7000
-ok "... and no packet met a wrong verdict" right
+ok "... and no packet met a wrong verdict" enforced
 
-eval "exec ${FLOWS[1]}>&- ${TRAFFIC[1]}>&-"
+eval "exec ${FLOWS[1]}>&-"
+traffic_ends
 
 # Without a policy there is nothing to be taken over.
 ok "stop" "$merlon" stop

@@ -7,8 +7,9 @@ top=${MERLON_TOP_SRCDIR:?}
 . "$top/tests/lib/points.sh"
 # shellcheck source=tests/system/container.sh
 . "$top/tests/system/container.sh"
+# shellcheck source=tests/system/traffic.sh
+. "$top/tests/system/traffic.sh"
 export PATH=$PATH:/usr/sbin:/sbin
-traffic_pid=''
 cleanup() {
 	[ "$status" = 0 ] || [ -z "$leader" ] || inside journalctl --no-pager -o short-monotonic SYSLOG_IDENTIFIER=merlond + SYSLOG_IDENTIFIER=merlon + UNIT=merlon.service + UNIT=merlond.service + UNIT=merlon.socket + UNIT=merlon@x.service + UNIT=merlond@x.service | grep -v "IN=v0" | tail -n 150 | sed 's/^/# /'
 	[ -z "$traffic_pid" ] || kill "$traffic_pid" 2>/dev/null
@@ -29,9 +30,7 @@ make_and_boot() { container_make "$rootfs" && container_boot; }
 start() {
 	check "the container is made and boots" make_and_boot
 	[ "$status" = 0 ] || { sed 's/^/# /' "$work/console" 2>/dev/null; finish; }
-	coproc traffic { exec python3 -B "$top/tests/system/traffic.py" "/run/netns/$host" "/run/netns/$peer" 10.77.0.1 2>"$work/traffic.log"; }
-	# shellcheck disable=SC2154
-	traffic_pid=$traffic_PID
+	traffic_begins "$host" "$peer" "$work/traffic.log"
 	mkdir -p "$root/etc/merlon"
 	good
 }
@@ -78,31 +77,14 @@ state_is() { # unit, value of ActiveState
 	got=$(property "$1" ActiveState)
 	[ "$got" = "$2" ] || { echo "$1 is $got"; return 1; }
 }
-# wait_until COMMAND...: within ten seconds.
+# wait_until COMMAND...: within a minute.
 wait_until() {
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		if "$@" >/dev/null 2>&1; then return 0; fi
 		sleep 0.1
 	done
 	"$@"
 }
-# mark: what the traffic was since the last one.
-mark() {
-	echo >&"${traffic[1]}"
-	read -r -t 10 said <&"${traffic[0]}" || { echo "no traffic"; return 1; }
-}
-# settled: a moment of traffic that belongs to neither side of a change.
-settled() { sleep 0.3; mark; }
-traffic_is() { # jq condition; what it was since the last mark
-	sleep 0.5
-	mark || return 1
-	echo "$said"
-	jq -e "$1" <<<"$said" >/dev/null
-}
-denies='.denied_tcp_arrived == 0 and .denied_udp_arrived == 0 and .denied_tcp_sent > 0 and .denied_udp_sent > 0 and .allowed > 0 and .allowed_failed == 0 and .cut == 0 and .opened == 0 and .echoed > 0'
-allows='.denied_tcp_arrived > 0 and .denied_udp_arrived > 0 and .allowed > 0 and .allowed_failed == 0 and .cut == 0 and .opened == 0 and .echoed > 0'
-enforced() { traffic_is "$denies"; }
-nothing_filtered() { traffic_is "$allows"; }
 
 # A network namespace of the container's own, x with 10.78.0.2, and its ruleset for merlon@x.service.
 another_namespace() {
