@@ -51,12 +51,12 @@ listen() {
 	(exec nsenter --net="/run/netns/$host" systemd-socket-activate --seqpacket --listen="$dir/answers.sock" \
 		"$build/src/merlon-answers") >>answers.log 2>&1 &
 	answers=$!
-	for _ in $(seq 50); do [ ! -S answers.sock ] || return 0; sleep 0.1; done
+	for _ in $(seq 300); do [ ! -S answers.sock ] || return 0; sleep 0.1; done
 	return 1
 }
-# within COMMAND...: in ten seconds.
+# within COMMAND...: in half a minute.
 within() {
-	for _ in $(seq 100); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
+	for _ in $(seq 300); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
 	"$@"
 }
 warned() { "$merlon" status --json | jq -e 'any(.messages[]; tostring | contains("answer rejected packets"))'; }

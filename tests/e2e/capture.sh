@@ -44,9 +44,9 @@ END
 start_daemon --events "$dir/events" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "apply" "$merlon" apply policy.nft
 
-# settle COMMAND...: within five seconds.
+# settle COMMAND...: within half a minute.
 settle() {
-	for _ in $(seq 50); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
+	for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
 	"$@"
 }
 read_pcap() { tcpdump -nn -r "$1" "${@:2}" 2>/dev/null; }

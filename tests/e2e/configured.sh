@@ -30,9 +30,9 @@ END
 }
 set_policy() { printf '[Policy]\n%s\n' "$1" >merlon.conf.d/50-policy.conf; }
 reload() { "$merlon" config --reload >/dev/null 2>&1; }
-# logs PATTERN: within ten seconds.
+# logs PATTERN: within half a minute.
 logs() {
-	for _ in $(seq 100); do if grep -qE -- "$1" log; then return 0; fi; sleep 0.1; done
+	for _ in $(seq 300); do if grep -qE -- "$1" log; then return 0; fi; sleep 0.1; done
 	return 1
 }
 pings() { in_client ping -c 1 -W 1 -q 10.77.0.1; }
@@ -223,7 +223,7 @@ two() { # the host's, and one of the client's namespace, which lets nothing out
 	start_daemon --config "$dir/merlon.conf" && "$merlon" apply --configured && stop_daemon KILL || return 1
 	(exec nsenter --net="/run/netns/$client" "$merlond" --socket "$dir/theirs" --pin-dir "$dir/bpf/merlon-$client" --state-dir "$dir/their-state") >>log 2>&1 &
 	daemon=$!
-	for _ in $(seq 100); do "$merlon" status --socket "$dir/theirs" >/dev/null 2>&1 && break; sleep 0.1; done
+	for _ in $(seq 300); do "$merlon" status --socket "$dir/theirs" >/dev/null 2>&1 && break; sleep 0.1; done
 	printf 'table inet t {\n\tchain out {\n\t\ttype filter hook output priority 0; policy drop;\n\t}\n}\n' >theirs.nft
 	"$merlon" apply --socket "$dir/theirs" theirs.nft && stop_daemon KILL
 }
@@ -257,7 +257,7 @@ netns=/run/netns/ms-$$-policy
 	setpriv --bounding-set=-all,+bpf,+perfmon,+net_admin,+net_raw "$merlond" --pin-dir "$dir/bpf/merlon" --state-dir "$dir/state" \
 	--config "$dir/merlon.conf" --policy-netns "$netns" >>log 2>&1) &
 daemon=$!
-for _ in $(seq 50); do [ -S passed ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ -S passed ] && break; sleep 0.1; done
 export MERLON_SOCKET=$dir/passed
 ok "the first command starts a daemon by its socket" status_is .generation 0
 ok "... that applies" "$merlon" apply --configured

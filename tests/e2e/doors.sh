@@ -57,14 +57,14 @@ applied() {
 }
 says() { # PATTERN: merlond, since it was last asked
 	local i
-	for i in $(seq 50); do grep -qE -- "$1" log && { : >log; return 0; }; sleep 0.1; done
+	for i in $(seq 300); do grep -qE -- "$1" log && { : >log; return 0; }; sleep 0.1; done
 	cat log
 	return 1
 }
 
 : >merlon.conf
 (exec nsenter --net="/run/netns/$host" python3 "$doors" serve 10.77.0.1 >server.out) &
-for _ in $(seq 50); do [ -s server.out ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ -s server.out ] && break; sleep 0.1; done
 # What the tools do is in a file; without it they are the real ones.
 mkdir bin
 cat >bin/iptables-nft-restore <<'END'
@@ -158,16 +158,16 @@ stop_daemon TERM
 (exec nsenter --net="/run/netns/$host" unshare --mount bash -c '
 	mount -t tmpfs none /run && mkdir -p /run/systemd/journal || exit 99
 	python3 "$1" sink /run/systemd/journal/socket journal &
-	for _ in $(seq 100); do [ -S /run/systemd/journal/socket ] && break; sleep 0.1; done
+	for _ in $(seq 300); do [ -S /run/systemd/journal/socket ] && break; sleep 0.1; done
 	exec "${@:2}"' - "$doors" "$merlond" --foreground --socket "$MERLON_SOCKET" --pin-dir "$dir/bpf/merlon" \
 	--state-dir "$dir/state" --config "$dir/merlon.conf") >>log 2>&1 &
 daemon=$!
-for _ in $(seq 100); do "$merlon" status >/dev/null 2>&1 && break; sleep 0.1; done
+for _ in $(seq 300); do "$merlon" status >/dev/null 2>&1 && break; sleep 0.1; done
 send_udp 7003 300
 ok "a journald that reads nothing delays nobody" holds
 ok "... not a new policy either" applied "$merlon" apply policy.nft
 : >journal
-journal_says() { for _ in $(seq 50); do grep -qa "$1" journal && return; send_udp 7003 1; sleep 0.1; done; return 1; }
+journal_says() { for _ in $(seq 300); do grep -qa "$1" journal && return; send_udp 7003 1; sleep 0.1; done; return 1; }
 ok "... and when it reads, hears how much it has lost" journal_says 'MESSAGE=[0-9]* entries are lost: journald did not take them'
 stop_daemon TERM
 PATH=$dir/bin:$PATH begin
@@ -207,7 +207,7 @@ ok "a pipe that is given by hand, and written to" by_hand
 configured() { # RULESET
 	printf '[Policy]\nRuleset=%s\n' "$1" >merlon.conf
 	kill -HUP "$daemon"
-	for _ in $(seq 50); do "$merlon" config --json | jq -e --arg f "$1" 'any(.[]; .value == $f)' >/dev/null && return; sleep 0.1; done
+	for _ in $(seq 300); do "$merlon" config --json | jq -e --arg f "$1" 'any(.[]; .value == $f)' >/dev/null && return; sleep 0.1; done
 }
 no_file='error: cannot read: it is no regular file'
 for file in "$dir/pipe" /dev/zero "$MERLON_SOCKET"; do
@@ -272,7 +272,7 @@ ok "a good one after all that" applied "$merlon" apply policy.v4
 apply=$!
 signal_child -STOP
 stop_daemon KILL
-gone() { for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done; return 1; }
+gone() { for _ in $(seq 300); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done; return 1; }
 ok "a stopped child does not outlive its daemon" gone "$child"
 wait $apply
 ok "... whose policy does" kept
@@ -296,7 +296,7 @@ race() {
 	done
 	[ $running = 1 ] || { echo "$running run"; cat race.*; return 1; }
 	[ "$(cat race.* | grep -c 'error: another merlond')" = 3 ] || { cat race.*; return 1; }
-	for i in $(seq 50); do holds && return 0; sleep 0.1; done
+	for i in $(seq 300); do holds && return 0; sleep 0.1; done
 	holds
 }
 race_again() { stop_daemon KILL; race; }
@@ -359,7 +359,7 @@ rm -rf state && cp -a small/state state && umount small
 (exec nsenter --net="/run/netns/$host" unshare -m sh -c 'mount --bind /etc /etc && mount -o remount,ro,bind /etc && exec "$@"' - \
 	"$merlond" --foreground --socket "$MERLON_SOCKET" --pin-dir "$dir/bpf/merlon" --state-dir "$dir/state") >>log 2>&1 &
 daemon=$!
-for _ in $(seq 100); do "$merlon" status >/dev/null 2>&1 && break; sleep 0.05; done
+for _ in $(seq 300); do "$merlon" status >/dev/null 2>&1 && break; sleep 0.05; done
 ok "with a read-only /etc" applied "$merlon" apply policy.nft
 read_only() { unshare -m sh -c 'mount --bind /etc /etc && mount -o remount,ro,bind /etc && exec "$@"' - "$@"; }
 door "... import says so" 1 'Read-only file system' read_only "$merlon" import policy.nft -o /etc/merlon-ruleset.nft

@@ -67,7 +67,7 @@ receive() {
 	rm -f sent
 	(exec nsenter --net="/run/netns/$host" python3 receive.py "$@" >got 2>&1) &
 	receiver=$!
-	for _ in $(seq 50); do [ -s got ] && break; sleep 0.1; done
+	for _ in $(seq 300); do [ -s got ] && break; sleep 0.1; done
 }
 received() { # lines that must have come, all others counted
 	local want=$1 got
@@ -157,7 +157,7 @@ ok "... with both of the policy" not leaves
 # An interface that is moved away keeps its index there, and another one may get the same here.
 if [ "$("$merlon" status --json | jq -r .attach)" = tcx ]; then
 	in_host ip link add v0 index 50 type veth peer name v1 index 51
-	for _ in $(seq 30); do status_is '.interfaces | length' 4 >/dev/null && break; sleep 0.1; done
+	for _ in $(seq 300); do status_is '.interfaces | length' 4 >/dev/null && break; sleep 0.1; done
 	stop_daemon TERM
 	in_host ip link set v0 netns "$client"
 	in_host ip link add w0 index 50 type veth peer name w1 index 52
@@ -171,7 +171,7 @@ if [ "$("$merlon" status --json | jq -r .attach)" = tcx ]; then
 	rm "$dir/bpf/merlon/links/50-ingress" "$dir/bpf/merlon/links/50-egress"
 	(exec nsenter --net="/run/netns/$host" python3 first.py w0 >first.out) &
 	other=$!
-	for _ in $(seq 50); do [ -s first.out ] && break; sleep 0.1; done
+	for _ in $(seq 300); do [ -s first.out ] && break; sleep 0.1; done
 	start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 	ok "another program on the interface" [ -s first.out ]
 	ok "... does not let packets by" not refused
@@ -185,7 +185,7 @@ fi
 mv state state.away && : >state
 for i in $(seq 40); do in_host ip link add "xa$i" type veth peer name "xb$i"; done
 all_attached() {
-	for _ in $(seq 30); do status_is '.interfaces | length' 82 >/dev/null && return 0; sleep 0.1; done
+	for _ in $(seq 300); do status_is '.interfaces | length' 82 >/dev/null && return 0; sleep 0.1; done
 	status_is '.interfaces | length' 82
 }
 ok "interfaces are attached when the policy cannot be renewed" all_attached
@@ -232,7 +232,7 @@ if [ "$("$merlon" status --json | jq -r .attach)" = tcx ]; then
 	in_host ip link add t0 type veth peer name t1
 	(exec nsenter --net="/run/netns/$host" python3 first.py t0 63 >full.out) &
 	other=$!
-	for _ in $(seq 50); do [ -s full.out ] && break; sleep 0.1; done
+	for _ in $(seq 300); do [ -s full.out ] && break; sleep 0.1; done
 	start_daemon || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 	generation=$("$merlon" status --json | jq .generation)
 	ok "a taken interface: apply says so" fails 1 't0: another program holds the place' "$merlon" apply policy.nft

@@ -38,7 +38,7 @@ caught() {
 }
 waits() { kill -0 "$asker" || { echo "it was answered"; return 1; }; }
 goes_on() { kill -CONT "$child" && wait "$asker"; }
-reported() { for _ in $(seq 100); do grep -q '"MERLON_DPORT":"4001"' events && return; sleep 0.1; done; cat events; return 1; }
+reported() { for _ in $(seq 300); do grep -q '"MERLON_DPORT":"4001"' events && return; sleep 0.1; done; cat events; return 1; }
 soon() { timeout 30 "$@"; }
 listed() { # FILE N: so many sessions at least
 	local n
@@ -111,7 +111,7 @@ caught ended.out "$merlon" sessions
 ok "one that is there when merlond is killed" [ $? = 0 ]
 stop_daemon KILL
 wait "$asker"
-vanished() { for _ in $(seq 100); do gone >/dev/null && return; sleep 0.1; done; gone; }
+vanished() { for _ in $(seq 300); do gone >/dev/null && return; sleep 0.1; done; gone; }
 ok "... does not outlive it" vanished
 
 export MERLON_CHILD_TIMEOUT=2

@@ -102,7 +102,7 @@ for port in (22, 23):
 while True:
     for key, _ in s.select(): key.fileobj.accept()[0].close()") &
 listener=$!
-for _ in $(seq 100); do ! lets_in 23 1 || break; sleep 0.05; done
+for _ in $(seq 300); do ! lets_in 23 1 || break; sleep 0.05; done
 
 for family in 4 6; do
 	icmp=$([ $family = 4 ] && echo icmp || echo ipv6-icmp)

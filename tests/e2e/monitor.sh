@@ -33,7 +33,7 @@ ok "apply" "$merlon" apply policy.nft
 
 # lines FILE N: it has so many lines, and a moment later not more.
 lines() {
-	for _ in $(seq 50); do [ "$(wc -l <"$dir/$1")" -ge "$2" ] && break; sleep 0.1; done
+	for _ in $(seq 300); do [ "$(wc -l <"$dir/$1")" -ge "$2" ] && break; sleep 0.1; done
 	sleep 0.2
 	[ "$(wc -l <"$dir/$1")" = "$2" ] || { echo "$(wc -l <"$dir/$1") lines, not $2"; cat "$dir/$1" "$dir/$1.err"; return 1; }
 }
@@ -258,7 +258,7 @@ kill -STOP "$daemon"
 flood 50000
 kill -CONT "$daemon"
 in_words() {
-	for _ in $(seq 50); do grep -q '^lost [0-9]* events: more than merlond could read' lost && return 0; sleep 0.1; done
+	for _ in $(seq 300); do grep -q '^lost [0-9]* events: more than merlond could read' lost && return 0; sleep 0.1; done
 	return 1
 }
 ok "... in words" in_words

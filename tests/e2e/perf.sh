@@ -27,7 +27,7 @@ listen() {
 	(exec nsenter --net="/run/netns/$host" systemd-socket-activate --seqpacket --listen="$dir/answers.sock" \
 		"$build/src/merlon-answers") >answers.log 2>&1 &
 	answers=$!
-	for _ in $(seq 50); do [ ! -S answers.sock ] || return 0; sleep 0.1; done
+	for _ in $(seq 300); do [ ! -S answers.sock ] || return 0; sleep 0.1; done
 	return 1
 }
 if command -v systemd-socket-activate >/dev/null && listen; then options+=(--answers "$dir/answers.sock"); fi
@@ -138,7 +138,7 @@ ok "rejects are counted" says '.rejects_per_s > 1000'
 # Events that are lost, since merlond does not read them for a while.
 "$merlon" perf --interval 0.3 --json >sample 2>sample.err &
 perf=$!
-for _ in $(seq 100); do [ ! -s sample ] || break; sleep 0.05; done
+for _ in $(seq 300); do [ ! -s sample ] || break; sleep 0.05; done
 kill -STOP "$daemon"
 traffic 20 7004 100000
 wait $!
@@ -195,7 +195,7 @@ stands_still() {
 begin() { # SIGNAL: one that counts is sent it
 	"$merlon" perf -t 0.2 >lines 2>&1 &
 	perf=$!
-	for _ in $(seq 100); do [ "$(wc -l <lines)" -lt 2 ] || break; sleep 0.05; done
+	for _ in $(seq 300); do [ "$(wc -l <lines)" -lt 2 ] || break; sleep 0.05; done
 	counted=no
 	if counts; then counted=yes; fi
 	kill -s "$1" $perf
@@ -216,7 +216,7 @@ ok "... and then nothing is counted any more" stands_still
 ok "merlond has it not count" [ -z "$(find "/proc/$daemon/fd" -lname '*bpf-stats*')" ]
 "$merlon" perf -t 0.2 >lines 2>&1 &
 perf=$!
-for _ in $(seq 100); do [ "$(wc -l <lines)" -lt 1 ] || break; sleep 0.05; done
+for _ in $(seq 300); do [ "$(wc -l <lines)" -lt 1 ] || break; sleep 0.05; done
 stop_daemon KILL
 wait $perf
 ok "it ends with merlond" [ "$?" = 1 ]

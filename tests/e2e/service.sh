@@ -45,7 +45,7 @@ counted() { # pattern in the rule: packets
 	"$merlon" stats --json | jq --arg p "$1" '[.counters[] | select(.rule | contains($p)) | .packets] | add'
 }
 
-for _ in $(seq 50); do [ -s server.out ] && break; sleep 0.1; done
+for _ in $(seq 300); do [ -s server.out ] && break; sleep 0.1; done
 start_daemon --events "$dir/events" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "nothing is enforced before the first apply" status_is .mode idle
 ok "... and no interface is attached" status_is '.interfaces | length' 0
@@ -149,7 +149,7 @@ ok "... also with a daemon that has found the data plane" begin_anew
 
 # Interfaces.
 has_interface() {
-	for _ in $(seq 30); do status_is "[.interfaces[] | select(. == \"$1\")] | length" "$2" >/dev/null && return 0; sleep 0.1; done
+	for _ in $(seq 300); do status_is "[.interfaces[] | select(. == \"$1\")] | length" "$2" >/dev/null && return 0; sleep 0.1; done
 	status_is "[.interfaces[] | select(. == \"$1\")] | length" "$2"
 }
 in_host ip link add new0 type veth peer name new1

@@ -79,7 +79,7 @@ say() { # NAME WORD
 }
 (exec nsenter --net="/run/netns/$host" python3 server.py 7000) >server.host 2>&1 &
 (exec nsenter --net="/run/netns/$client" python3 server.py 7002) >server.client 2>&1 &
-for _ in $(seq 50); do grep -q ready server.host && grep -q ready server.client && break; sleep 0.1; done
+for _ in $(seq 300); do grep -q ready server.host && grep -q ready server.client && break; sleep 0.1; done
 in_host nft -f policy.nft
 begin in4 "$client" 10.77.0.1 7000
 begin in6 "$client" fd77::1 7000

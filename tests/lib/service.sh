@@ -46,7 +46,7 @@ start_daemon() {
 	(exec nsenter --net="/run/netns/$host" "$merlond" --foreground --socket "$MERLON_SOCKET" --pin-dir "$dir/bpf/merlon" \
 		--state-dir "$dir/state" "$@") >>"$dir/log" 2>&1 &
 	daemon=$!
-	for i in $(seq 100); do
+	for i in $(seq 600); do
 		if [ -S "$MERLON_SOCKET" ] && "$merlon" status >/dev/null 2>&1; then return 0; fi
 		kill -0 "$daemon" 2>/dev/null || return 1
 		sleep 0.05
@@ -100,26 +100,26 @@ status_is() {
 open_client() {
 	cat >"$dir/client.py" <<'END'
 import socket, sys
-c = socket.create_connection(('10.77.0.1', 7000), timeout=2)
-c.settimeout(0.7)
+c = socket.create_connection(('10.77.0.1', 7000), timeout=20)
 print('open', flush=True)
 for line in sys.stdin:
+    c.settimeout(0.7 if line == 'silence\n' else 20)
     try:
         c.sendall(b'x'); print('answer' if c.recv(10) else 'closed', flush=True)
     except OSError:
         print('silence', flush=True)
 END
 	coproc CLIENT { exec nsenter --net="/run/netns/$client" python3 "$dir/client.py"; }
-	read -r -t 5 line <&"${CLIENT[0]}" && [ "$line" = open ]
+	read -r -t 30 line <&"${CLIENT[0]}" && [ "$line" = open ]
 }
 close_client() {
 	eval "exec ${CLIENT[1]}>&-"
 	wait "$CLIENT_PID"
 }
-asks() { # what the open connection says
+asks() { # what the open connection says: silence is not waited for longer than for an answer that would be there
 	local line
-	echo >&"${CLIENT[1]}"
-	read -r -t 5 line <&"${CLIENT[0]}"
+	echo "$1" >&"${CLIENT[1]}"
+	read -r -t 30 line <&"${CLIENT[0]}"
 	[ "$line" = "$1" ] || { echo "the connection says $line, not $1"; return 1; }
 }
 # stop_child_of ASKER: a child of the daemon, $child, is stopped while the process that asks is under way. 1: it was too quick.
@@ -147,7 +147,7 @@ watch() {
 	shift
 	before=$(streams)
 	"$merlon" monitor "$@" >"$dir/$file" 2>"$dir/$file.err" &
-	for _ in $(seq 100); do [ "$(streams)" -gt "$before" ] && break; sleep 0.02; done
+	for _ in $(seq 600); do [ "$(streams)" -gt "$before" ] && break; sleep 0.02; done
 	# the connection that it asked by is gone
 	sleep 0.1
 }

@@ -51,7 +51,7 @@ container_boot() {
 			--link-journal=no --bind="$work/bpf:/sys/fs/bpf" "$@" </dev/null
 	) >>"$work/console" 2>&1 &
 	nspawn=$!
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		# The first process in there is in a process namespace of its own: its last number is 1.
 		for child in $(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null); do
 			[ "$(awk '/^NSpid:/ { print $NF }' "/proc/$child/status" 2>/dev/null)" != 1 ] || leader=$child

@@ -105,7 +105,7 @@ machine_plug() { echo "device_add $(machine_card "$1")" >&"$monitor_in"; }
 began() { grep -c '^start' "$work/witness" 2>/dev/null; }
 # until_began N: returns when it has begun for the Nth time.
 until_began() {
-	for _ in $(seq 1200); do
+	for _ in $(seq 3000); do
 		[ "$(began)" -lt "$1" ] || return 0
 		kill -0 "$qemu" 2>/dev/null || return 1
 		sleep 0.1
@@ -115,7 +115,7 @@ until_began() {
 # until_ready: returns when all that is to start at boot has started or failed.
 until_ready() {
 	local line
-	while IFS= read -r -t 120 line <&"$agent_out"; do
+	while IFS= read -r -t 300 line <&"$agent_out"; do
 		[ "$line" != ":ready" ] || return 0
 	done
 	return 1
