@@ -64,7 +64,7 @@ signal.pause()
 END
 receiver=''
 receive() {
-	rm -f sent
+	rm -f sent got
 	(exec nsenter --net="/run/netns/$host" python3 receive.py "$@" >got 2>&1) &
 	receiver=$!
 	for _ in $(seq 300); do [ -s got ] && break; sleep 0.1; done
