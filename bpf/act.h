@@ -118,7 +118,7 @@ __noinline int merlon_report_one(struct __sk_buff *skb, __u32 log)
 	else
 		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
-		merlon_stat(MERLON_STAT_EVENTS_LOST);
+		merlon_stat_apart(MERLON_STAT_EVENTS_LOST);
 		return 0;
 	}
 	merlon_event_fill(event, s, w);
@@ -128,7 +128,7 @@ __noinline int merlon_report_one(struct __sk_buff *skb, __u32 log)
 	if (with)
 		merlon_event_snap(skb, s, with);
 	bpf_ringbuf_submit(event, 0);
-	merlon_stat(MERLON_STAT_EVENTS);
+	merlon_stat_apart(MERLON_STAT_EVENTS);
 	return 0;
 }
 
@@ -196,7 +196,7 @@ __noinline int merlon_reject(struct __sk_buff *skb)
 		return 0;
 	event = bpf_ringbuf_reserve(&rejects, sizeof(*event), 0);
 	if (!event) {
-		merlon_stat(MERLON_STAT_REJECTS_LOST);
+		merlon_stat_apart(MERLON_STAT_REJECTS_LOST);
 		return 0;
 	}
 	event->iif = s->context.iif;
@@ -219,7 +219,7 @@ __noinline int merlon_reject(struct __sk_buff *skb)
 	event->snap_bytes = n;
 	if (n < MERLON_IPV4_BYTES || n > MERLON_REJECT_SNAP || merlon_read(skb, 0, event->packet, n)) {
 		bpf_ringbuf_discard(event, 0);
-		merlon_stat(MERLON_STAT_REJECTS_LOST);
+		merlon_stat_apart(MERLON_STAT_REJECTS_LOST);
 		return 0;
 	}
 	bpf_ringbuf_submit(event, 0);

@@ -270,7 +270,7 @@ __noinline int merlon_fragment_verdict(void)
 /* Dropped before the rules were asked. */
 merlon_inline int merlon_discard(struct merlon_scratch *s, __u32 side, enum merlon_stat why)
 {
-	merlon_stat_packet(why, s->context.hook, s->headers.bytes);
+	merlon_stat_packet_apart(why, s->context.hook, s->headers.bytes);
 	return control.flags & MERLON_C_AUDIT ? MERLON_PASS : merlon_drop(side);
 }
 
@@ -282,23 +282,23 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 
 	if (!s || !w)
 		return TC_ACT_SHOT;
-	merlon_stat(MERLON_STAT_MISSES);
+	merlon_stat_apart(MERLON_STAT_MISSES);
 	merlon_count_walk(w);
 	/* a later fragment has no state, and no rule here asks for one */
 	if (s->context.ct_state == MERLON_CT_INVALID && !(s->headers.flags & MERLON_H_LATER))
-		merlon_stat(MERLON_STAT_INVALID);
+		merlon_stat_apart(MERLON_STAT_INVALID);
 	if (s->headers.flags & MERLON_H_FIRST)
 		merlon_fragment_note(w->verdict);
 	if (w->n_logs || w->logs_lost || w->verdict != MERLON_ACCEPT)
 		merlon_report(skb);
 	if (w->verdict == MERLON_ACCEPT) {
-		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->context.hook, s->headers.bytes);
+		merlon_stat_packet_apart(MERLON_STAT_ACCEPTED, s->context.hook, s->headers.bytes);
 		merlon_remember(s, w);
 		if (w->mark != skb->mark)
 			skb->mark = w->mark;
 		return MERLON_PASS;
 	}
-	merlon_stat_packet(w->failed ? MERLON_STAT_FAILED : w->verdict == MERLON_REJECT ? MERLON_STAT_REJECTED :
+	merlon_stat_packet_apart(w->failed ? MERLON_STAT_FAILED : w->verdict == MERLON_REJECT ? MERLON_STAT_REJECTED :
 			   MERLON_STAT_DROPPED, s->context.hook, s->headers.bytes);
 	if (control.flags & MERLON_C_AUDIT)
 		return MERLON_PASS;
@@ -324,7 +324,7 @@ merlon_inline int merlon_later_fragment(struct __sk_buff *skb, struct merlon_scr
 	if (verdict == MERLON_DROP)
 		return merlon_discard(s, s->side, MERLON_STAT_DROPPED);
 	if (verdict == MERLON_ACCEPT) {
-		merlon_stat_packet(MERLON_STAT_ACCEPTED, s->context.hook, s->headers.bytes);
+		merlon_stat_packet_apart(MERLON_STAT_ACCEPTED, s->context.hook, s->headers.bytes);
 		merlon_send_state(skb, s);
 		return MERLON_PASS;
 	}

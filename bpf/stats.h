@@ -5,7 +5,7 @@
 
 #include "bpf/maps.h"
 
-merlon_noinline void merlon_stat(enum merlon_stat which)
+merlon_inline void merlon_stat(enum merlon_stat which)
 {
 	struct merlon_stats *count = merlon_only(stats);
 
@@ -22,7 +22,7 @@ merlon_inline void merlon_stat_hook(struct merlon_stats *count, __u8 hook, __u32
 }
 
 /* A packet that was judged. */
-merlon_noinline void merlon_stat_packet(enum merlon_stat how, __u8 hook, __u32 bytes)
+merlon_inline void merlon_stat_packet(enum merlon_stat how, __u8 hook, __u32 bytes)
 {
 	struct merlon_stats *count = merlon_only(stats);
 
@@ -30,6 +30,17 @@ merlon_noinline void merlon_stat_packet(enum merlon_stat how, __u8 hook, __u32 b
 		return;
 	merlon_stat_hook(count, hook, bytes);
 	count->count[how]++;
+}
+
+/* The same on the long way, where many do. On the short way a call that is never made takes 3 ns: registers are kept for it. */
+merlon_noinline void merlon_stat_apart(enum merlon_stat which)
+{
+	merlon_stat(which);
+}
+
+merlon_noinline void merlon_stat_packet_apart(enum merlon_stat how, __u8 hook, __u32 bytes)
+{
+	merlon_stat_packet(how, hook, bytes);
 }
 
 /*

@@ -118,7 +118,7 @@ merlon_inline void merlon_forget(__u8 family, const union merlon_tuple *tuple, _
 merlon_inline void merlon_establish(const struct merlon_scratch *s, struct merlon_session *session)
 {
 	if (merlon_settle(&s->tuple, s->headers.family, s->hash, s->now))
-		merlon_stat(MERLON_STAT_SESSIONS_FULL);
+		merlon_stat_apart(MERLON_STAT_SESSIONS_FULL);
 	else
 		session->flags |= MERLON_S_ESTABLISHED;
 }
@@ -216,9 +216,9 @@ merlon_noinline int merlon_enter(void)
 			break;
 	}
 	if (r == 0)
-		merlon_stat(MERLON_STAT_NEW_SESSIONS);
+		merlon_stat_apart(MERLON_STAT_NEW_SESSIONS);
 	else if (r != MERLON_ENTERED_ALREADY)
-		merlon_stat(MERLON_STAT_SESSIONS_FULL);
+		merlon_stat_apart(MERLON_STAT_SESSIONS_FULL);
 	return r;
 }
 

@@ -388,7 +388,7 @@ merlon_inline int merlon_recall(struct merlon_scratch *s)
 	if (!d || !merlon_decision_holds(d, &s->context))
 		return MERLON_TRACKED_JUDGE;
 	merlon_count_at(d->path, s->headers.bytes);
-	merlon_stat_packet(MERLON_STAT_HITS, s->context.hook, s->headers.bytes);
+	merlon_stat_packet_apart(MERLON_STAT_HITS, s->context.hook, s->headers.bytes);
 	return MERLON_TRACKED_ACCEPT;
 }
 
