@@ -259,8 +259,8 @@ __noinline int merlon_sum_is_wrong(struct __sk_buff *skb, __u32 offset, __u32 by
 #define MERLON_SUM_ALL 0x200	/* in `of`: the receiver will sum the same bytes */
 
 /*
- * The same, of TCP and UDP whose pseudo header's 32-bit words add up to `pseudo`. What is found right the stack need not sum again: nor does
- * it behind nf_conntrack (nf_ip_checksum()).
+ * The same, of TCP and UDP whose pseudo header's 32-bit words add up to `pseudo`. What is found right the stack need not sum
+ * again: nor does it behind nf_conntrack (nf_ip_checksum()).
  */
 __noinline int merlon_sum_is_wrong_near(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 of, __u64 pseudo)
 {

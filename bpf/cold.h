@@ -299,7 +299,7 @@ __noinline int merlon_conclude(struct __sk_buff *skb)
 		return MERLON_PASS;
 	}
 	merlon_stat_packet_apart(w->failed ? MERLON_STAT_FAILED : w->verdict == MERLON_REJECT ? MERLON_STAT_REJECTED :
-			   MERLON_STAT_DROPPED, s->context.hook, s->headers.bytes);
+				 MERLON_STAT_DROPPED, s->context.hook, s->headers.bytes);
 	if (control.flags & MERLON_C_AUDIT)
 		return MERLON_PASS;
 	if (w->verdict == MERLON_REJECT && merlon_reject(skb) && w->reject == MERLON_REJECT_TCP_RST)

@@ -271,8 +271,8 @@ struct {
 	__type(value, struct merlon_scratch);
 } scratch SEC(".maps");
 
-
-static __attribute__((noinline)) int merlon_read(struct __sk_buff *skb, __u32 offset, void *to, __u32 n)
+/* A function: what is written out for a lookup, in each place that reads, is what loading the programs takes long for. */
+merlon_noinline int merlon_read(struct __sk_buff *skb, __u32 offset, void *to, __u32 n)
 {
 	struct merlon_scratch *s = merlon_only(scratch);
 

@@ -12,7 +12,8 @@
  * A packet that changes a session in the other table while that is copied is found in the next pass: what has changed
  * since is entered into the session here, which may have gone on by then (reconcile()).
  * Killed before 1: the next daemon begins anew. Before 4 is done: it goes on from 1; each packet is judged by who knows its
- * flow. Then: with 5, since flows may have ended here that the other table still has.
+ * flow, and what the killed one would have found in its next pass is made up for (catch_up()). Then: with 5, since flows may
+ * have ended here that the other table still has.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -384,7 +385,7 @@ static void reconcile(struct merlon_session *here, const struct merlon_session *
 		here->expires_ns = there->expires_ns;
 	if (here->state == was->state)
 		here->state = there->state;
-	here->flags |= there->flags;
+	here->flags |= there->flags & ~MERLON_S_ESTABLISHED;	/* whether its place is kept is this table's business */
 	if (l4proto == MERLON_PROTO_TCP && !memcmp(&here->tcp, &was->tcp, sizeof(here->tcp)))
 		here->tcp = there->tcp;
 	else if (l4proto == MERLON_PROTO_TCP)
@@ -394,9 +395,13 @@ static void reconcile(struct merlon_session *here, const struct merlon_session *
 		here->sctp = there->sctp;
 }
 
+static uint8_t l4proto_of(enum merlon_family family, const struct merlon_flow *flow)
+{
+	return family == MERLON_IPV4 ? flow->tuple.v4.l4proto : flow->tuple.v6.l4proto;
+}
+
 static void look_again(struct takeover *t, enum merlon_family family, const struct merlon_flow *flow, struct copied *copy)
 {
-	uint8_t l4proto = family == MERLON_IPV4 ? flow->tuple.v4.l4proto : flow->tuple.v6.l4proto;
 	struct merlon_session *here;
 
 	if (!memcmp(&copy->session, &flow->session, sizeof(flow->session)))
@@ -405,10 +410,28 @@ static void look_again(struct takeover *t, enum merlon_family family, const stru
 	here = merlon_table_lock(&t->to, t->dp->control.seed, family, &flow->tuple);
 	/* it has ended here: with that it is over */
 	if (here) {
-		reconcile(here, &flow->session, &copy->session, l4proto);
+		reconcile(here, &flow->session, &copy->session, l4proto_of(family, flow));
 		merlon_table_unlock(here);
 	}
 	copy->session = flow->session;
+}
+
+/*
+ * A session that is here since before this daemon was. It is further on than the other one, but for a packet that was on its
+ * way there when it was copied: without it, what answers that packet would acknowledge what was never sent.
+ */
+static void catch_up(const struct takeover *t, enum merlon_family family, const struct merlon_flow *flow)
+{
+	struct merlon_session *here = merlon_table_lock(&t->to, t->dp->control.seed, family, &flow->tuple);
+	unsigned d;
+
+	if (!here)
+		return;
+	/* or it is another connection between the same ends */
+	if (l4proto_of(family, flow) == MERLON_PROTO_TCP && here->created_ns == flow->session.created_ns)
+		for (d = 0; d < MERLON_DIRECTIONS; d++)
+			reconcile_end(&here->tcp.seen[d], &flow->session.tcp.seen[d]);
+	merlon_table_unlock(here);
 }
 
 static int keep_copy(struct takeover *t, size_t place, uint64_t hash, const struct merlon_flow *flow)
@@ -445,7 +468,8 @@ static int take_flow(struct takeover *t, size_t place, enum merlon_family family
 	t->taken += r == 0;
 	t->left_out += r == -ENOSPC;
 	t->busy += r == -EBUSY;
-	/* there before this daemon was: it is further on than the other one's */
+	if (r == -EEXIST)
+		catch_up(t, family, flow);
 	t->news += r == 0 || r == -EBUSY;
 	/* the next pass tries again */
 	return r == -EBUSY ? 0 : keep_copy(t, place, hash, flow);

@@ -192,6 +192,75 @@ static void takes_all(void **state)
 	check_flow(1);
 }
 
+/* Of a data plane that answers by a number. */
+static int says(int32_t answer)
+{
+	const struct bpf_insn code[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = answer },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, NULL, "GPL", code, ARRAY_SIZE(code), NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Flow 0 as it was copied amid a packet, and another connection between the ends of flow 1. */
+static void enter_copies(const uint32_t end[2], uint64_t created_ns)
+{
+	struct merlon_flow_table table;
+	uint32_t i;
+
+	assert_int_equal(merlon_table_map(merlon_table_of(dp), &table), 0);
+	for (i = 0; i < 2; i++) {
+		struct merlon_flow flow = a_flow(i);
+
+		flow.session.created_ns = i ? created_ns : 1;
+		flow.session.tcp.seen[MERLON_REPLY].end = end[i];
+		assert_int_equal(merlon_table_enter(&table, dp->control.seed, MERLON_IPV4, &flow, merlon_now_ns()), 0);
+	}
+	merlon_table_unmap(&table);
+}
+
+/* A takeover that was cut off when flows were here: what it had not seen of one is made up for. */
+static void goes_on(void **state)
+{
+	struct merlon_dataplane_options options = merlon_dataplane_defaults();
+	struct merlon_diag diag = { 0 };
+	struct merlon_session session;
+	struct merlon_flow flow;
+	uint32_t i;
+	int entry;
+
+	(void)state;
+	enter_copies((uint32_t[]){ 1000, 1000 }, 1);
+	becomes_another();
+	options.pin_dir = PINS "/next";
+	assert_int_equal(merlon_dataplane_open(&options, &dp, &diag), 0);
+	assert_int_equal(merlon_load_programs(dp, &merlon_smallest_class, "policy", &diag), 0);
+	enter_copies((uint32_t[]){ 995, 5 }, 2);
+	merlon_dataplane_close(dp);
+	dp = NULL;
+	/* what asks whose a flow is: of a takeover, neither data plane's */
+	entry = bpf_obj_get(PINS "/maps/entry");
+	assert_true(entry >= 0);
+	for (i = 0; i < MERLON_PROGS; i++) {
+		_cleanup_close_ int fd = says(-1);
+
+		assert_int_equal(bpf_map_update_elem(entry, &i, &fd, 0), 0);
+	}
+	close(entry);
+	assert_int_equal(open_it(&diag), 0);
+	merlon_diag_clear(&diag);
+	assert_null(dp->before);
+	for (i = 0; i < 2; i++) {
+		flow = a_flow(i);
+		assert_int_equal(merlon_dataplane_session(dp, MERLON_IPV4, &flow.tuple, &session), 0);
+		assert_int_equal(session.tcp.seen[MERLON_REPLY].end, i ? 5 : 1000);
+		assert_int_equal(session.owner & MERLON_LOCKED, 0);
+	}
+}
+
 #define CHANGING 2048U	/* flows, two to a way */
 
 struct change {
@@ -436,19 +505,6 @@ static void without_description(void **state)
 	assert_int_equal(access(PINS "/maps/sessions", F_OK), 0);
 }
 
-/* Of a data plane that answers by a number. */
-static int says(int32_t answer)
-{
-	const struct bpf_insn code[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = answer },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
-	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, NULL, "GPL", code, ARRAY_SIZE(code), NULL);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
 enum { BEFORE = 71, NEXT = 72 };
 
 static struct merlon_taking open_taking(void)
@@ -544,6 +600,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(takes_all, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(goes_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(counters_of_what_ended, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pins_that_stay, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(interfaces_that_come, set_up, tear_down),
