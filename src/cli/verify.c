@@ -204,11 +204,12 @@ static void add(struct total *t, const char *name, const struct merlon_verify_re
 	t->unrepeatable += result->unrepeatable;
 	t->seconds += result->seconds;
 	t->stopped |= result->stopped;
-	json_array_append_new(t->files, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O?, s:o}", "file", name,
+	json_array_append_new(t->files, json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:O?, s:o}", "file", name,
 						  "outcome", result->differences || result->unrepeatable ? "different" : "same",
 						  "packets", (json_int_t)result->packets,
 						  "differences", (json_int_t)result->differences,
 						  "unrepeatable", (json_int_t)result->unrepeatable,
+						  "rates_left_out", result->rates_left_out,
 						  "first_difference", result->first,
 						  "left_out", left_out(loaded)));
 	if (result->first && !t->first)
@@ -247,6 +248,8 @@ static void print_one(const struct merlon_options *options, const char *name, co
 		print_first(result->first);
 	if (result->unrepeatable)
 		printf("  %lu more did not happen a second time\n", result->unrepeatable);
+	if (result->rates_left_out)
+		puts("  rates of limits were not compared: this machine is too busy for it, try again when it is less so");
 }
 
 /* One ruleset may be several files. The caller's to free. */

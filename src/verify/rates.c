@@ -14,7 +14,7 @@
 #include "src/verify/run.h"
 
 #define TOKEN_NS 40000000ULL	/* at the first try; twice as long at the next one */
-#define TRIES 4
+#define TRIES 6
 #define LIMITS_MOST 64
 #define RUN_LEAST 5000		/* packets: a shorter run is meant to be quick */
 #define FRAMES_TRIED 2000	/* to find some for each limit */

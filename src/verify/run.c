@@ -399,6 +399,7 @@ static int play(struct merlon_run *run, struct merlon_packets *packets)
 		run->result->stopped |= differing >= SEGMENTS_MOST && left;
 	}
 	run->result->seconds = (merlon_now_ns() - began) / 1e9;
+	run->result->rates_left_out = run->stateful && !run->rates_seen && !run->result->first && !run->result->stopped;
 	return r;
 }
 

@@ -33,6 +33,7 @@ struct merlon_verify_result {
 	} limit[MERLON_FRAME_LIMITS];
 	double seconds;				/* that the packets took */
 	bool stopped;				/* ended by progress() or after many differences */
+	bool rates_left_out;			/* of limits: whatever the tempo, the machine was too busy to compare them */
 	json_t *first;				/* the first difference, NULL: none; owned by the caller */
 };
 
