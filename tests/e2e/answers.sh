@@ -54,11 +54,6 @@ listen() {
 	for _ in $(seq 300); do [ ! -S answers.sock ] || return 0; sleep 0.1; done
 	return 1
 }
-# within COMMAND...: in half a minute.
-within() {
-	for _ in $(seq 300); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
-	"$@"
-}
 warned() { "$merlon" status --json | jq -e 'any(.messages[]; tostring | contains("answer rejected packets"))'; }
 no_capabilities() {
 	[ "$(grep -cE '^Cap(Eff|Prm|Amb):	0+$' "/proc/$answers/status")" = 3 ]
@@ -70,7 +65,7 @@ ok "a daemon starts though nobody answers" "$merlon" apply policy.nft
 ok "... says so" warned
 ok "... and rejects in silence" silent udp,10.77.0.1
 listen
-ok "the process that answers is noticed when it is there" within not warned
+ok "the process that answers is noticed when it is there" eventually not warned
 ok "an error over IPv4" answered udp,10.77.0.1
 ok "... over IPv6" answered udp,fd77::1
 ok "a reset over IPv4" answered tcp,10.77.0.1
@@ -91,27 +86,27 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
 END
 python3 mute.py "$dir/mute.sock" &
 mute=$!
-within [ -S mute.sock ]
+eventually [ -S mute.sock ]
 start_daemon --answers "$dir/mute.sock" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "one that lets itself be talked to, and has said nothing yet, may be about to start" not warned
-ok "... does not answer if it goes on so" within warned
+ok "... does not answer if it goes on so" eventually warned
 kill $mute
 wait $mute 2>/dev/null
 stop_daemon TERM
 start_daemon --answers "$dir/answers.sock" || { echo "Bail out! merlond does not start again: $(cat log)"; exit 1; }
-ok "... another one does" within not warned
+ok "... another one does" eventually not warned
 kill -STOP "$answers"
-ok "one that is stopped does not answer" within warned
-ok "... the log says so" within grep -q 'merlon-answers does not go on' log
+ok "one that is stopped does not answer" eventually warned
+ok "... the log says so" eventually grep -q 'merlon-answers does not go on' log
 ok "... packets are rejected all the same" silent tcp,10.77.0.1
 kill -CONT "$answers"
-ok "... it goes on" within not warned
+ok "... it goes on" eventually not warned
 ok "... and answers" all_answered
 kill -KILL "$answers"
-ok "that process is killed" within warned
+ok "that process is killed" eventually warned
 ok "... packets are rejected all the same" silent tcp,10.77.0.1
 listen
-ok "the next one is found" within not warned
+ok "the next one is found" eventually not warned
 ok "... and answers" all_answered
 cat >rubbish.py <<'END'
 import array, os, socket, sys
@@ -134,8 +129,8 @@ ok "one that is talked to in rubbish" python3 rubbish.py "$dir/answers.sock"
 ok "... answers on" all_answered
 ok "... is the same" not gone
 ok "... keeps no descriptor of it" [ "$(descriptors)" = "$before" ]
-ok "... and merlond comes back to it" within not warned
+ok "... and merlond comes back to it" eventually not warned
 ok "merlon stop" "$merlon" stop
-ok "... ends it, too" within gone
+ok "... ends it, too" eventually gone
 ok "without its socket it does not start" sh -c "! '$build/src/merlon-answers' 2>started.log && grep -q merlon-answers.socket started.log"
 finish

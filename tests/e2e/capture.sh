@@ -44,11 +44,6 @@ END
 start_daemon --events "$dir/events" || { echo "Bail out! merlond does not start: $(cat log)"; exit 1; }
 ok "apply" "$merlon" apply policy.nft
 
-# settle COMMAND...: within half a minute.
-settle() {
-	for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
-	"$@"
-}
 read_pcap() { tcpdump -nn -r "$1" "${@:2}" 2>/dev/null; }
 has() { # file, how many, filter
 	local n
@@ -66,12 +61,12 @@ send_udp 7002 2
 connects_not 7003
 in_client ping -c 1 -W 0.1 -q -s 500 fd77::1 >/dev/null
 in_host bash -c 'echo out >/dev/udp/10.77.0.2/7200'
-ok "the datagrams that were denied" settle has one.pcap 2 'udp dst port 7002 and src host 10.77.0.2 and dst host 10.77.0.1'
-ok "... as they were: their data" settle sh -c "tcpdump -nn -A -r '$dir/one.pcap' 'udp dst port 7002' 2>/dev/null | grep -q 0123456789"
+ok "the datagrams that were denied" eventually has one.pcap 2 'udp dst port 7002 and src host 10.77.0.2 and dst host 10.77.0.1'
+ok "... as they were: their data" eventually sh -c "tcpdump -nn -A -r '$dir/one.pcap' 'udp dst port 7002' 2>/dev/null | grep -q 0123456789"
 ok "... their checksums and lengths" sh -c "tcpdump -nn -vv -r '$dir/one.pcap' 'udp dst port 7002' 2>/dev/null | grep -q 'length 38'"
-ok "a segment that is logged and rejected: twice" settle has one.pcap 2 'tcp dst port 7003 and tcp[tcpflags] == tcp-syn'
-ok "IPv6, its beginning" settle has one.pcap 1 'icmp6 and ip6[40] == 128 and greater 540 or icmp6 and ip6[40] == 128'
-ok "what was to be sent" settle has one.pcap 1 'udp dst port 7200 and dst host 10.77.0.2'
+ok "a segment that is logged and rejected: twice" eventually has one.pcap 2 'tcp dst port 7003 and tcp[tcpflags] == tcp-syn'
+ok "IPv6, its beginning" eventually has one.pcap 1 'icmp6 and ip6[40] == 128 and greater 540 or icmp6 and ip6[40] == 128'
+ok "what was to be sent" eventually has one.pcap 1 'udp dst port 7200 and dst host 10.77.0.2'
 ok "words choose" has words.pcap 3 'udp'
 ok "... and nothing else is there" has words.pcap 3 ''
 kill -INT "$one"
@@ -166,7 +161,7 @@ watch json --json
 json=$!
 kill -9 "$two"
 wait "$two" 2>/dev/null
-ok "... until it is gone" settle not packets_on
+ok "... until it is gone" eventually not packets_on
 watch none --pcap "$dir/two.pcap"
 two=$!
 stop_daemon KILL
@@ -182,7 +177,7 @@ lost=$!
 kill -STOP "$daemon"
 in_client "$send" down0 "$mac" "$dir/flow" 30000 >/dev/null
 kill -CONT "$daemon"
-ok "what was lost is told" settle grep -q '^lost [0-9]* packets: more than merlond could read' none.err
+ok "what was lost is told" eventually grep -q '^lost [0-9]* packets: more than merlond could read' none.err
 send_udp 7002 1
 sleep 0.3
 kill "$lost"
@@ -214,12 +209,12 @@ who=$!
 in_unit "$unit" setpriv --reuid 65534 --clear-groups bash -c 'echo x >/dev/udp/10.77.0.2/7200' 2>/dev/null
 path=/merlontest$$.slice/$unit
 sent=".MERLON_UNIT == \"$unit\" and .MERLON_CGROUP == \"$path\" and .MERLON_UID == \"65534\""
-ok "unit, control group and user of a datagram" settle last '.MERLON_DPORT == "7200"' "$sent"
+ok "unit, control group and user of a datagram" eventually last '.MERLON_DPORT == "7200"' "$sent"
 in_unit "$unit/below" setpriv --reuid 65534 --clear-groups timeout 0.3 bash -c 'echo >/dev/tcp/10.77.0.2/7300' 2>/dev/null
-ok "... of a connection, from a group below the unit's" settle last '.MERLON_DPORT == "7300"' ".MERLON_UNIT == \"$unit\" and .MERLON_CGROUP == \"$path/below\""
-ok "the monitor has them, as JSON" settle any "$sent" json
-ok "... as text" settle grep -Eq "7200 .* udp dport 7200 drop .*  by $unit, uid 65534\$" text
-ok "... in packets' comments" settle sh -c "python3 blocks.py who.pcap | jq -es 'any(.[]; $sent)'"
+ok "... of a connection, from a group below the unit's" eventually last '.MERLON_DPORT == "7300"' ".MERLON_UNIT == \"$unit\" and .MERLON_CGROUP == \"$path/below\""
+ok "the monitor has them, as JSON" eventually any "$sent" json
+ok "... as text" eventually grep -Eq "7200 .* udp dport 7200 drop .*  by $unit, uid 65534\$" text
+ok "... in packets' comments" eventually sh -c "python3 blocks.py who.pcap | jq -es 'any(.[]; $sent)'"
 cat >listen.py <<'END'
 import os, socket
 s = socket.create_server(('10.77.0.1', 7004))
@@ -228,11 +223,11 @@ s.accept()
 END
 in_unit "$unit" python3 listen.py >listener &
 listener=$!
-settle [ -s listener ]
+eventually [ -s listener ]
 connects_not 7004
 kill "$(cat listener)"
 wait "$listener" 2>/dev/null
-ok "of the answer to a connection: who listens" settle last '.MERLON_SPORT == "7004"' ".MERLON_UNIT == \"$unit\" and .MERLON_UID == \"0\""
+ok "of the answer to a connection: who listens" eventually last '.MERLON_SPORT == "7004"' ".MERLON_UNIT == \"$unit\" and .MERLON_UID == \"0\""
 cat >closes.py <<'END'
 import socket
 s = socket.create_server(('10.77.0.1', 7006))
@@ -240,28 +235,28 @@ print('there', flush=True)
 s.accept()[0].close()
 END
 in_host python3 closes.py >closes.out &
-settle [ -s closes.out ]
+eventually [ -s closes.out ]
 # it closes first, which the other end has acknowledged before it closes: so it is a socket in TIME_WAIT that acknowledges that
 in_client python3 -c "import socket, time; s = socket.create_connection(('10.77.0.1', 7006)); s.recv(1); time.sleep(0.5); s.close()"
 wait $!
 of_7006() { jq -es '[.[] | select(.MERLON_SPORT == "7006") | .MERLON_UID] | length > 2 and .[0] == "0" and .[-1] == null and (index("65534") | not)' "$dir/events"; }
-ok "what is sent for a socket that was closed is nobody's" settle of_7006
+ok "what is sent for a socket that was closed is nobody's" eventually of_7006
 connects_not 7005
 nobody='(. != null) and ((has("MERLON_UID") or has("MERLON_UNIT") or has("MERLON_CGROUP")) | not)'
-ok "the kernel's own reset is nobody's" settle last '.MERLON_SPORT == "7005"' "$nobody"
+ok "the kernel's own reset is nobody's" eventually last '.MERLON_SPORT == "7005"' "$nobody"
 in_client ping -c 1 -W 0.1 -q 10.77.0.1 >/dev/null
-ok "... nor its echo reply" settle last '.MERLON_PROTO == "ICMP"' "$nobody"
+ok "... nor its echo reply" eventually last '.MERLON_PROTO == "ICMP"' "$nobody"
 send_udp 7002 1
-ok "... nor what comes in" settle last '.MERLON_DPORT == "7002"' "$nobody"
+ok "... nor what comes in" eventually last '.MERLON_DPORT == "7002"' "$nobody"
 mkdir "$slice/late.service"
 # the tree of groups is read again after a pause
 late_named() {
 	in_unit late.service bash -c 'echo x >/dev/udp/10.77.0.2/7200'
 	last '.MERLON_DPORT == "7200"' '.MERLON_UNIT == "late.service" and .MERLON_UID == "0"'
 }
-ok "a unit that is new" settle late_named
+ok "a unit that is new" eventually late_named
 in_host bash -c "echo x >/dev/udp/10.77.0.2/7200"
-ok "a group that is no unit's" settle last '.MERLON_DPORT == "7200"' '.MERLON_UID == "0" and (has("MERLON_UNIT") | not)'
+ok "a group that is no unit's" eventually last '.MERLON_DPORT == "7200"' '.MERLON_UID == "0" and (has("MERLON_UNIT") | not)'
 kill "$text" "$json" "$who"
 wait "$text" "$json" "$who" 2>/dev/null
 finish

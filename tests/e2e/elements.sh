@@ -84,10 +84,6 @@ ok "... the same once more is no change" "$merlon" nft add element inet t a '{ 1
 ok "... but not as a new one" fails 1 'exists' "$merlon" nft create element inet t a '{ 10.77.0.2 }'
 ok "... others add one in the namespace" nsenter --net="$space" nft add element inet t a '{ 10.78.0.0/16 }'
 drops() { [ "$("$merlon" why --json tcp 10.78.1.1:1 10.77.0.1:80 iif up0 | jq -r .verdict)" = drop ]; }
-eventually() {
-	for _ in $(seq 300); do "$@" >/dev/null && return 0; sleep 0.1; done
-	"$@"
-}
 ok "... which is enforced soon" eventually drops
 ok "... the list is what a reading gives" lists_as_before
 # Refused by nf_tables while the policy with it is compiled: nothing of it stays.

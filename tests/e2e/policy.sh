@@ -53,10 +53,6 @@ handles_agree() { # list's and nft's
 	diff <("$merlon" list | sed -n 's/.*# handle \([0-9]*\).*/\1/p' | sort -n) \
 		<(nft_merlon -a list ruleset | grep -E '^	(chain|	)' | sed -n 's/.*# handle \([0-9]*\).*/\1/p' | sort -n)
 }
-eventually() {
-	for _ in $(seq 300); do "$@" >/dev/null && return 0; sleep 0.1; done
-	"$@"
-}
 lists() { nft_merlon list ruleset | grep -qF -- "$1"; }
 
 for _ in $(seq 300); do [ -s server.out ] && break; sleep 0.1; done

@@ -40,6 +40,12 @@ make_network() {
 	in_client sh -c 'ip addr add 10.77.0.2/24 dev down0; ip addr add fd77::2/64 dev down0 nodad; ip link set lo up; ip link set down0 up'
 }
 
+# eventually COMMAND...: within half a minute; the last try says why not.
+eventually() {
+	for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
+	"$@"
+}
+
 # start_daemon [OPTION...]: in the host's namespace; returns when it answers.
 start_daemon() {
 	local i
