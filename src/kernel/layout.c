@@ -523,6 +523,5 @@ enum merlon_layout_flow merlon_layout_flow(const struct merlon_layout *layout, c
 	forget_surroundings(&ret->session);
 	if (ret->session.expires_ns < now_ns)
 		return MERLON_LAYOUT_EMPTY;
-	return take_state(layout, at, *ret_family == MERLON_IPV4 ? ret->tuple.v4.l4proto : ret->tuple.v6.l4proto, ret) ?
-		       MERLON_LAYOUT_FLOW : MERLON_LAYOUT_UNKNOWN;
+	return take_state(layout, at, merlon_flow_l4proto(*ret_family, ret), ret) ? MERLON_LAYOUT_FLOW : MERLON_LAYOUT_UNKNOWN;
 }

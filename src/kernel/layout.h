@@ -17,6 +17,11 @@
 
 struct merlon_layout;
 
+static inline uint8_t merlon_flow_l4proto(enum merlon_family family, const struct merlon_flow *flow)
+{
+	return family == MERLON_IPV4 ? flow->tuple.v4.l4proto : flow->tuple.v6.l4proto;
+}
+
 /*
  * Of two BTFs in raw form, which are not needed any more afterwards. 0, -ENOMEM, or -EPROTO with a diagnostic: sessions cannot
  * be read.

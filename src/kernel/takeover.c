@@ -370,6 +370,14 @@ static void reconcile_end(struct merlon_tcp_end *here, const struct merlon_tcp_e
 	here->flags |= there->flags & (MERLON_TCP_HAS_ACK | MERLON_TCP_CLOSED);
 }
 
+static void reconcile_ends(struct merlon_tcp *here, const struct merlon_tcp *there)
+{
+	unsigned d;
+
+	for (d = 0; d < MERLON_DIRECTIONS; d++)
+		reconcile_end(&here->seen[d], &there->seen[d]);
+}
+
 /* The session here, the one there as it is now and as it was copied. */
 static void reconcile(struct merlon_session *here, const struct merlon_session *there, const struct merlon_session *was,
 		      uint8_t l4proto)
@@ -389,15 +397,9 @@ static void reconcile(struct merlon_session *here, const struct merlon_session *
 	if (l4proto == MERLON_PROTO_TCP && !memcmp(&here->tcp, &was->tcp, sizeof(here->tcp)))
 		here->tcp = there->tcp;
 	else if (l4proto == MERLON_PROTO_TCP)
-		for (d = 0; d < MERLON_DIRECTIONS; d++)
-			reconcile_end(&here->tcp.seen[d], &there->tcp.seen[d]);
+		reconcile_ends(&here->tcp, &there->tcp);
 	else if (l4proto == MERLON_PROTO_SCTP && !memcmp(&here->sctp, &was->sctp, sizeof(here->sctp)))
 		here->sctp = there->sctp;
-}
-
-static uint8_t l4proto_of(enum merlon_family family, const struct merlon_flow *flow)
-{
-	return family == MERLON_IPV4 ? flow->tuple.v4.l4proto : flow->tuple.v6.l4proto;
 }
 
 static void look_again(struct takeover *t, enum merlon_family family, const struct merlon_flow *flow, struct copied *copy)
@@ -410,7 +412,7 @@ static void look_again(struct takeover *t, enum merlon_family family, const stru
 	here = merlon_table_lock(&t->to, t->dp->control.seed, family, &flow->tuple);
 	/* it has ended here: with that it is over */
 	if (here) {
-		reconcile(here, &flow->session, &copy->session, l4proto_of(family, flow));
+		reconcile(here, &flow->session, &copy->session, merlon_flow_l4proto(family, flow));
 		merlon_table_unlock(here);
 	}
 	copy->session = flow->session;
@@ -423,14 +425,12 @@ static void look_again(struct takeover *t, enum merlon_family family, const stru
 static void catch_up(const struct takeover *t, enum merlon_family family, const struct merlon_flow *flow)
 {
 	struct merlon_session *here = merlon_table_lock(&t->to, t->dp->control.seed, family, &flow->tuple);
-	unsigned d;
 
 	if (!here)
 		return;
 	/* or it is another connection between the same ends */
-	if (l4proto_of(family, flow) == MERLON_PROTO_TCP && here->created_ns == flow->session.created_ns)
-		for (d = 0; d < MERLON_DIRECTIONS; d++)
-			reconcile_end(&here->tcp.seen[d], &flow->session.tcp.seen[d]);
+	if (merlon_flow_l4proto(family, flow) == MERLON_PROTO_TCP && here->created_ns == flow->session.created_ns)
+		reconcile_ends(&here->tcp, &flow->session.tcp);
 	merlon_table_unlock(here);
 }
 
